@@ -1,0 +1,88 @@
+"""The pinhole camera."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from unrender.conventions import DEFAULT_FOV_DEGREES
+from unrender.errors import UserError
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera over time, OpenGL axes (+X right, +Y up, looking along -Z), world +Y up.
+
+    Attributes:
+        intrinsics: (T, 3, 3) [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] in pixels; the first pixel's centre is at 0.5.
+        pose: (T, 4, 4) camera-to-world.
+        size: (height, width) in pixels.
+    """
+
+    intrinsics: Tensor
+    pose: Tensor
+    size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        if self.intrinsics.ndim != 3 or self.intrinsics.shape[1:] != (3, 3):
+            raise UserError(f"Camera.intrinsics has shape {tuple(self.intrinsics.shape)}; (T, 3, 3) is right")
+        if self.pose.shape != (len(self.intrinsics), 4, 4):
+            raise UserError(f"Camera.pose has shape {tuple(self.pose.shape)}; ({len(self.intrinsics)}, 4, 4) is right")
+
+    @classmethod
+    def perspective(
+        cls, size: tuple[int, int], fov_degrees: float = DEFAULT_FOV_DEGREES, pose: Tensor | None = None
+    ) -> Camera:
+        """A centred camera with square pixels and a vertical field of view; `pose` (T, 4, 4), identity by default."""
+        height, width = size
+        focal = 0.5 * height / math.tan(math.radians(fov_degrees) / 2)
+        pose = torch.eye(4)[None] if pose is None else pose
+        k = torch.tensor([[focal, 0.0, width / 2], [0.0, focal, height / 2], [0.0, 0.0, 1.0]])
+        return cls(k.expand(len(pose), 3, 3), pose, (height, width))
+
+    @staticmethod
+    def concatenate(parts: Sequence[Camera]) -> Camera:
+        """Joins cameras of the same size along time."""
+        return Camera(torch.cat([p.intrinsics for p in parts]), torch.cat([p.pose for p in parts]), parts[0].size)
+
+    def __len__(self) -> int:
+        return len(self.intrinsics)
+
+    def frame(self, index: int) -> Camera:
+        """The camera of one frame; a camera of one frame serves every index."""
+        i = min(index, len(self) - 1)
+        return Camera(self.intrinsics[i : i + 1], self.pose[i : i + 1], self.size)
+
+    def resized(self, size: tuple[int, int]) -> Camera:
+        """The same view sampled at another size, (height, width)."""
+        scale = torch.tensor([size[1] / self.size[1], size[0] / self.size[0], 1.0])
+        return Camera(self.intrinsics * scale[:, None], self.pose, size)
+
+
+def pixel_rays(camera: Camera) -> Tensor:
+    """Camera-space rays through the pixel centres, (T, 3, H, W), scaled so that z = -1: a point at planar depth d is
+    d * ray."""
+    height, width = camera.size
+    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    fx, fy, cx, cy = (camera.intrinsics[:, i, j, None, None] for i, j in ((0, 0), (1, 1), (0, 2), (1, 2)))
+    rays_x, rays_y = (x - cx) / fx, (cy - y) / fy
+    return torch.stack((rays_x, rays_y, -torch.ones_like(rays_x)), dim=1)
+
+
+def depth_to_ray_distance(depth: Tensor, camera: Camera) -> Tensor:
+    """Planar depth (T, 1, H, W) to the distance from the pinhole, (T, 1, H, W)."""
+    return depth * pixel_rays(camera).norm(dim=1, keepdim=True)
+
+
+def ray_distance_to_depth(distance: Tensor, camera: Camera) -> Tensor:
+    """Distance from the pinhole (T, 1, H, W) to planar depth, (T, 1, H, W)."""
+    return distance / pixel_rays(camera).norm(dim=1, keepdim=True)
+
+
+def unproject(depth: Tensor, camera: Camera) -> Tensor:
+    """Planar depth (T, 1, H, W) to camera-space points, (T, 3, H, W)."""
+    return depth * pixel_rays(camera)

@@ -1,0 +1,125 @@
+"""The G-buffer: what a picture is made of, pixel by pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from unrender.errors import UserError
+from unrender.scene.camera import Camera
+
+DepthKind = Literal["metric", "relative"]
+
+CHANNELS: dict[str, int] = {
+    "base_color": 3,
+    "diffuse_albedo": 3,
+    "normal": 3,
+    "depth": 1,
+    "roughness": 1,
+    "metallic": 1,
+    "irradiance": 3,
+    "mask": 1,
+    "rgb": 3,
+}
+"""Every map a GBuffer can carry, with its number of channels; `conventions` says what each one means."""
+
+
+@dataclass(frozen=True)
+class GBuffer:
+    """Geometry and material of every pixel, over time. Any map may be None; those present share T, H and W.
+
+    Attributes:
+        base_color: (T, 3, H, W) linear [0, 1]; a metal keeps its colour.
+        diffuse_albedo: (T, 3, H, W) linear [0, 1]; black for metals.
+        normal: (T, 3, H, W) unit, camera space (OpenGL); the zero vector means "none".
+        depth: (T, 1, H, W) planar Z > 0, +inf where there is nothing.
+        roughness: (T, 1, H, W) perceptual, [0, 1].
+        metallic: (T, 1, H, W) [0, 1].
+        irradiance: (T, 3, H, W) linear diffuse irradiance, HDR.
+        mask: (T, 1, H, W) [0, 1], 1 where there is a surface (or the subject, where the source had an alpha).
+        rgb: (T, 3, H, W) the picture itself, scene-linear.
+        depth_kind: "metric", or "relative" where depth is known up to scale and shift only.
+        camera: the camera of the frames, None where nothing is known of it.
+        fps: frames per second of a clip, None for a still.
+        model: id of the model that made it, "" where none did.
+    """
+
+    base_color: Tensor | None = None
+    diffuse_albedo: Tensor | None = None
+    normal: Tensor | None = None
+    depth: Tensor | None = None
+    roughness: Tensor | None = None
+    metallic: Tensor | None = None
+    irradiance: Tensor | None = None
+    mask: Tensor | None = None
+    rgb: Tensor | None = None
+    depth_kind: DepthKind = "relative"
+    camera: Camera | None = None
+    fps: float | None = None
+    model: str = ""
+
+    def __post_init__(self) -> None:
+        maps = self.maps
+        if not maps:
+            raise UserError(f"a GBuffer with no map; give at least one of {', '.join(CHANNELS)}")
+        first = next(iter(maps))
+        frames, _, *size = maps[first].shape if maps[first].ndim == 4 else (0, 0, 0, 0)
+        for name, value in maps.items():
+            expected = (frames, CHANNELS[name], *size)
+            if value.ndim != 4 or tuple(value.shape) != expected:
+                raise UserError(
+                    f"GBuffer.{name} has shape {tuple(value.shape)}; {expected} is right, beside {first}"
+                    if frames
+                    else f"GBuffer.{name} has shape {tuple(value.shape)}; (T, {CHANNELS[name]}, H, W) is right"
+                )
+
+    @property
+    def maps(self) -> dict[str, Tensor]:
+        """The maps that are present, by name, in the order of `CHANNELS`."""
+        return {name: value for name in CHANNELS if (value := getattr(self, name)) is not None}
+
+    def __len__(self) -> int:
+        return next(iter(self.maps.values())).shape[0]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        height, width = next(iter(self.maps.values())).shape[2:]
+        return height, width
+
+    def require(self, *names: str, by: str) -> None:
+        """Raises UserError, naming what is missing, unless every map in `names` is present."""
+        missing = [name for name in names if getattr(self, name) is None]
+        if missing:
+            raise UserError(f"{by} needs the map {', '.join(missing)}; this G-buffer has {', '.join(self.maps)}")
+
+    def with_maps(self, **maps: Tensor | None) -> GBuffer:
+        """The same G-buffer with some maps replaced (or, given None, taken out)."""
+        return replace(self, **maps)
+
+    def frame(self, index: int) -> GBuffer:
+        """Frame `index` alone, as a G-buffer with T = 1."""
+        camera = self.camera.frame(index) if self.camera is not None else None
+        return replace(self, camera=camera, **{k: v[index : index + 1] for k, v in self.maps.items()})
+
+    def to(self, device: torch.device | str) -> GBuffer:
+        """The same G-buffer with every map on `device`."""
+        return self.with_maps(**{name: value.to(device) for name, value in self.maps.items()})
+
+
+def concatenate(parts: Sequence[GBuffer]) -> GBuffer:
+    """Joins G-buffers of the same maps, size and kind along time."""
+    names = set(parts[0].maps)
+    if any(set(part.maps) != names for part in parts):
+        raise UserError("G-buffers with different maps cannot be joined; give the same maps for every frame")
+    maps = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+    cameras = [part.camera for part in parts if part.camera is not None]
+    camera = Camera.concatenate(cameras) if len(cameras) == len(parts) else None
+    return replace(parts[0], camera=camera, **maps)
+
+
+MAP_NAMES: tuple[str, ...] = tuple(f.name for f in fields(GBuffer) if f.name in CHANNELS)
