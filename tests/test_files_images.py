@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -265,3 +267,21 @@ def test_unwritable_outputs_leave_nothing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is a file, not a folder"):
         write_image(tmp_path / "file/a.png", rgb)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_threads_may_read_together_and_the_terminal_comes_back(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    paths = [damaged(tmp_path, "truncated tif"), tmp_path / "good.tif"] * 8
+    write_oiio(paths[1], integers(3, np.uint8))
+
+    def read(path: Path) -> str:
+        try:
+            return str(read_image(path).size)
+        except UserError:
+            return "bad"
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(read, paths)) == ["bad", "(9, 11)"] * 8
+    os.write(2, b"heard")
+    assert capfd.readouterr() == ("", "heard")
