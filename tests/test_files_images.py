@@ -230,6 +230,8 @@ def damaged(tmp_path: Path, kind: str) -> Path:
         path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
     elif kind == "two-channel tif":
         write_oiio(path, integers(2, np.uint16))
+    elif kind == "32-bit-integer tif":
+        Image.fromarray(integers(1, np.int32)[..., 0]).save(path)
     elif kind == "two-channel exr":
         plane = np.ones((4, 4), np.float32)
         OpenEXR.File({}, {"R": plane, "G": plane}).write(str(path))
@@ -247,6 +249,7 @@ def damaged(tmp_path: Path, kind: str) -> Path:
         *("missing png", "folder png", "empty png", "empty exr", "empty hdr", "text png", "text exr", "text hdr"),
         *("text tif", "truncated png", "truncated deep png", "truncated jpg", "truncated exr", "truncated hdr"),
         *("truncated tif", "truncated webp", "two-channel tif", "two-channel exr", "zero-size png"),
+        "32-bit-integer tif",
     ],
 )
 def test_bad_pictures_are_one_line(tmp_path: Path, kind: str, capfd: pytest.CaptureFixture[str]) -> None:

@@ -81,7 +81,7 @@ def read_gbuffer(path: str | Path) -> GBuffer:
         alpha = _tensor("mask", image, found["alpha"])
         maps["rgb"] = premultiplied_to_straight(maps["rgb"], alpha)
         maps.setdefault("mask", alpha)
-    header = {key.removeprefix(_PREFIX): value for key, value in image.header.items() if key.startswith(_PREFIX)}
+    header = _own_attributes(image)
     return GBuffer(
         **maps,
         depth_kind=_depth_kind(header, path),
@@ -93,8 +93,7 @@ def read_gbuffer(path: str | Path) -> GBuffer:
 
 def read_metadata(path: str | Path) -> dict[str, str]:
     """The `unrender:*` header attributes of an EXR, without their prefix."""
-    header = read_channels(existing_file(path)).header
-    return {key.removeprefix(_PREFIX): value for key, value in header.items() if key.startswith(_PREFIX)}
+    return _own_attributes(read_channels(existing_file(path)))
 
 
 def write_layers(path: str | Path, layers: Mapping[str, Tensor], beauty: Tensor) -> None:
@@ -110,6 +109,10 @@ def write_layers(path: str | Path, layers: Mapping[str, Tensor], beauty: Tensor)
     channels = {name: to_half(clean(plane.detach().cpu().float().numpy())) for name, plane in named.items()}
     with whole(path) as partial:
         write_channels(partial, channels, {f"{_PREFIX}color_space": COLOR_SPACE})
+
+
+def _own_attributes(image: ExrImage) -> dict[str, str]:
+    return {key.removeprefix(_PREFIX): value for key, value in image.header.items() if key.startswith(_PREFIX)}
 
 
 def _header(gbuffer: GBuffer, metadata: Mapping[str, str]) -> dict[str, str]:
