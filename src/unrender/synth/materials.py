@@ -83,7 +83,7 @@ def spots(rng: Random, size: int) -> Array:
 
 
 def wood(rng: Random, size: int) -> Array:
-    y, x = _grid(size)
+    _, x = _grid(size)
     planks = int(rng.choice([1, 3, 5, 8]))
     shift = rng.random(planks)[np.minimum((x * planks).astype(int), planks - 1)]
     warp = fbm(rng, size, 2.0, 1.0, stretch=rng.uniform(3, 8))
@@ -157,7 +157,9 @@ def random_material(rng: Random, size: int, *, test: bool, metal_share: float = 
     metallic = np.full((size, size), float(metal))
     if rng.random() < 0.06 and name != "plain":
         metallic = (pattern > 0.5).astype(float)
-    finish = ("polished" if rough.mean() < 0.2 else "brushed") if metal else ("glossy" if rough.mean() < 0.3 else "matte")
+    finish = (
+        ("polished" if rough.mean() < 0.2 else "brushed") if metal else ("glossy" if rough.mean() < 0.3 else "matte")
+    )
     return Material(
         np.clip(base, 0.005, 1).astype(np.float32),
         np.clip(rough, 0.05, 1).astype(np.float32),
@@ -180,13 +182,15 @@ def _color(rng: Random, pattern: str) -> Array:
         return np.array(SKINS[rng.integers(len(SKINS))]) * rng.uniform(0.8, 1.15)
     if kind < 0.58:
         return np.array(WOODS[rng.integers(len(WOODS))]) * rng.uniform(0.7, 1.5)
-    saturation = rng.uniform(0.2, 0.7) if kind < 0.8 else rng.uniform(0.7, 1.0)
+    saturation = rng.uniform(0.1, 0.65) if kind < 0.88 else rng.uniform(0.7, 1.0)
     srgb = np.array(colorsys.hsv_to_rgb(rng.random(), saturation, rng.uniform(0.3, 0.95)))
     return srgb**2.2
 
 
 def _metal_color(rng: Random) -> Array:
-    return np.clip(np.array(METALS[rng.integers(len(METALS))]) * rng.uniform(0.8, 1.05) * rng.uniform(0.95, 1.05, 3), 0, 1)
+    return np.clip(
+        np.array(METALS[rng.integers(len(METALS))]) * rng.uniform(0.8, 1.05) * rng.uniform(0.95, 1.05, 3), 0, 1
+    )
 
 
 def _second_color(rng: Random, first: Array, metal: bool) -> Array:
