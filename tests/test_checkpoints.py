@@ -5,8 +5,8 @@ import json
 import pytest
 import safetensors.torch
 import torch
-from tiny_models import tiny_card, tiny_checkpoint, tiny_folder
 
+from tiny_models import tiny_card, tiny_checkpoint, tiny_folder
 from unrender.device import Compute
 from unrender.diffusion.checkpoints.loader import load_checkpoint, save_checkpoint
 from unrender.diffusion.checkpoints.registry import resolve

@@ -4,8 +4,8 @@ import json
 
 import pytest
 import torch
-from tiny_models import DEPTH_PICTURE, THREE_PICTURES, tiny_card, tiny_checkpoint
 
+from tiny_models import DEPTH_PICTURE, THREE_PICTURES, tiny_card, tiny_checkpoint
 from unrender.diffusion.card import MapCodec, ModelCard, TargetPicture, read_card, write_card
 from unrender.diffusion.codec import decode_maps, encode_map, encode_photo
 from unrender.diffusion.decoding import decode

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_models import THREE_PICTURES, tiny_card, tiny_checkpoint, tiny_folder
 
+from tiny_models import THREE_PICTURES, tiny_card, tiny_checkpoint, tiny_folder
 from unrender.device import Compute
 from unrender.diffusion.card import SizeRule
 from unrender.diffusion.checkpoints.loader import Checkpoint

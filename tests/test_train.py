@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_models import tiny_card, tiny_checkpoint
 
+from tiny_models import tiny_card, tiny_checkpoint
 from unrender.diffusion.schedule import make_schedule
 from unrender.errors import UserError
 from unrender.scene.gbuffer import GBuffer
