@@ -68,6 +68,7 @@ def use() -> str:
 
     if mi.variant() != variant():
         mi.set_variant(variant())
+        mi.set_log_level(mi.LogLevel.Error)
     return variant()
 
 

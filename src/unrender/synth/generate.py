@@ -27,7 +27,7 @@ class SynthRecipe:
         resolution: height and width in pixels.
         seed: of the whole set; each clip draws from (seed, split, its index) alone.
         split: "test" has its own seeds, worlds and texture patterns, which "train" never sees.
-        samples: paths a pixel.
+        samples: paths a pixel; products of two near numbers, as 36, are taken as they are, others rounded up.
         shard_size: clips a shard.
     """
 
@@ -35,7 +35,7 @@ class SynthRecipe:
     resolution: int = 160
     seed: int = 0
     split: Literal["train", "test"] = "train"
-    samples: int = 48
+    samples: int = 36
     shard_size: int = 50
 
     def __post_init__(self) -> None:
@@ -65,7 +65,7 @@ def generate(
     folder = Path(out)
     _claim(recipe, folder)
     starts = range(0, recipe.clips, recipe.shard_size)
-    todo = [start for start in starts if not shard_path(folder, recipe, start).exists()]
+    todo = [start for start in starts if not _shard_path(folder, recipe, start).exists()]
     done = recipe.clips - sum(_count(recipe, start) for start in todo)
     if progress and done:
         progress(done, recipe.clips)
@@ -77,11 +77,12 @@ def generate(
             done += future.result()
             if progress:
                 progress(done, recipe.clips)
+    for left_by_a_killed_run in folder.glob(".*.partial"):
+        left_by_a_killed_run.unlink()
     _write_whole(folder / "index.json", json.dumps(_index(recipe, folder), indent=1))
 
 
-def shard_path(folder: Path, recipe: SynthRecipe, start: int) -> Path:
-    """Where the shard that begins with clip `start` lies."""
+def _shard_path(folder: Path, recipe: SynthRecipe, start: int) -> Path:
     return folder / f"shard-{start // recipe.shard_size:06d}.tar"
 
 
@@ -123,7 +124,7 @@ def _render_shard(recipe: SynthRecipe, folder: Path, start: int) -> int:
     split = _SPLITS[recipe.split]
     size = (recipe.resolution, recipe.resolution)
     write_shard(
-        shard_path(folder, recipe, start),
+        _shard_path(folder, recipe, start),
         (
             (
                 f"{index:06d}",
@@ -143,7 +144,7 @@ def _render_shard(recipe: SynthRecipe, folder: Path, start: int) -> int:
 
 def _index(recipe: SynthRecipe, folder: Path) -> dict[str, object]:
     shards = {
-        shard_path(folder, recipe, start).name: _count(recipe, start)
+        _shard_path(folder, recipe, start).name: _count(recipe, start)
         for start in range(0, recipe.clips, recipe.shard_size)
     }
     return {"recipe": asdict(recipe), "shards": shards}
