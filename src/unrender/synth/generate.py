@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-from collections.abc import Callable
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +18,7 @@ import numpy as np
 from unrender.errors import UserError
 
 _SPLITS = {"train": 0, "test": 1}
-_SHARDS_PER_PROCESS = 8  # Mitsuba keeps a little of every scene it loads; a fresh process gives it back
+_SHARDS_PER_PROCESS = 16  # Mitsuba keeps a little of every scene it loads; a fresh process gives it back
 
 
 @dataclass(frozen=True)
@@ -69,12 +72,10 @@ def generate(
     done = recipe.clips - sum(_count(recipe, start) for start in todo)
     if progress and done:
         progress(done, recipe.clips)
-    # Always another process, even for one worker: Dr.Jit's threads and kernels stay out of the caller's.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, max_tasks_per_child=_SHARDS_PER_PROCESS) as pool:
-        futures = [pool.submit(_render_shard, recipe, folder, start) for start in todo]
-        for future in as_completed(futures):
-            done += future.result()
+    batch = workers * _SHARDS_PER_PROCESS
+    for first in range(0, len(todo), batch):
+        for clips in _render_in_new_processes(recipe, folder, todo[first : first + batch], workers):
+            done += clips
             if progress:
                 progress(done, recipe.clips)
     for left_by_a_killed_run in folder.glob(".*.partial"):
@@ -107,6 +108,32 @@ def _write_whole(path: Path, text: str) -> None:
 
 def _count(recipe: SynthRecipe, start: int) -> int:
     return min(recipe.shard_size, recipe.clips - start)
+
+
+def _render_in_new_processes(recipe: SynthRecipe, folder: Path, starts: list[int], workers: int) -> Iterator[int]:
+    """Renders the shards that begin at the clips `starts` and yields the number of clips of each as it is done."""
+    # Other processes even for one worker: Dr.Jit's threads and kernels stay out of the caller's. New ones for every
+    # batch rather than `max_tasks_per_child`, with which an executor can wait for ever (CPython gh-115634).
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
+    try:
+        for future in as_completed([pool.submit(_render_shard, recipe, folder, start) for start in starts]):
+            yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Makes a worker end at once with Ctrl-C, and when its parent is gone, be it killed: nobody would read its answer."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    parent = multiprocessing.parent_process()
+
+    def end_after(process: multiprocessing.process.BaseProcess) -> None:
+        process.join()
+        os._exit(1)
+
+    if parent is not None:
+        threading.Thread(target=end_after, args=(parent,), daemon=True).start()
 
 
 def _render_shard(recipe: SynthRecipe, folder: Path, start: int) -> int:
