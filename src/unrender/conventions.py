@@ -30,11 +30,13 @@ DEFAULT_FOV_DEGREES = 50.0  # vertical; assumed where a picture says nothing of 
 
 def direction_to_uv(direction: Tensor) -> tuple[Tensor, Tensor]:
     """World directions (..., 3), any length > 0, to equirectangular (u, v), each (...), u in [0, 1), v in [0, 1]."""
-    x, y, z = torch.nn.functional.normalize(direction, dim=-1).unbind(-1)
+    x, y, z = direction.unbind(-1)
     u = torch.remainder(torch.atan2(x, -z) / (2 * math.pi), 1.0)
     # The remainder of a tiny negative number rounds to 1.0 in float32, one texel off the map.
     u = torch.where(u >= 1.0, torch.zeros_like(u), u)
-    return u, torch.acos(y.clamp(-1, 1)) / math.pi
+    # atan2 rather than acos: exact near the poles, and its gradient stays finite there.
+    from_axis = torch.linalg.vector_norm(torch.stack((x, z), dim=-1), dim=-1)
+    return u, torch.atan2(from_axis, y) / math.pi
 
 
 def uv_to_direction(u: Tensor, v: Tensor) -> Tensor:
