@@ -53,9 +53,9 @@ def shade(surface: Surface, light: PrefilteredLight) -> tuple[Tensor, Tensor]:
     response = look_up_response(cos_view, surface.roughness)
     irradiance = sample(light.diffuse[None], surface.normal.T)[0]
     diffuse = surface.base_color * ((1 - surface.metallic) * response.diffuse) * irradiance
-    sideways = functional.normalize(surface.view - cos_view * surface.normal, dim=0, eps=1e-6)
+    sideways = brdf.unit(surface.view - cos_view * surface.normal)
     direction = torch.cos(response.angle) * surface.normal - torch.sin(response.angle) * sideways
-    reflected = light.look_up(_off_the_poles(direction), response.level)
+    reflected = light.look_up(direction, response.level)
     neutral = (1 - surface.metallic) * response.dielectric + surface.metallic * response.fresnel
     return diffuse, (neutral + surface.base_color * (surface.metallic * response.metal)) * reflected
 
@@ -110,9 +110,3 @@ def _level_of(resultant: Tensor) -> Tensor:
     above = torch.searchsorted(nodes, value.contiguous()).clamp(1, LEVELS)
     part = (value - nodes[above - 1]) / (nodes[above] - nodes[above - 1])
     return (above - 1 + part).clamp(0, LEVELS)
-
-
-def _off_the_poles(direction: Tensor) -> Tensor:
-    """Directions moved 0.06 degrees off the poles, where longitude has no derivative."""
-    polar = (direction[0] ** 2 + direction[2] ** 2 < 1e-6).to(direction.dtype)
-    return direction + polar * direction.new_tensor([1e-3, 0.0, 0.0])[:, None]

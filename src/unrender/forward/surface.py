@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from unrender.conventions import yaw_matrix
+from unrender.forward import brdf
 from unrender.scene.camera import Camera, pixel_rays
 from unrender.scene.gbuffer import GBuffer
 
@@ -101,13 +101,13 @@ def surface_of(gbuffer: GBuffer, camera: Camera, yaw: float = 0.0) -> Surface:
         return missing if picture is None else visible(picture)[0].clamp(0, 1)
 
     rotation = world_rotation(camera, yaw).to(gbuffer.normal)
-    view = rotation @ -functional.normalize(visible(pixel_rays(camera).to(coverage)), dim=0)
-    normal = rotation @ functional.normalize(visible(gbuffer.normal), dim=0)
+    view = rotation @ -brdf.unit(visible(pixel_rays(camera).to(coverage)))
+    normal = rotation @ brdf.unit(visible(gbuffer.normal))
     away = (MIN_COS_VIEW - (normal * view).sum(0)).clamp(min=0)
     return Surface(
         pixel=pixel,
         coverage=coverage[pixel],
-        normal=functional.normalize(normal + away * view, dim=0),
+        normal=brdf.unit(normal + away * view),
         view=view,
         base_color=visible(gbuffer.base_color),
         roughness=number(gbuffer.roughness, DEFAULT_ROUGHNESS),
@@ -120,7 +120,7 @@ def coverage_of(gbuffer: GBuffer) -> Tensor:
     """(1, H, W) how much of each pixel a surface fills: the mask where there is one, and nothing where the normal is
     the zero vector."""
     assert gbuffer.normal is not None
-    present = (gbuffer.normal[0].norm(dim=0, keepdim=True) > 0.5).to(gbuffer.normal.dtype)
+    present = (gbuffer.normal[0].square().sum(0, keepdim=True) > 0.25).to(gbuffer.normal.dtype)
     return present if gbuffer.mask is None else present * gbuffer.mask[0].clamp(0, 1)
 
 
