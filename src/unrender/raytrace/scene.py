@@ -77,8 +77,9 @@ def sensor(camera: Camera) -> dict[str, Any]:
         "fov_axis": "y",
         "near_clip": 1e-3,
         "far_clip": 1e5,
-        "principal_point_offset_x": float(k[0, 2]) / width - 0.5,
-        "principal_point_offset_y": float(k[1, 2]) / height - 0.5,
+        # Mitsuba moves the picture, not the point: its offsets are positive to the left and up.
+        "principal_point_offset_x": 0.5 - float(k[0, 2]) / width,
+        "principal_point_offset_y": 0.5 - float(k[1, 2]) / height,
         "to_world": mi.ScalarTransform4f(camera.pose[0].double().numpy() @ _OPENGL_FROM_MITSUBA),
         "film": {
             "type": "hdrfilm",
@@ -97,7 +98,7 @@ def render(scene: Any, *, samples: int, seed: int) -> torch.Tensor:
     """Path-traced radiance, (1, 3, H, W) linear; the same seed gives the same picture."""
     import mitsuba as mi
 
-    picture = np.array(mi.render(scene, spp=samples, seed=seed))
+    picture = np.array(mi.render(scene, spp=samples, seed=mi.UInt32(seed)))
     return torch.from_numpy(picture).permute(2, 0, 1)[None].contiguous()
 
 
