@@ -1,0 +1,149 @@
+"""From a recipe to a folder of shards: in parallel, resumable, the same bytes however often it was interrupted."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from unrender.errors import UserError
+
+_SPLITS = {"train": 0, "test": 1}
+_SHARDS_PER_PROCESS = 8  # Mitsuba keeps a little of every scene it loads; a fresh process gives it back
+
+
+@dataclass(frozen=True)
+class SynthRecipe:
+    """What to generate. Equal recipes give equal bytes on one machine, whatever the number of workers.
+
+    Attributes:
+        clips: how many.
+        resolution: height and width in pixels.
+        seed: of the whole set; each clip draws from (seed, split, its index) alone.
+        split: "test" has its own seeds, worlds and texture patterns, which "train" never sees.
+        samples: paths a pixel.
+        shard_size: clips a shard.
+    """
+
+    clips: int
+    resolution: int = 160
+    seed: int = 0
+    split: Literal["train", "test"] = "train"
+    samples: int = 48
+    shard_size: int = 50
+
+    def __post_init__(self) -> None:
+        for name in ("clips", "resolution", "samples", "shard_size"):
+            if getattr(self, name) < 1:
+                raise UserError(f"SynthRecipe.{name} is {getattr(self, name)}; 1 or more is right")
+        if self.split not in _SPLITS:
+            raise UserError(f"SynthRecipe.split is {self.split!r}; 'train' or 'test' is right")
+        if self.seed < 0:
+            raise UserError(f"SynthRecipe.seed is {self.seed}; 0 or more is right")
+
+
+def generate(
+    recipe: SynthRecipe, out: Path | str, workers: int = 1, progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Renders `recipe` into shards in the folder `out`, going on where an interrupted run of the same recipe stopped.
+
+    Args:
+        recipe: what to render.
+        out: a new folder, or one that the same recipe began.
+        workers: processes, each with one thread.
+        progress: called with (clips done, clips in all) after every shard.
+
+    Raises:
+        UserError: when `out` holds another recipe's clips.
+    """
+    folder = Path(out)
+    _claim(recipe, folder)
+    starts = range(0, recipe.clips, recipe.shard_size)
+    todo = [start for start in starts if not shard_path(folder, recipe, start).exists()]
+    done = recipe.clips - sum(_count(recipe, start) for start in todo)
+    if progress and done:
+        progress(done, recipe.clips)
+    # Always another process, even for one worker: Dr.Jit's threads and kernels stay out of the caller's.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, max_tasks_per_child=_SHARDS_PER_PROCESS) as pool:
+        futures = [pool.submit(_render_shard, recipe, folder, start) for start in todo]
+        for future in as_completed(futures):
+            done += future.result()
+            if progress:
+                progress(done, recipe.clips)
+    _write_whole(folder / "index.json", json.dumps(_index(recipe, folder), indent=1))
+
+
+def shard_path(folder: Path, recipe: SynthRecipe, start: int) -> Path:
+    """Where the shard that begins with clip `start` lies."""
+    return folder / f"shard-{start // recipe.shard_size:06d}.tar"
+
+
+def _claim(recipe: SynthRecipe, folder: Path) -> None:
+    wanted = json.dumps(asdict(recipe), indent=1)
+    mark = folder / "recipe.json"
+    if mark.exists():
+        if mark.read_text() != wanted:
+            raise UserError(f"{folder} holds clips of another recipe; give the same recipe or another folder")
+        return
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"{folder} is not empty and no recipe began it; give a new folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_whole(mark, wanted)
+
+
+def _write_whole(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def _count(recipe: SynthRecipe, start: int) -> int:
+    return min(recipe.shard_size, recipe.clips - start)
+
+
+def _render_shard(recipe: SynthRecipe, folder: Path, start: int) -> int:
+    from unrender.files.shards import write_shard
+    from unrender.raytrace import backend
+    from unrender.synth.still import random_still
+
+    backend.use()
+    import drjit
+    import torch
+
+    # One thread a process: threads would add up in another order, and two processes are faster than two threads.
+    drjit.set_thread_count(1)
+    torch.set_num_threads(1)
+    split = _SPLITS[recipe.split]
+    size = (recipe.resolution, recipe.resolution)
+    write_shard(
+        shard_path(folder, recipe, start),
+        (
+            (
+                f"{index:06d}",
+                random_still(
+                    np.random.default_rng([recipe.seed, split, index]),
+                    index,
+                    size,
+                    recipe.samples,
+                    test=recipe.split == "test",
+                ),
+            )
+            for index in range(start, start + _count(recipe, start))
+        ),
+    )
+    return _count(recipe, start)
+
+
+def _index(recipe: SynthRecipe, folder: Path) -> dict[str, object]:
+    shards = {
+        shard_path(folder, recipe, start).name: _count(recipe, start)
+        for start in range(0, recipe.clips, recipe.shard_size)
+    }
+    return {"recipe": asdict(recipe), "shards": shards}
