@@ -1,0 +1,69 @@
+"""The doors: `unrender VERB ...`. One file per verb; each parses, calls one function and reports.
+
+Nothing here imports torch before a verb runs, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import version
+
+import typer
+from typer.exceptions import TyperException
+
+from unrender.cli import doctor, evaluate, forward, inverse, models, relight, synth, train
+from unrender.cli.verb import add_verb
+from unrender.errors import UserError
+
+DONE, OURS, CALLERS_MISTAKE, INTERRUPTED = 0, 1, 2, 130
+
+app = typer.Typer(
+    name="unrender",
+    help="Take pictures apart into geometry, material and light, change any of them, and put them back together.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"unrender {version('unrender')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    show_version: bool = typer.Option(
+        False, "--version", help="Print the version.", callback=_print_version, is_eager=True
+    ),
+) -> None:
+    """Take pictures apart into geometry, material and light, change any of them, and put them back together."""
+
+
+for _function in (inverse.inverse, forward.forward, relight.relight, synth.synth):
+    add_verb(app, _function)
+app.add_typer(train.app)
+app.add_typer(evaluate.app)
+app.add_typer(models.app)
+add_verb(app, doctor.doctor)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status: 0 done, 2 the caller's mistake (one line on stderr), 1 ours (a
+    traceback), 130 interrupted. `arguments` are those after the program's name, `sys.argv[1:]` by default."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    try:
+        return app(args=arguments, prog_name="unrender", standalone_mode=False) or DONE
+    except (UserError, TyperException) as mistake:
+        message = mistake.format_message() if isinstance(mistake, TyperException) else str(mistake)
+        print(f"unrender: {' '.join(message.split())}", file=sys.stderr)
+        return CALLERS_MISTAKE
+    except (KeyboardInterrupt, typer.Abort):
+        print("unrender: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except Exception:
+        traceback.print_exc()
+        return OURS

@@ -1,0 +1,29 @@
+"""`unrender evaluate PROTOCOL`: how good a model is."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unrender.cli.options import Compute
+from unrender.cli.verb import add_verb
+
+app = typer.Typer(name="evaluate", help="Measure a model against ground truth.")
+
+
+@dataclass(frozen=True)
+class MapsJob:
+    """What to measure, and on what."""
+
+    model: Annotated[str, typer.Option(help="A model's id, or the folder of a checkpoint.")]
+    data: Annotated[Path, typer.Option(metavar="DIR", help="A folder that `unrender synth --split test` has written.")]
+    clips: Annotated[int | None, typer.Option(min=1, metavar="N", help="The first N clips only; all.")] = None
+
+
+def maps(job: MapsJob, compute: Compute) -> None:
+    """Print a model's errors map by map beside those of trivial answers."""
+
+
+add_verb(app, maps)
+app.callback()(lambda: None)  # keeps `maps` a word of its own while it is the only protocol

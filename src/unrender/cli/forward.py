@@ -1,0 +1,50 @@
+"""`unrender forward`: a G-buffer and a light to a picture."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unrender.cli.inputs import read_light
+from unrender.cli.options import Compute, Exposure, Light, Out, Yaw
+from unrender.cli.outputs import parse_destination, staged
+from unrender.cli.run_record import RunRecord
+
+
+@dataclass(frozen=True)
+class ForwardJob:
+    """What to render, and under what."""
+
+    gbuffer: Annotated[Path, typer.Argument(metavar="GBUFFER", help="A multi-layer EXR, as `unrender inverse` writes.")]
+    out: Out
+    light: Light
+    model: Annotated[
+        str, typer.Option(help="deferred, deferred:monte_carlo, deferred:screen_space, a model's id, or a folder.")
+    ] = "deferred"
+    yaw: Yaw = 0.0
+    exposure: Exposure = 0.0
+
+
+def forward(job: ForwardJob, compute: Compute) -> None:
+    """Render a G-buffer under an environment map: a PNG for looking, an EXR whose light groups (diffuse, specular,
+    background) add up to the beauty, and run.json."""
+    destination = parse_destination(job.out, (".exr", ".png"))
+    record = RunRecord("forward", (job, compute))
+    with staged(destination) as stage:
+        with record.stage("load"):
+            from unrender.cli.engines import forward_renderer
+            from unrender.cli.pictures import write_rendered
+            from unrender.files import read_gbuffer
+
+            device = compute.torch_device()
+            gbuffer = read_gbuffer(job.gbuffer).to(device)
+            light = read_light(job.light).rotated(job.yaw).exposed(job.exposure).to(device)
+            renderer = forward_renderer(job.model, compute, record)
+        with record.stage("forward"):
+            groups = renderer(gbuffer, light)
+        with record.stage("write"):
+            name = job.gbuffer.name.removesuffix(job.gbuffer.suffix)
+            write_rendered(stage, destination, f"{name}.forward", groups)
+        record.write(stage / destination.record_name)
+    destination.report()

@@ -1,0 +1,62 @@
+"""`unrender inverse`: a picture to its G-buffer."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from unrender.cli.inputs import parse_maps
+from unrender.cli.options import Compute, Out
+from unrender.cli.outputs import parse_destination, staged
+from unrender.cli.progress import track
+from unrender.cli.run_record import RunRecord
+from unrender.errors import UserError
+
+
+@dataclass(frozen=True)
+class InverseJob:
+    """What to take apart, and into what."""
+
+    input: Annotated[Path, typer.Argument(metavar="INPUT", help="An image, a video, a folder of frames, or name.####.exr.")]
+    out: Out
+    model: Annotated[str, typer.Option(help="A model's id, or the folder of a checkpoint.")] = "mini"
+    maps: Annotated[str | None, typer.Option(metavar="A,B,...", help="The maps wanted; all that the model gives.")] = None
+    profile: Annotated[
+        Literal["unrender", "blender", "arnold", "nuke"], typer.Option(help="Whose channel names the EXR carries.")
+    ] = "unrender"
+
+
+def inverse(job: InverseJob, compute: Compute) -> None:
+    """Take a picture apart into base colour, normals, depth, roughness and metallic: one multi-layer float EXR (one for
+    every frame of a clip), a contact sheet, and run.json."""
+    maps = parse_maps(job.maps)
+    destination = parse_destination(job.out, (".exr", ".png"))
+    record = RunRecord("inverse", (job, compute))
+    with staged(destination) as stage:
+        with record.stage("load"):
+            from unrender.cli.contact_sheet import write_contact_sheet
+            from unrender.cli.engines import inverse_renderer
+            from unrender.files import open_frames, write_gbuffer
+
+            frames = open_frames(job.input)
+            if destination.file and len(frames) > 1:
+                raise UserError(f"-o {job.out}: {job.input} has {len(frames)} frames; a folder would be right")
+            renderer = inverse_renderer(job.model, compute, record)
+        for index, picture in enumerate(track(frames, "taking apart", len(frames))):
+            with record.stage("inverse"):
+                gbuffer = renderer(picture, maps)
+            with record.stage("write"):
+                if destination.ending != ".png":
+                    name = destination.file or frame_name(frames.name, index, len(frames), ".exr")
+                    write_gbuffer(stage / name, gbuffer, profile=job.profile)
+                if index == 0 and destination.ending != ".exr":
+                    sheet = destination.file or f"{frames.name}.maps.png"
+                    write_contact_sheet(stage / sheet, gbuffer.with_maps(rgb=picture.rgb))
+        record.write(stage / destination.record_name)
+    destination.report()
+
+
+def frame_name(name: str, index: int, count: int, ending: str) -> str:
+    """`name.exr` for a still, `name.0001.exr` and on for the frames of a clip."""
+    return f"{name}{ending}" if count == 1 else f"{name}.{index + 1:04d}{ending}"
