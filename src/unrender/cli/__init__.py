@@ -52,17 +52,20 @@ add_verb(app, doctor.doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit status: 0 done, 2 the caller's mistake (one line on stderr), 1 ours (a
-    traceback), 130 interrupted. `arguments` are those after the program's name, `sys.argv[1:]` by default."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    """Runs one command, `sys.argv[1:]` by default, and returns its exit status; see `run`."""
+    return run(app, sys.argv[1:] if arguments is None else arguments)
+
+
+def run(commands: typer.Typer, arguments: Sequence[str]) -> int:
+    """Runs one of `commands` and returns the exit status: 0 done, 2 the caller's mistake (one line on stderr), 1 ours (a
+    traceback), 130 interrupted."""
     try:
-        return app(args=arguments, prog_name="unrender", standalone_mode=False) or DONE
+        return commands(args=list(arguments) or ["--help"], prog_name="unrender", standalone_mode=False) or DONE
     except (UserError, TyperException) as mistake:
         message = mistake.format_message() if isinstance(mistake, TyperException) else str(mistake)
         print(f"unrender: {' '.join(message.split())}", file=sys.stderr)
         return CALLERS_MISTAKE
     except (KeyboardInterrupt, typer.Abort):
-        print("unrender: interrupted", file=sys.stderr)
         return INTERRUPTED
     except Exception:
         traceback.print_exc()

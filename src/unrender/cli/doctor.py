@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from unrender.cli.options import Compute
+from unrender.cli.options import ComputeOptions
 from unrender.cli.run_record import installed_versions
 from unrender.errors import UserError
 
@@ -25,13 +25,13 @@ class Finding:
     ok: bool = True
 
 
-def doctor(compute: Compute) -> None:
+def doctor(compute: ComputeOptions) -> None:
     """Say what works on this machine: versions, processor, torch device, ray tracing, video codecs, free disk."""
     for finding in _findings(compute):
         print(f"{'ok  ' if finding.ok else 'warn'}  {finding.subject:<12} {finding.found}")
 
 
-def _findings(compute: Compute) -> Iterator[Finding]:
+def _findings(compute: ComputeOptions) -> Iterator[Finding]:
     yield Finding("python", f"{platform.python_version()} on {platform.platform()}")
     for package, found in installed_versions().items():
         yield Finding(package, found)
@@ -43,22 +43,24 @@ def _findings(compute: Compute) -> Iterator[Finding]:
     yield Finding("free disk", f"{free:.0f} GiB here", free > ENOUGH_DISK_GB)
 
 
-def _torch(compute: Compute) -> Iterator[Finding]:
+def _torch(compute: ComputeOptions) -> Iterator[Finding]:
     import torch
 
-    device = compute.torch_device()
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
-    yield Finding("device", f"{device.type}, {name}")
-    capability = torch.backends.cpu.get_cpu_capability()
-    fast = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    yield Finding("processor", f"{capability}, bfloat16 {'in hardware' if fast else 'emulated'}")
+    from unrender.device import choose_compute, cpu_has_bfloat16
+
+    chosen = choose_compute(compute.device, compute.dtype)
+    name = torch.cuda.get_device_name() if chosen.device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    yield Finding("device", f"{chosen.device.type} ({name}), {str(chosen.dtype).removeprefix('torch.')}")
+    width = torch.backends.cpu.get_cpu_capability()
+    yield Finding("processor", f"{width}, bfloat16 {'in hardware' if cpu_has_bfloat16() else 'emulated'}")
 
 
 def _mini() -> Finding:
-    from unrender.diffusion.checkpoints import find_card
+    from unrender.diffusion.card import read_card
+    from unrender.diffusion.checkpoints.registry import resolve
 
     try:
-        card = find_card("mini")
+        card = read_card(resolve("mini"))
     except UserError as error:
         return Finding("mini", str(error), ok=False)
     return Finding("mini", f"weights are here ({card.licence})")

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from unrender.cli.options import Compute
+from unrender.cli.options import ComputeOptions
 from unrender.cli.run_record import RunRecord
 from unrender.forward import ForwardRenderer
 from unrender.inverse import InverseRenderer
 
 
-def inverse_renderer(model: str, compute: Compute, record: RunRecord) -> InverseRenderer:
+def inverse_renderer(model: str, compute: ComputeOptions, record: RunRecord) -> InverseRenderer:
     """The inverse renderer `model`; notes its id and licence in `record`."""
-    renderer = InverseRenderer.from_pretrained(model, device=compute.torch_device(), dtype=compute.torch_dtype())
+    renderer = InverseRenderer.from_pretrained(model, device=compute.device, dtype=compute.dtype)
     record.facts["model"] = {"id": renderer.card.id, "licence": renderer.card.licence}
     return renderer
 
 
-def forward_renderer(model: str, compute: Compute, record: RunRecord) -> ForwardRenderer:
+def forward_renderer(model: str, compute: ComputeOptions, record: RunRecord) -> ForwardRenderer:
     """The forward renderer `model`; notes its id in `record`."""
     record.facts["forward"] = {"id": model}
     return ForwardRenderer.from_pretrained(model)

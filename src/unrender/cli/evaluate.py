@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from unrender.cli.options import Compute
+from unrender.cli.options import ComputeOptions
 from unrender.cli.verb import add_verb
 
 app = typer.Typer(name="evaluate", help="Measure a model against ground truth.")
@@ -21,7 +21,7 @@ class MapsJob:
     clips: Annotated[int | None, typer.Option(min=1, metavar="N", help="The first N clips only; all.")] = None
 
 
-def maps(job: MapsJob, compute: Compute) -> None:
+def maps(job: MapsJob, compute: ComputeOptions) -> None:
     """Print a model's errors map by map beside those of trivial answers."""
 
 

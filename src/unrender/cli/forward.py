@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from unrender.cli.inputs import read_light
-from unrender.cli.options import Compute, Exposure, Light, Out, Yaw
+from unrender.cli.options import ComputeOptions, Exposure, Light, Out, Yaw
 from unrender.cli.outputs import parse_destination, staged
 from unrender.cli.run_record import RunRecord
 
@@ -26,7 +26,7 @@ class ForwardJob:
     exposure: Exposure = 0.0
 
 
-def forward(job: ForwardJob, compute: Compute) -> None:
+def forward(job: ForwardJob, compute: ComputeOptions) -> None:
     """Render a G-buffer under an environment map: a PNG for looking, an EXR whose light groups (diffuse, specular,
     background) add up to the beauty, and run.json."""
     destination = parse_destination(job.out, (".exr", ".png"))

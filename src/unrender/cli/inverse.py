@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from unrender.cli.inputs import parse_maps
-from unrender.cli.options import Compute, Out
+from unrender.cli.options import ComputeOptions, Out
 from unrender.cli.outputs import parse_destination, staged
 from unrender.cli.progress import track
 from unrender.cli.run_record import RunRecord
@@ -27,7 +27,7 @@ class InverseJob:
     ] = "unrender"
 
 
-def inverse(job: InverseJob, compute: Compute) -> None:
+def inverse(job: InverseJob, compute: ComputeOptions) -> None:
     """Take a picture apart into base colour, normals, depth, roughness and metallic: one multi-layer float EXR (one for
     every frame of a clip), a contact sheet, and run.json."""
     maps = parse_maps(job.maps)

@@ -10,7 +10,7 @@ import typer
 
 from unrender.cli.inputs import read_light
 from unrender.cli.inverse import frame_name
-from unrender.cli.options import Compute, Exposure, Light, Out, Yaw
+from unrender.cli.options import ComputeOptions, Exposure, Light, Out, Yaw
 from unrender.cli.outputs import Destination, parse_destination, staged
 from unrender.cli.progress import track
 from unrender.cli.run_record import RunRecord
@@ -70,7 +70,7 @@ class _Run:
     stage: Path
 
 
-def relight(job: RelightJob, compute: Compute) -> None:
+def relight(job: RelightJob, compute: ComputeOptions) -> None:
     """Show a picture under another light: the relit PNG and EXR (with diffuse, specular and background as layers that
     add up), the G-buffer EXR, a contact sheet, run.json; with --turn, an mp4 in which the light turns."""
     destination = parse_destination(job.out, (".exr", ".mp4", ".png"))
