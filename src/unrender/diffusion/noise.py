@@ -8,7 +8,7 @@ from torch import Tensor
 from unrender.diffusion.card import NoiseKind
 
 
-def draw_noise(kind: NoiseKind, shape: tuple[int, int, int, int], seed: int, *, shared: bool = False) -> Tensor:
+def draw_noise(kind: NoiseKind, shape: tuple[int, ...], seed: int, *, shared: bool = False) -> Tensor:
     """Noise of `shape` (B, C, h, w), drawn on the CPU so that every device gets the same.
 
     Args:
@@ -26,7 +26,7 @@ def draw_noise(kind: NoiseKind, shape: tuple[int, int, int, int], seed: int, *, 
 
 
 def multi_resolution_noise(
-    shape: tuple[int, int, int, int], generator: torch.Generator, *, octaves: int = 10, discount: float = 0.9
+    shape: tuple[int, ...], generator: torch.Generator, *, octaves: int = 10, discount: float = 0.9
 ) -> Tensor:
     """Gaussian noise plus ever coarser, ever weaker octaves of it, scaled to unit deviation (Whitaker 2023, as used by
     Marigold and E2E-FT): octave i = 0, 1, ... is r^i times smaller than the one before, r ~ U(2, 4), weighs discount^i,
@@ -45,5 +45,5 @@ def multi_resolution_noise(
     return noise / noise.std()
 
 
-def _gaussian(shape: tuple[int, int, int, int], generator: torch.Generator) -> Tensor:
+def _gaussian(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     return torch.randn(shape, generator=generator)

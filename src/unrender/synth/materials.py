@@ -157,7 +157,9 @@ def random_material(rng: Random, size: int, *, test: bool, metal_share: float = 
     metallic = np.full((size, size), float(metal))
     if rng.random() < 0.06 and name != "plain":
         metallic = (pattern > 0.5).astype(float)
-    finish = ("polished" if rough.mean() < 0.2 else "brushed") if metal else ("glossy" if rough.mean() < 0.3 else "matte")
+    finish = (
+        ("polished" if rough.mean() < 0.2 else "brushed") if metal else ("glossy" if rough.mean() < 0.3 else "matte")
+    )
     return Material(
         np.clip(base, 0.005, 1).astype(np.float32),
         np.clip(rough, 0.05, 1).astype(np.float32),
@@ -186,7 +188,9 @@ def _color(rng: Random, pattern: str) -> Array:
 
 
 def _metal_color(rng: Random) -> Array:
-    return np.clip(np.array(METALS[rng.integers(len(METALS))]) * rng.uniform(0.8, 1.05) * rng.uniform(0.95, 1.05, 3), 0, 1)
+    return np.clip(
+        np.array(METALS[rng.integers(len(METALS))]) * rng.uniform(0.8, 1.05) * rng.uniform(0.95, 1.05, 3), 0, 1
+    )
 
 
 def _second_color(rng: Random, first: Array, metal: bool) -> Array:

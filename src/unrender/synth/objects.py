@@ -89,9 +89,7 @@ def plate(rng: Random) -> Mesh:
 def bottle(rng: Random) -> Mesh:
     body, neck = rng.uniform(0.35, 0.5), rng.uniform(0.1, 0.18)
     shoulder, high = rng.uniform(1.0, 1.5), rng.uniform(0.4, 0.8)
-    outer = np.array(
-        [[body, 0], [body, shoulder], [neck, shoulder + 0.35], [neck, shoulder + 0.35 + high]]
-    )
+    outer = np.array([[body, 0], [body, shoulder], [neck, shoulder + 0.35], [neck, shoulder + 0.35 + high]])
     return _vessel(smooth_profile(outer, rng.uniform(0.1, 0.3), 10), 0.04)
 
 
@@ -124,7 +122,13 @@ def head(rng: Random) -> Mesh:
     """A bust-like blob: skull, jaw, nose, ears, brow, neck as ellipsoids under a smooth minimum, marched from outside."""
     j = rng.uniform(0.9, 1.1, 12)
     centres = np.array(
-        [[0, 0.25, -0.1], [0, -0.25, 0.15], [0, 0.0, 0.62 * j[0]], [0.52 * j[1], 0.02, -0.05], [-0.52 * j[1], 0.02, -0.05]]
+        [
+            [0, 0.25, -0.1],
+            [0, -0.25, 0.15],
+            [0, 0.0, 0.62 * j[0]],
+            [0.52 * j[1], 0.02, -0.05],
+            [-0.52 * j[1], 0.02, -0.05],
+        ]
         + [[0.2, 0.22, 0.45], [-0.2, 0.22, 0.45], [0, -0.75, -0.1], [0, -0.22, 0.55], [0, -1.15, -0.1]]
     )
     radii = np.array(

@@ -123,9 +123,7 @@ def rounded_box(half: Array, bevel: float) -> Mesh:
             vertices = core + bevel * outward / np.linalg.norm(outward, axis=-1, keepdims=True)
             uv = np.stack((pa / half[a], pb / half[b]), -1) * 0.5 + 0.5
             faces = grid_faces(len(ta), len(tb))
-            parts.append(
-                Mesh(vertices.reshape(-1, 3), uv.reshape(-1, 2), faces[:, ::-1] if sign > 0 else faces)
-            )
+            parts.append(Mesh(vertices.reshape(-1, 3), uv.reshape(-1, 2), faces[:, ::-1] if sign > 0 else faces))
     return merge(parts)
 
 

@@ -6,7 +6,6 @@ decoded, and the losses are those of the task, on the decoded maps. Gradients re
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
 import time
@@ -17,8 +16,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from unrender.device import Compute
 from unrender.diffusion.card import ModelCard
 from unrender.diffusion.checkpoints.loader import Checkpoint, load_checkpoint, save_checkpoint
+from unrender.diffusion.checkpoints.registry import resolve
 from unrender.diffusion.codec import encode_map, encode_photo, raw_map
 from unrender.diffusion.decoding import Memory, decode, encode
 from unrender.diffusion.noise import draw_noise
@@ -119,6 +120,7 @@ def train(recipe: E2ERecipe, stills: Stills, out: Path, report: Callable[[int, f
     torch.manual_seed(recipe.seed)
     run = _start(recipe)
     _restore(run, out)
+    _cut_log(out, run.step)
     schedule = make_schedule(run.checkpoint.card.schedule)
     while run.step < recipe.steps:
         started = time.perf_counter()
@@ -129,7 +131,24 @@ def train(recipe: E2ERecipe, stills: Stills, out: Path, report: Callable[[int, f
             report(run.step, sum(losses.values()))
         if run.step % recipe.save_every == 0 or run.step == recipe.steps:
             _save(run, out)
-    return out / MODEL_FOLDER
+    model = out / MODEL_FOLDER
+    if not model.exists():
+        export(recipe, out, model)
+    return model
+
+
+def export(recipe: E2ERecipe, out: Path, folder: Path) -> None:
+    """Writes the averaged weights of the last checkpoint of the run in `out` as a model folder, in half precision.
+
+    Raises:
+        UserError: the run has no checkpoint yet.
+    """
+    run = _start(recipe)
+    if not _restore(run, out):
+        raise UserError(f"{out} has no {STATE_FILE} yet; let the run reach its first checkpoint")
+    _load_weights(run.checkpoint, run.averaged)
+    with whole(folder) as temporary:
+        save_checkpoint(run.checkpoint, temporary, torch.float16)
 
 
 def predict(
@@ -207,9 +226,13 @@ def _train_step(run: _Run, schedule: NoiseSchedule, stills: Stills, recipe: E2ER
 
 
 def _start(recipe: E2ERecipe) -> _Run:
-    checkpoint = load_checkpoint(Path(recipe.start)) if recipe.start else build_mini(recipe.seed)
-    checkpoint.unet.float().train()
-    checkpoint.autoencoder.float().train().requires_grad_(recipe.train_autoencoder)
+    checkpoint = (
+        load_checkpoint(resolve(recipe.start), Compute(torch.device("cpu"), torch.float32))
+        if recipe.start
+        else build_mini(recipe.seed)
+    )
+    checkpoint.unet.train()
+    checkpoint.autoencoder.train().requires_grad_(recipe.train_autoencoder)
     parameters = [p for p in (*checkpoint.unet.parameters(), *checkpoint.autoencoder.parameters()) if p.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=recipe.rate, weight_decay=recipe.decay)
     return _Run(checkpoint, {name: value.clone() for name, value in _weights(checkpoint).items()}, optimiser)
@@ -226,13 +249,7 @@ def _load_weights(checkpoint: Checkpoint, weights: dict[str, Tensor]) -> None:
 
 
 def _save(run: _Run, out: Path) -> None:
-    """The averaged weights as a model folder in half precision, then the state to go on from."""
-    unet, autoencoder = copy.deepcopy(run.checkpoint.unet), copy.deepcopy(run.checkpoint.autoencoder)
-    averaged = dataclasses.replace(run.checkpoint, unet=unet, autoencoder=autoencoder)
-    _load_weights(averaged, run.averaged)
-    half = dataclasses.replace(averaged, unet=unet.half(), autoencoder=autoencoder.half())
-    with whole(out / MODEL_FOLDER) as folder:
-        save_checkpoint(half, folder)
+    """The state to go on from."""
     state = {
         "step": run.step,
         "weights": _weights(run.checkpoint),
@@ -243,18 +260,24 @@ def _save(run: _Run, out: Path) -> None:
         torch.save(state, path)
 
 
-def _restore(run: _Run, out: Path) -> None:
-    """Goes back to the last checkpoint in `out`, if there is one; the log is cut there too."""
+def _restore(run: _Run, out: Path) -> bool:
+    """Goes back to the last checkpoint in `out`; False where there is none."""
+    if not (out / STATE_FILE).is_file():
+        return False
+    state = torch.load(out / STATE_FILE, weights_only=True)
+    _load_weights(run.checkpoint, state["weights"])
+    run.averaged.update(state["averaged"])
+    run.optimiser.load_state_dict(state["optimiser"])
+    run.step = state["step"]
+    return True
+
+
+def _cut_log(out: Path, steps: int) -> None:
+    """Takes away what was logged after the checkpoint that a run goes on from."""
     log = out / LOG_FILE
     lines = log.read_text().splitlines() if log.is_file() else []
-    if (out / STATE_FILE).is_file():
-        state = torch.load(out / STATE_FILE, weights_only=True)
-        _load_weights(run.checkpoint, state["weights"])
-        run.averaged.update(state["averaged"])
-        run.optimiser.load_state_dict(state["optimiser"])
-        run.step = state["step"]
     with whole(log) as path:
-        path.write_text("".join(line + "\n" for line in lines[: run.step]))
+        path.write_text("".join(line + "\n" for line in lines[:steps]))
 
 
 def _claim(out: Path, recipe: E2ERecipe) -> None:

@@ -11,9 +11,11 @@ import safetensors.torch
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from unrender.device import Compute
 from unrender.diffusion.card import ModelCard, read_card, write_card
 from unrender.errors import UserError
 
@@ -25,7 +27,7 @@ Network = TypeVar("Network", UNet2DConditionModel, AutoencoderKL)
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model in memory, on the CPU in the precision of its files.
+    """A model in memory.
 
     Attributes:
         card: its habits.
@@ -39,31 +41,48 @@ class Checkpoint:
     tokens: dict[str, Tensor]
 
 
-def load_checkpoint(folder: Path) -> Checkpoint:
+def load_checkpoint(folder: Path, compute: Compute) -> Checkpoint:
     """Reads a model folder: `unrender.json`, `unet/`, `vae/` (diffusers layout, safetensors) and `tokens.safetensors`.
+    The networks come in the precision and to the device of `compute`.
 
     Raises:
         UserError: a file is missing, a tensor is missing, extra or mis-shaped, or the card and the networks disagree.
     """
     card = read_card(folder)
-    unet = _load_network(UNet2DConditionModel, folder / "unet")
-    autoencoder = _load_network(AutoencoderKL, folder / "vae")
+    unet = _load_network(UNet2DConditionModel, folder / "unet", compute)
+    autoencoder = _load_network(AutoencoderKL, folder / "vae", compute)
     tokens = _read_tensors(folder / TOKENS_FILE)
     checkpoint = Checkpoint(card, unet, autoencoder, tokens)
     _check_fit(checkpoint, folder)
     return checkpoint
 
 
-def save_checkpoint(checkpoint: Checkpoint, folder: Path, max_shard_size: str = "15MB") -> None:
-    """Writes a model folder that `load_checkpoint` takes."""
+def save_checkpoint(
+    checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = torch.float32, max_shard_size: str = "15MB"
+) -> None:
+    """Writes a model folder that `load_checkpoint` takes, its weights in `dtype`."""
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoint.unet.save_pretrained(folder / "unet", max_shard_size=max_shard_size)
-    checkpoint.autoencoder.save_pretrained(folder / "vae", max_shard_size=max_shard_size)
+    for network, name in ((checkpoint.unet, "unet"), (checkpoint.autoencoder, "vae")):
+        state = {key: value.detach().to(dtype) for key, value in network.state_dict().items()}
+        network.save_config(folder / name)
+        _save_shards(state, folder / name, max_shard_size)
     safetensors.torch.save_file(checkpoint.tokens, folder / TOKENS_FILE)
     write_card(checkpoint.card, folder)
 
 
-def _load_network(kind: type[Network], folder: Path) -> Network:
+def _save_shards(state: dict[str, Tensor], folder: Path, max_shard_size: str) -> None:
+    """Safetensors files of at most `max_shard_size`, with an index where there are several."""
+    split = split_torch_state_dict_into_shards(
+        state, filename_pattern=f"{WEIGHTS}{{suffix}}.safetensors", max_shard_size=max_shard_size
+    )
+    for filename, names in split.filename_to_tensors.items():
+        safetensors.torch.save_file({name: state[name].contiguous() for name in names}, folder / filename)
+    if split.is_sharded:
+        index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
+        (folder / f"{WEIGHTS}.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+
+def _load_network(kind: type[Network], folder: Path, compute: Compute) -> Network:
     config_path = folder / "config.json"
     if not config_path.is_file():
         raise UserError(f"{folder} has no config.json; a network folder in diffusers' layout is right")
@@ -75,7 +94,8 @@ def _load_network(kind: type[Network], folder: Path) -> Network:
     with torch.device("meta"):
         network = cast(Network, kind.from_config(config))
     _check_tensors(network.state_dict(), state, folder)
-    network.load_state_dict(state, assign=True)
+    placed = {name: tensor.to(compute.device, compute.dtype) for name, tensor in state.items()}
+    network.load_state_dict(placed, assign=True)
     return network.eval()
 
 
