@@ -20,9 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from unrender.errors import UserError
-    from unrender.files import open_frames, read_environment, read_gbuffer, read_image, world
+    from unrender.files.environments import read_environment, world
+    from unrender.files.gbuffers import read_gbuffer
+    from unrender.files.images import read_image
+    from unrender.files.sources import open_frames
     from unrender.forward import DeferredRenderer, ForwardRenderer, LightGroups
-    from unrender.inverse import InverseRenderer
+    from unrender.inverse.renderer import InverseRenderer
     from unrender.output import write
     from unrender.scene.camera import Camera
     from unrender.scene.environment import EnvironmentMap
@@ -39,15 +42,15 @@ _HOMES = {
     "ForwardRenderer": "unrender.forward",
     "Frames": "unrender.scene.frames",
     "GBuffer": "unrender.scene.gbuffer",
-    "InverseRenderer": "unrender.inverse",
+    "InverseRenderer": "unrender.inverse.renderer",
     "LightGroups": "unrender.forward",
     "SphericalGaussians": "unrender.scene.spherical_gaussians",
     "UserError": "unrender.errors",
-    "open_frames": "unrender.files",
-    "read_environment": "unrender.files",
-    "read_gbuffer": "unrender.files",
-    "read_image": "unrender.files",
-    "world": "unrender.files",
+    "open_frames": "unrender.files.sources",
+    "read_environment": "unrender.files.environments",
+    "read_gbuffer": "unrender.files.gbuffers",
+    "read_image": "unrender.files.images",
+    "world": "unrender.files.environments",
     "write": "unrender.output",
 }
 

@@ -8,7 +8,12 @@ from torch import Tensor
 
 from unrender.conventions import COLOR_SPACE
 from unrender.errors import UserError
-from unrender.files import VideoWriter, whole, write_channels, write_environment, write_gbuffer, write_image
+from unrender.files.atomic import whole
+from unrender.files.environments import write_environment
+from unrender.files.exr import write_channels
+from unrender.files.gbuffers import write_gbuffer
+from unrender.files.images import write_image
+from unrender.files.video import VideoWriter
 from unrender.forward import LightGroups
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.frames import Frames
@@ -52,7 +57,9 @@ def write_light_groups(path: Path, rendered: LightGroups, groups: bool = True) -
     to the last bit.
     """
     if len(rendered.beauty) != 1:
-        raise UserError(f"{path} is one file and the rendering has {len(rendered.beauty)} frames; one at a time is right")
+        raise UserError(
+            f"{path} is one file and the rendering has {len(rendered.beauty)} frames; one at a time is right"
+        )
     layers = {"": rendered.beauty} | ({f"{name}.": getattr(rendered, name) for name in GROUPS} if groups else {})
     channels = {
         f"{layer}{letter}": plane.numpy()

@@ -57,8 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(commands: typer.Typer, arguments: Sequence[str]) -> int:
-    """Runs one of `commands` and returns the exit status: 0 done, 2 the caller's mistake (one line on stderr), 1 ours (a
-    traceback), 130 interrupted."""
+    """Runs one of `commands` and returns the exit status.
+
+    0 done, 2 the caller's mistake (one line on stderr), 1 ours (a traceback), 130 interrupted.
+    """
     try:
         return commands(args=list(arguments) or ["--help"], prog_name="unrender", standalone_mode=False) or DONE
     except (UserError, TyperException) as mistake:

@@ -35,7 +35,9 @@ def write_contact_sheet(path: Path, gbuffer: GBuffer, extra: dict[str, Tensor] |
         x, y = index % columns * width, index // columns * (height + CAPTION_HEIGHT)
         small = functional.interpolate(value.float(), (height, width), mode="area")[0]
         sheet.paste(Image.fromarray(to_bytes(small)), (x, y + CAPTION_HEIGHT))
-        draw.text((x + 8, y + CAPTION_HEIGHT // 2), name.replace("_", " "), fill=(225, 225, 225), font=font, anchor="lm")
+        draw.text(
+            (x + 8, y + CAPTION_HEIGHT // 2), name.replace("_", " "), fill=(225, 225, 225), font=font, anchor="lm"
+        )
     sheet.save(path)
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from unrender.cli.options import ComputeOptions
 from unrender.cli.run_record import RunRecord
 from unrender.forward import ForwardRenderer
-from unrender.inverse import InverseRenderer
+from unrender.inverse.renderer import InverseRenderer
 
 
 def inverse_renderer(model: str, compute: ComputeOptions, record: RunRecord) -> InverseRenderer:

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from unrender.cli.inputs import read_light
 from unrender.cli.options import ComputeOptions, Exposure, Light, Out, Yaw
 from unrender.cli.outputs import parse_destination, staged
 from unrender.cli.run_record import RunRecord
@@ -35,14 +34,14 @@ def forward(job: ForwardJob, compute: ComputeOptions) -> None:
         with record.stage("load"):
             from unrender.cli.engines import forward_renderer
             from unrender.cli.pictures import write_rendered
-            from unrender.files import read_gbuffer
+            from unrender.files.environments import resolve_light
+            from unrender.files.gbuffers import read_gbuffer
 
-            device = compute.torch_device()
-            gbuffer = read_gbuffer(job.gbuffer).to(device)
-            light = read_light(job.light).rotated(job.yaw).exposed(job.exposure).to(device)
+            gbuffer = read_gbuffer(job.gbuffer)
+            light = resolve_light(job.light).exposed(job.exposure)
             renderer = forward_renderer(job.model, compute, record)
         with record.stage("forward"):
-            groups = renderer(gbuffer, light)
+            groups = renderer(gbuffer, light, job.yaw)
         with record.stage("write"):
             name = job.gbuffer.name.removesuffix(job.gbuffer.suffix)
             write_rendered(stage, destination, f"{name}.forward", groups)

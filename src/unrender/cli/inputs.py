@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from unrender.errors import UserError
-
-if TYPE_CHECKING:
-    from unrender.scene.environment import EnvironmentMap
 
 
 def parse_maps(text: str | None) -> tuple[str, ...] | None:
@@ -28,16 +23,3 @@ def parse_maps(text: str | None) -> tuple[str, ...] | None:
             right = f"did you mean {close[0]}?" if close else f"some of {', '.join(known)} would be right"
             raise UserError(f"--maps {name}: there is no such map; {right}")
     return tuple(dict.fromkeys(names))
-
-
-def read_light(text: str) -> EnvironmentMap:
-    """A light by its file, or by the name of one that ships with unrender."""
-    from unrender.files import WORLDS, read_environment, world
-
-    if text in WORLDS and not Path(text).exists():
-        return world(text)
-    if not Path(text).exists() and not Path(text).suffix:
-        close = get_close_matches(text.lower(), WORLDS, n=1)
-        right = f"did you mean {close[0]}?" if close else f"a file, or one of {', '.join(WORLDS)}, would be right"
-        raise UserError(f"--light {text}: no such file, and no shipped light of that name; {right}")
-    return read_environment(Path(text))

@@ -18,10 +18,14 @@ from unrender.errors import UserError
 class InverseJob:
     """What to take apart, and into what."""
 
-    input: Annotated[Path, typer.Argument(metavar="INPUT", help="An image, a video, a folder of frames, or name.####.exr.")]
+    input: Annotated[
+        Path, typer.Argument(metavar="INPUT", help="An image, a video, a folder of frames, or name.####.exr.")
+    ]
     out: Out
     model: Annotated[str, typer.Option(help="A model's id, or the folder of a checkpoint.")] = "mini"
-    maps: Annotated[str | None, typer.Option(metavar="A,B,...", help="The maps wanted; all that the model gives.")] = None
+    maps: Annotated[str | None, typer.Option(metavar="A,B,...", help="The maps wanted; all that the model gives.")] = (
+        None
+    )
     profile: Annotated[
         Literal["unrender", "blender", "arnold", "nuke"], typer.Option(help="Whose channel names the EXR carries.")
     ] = "unrender"
@@ -37,7 +41,8 @@ def inverse(job: InverseJob, compute: ComputeOptions) -> None:
         with record.stage("load"):
             from unrender.cli.contact_sheet import write_contact_sheet
             from unrender.cli.engines import inverse_renderer
-            from unrender.files import open_frames, write_gbuffer
+            from unrender.files.gbuffers import write_gbuffer
+            from unrender.files.sources import open_frames
 
             frames = open_frames(job.input)
             if destination.file and len(frames) > 1:

@@ -8,7 +8,8 @@ import typer
 
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="A folder, or a file with a known ending.")]
 Light = Annotated[
-    str, typer.Option(metavar="HDRI", help="An environment map (.exr, .hdr, or a picture), or the name of a shipped one.")
+    str,
+    typer.Option(metavar="HDRI", help="An environment map (.exr, .hdr, or a picture), or the name of a shipped one."),
 ]
 
 Yaw = Annotated[float, typer.Option(metavar="DEG", help="Turn the light about the vertical axis, degrees.")]

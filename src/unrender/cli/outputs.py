@@ -67,7 +67,9 @@ def staged(destination: Destination) -> Iterator[Path]:
     try:
         stage = Path(tempfile.mkdtemp(prefix=".unrender-", dir=beside))
     except OSError as error:
-        raise UserError(f"-o {folder}: cannot write there ({error.strerror}); a writable folder would be right") from error
+        raise UserError(
+            f"-o {folder}: cannot write there ({error.strerror}); a writable folder would be right"
+        ) from error
     try:
         yield stage
         folder.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from unrender.cli.inputs import read_light
 from unrender.cli.inverse import frame_name
 from unrender.cli.options import ComputeOptions, Exposure, Light, Out, Yaw
 from unrender.cli.outputs import Destination, parse_destination, staged
@@ -17,7 +16,7 @@ from unrender.cli.run_record import RunRecord
 from unrender.errors import UserError
 
 if TYPE_CHECKING:
-    from unrender.files import FrameReader
+    from unrender.files.sources import FrameReader
     from unrender.relight import Forward, Inverse, RelightOptions
     from unrender.scene.environment import EnvironmentMap
 
@@ -29,19 +28,26 @@ TURN_FPS = 24.0
 class RelightJob:
     """What to relight, and how."""
 
-    input: Annotated[Path, typer.Argument(metavar="INPUT", help="An image, a video, a folder of frames, or name.####.exr.")]
+    input: Annotated[
+        Path, typer.Argument(metavar="INPUT", help="An image, a video, a folder of frames, or name.####.exr.")
+    ]
     out: Out
     light: Light
     model: Annotated[str, typer.Option(help="The inverse model: an id, or the folder of a checkpoint.")] = "mini"
-    forward: Annotated[str, typer.Option(help="The forward renderer: an id, a folder, or deferred[:QUALITY].")] = "deferred"
+    forward: Annotated[str, typer.Option(help="The forward renderer: an id, a folder, or deferred[:QUALITY].")] = (
+        "deferred"
+    )
     yaw: Yaw = 0.0
     turn: Annotated[
-        float, typer.Option(metavar="DEG", help="Turn the light by so much in all: over a clip, or of a still as a video.")
+        float,
+        typer.Option(metavar="DEG", help="Turn the light by so much in all: over a clip, or of a still as a video."),
     ] = 0.0
     exposure: Exposure = 0.0
     frames: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help=f"Of a clip, its first N frames; of a turning light on a still, N [{TURN_FRAMES}]."),
+        typer.Option(
+            min=1, metavar="N", help=f"Of a clip, its first N frames; of a turning light on a still, N [{TURN_FRAMES}]."
+        ),
     ] = None
     detail: Annotated[bool, typer.Option(help="Keep the photo's own detail by ratio transfer.")] = True
     background: Annotated[
@@ -78,11 +84,12 @@ def relight(job: RelightJob, compute: ComputeOptions) -> None:
     with staged(destination) as stage:
         with record.stage("load"):
             from unrender.cli.engines import forward_renderer, inverse_renderer
-            from unrender.files import open_frames
+            from unrender.files.environments import resolve_light
+            from unrender.files.sources import open_frames
 
             source = open_frames(job.input)
             _check(job, destination, len(source))
-            light = read_light(job.light).to(compute.torch_device())
+            light = resolve_light(job.light)
             inverse = inverse_renderer(job.model, compute, record)
             forward = forward_renderer(job.forward, compute, record)
         run = _Run(job, source, light, inverse, forward, record, destination, stage)
@@ -104,13 +111,16 @@ def _check(job: RelightJob, destination: Destination, frames: int) -> None:
     if still and ending in (".exr", ".png") and job.turn:
         raise UserError(f"-o {job.out}: a turning light is a video; an OUT ending in .mp4, or a folder, would be right")
     if not still and ending in (".exr", ".png"):
-        raise UserError(f"-o {job.out}: {job.input} has {frames} frames; an OUT ending in .mp4, or a folder, would be right")
+        raise UserError(
+            f"-o {job.out}: {job.input} has {frames} frames; an OUT ending in .mp4, or a folder, would be right"
+        )
 
 
 def _relight_still(run: _Run) -> None:
     from unrender.cli.contact_sheet import write_contact_sheet
     from unrender.cli.pictures import write_rendered
-    from unrender.files import VideoWriter, write_gbuffer
+    from unrender.files.gbuffers import write_gbuffer
+    from unrender.files.video import VideoWriter
     from unrender.relight import put_together, relight
 
     job, record, destination = run.job, run.record, run.destination
@@ -137,8 +147,9 @@ def _relight_clip(run: _Run) -> None:
     from itertools import islice
 
     from unrender.cli.contact_sheet import write_contact_sheet
+    from unrender.files.gbuffers import write_gbuffer
+    from unrender.files.video import VideoWriter
     from unrender.output import write_light_groups
-    from unrender.files import VideoWriter, write_gbuffer
     from unrender.relight import put_together, take_apart
 
     job, record, name = run.job, run.record, run.source.name

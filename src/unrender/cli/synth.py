@@ -19,7 +19,9 @@ class SynthJob:
     clips: Annotated[int, typer.Option(min=1, metavar="N", help="How many.")] = 100
     resolution: Annotated[int, typer.Option(min=16, metavar="R", help="Height and width in pixels.")] = 160
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0
-    workers: Annotated[int, typer.Option(min=1, metavar="W", help="Processes, each with one thread.")] = os.cpu_count() or 1
+    workers: Annotated[int, typer.Option(min=1, metavar="W", help="Processes, each with one thread.")] = (
+        os.cpu_count() or 1
+    )
     split: Annotated[
         Literal["train", "test"], typer.Option(help="`test` has worlds and textures that `train` never sees.")
     ] = "train"

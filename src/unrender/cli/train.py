@@ -18,10 +18,12 @@ class E2EJob:
     """What to train, and on what."""
 
     data: Annotated[Path, typer.Option(metavar="DIR", help="A folder that `unrender synth` has written.")]
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="A new folder, or one that the same command began.")]
-    recipe: Annotated[Literal["mini", "smoke"], typer.Option(help="`smoke` is minutes long and only shows that it runs.")] = (
-        "mini"
-    )
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="OUT", help="A new folder, or one that the same command began.")
+    ]
+    recipe: Annotated[
+        Literal["mini", "smoke"], typer.Option(help="`smoke` is minutes long and only shows that it runs.")
+    ] = "mini"
     steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Optimiser steps; the recipe's own.")] = None
     start: Annotated[str | None, typer.Option(metavar="FOLDER", help="Weights to start from; none.")] = None
     seed: Annotated[int, typer.Option(min=0, help="Of weights, pictures and order.")] = 0

@@ -11,8 +11,8 @@ import typer
 def add_verb(app: typer.Typer, verb: Callable[..., None]) -> None:
     """Makes `verb` a command of `app`.
 
-    Every parameter of `verb` is a dataclass, whose fields (annotated with `typer.Argument` or `typer.Option`) become the
-    command's; so a verb's settings are one value that can be checked, passed on and recorded as it is.
+    Every parameter of `verb` is a dataclass, whose fields (annotated with `typer.Argument` or `typer.Option`) become
+    the command's; so a verb's settings are one value that can be checked, passed on and recorded as it is.
     """
     groups = {name: kind for name, kind in get_type_hints(verb).items() if name != "return"}
     hints = {kind: get_type_hints(kind, include_extras=True) for kind in groups.values()}

@@ -82,8 +82,8 @@ def solve_light(
 
 
 def _non_negative_minimum(gram: Tensor, right: Tensor) -> Tensor:
-    """argmin over x >= 0 of x'Gx / 2 - r'x by accelerated projected gradient (FISTA, Beck and Teboulle 2009, eq. 4.1-4.3);
-    G (3, N, N), r (3, N)."""
+    """argmin over x >= 0 of x'Gx / 2 - r'x, G (3, N, N), r (3, N), by accelerated projected gradient (FISTA: Beck and
+    Teboulle 2009, eq. 4.1-4.3)."""
     step = 1 / torch.linalg.matrix_norm(gram, ord=2).clamp(min=1e-12)[:, None]
     x = y = torch.zeros_like(right)
     momentum = 1.0
@@ -130,10 +130,10 @@ def _shrink(frames: Frames, gbuffer: GBuffer) -> tuple[GBuffer, Tensor, Tensor]:
         return functional.adaptive_avg_pool2d(value * trust, size) / share
 
     names = ("base_color", "normal", "roughness", "metallic")
-    maps = {name: shrink(value) for name in names if (value := getattr(gbuffer, name)) is not None}
-    maps["normal"] = functional.normalize(maps["normal"], dim=1)
+    maps = {name: shrink(value) for name, value in gbuffer.maps.items() if name in names}
+    normal = functional.normalize(maps.pop("normal"), dim=1)
     camera = gbuffer.camera or Camera.perspective((height, width))
-    small = GBuffer(**maps, camera=camera.resized(size))
+    small = GBuffer(normal=normal, camera=camera.resized(size)).with_maps(**maps)
     picture = shrink(frames.rgb)
     # Bright pixels are not worth more than dark ones: relative errors are what a ratio transfer sees.
     level = luminance(picture).mean()
