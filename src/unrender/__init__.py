@@ -20,18 +20,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from unrender.errors import UserError
-    from unrender.files.environments import read_environment, world
+    from unrender.files.environments import world
     from unrender.files.gbuffers import read_gbuffer
     from unrender.files.images import read_image
-    from unrender.files.sources import open_frames
+    from unrender.files.sequences import open_frames
     from unrender.forward import DeferredRenderer, ForwardRenderer, LightGroups
     from unrender.inverse.renderer import InverseRenderer
     from unrender.output import write
     from unrender.scene.camera import Camera
     from unrender.scene.environment import EnvironmentMap
     from unrender.scene.frames import Frames
+    from unrender.scene.gaussians import SphericalGaussians
     from unrender.scene.gbuffer import GBuffer
-    from unrender.scene.spherical_gaussians import SphericalGaussians
 
 __version__ = "0.1.0"
 
@@ -44,10 +44,9 @@ _HOMES = {
     "GBuffer": "unrender.scene.gbuffer",
     "InverseRenderer": "unrender.inverse.renderer",
     "LightGroups": "unrender.forward",
-    "SphericalGaussians": "unrender.scene.spherical_gaussians",
+    "SphericalGaussians": "unrender.scene.gaussians",
     "UserError": "unrender.errors",
-    "open_frames": "unrender.files.sources",
-    "read_environment": "unrender.files.environments",
+    "open_frames": "unrender.files.sequences",
     "read_gbuffer": "unrender.files.gbuffers",
     "read_image": "unrender.files.images",
     "world": "unrender.files.environments",
@@ -67,7 +66,6 @@ __all__ = [
     "UserError",
     "__version__",
     "open_frames",
-    "read_environment",
     "read_gbuffer",
     "read_image",
     "world",

@@ -43,12 +43,13 @@ def _common(
     """Take pictures apart into geometry, material and light, change any of them, and put them back together."""
 
 
-for _function in (inverse.inverse, forward.forward, relight.relight, synth.synth):
-    add_verb(app, _function)
-app.add_typer(train.app)
-app.add_typer(evaluate.app)
-app.add_typer(models.app)
-add_verb(app, doctor.doctor)
+add_verb(app, "inverse", inverse.inverse)
+add_verb(app, "forward", forward.forward)
+add_verb(app, "relight", relight.relight)
+add_verb(app, "synth", synth.synth)
+add_verb(app, "doctor", doctor.doctor)
+for group in (train.app, evaluate.app, models.app):
+    app.add_typer(group)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

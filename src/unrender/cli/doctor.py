@@ -26,7 +26,10 @@ class Finding:
 
 
 def doctor(compute: ComputeOptions) -> None:
-    """Say what works on this machine: versions, processor, torch device, ray tracing, video codecs, free disk."""
+    """Say what works on this machine.
+
+    Versions, processor, torch device, ray tracing, video codecs, free disk; each line is ok or a warning.
+    """
     for finding in _findings(compute):
         print(f"{'ok  ' if finding.ok else 'warn'}  {finding.subject:<12} {finding.found}")
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from unrender.cli.options import ComputeOptions
+from unrender.cli.progress import progress_bar
 from unrender.cli.verb import add_verb
 
 app = typer.Typer(name="evaluate", help="Measure a model against ground truth.")
@@ -22,8 +23,19 @@ class MapsJob:
 
 
 def maps(job: MapsJob, compute: ComputeOptions) -> None:
-    """Print a model's errors map by map beside those of trivial answers."""
+    """Print a model's errors beside those of trivial answers, map by map."""
+    from itertools import islice
+
+    from unrender.evaluate.maps import PROTOCOL, evaluate_maps, table
+    from unrender.files.shards import read_clips
+    from unrender.inverse.renderer import InverseRenderer
+
+    renderer = InverseRenderer.from_pretrained(job.model, device=compute.device, dtype=compute.dtype)
+    truths = (clip.gbuffer for clip in islice(read_clips(job.data), job.clips))
+    with progress_bar("measuring") as show:
+        report = evaluate_maps(renderer, truths, lambda done: show(done, job.clips))
+    print(f"{job.model} on {report.pictures} pictures of {job.data}: {PROTOCOL}\n\n{table(report)}")
 
 
-add_verb(app, maps)
+add_verb(app, "maps", maps)
 app.callback()(lambda: None)  # keeps `maps` a word of its own while it is the only protocol

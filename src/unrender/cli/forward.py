@@ -8,6 +8,7 @@ import typer
 
 from unrender.cli.options import ComputeOptions, Exposure, Light, Out, Yaw
 from unrender.cli.outputs import parse_destination, staged
+from unrender.cli.progress import track
 from unrender.cli.run_record import RunRecord
 
 
@@ -26,24 +27,30 @@ class ForwardJob:
 
 
 def forward(job: ForwardJob, compute: ComputeOptions) -> None:
-    """Render a G-buffer under an environment map: a PNG for looking, an EXR whose light groups (diffuse, specular,
-    background) add up to the beauty, and run.json."""
-    destination = parse_destination(job.out, (".exr", ".png"))
+    """Render a G-buffer under a light.
+
+    Writes a PNG for looking (of a clip an mp4), an EXR whose light groups (diffuse, specular, background) add up to
+    the beauty, and run.json.
+    """
+    destination = parse_destination(job.out, (".exr", ".mp4", ".png"))
     record = RunRecord("forward", (job, compute))
     with staged(destination) as stage:
         with record.stage("load"):
             from unrender.cli.engines import forward_renderer
-            from unrender.cli.pictures import write_rendered
+            from unrender.cli.pictures import RenderedWriter, Take
             from unrender.files.environments import resolve_light
-            from unrender.files.gbuffers import read_gbuffer
+            from unrender.files.sequences import open_gbuffers
 
-            gbuffer = read_gbuffer(job.gbuffer)
+            gbuffers = open_gbuffers(job.gbuffer)
+            destination.check_frames(len(gbuffers))
             light = resolve_light(job.light).exposed(job.exposure)
             renderer = forward_renderer(job.model, compute, record)
-        with record.stage("forward"):
-            groups = renderer(gbuffer, light, job.yaw)
-        with record.stage("write"):
-            name = job.gbuffer.name.removesuffix(job.gbuffer.suffix)
-            write_rendered(stage, destination, f"{name}.forward", groups)
+        take = Take(f"{gbuffers.name}.forward", len(gbuffers), gbuffers.fps)
+        with RenderedWriter(stage, destination, take) as rendered:
+            for gbuffer in track(gbuffers, "rendering", len(gbuffers)):
+                with record.stage("forward"):
+                    groups = renderer(gbuffer, light, job.yaw)
+                with record.stage("write"):
+                    rendered.write(groups)
         record.write(stage / destination.record_name)
     destination.report()

@@ -11,7 +11,6 @@ from unrender.cli.options import ComputeOptions, Out
 from unrender.cli.outputs import parse_destination, staged
 from unrender.cli.progress import track
 from unrender.cli.run_record import RunRecord
-from unrender.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -32,8 +31,11 @@ class InverseJob:
 
 
 def inverse(job: InverseJob, compute: ComputeOptions) -> None:
-    """Take a picture apart into base colour, normals, depth, roughness and metallic: one multi-layer float EXR (one for
-    every frame of a clip), a contact sheet, and run.json."""
+    """Take a picture apart into its maps.
+
+    Writes base colour, normals, depth, roughness and metallic as one multi-layer float EXR (one for every frame of a
+    clip), a contact sheet, and run.json.
+    """
     maps = parse_maps(job.maps)
     destination = parse_destination(job.out, (".exr", ".png"))
     record = RunRecord("inverse", (job, compute))
@@ -41,27 +43,23 @@ def inverse(job: InverseJob, compute: ComputeOptions) -> None:
         with record.stage("load"):
             from unrender.cli.contact_sheet import write_contact_sheet
             from unrender.cli.engines import inverse_renderer
+            from unrender.cli.pictures import Take
             from unrender.files.gbuffers import write_gbuffer
-            from unrender.files.sources import open_frames
+            from unrender.files.sequences import numbered, open_frames
 
             frames = open_frames(job.input)
-            if destination.file and len(frames) > 1:
-                raise UserError(f"-o {job.out}: {job.input} has {len(frames)} frames; a folder would be right")
+            destination.check_frames(len(frames))
+            take = Take(frames.name, len(frames))
             renderer = inverse_renderer(job.model, compute, record)
         for index, picture in enumerate(track(frames, "taking apart", len(frames))):
             with record.stage("inverse"):
-                gbuffer = renderer(picture, maps)
+                gbuffer = renderer(picture, maps, seed=compute.seed)
             with record.stage("write"):
-                if destination.ending != ".png":
-                    name = destination.file or frame_name(frames.name, index, len(frames), ".exr")
-                    write_gbuffer(stage / name, gbuffer, profile=job.profile)
-                if index == 0 and destination.ending != ".exr":
-                    sheet = destination.file or f"{frames.name}.maps.png"
-                    write_contact_sheet(stage / sheet, gbuffer.with_maps(rgb=picture.rgb))
+                if destination.wants(".exr"):
+                    pattern = stage / (destination.file or take.file(".exr"))
+                    path = pattern if len(frames) == 1 else numbered(pattern, index + 1)
+                    write_gbuffer(path, gbuffer, profile=job.profile)
+                if index == 0 and destination.wants(".png"):
+                    write_contact_sheet(stage / (destination.file or f"{frames.name}.maps.png"), gbuffer)
         record.write(stage / destination.record_name)
     destination.report()
-
-
-def frame_name(name: str, index: int, count: int, ending: str) -> str:
-    """`name.exr` for a still, `name.0001.exr` and on for the frames of a clip."""
-    return f"{name}{ending}" if count == 1 else f"{name}.{index + 1:04d}{ending}"

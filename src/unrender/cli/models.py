@@ -26,7 +26,7 @@ class FolderChoice:
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder of weights with its card, unrender.json.")]
 
 
-def list_() -> None:
+def list_models() -> None:
     """List the models that can be named by id, with their licence and maps."""
     from unrender.diffusion.checkpoints.registry import cards
 
@@ -51,5 +51,6 @@ def check(choice: FolderChoice) -> None:
     print(f"{choice.folder}: {checkpoint.card.id}, {parameters / 1e6:.1f} M parameters, sound")
 
 
-for _function in (list_, show, check):
-    add_verb(app, _function)
+add_verb(app, "list", list_models)
+add_verb(app, "show", show)
+add_verb(app, "check", check)

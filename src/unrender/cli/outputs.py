@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,18 @@ class Destination:
     def ending(self) -> str:
         """The lower-case ending of the one file asked for, "" for a folder."""
         return Path(self.file).suffix.lower() if self.file else ""
+
+    def wants(self, ending: str) -> bool:
+        """Whether results with this ending are wanted: all of them in a folder, else the one asked for."""
+        return self.ending in ("", ending)
+
+    def check_frames(self, frames: int) -> None:
+        """Raises UserError where the one file asked for cannot hold so many frames."""
+        if frames == 1 or not self.file or self.ending == ".mp4" or "#" in self.file:
+            return
+        raise UserError(
+            f"-o {self.folder / self.file}: there are {frames} frames; a folder, or name.####.exr, would be right"
+        )
 
     @property
     def record_name(self) -> str:
@@ -56,7 +68,7 @@ def parse_destination(out: Path, endings: Sequence[str]) -> Destination:
 
 
 @contextmanager
-def staged(destination: Destination) -> Iterator[Path]:
+def staged(destination: Destination) -> Generator[Path]:
     """A temporary folder beside the results' place, on the same disk, whose files move there together at the end.
 
     Nothing is left behind when the block fails, and files already there are untouched until it has succeeded. Raises

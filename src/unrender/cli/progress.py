@@ -1,7 +1,7 @@
 """A progress bar on a terminal, and nothing in a pipe."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -9,8 +9,9 @@ Item = TypeVar("Item")
 
 
 @contextmanager
-def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
-    """Yields `show(done, total)`, which draws on stderr where that is a terminal and does nothing where it is not."""
+def progress_bar(label: str) -> Generator[Callable[[int, int | None], None]]:
+    """Yields `show(done, total)`, with a total of None where nobody knows. It draws on stderr where that is a terminal
+    and does nothing where it is not."""
     if not sys.stderr.isatty():
         yield lambda done, total: None
         return

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from unrender.cli.inverse import frame_name
 from unrender.cli.options import ComputeOptions, Exposure, Light, Out, Yaw
 from unrender.cli.outputs import Destination, parse_destination, staged
 from unrender.cli.progress import track
@@ -16,8 +16,10 @@ from unrender.cli.run_record import RunRecord
 from unrender.errors import UserError
 
 if TYPE_CHECKING:
-    from unrender.files.sources import FrameReader
-    from unrender.relight import Forward, Inverse, RelightOptions
+    from unrender.cli.pictures import Take
+    from unrender.files.readers import FrameReader
+    from unrender.forward import LightGroups
+    from unrender.relight import Decomposition, Forward, Inverse, RelightOptions
     from unrender.scene.environment import EnvironmentMap
 
 TURN_FRAMES = 48
@@ -62,113 +64,102 @@ class RelightJob:
         return RelightOptions(self.yaw + turned, self.exposure, self.detail, self.background)
 
 
-@dataclass(frozen=True)
-class _Run:
-    """What both kinds of relighting, of a still and of a clip, work with."""
-
-    job: RelightJob
-    source: FrameReader
-    light: EnvironmentMap
-    inverse: Inverse
-    forward: Forward
-    record: RunRecord
-    destination: Destination
-    stage: Path
-
-
 def relight(job: RelightJob, compute: ComputeOptions) -> None:
-    """Show a picture under another light: the relit PNG and EXR (with diffuse, specular and background as layers that
-    add up), the G-buffer EXR, a contact sheet, run.json; with --turn, an mp4 in which the light turns."""
+    """Show a picture under another light.
+
+    Writes the relit PNG (of a clip an mp4) and EXR, whose light groups (diffuse, specular, background) add up to the
+    beauty; the G-buffer EXR; a contact sheet; run.json; with --turn, of a still, an mp4 in which the light turns.
+    """
     destination = parse_destination(job.out, (".exr", ".mp4", ".png"))
     record = RunRecord("relight", (job, compute))
     with staged(destination) as stage:
         with record.stage("load"):
             from unrender.cli.engines import forward_renderer, inverse_renderer
             from unrender.files.environments import resolve_light
-            from unrender.files.sources import open_frames
+            from unrender.files.sequences import open_frames
 
             source = open_frames(job.input)
             _check(job, destination, len(source))
             light = resolve_light(job.light)
             inverse = inverse_renderer(job.model, compute, record)
             forward = forward_renderer(job.forward, compute, record)
-        run = _Run(job, source, light, inverse, forward, record, destination, stage)
-        if len(source) == 1:
-            _relight_still(run)
-        else:
-            _relight_clip(run)
+        run = _Run(job, stage, destination, record, forward)
+        last = _relight_frames(run, source, light, inverse)
+        if len(source) == 1 and job.turn:
+            with record.stage("turn"):
+                _turn_light(run, last, light)
         record.write(stage / destination.record_name)
     destination.report()
 
 
+@dataclass(frozen=True)
+class _Run:
+    """What every part of the work needs."""
+
+    job: RelightJob
+    stage: Path
+    destination: Destination
+    record: RunRecord
+    forward: Forward
+
+
 def _check(job: RelightJob, destination: Destination, frames: int) -> None:
     """Raises UserError where the settings do not fit together."""
-    still, ending = frames == 1, destination.ending
+    still = frames == 1
     if still and job.frames and not job.turn:
         raise UserError(f"--frames {job.frames}: {job.input} is a still; --turn 360 with it would be right")
-    if still and ending == ".mp4" and not job.turn:
+    if still and destination.ending == ".mp4" and not job.turn:
         raise UserError(f"-o {job.out}: {job.input} is a still; --turn 360, or an OUT ending in .png, would be right")
-    if still and ending in (".exr", ".png") and job.turn:
+    if still and destination.ending in (".exr", ".png") and job.turn:
         raise UserError(f"-o {job.out}: a turning light is a video; an OUT ending in .mp4, or a folder, would be right")
-    if not still and ending in (".exr", ".png"):
-        raise UserError(
-            f"-o {job.out}: {job.input} has {frames} frames; an OUT ending in .mp4, or a folder, would be right"
-        )
+    destination.check_frames(frames)
 
 
-def _relight_still(run: _Run) -> None:
-    from unrender.cli.contact_sheet import write_contact_sheet
-    from unrender.cli.pictures import write_rendered
-    from unrender.files.gbuffers import write_gbuffer
-    from unrender.files.video import VideoWriter
-    from unrender.relight import put_together, relight
-
-    job, record, destination = run.job, run.record, run.destination
-    picture = next(iter(run.source))
-    with record.stage("relight"):
-        relit = relight(picture, run.light, run.inverse, run.forward, job.options())
-    with record.stage("write"):
-        if destination.ending != ".mp4":
-            write_rendered(run.stage, destination, f"{picture.name}.relit", relit.groups, job.groups)
-        if not destination.file:
-            gbuffer = relit.decomposition.gbuffer.with_maps(rgb=picture.rgb)
-            write_gbuffer(run.stage / f"{picture.name}.gbuffer.exr", gbuffer)
-            write_contact_sheet(run.stage / f"{picture.name}.maps.png", gbuffer, {"relit": relit.beauty})
-    if job.turn:
-        frames = job.frames or TURN_FRAMES
-        path = run.stage / (destination.file or f"{picture.name}.turn.mp4")
-        with record.stage("turn"), VideoWriter(path, TURN_FPS) as video:
-            for index in track(range(frames), "turning the light", frames):
-                turned = job.options(job.turn * index / frames)
-                video.write(put_together(relit.decomposition, run.light, run.forward, turned).beauty[0])
-
-
-def _relight_clip(run: _Run) -> None:
-    from itertools import islice
-
-    from unrender.cli.contact_sheet import write_contact_sheet
-    from unrender.files.gbuffers import write_gbuffer
-    from unrender.files.video import VideoWriter
-    from unrender.output import write_light_groups
+def _relight_frames(run: _Run, source: FrameReader, light: EnvironmentMap, inverse: Inverse) -> Decomposition:
+    """Relights every frame, each with its own decomposition, and returns the last one. The light of a clip turns with
+    its frames; that of a still stands, and turns in `_turn_light`."""
+    from unrender.cli.pictures import RenderedWriter, Take
     from unrender.relight import put_together, take_apart
 
-    job, record, name = run.job, run.record, run.source.name
-    count = min(job.frames or len(run.source), len(run.source))
-    video_path = run.stage / (run.destination.file or f"{name}.relit.mp4")
-    old_light = None
-    with VideoWriter(video_path, run.source.fps or TURN_FPS) as video:
-        for index, picture in enumerate(track(islice(run.source, count), "relighting", count)):
-            with record.stage("relight"):
-                apart = take_apart(picture, run.inverse, run.forward, job.detail, old_light)
-                old_light = apart.light
-                turned = job.options(job.turn * index / count)
-                groups = put_together(apart, run.light, run.forward, turned)
-            with record.stage("write"):
-                video.write(groups.beauty[0])
-                if run.destination.file:
-                    continue
-                gbuffer = apart.gbuffer.with_maps(rgb=picture.rgb)
-                write_light_groups(run.stage / frame_name(f"{name}.relit", index, count, ".exr"), groups, job.groups)
-                write_gbuffer(run.stage / frame_name(f"{name}.gbuffer", index, count, ".exr"), gbuffer)
-                if index == 0:
-                    write_contact_sheet(run.stage / f"{name}.maps.png", gbuffer, {"relit": groups.beauty})
+    job, count = run.job, min(run.job.frames or len(source), len(source))
+    take = Take(f"{source.name}.relit", count, source.fps)
+    apart = None
+    with RenderedWriter(run.stage, run.destination, take, job.groups) as rendered:
+        for index, picture in enumerate(track(islice(source, count), "relighting", count)):
+            with run.record.stage("inverse"):
+                apart = take_apart(picture, inverse, run.forward, job.detail, apart.light if apart else None)
+            with run.record.stage("forward"):
+                groups = put_together(apart, light, run.forward, job.options(job.turn * index / count))
+            with run.record.stage("write"):
+                rendered.write(groups)
+                if not run.destination.file:
+                    _write_gbuffer(run, Take(f"{source.name}.gbuffer", count), index, apart, groups)
+    if apart is None:
+        raise UserError(f"{job.input} has no frames")
+    return apart
+
+
+def _write_gbuffer(run: _Run, take: Take, index: int, apart: Decomposition, groups: LightGroups) -> None:
+    """Writes one frame's G-buffer, and the contact sheet of the first."""
+    from unrender.cli.contact_sheet import write_contact_sheet
+    from unrender.files.gbuffers import write_gbuffer
+    from unrender.files.sequences import numbered
+
+    pattern = run.stage / take.file(".exr")
+    write_gbuffer(pattern if take.frames == 1 else numbered(pattern, index + 1), apart.gbuffer)
+    if index == 0:
+        name = take.name.removesuffix(".gbuffer")
+        write_contact_sheet(run.stage / f"{name}.maps.png", apart.gbuffer, {"relit": groups.beauty})
+
+
+def _turn_light(run: _Run, apart: Decomposition, light: EnvironmentMap) -> None:
+    """Writes the video of a still whose light turns."""
+    from unrender.files.video import VideoWriter
+    from unrender.relight import put_together
+
+    job, frames = run.job, run.job.frames or TURN_FRAMES
+    name = run.destination.file or f"{apart.frames.name}.turn.mp4"
+    with VideoWriter(run.stage / name, TURN_FPS) as video:
+        for index in track(range(frames), "turning the light", frames):
+            groups = put_together(apart, light, run.forward, job.options(job.turn * index / frames))
+            video.write(groups.beauty)

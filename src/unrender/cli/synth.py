@@ -29,7 +29,10 @@ class SynthJob:
 
 
 def synth(job: SynthJob) -> None:
-    """Render random scenes with Mitsuba into shards of ground truth. Stopped, the same command goes on where it was."""
+    """Render random scenes with their truth.
+
+    Mitsuba renders them into shards. Stopped, the same command goes on where it was.
+    """
     from unrender.synth import SynthRecipe, generate, preview
 
     record = RunRecord("synth", (job,))

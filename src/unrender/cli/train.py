@@ -46,5 +46,5 @@ def e2e(job: E2EJob) -> None:
     print(model)
 
 
-add_verb(app, e2e)
+add_verb(app, "e2e", e2e)
 app.callback()(lambda: None)  # keeps `e2e` a word of its own while it is the only recipe

@@ -8,17 +8,17 @@ from typing import Any, get_type_hints
 import typer
 
 
-def add_verb(app: typer.Typer, verb: Callable[..., None]) -> None:
-    """Makes `verb` a command of `app`.
+def add_verb(app: typer.Typer, name: str, verb: Callable[..., None]) -> None:
+    """Makes `verb` the command `name` of `app`.
 
     Every parameter of `verb` is a dataclass, whose fields (annotated with `typer.Argument` or `typer.Option`) become
     the command's; so a verb's settings are one value that can be checked, passed on and recorded as it is.
     """
-    groups = {name: kind for name, kind in get_type_hints(verb).items() if name != "return"}
+    groups = {group: kind for group, kind in get_type_hints(verb).items() if group != "return"}
     hints = {kind: get_type_hints(kind, include_extras=True) for kind in groups.values()}
 
     def command(**values: Any) -> None:
-        verb(**{name: kind(**{f.name: values[f.name] for f in fields(kind)}) for name, kind in groups.items()})
+        verb(**{group: kind(**{f.name: values[f.name] for f in fields(kind)}) for group, kind in groups.items()})
 
     parameters = [
         inspect.Parameter(
@@ -30,7 +30,7 @@ def add_verb(app: typer.Typer, verb: Callable[..., None]) -> None:
         for kind in groups.values()
         for field in fields(kind)
     ]
-    command.__signature__ = inspect.Signature(parameters)  # ty: ignore[unresolved-attribute]
+    command.__signature__ = inspect.Signature(parameters)  # ty: ignore[missing-attribute]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     command.__doc__ = verb.__doc__
-    app.command(verb.__name__.rstrip("_"))(command)
+    app.command(name)(command)

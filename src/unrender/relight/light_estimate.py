@@ -19,7 +19,7 @@ SMOOTHNESS = 0.02
 PERSISTENCE = 0.2
 CLIPPED = 0.99
 ROBUST_ROUNDS = 5
-SOLVER_STEPS = 400
+SOLVER_STEPS = 150
 
 
 def estimate_light(frames: Frames, gbuffer: GBuffer, previous: EnvironmentMap | None = None) -> EnvironmentMap:
@@ -74,18 +74,18 @@ def solve_light(
         if previous is not None:
             gram = gram + PERSISTENCE * scale * torch.eye(gram.shape[1]).to(gram)
             right = right + PERSISTENCE * scale[..., 0] * previous
-        x = _non_negative_minimum(gram, right)
+        x = _non_negative_minimum(gram, right, x)
         residual = ((transport @ x[..., None])[..., 0] - picture).abs()
         spread = 1.4826 * residual.median(dim=1, keepdim=True).values + 1e-6
         robust = weights / (1 + (residual / (2.385 * spread)) ** 2)
     return x
 
 
-def _non_negative_minimum(gram: Tensor, right: Tensor) -> Tensor:
-    """argmin over x >= 0 of x'Gx / 2 - r'x, G (3, N, N), r (3, N), by accelerated projected gradient (FISTA: Beck and
-    Teboulle 2009, eq. 4.1-4.3)."""
+def _non_negative_minimum(gram: Tensor, right: Tensor, start: Tensor) -> Tensor:
+    """argmin over x >= 0 of x'Gx / 2 - r'x, with G (3, N, N), r (3, N) and x from `start` (3, N), by accelerated
+    projected gradient (FISTA: Beck and Teboulle 2009, eq. 4.1-4.3)."""
     step = 1 / torch.linalg.matrix_norm(gram, ord=2).clamp(min=1e-12)[:, None]
-    x = y = torch.zeros_like(right)
+    x = y = start
     momentum = 1.0
     for _ in range(SOLVER_STEPS):
         gradient = (gram @ y[..., None])[..., 0] - right

@@ -107,10 +107,7 @@ def take_apart(
 ) -> Decomposition:
     """Takes `frames` apart, with the light they were taken in (close to `previous`, for the next part of a clip) and
     the detail that their re-rendering lacks, where `detail` is wanted."""
-    gbuffer = inverse(frames, MAPS)
-    gbuffer.require("base_color", "normal", by="relighting")
-    if frames.mask is not None:
-        gbuffer = gbuffer.with_maps(mask=frames.mask)
+    gbuffer = inverse(frames, MAPS).with_maps(rgb=frames.rgb)
     if not detail:
         return Decomposition(frames, gbuffer)
     light = estimate_light(frames, gbuffer, previous)
