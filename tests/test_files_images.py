@@ -189,12 +189,12 @@ def test_exr_primaries_are_converted(tmp_path: Path) -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_written_pictures_come_back(tmp_path: Path, suffix: str, bits: int, error: float, channels: int) -> None:
     rgb, alpha = torch.rand(channels, 9, 7), torch.rand(1, 9, 7) * 0.9 + 0.1
-    write_image(tmp_path / f"a.{suffix}", rgb, alpha=alpha, bits=bits)  # ty: ignore[invalid-argument-type]
+    write_image(tmp_path / f"a.{suffix}", rgb, alpha=alpha, bits=bits)
     frames = read_image(tmp_path / f"a.{suffix}")
     assert (frames.rgb[0] - rgb).abs().max() < error
     assert frames.mask is not None
     assert (frames.mask[0] - alpha).abs().max() < error
-    write_image(tmp_path / f"b.{suffix}", rgb, bits=bits)  # ty: ignore[invalid-argument-type]
+    write_image(tmp_path / f"b.{suffix}", rgb, bits=bits)
     assert read_image(tmp_path / f"b.{suffix}").mask is None
 
 

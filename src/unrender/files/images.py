@@ -27,7 +27,7 @@ from unrender.files.radiance import Array, clean, premultiplied_to_straight, to_
 from unrender.scene.color import linear_to_srgb, srgb_to_linear
 from unrender.scene.frames import Frames
 
-PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".exr", ".hdr", ".bmp", ".gif"})
+PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".exr", ".hdr", ".bmp"})
 """Suffixes of still pictures in folders of frames; a single file is known by its content."""
 
 _EXR_MAGIC, _HDR_MAGIC, _PNG_MAGIC = b"\x76\x2f\x31\x01", b"#?", b"\x89PNG\r\n\x1a\n"
