@@ -44,9 +44,10 @@ def show(choice: ModelChoice) -> None:
 
 def check(choice: FolderChoice) -> None:
     """Read a folder of weights strictly; a missing or mis-shaped tensor is named."""
+    from unrender.device import choose_compute
     from unrender.diffusion.checkpoints.loader import load_checkpoint
 
-    checkpoint = load_checkpoint(choice.folder)
+    checkpoint = load_checkpoint(choice.folder, choose_compute("cpu", "float32"))
     parameters = sum(p.numel() for network in (checkpoint.unet, checkpoint.autoencoder) for p in network.parameters())
     print(f"{choice.folder}: {checkpoint.card.id}, {parameters / 1e6:.1f} M parameters, sound")
 

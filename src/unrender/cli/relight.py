@@ -61,7 +61,7 @@ class RelightJob:
         """The part that relighting itself takes, with the light `turned` by so many degrees more."""
         from unrender.relight import RelightOptions
 
-        return RelightOptions(self.yaw + turned, self.exposure, self.detail, self.background)
+        return RelightOptions(self.yaw + turned, self.detail, self.background)
 
 
 def relight(job: RelightJob, compute: ComputeOptions) -> None:
@@ -80,7 +80,7 @@ def relight(job: RelightJob, compute: ComputeOptions) -> None:
 
             source = open_frames(job.input)
             _check(job, destination, len(source))
-            light = resolve_light(job.light)
+            light = resolve_light(job.light).exposed(job.exposure)
             inverse = inverse_renderer(job.model, compute, record)
             forward = forward_renderer(job.forward, compute, record)
         run = _Run(job, stage, destination, record, forward)

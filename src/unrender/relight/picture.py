@@ -33,14 +33,12 @@ class RelightOptions:
 
     Attributes:
         yaw: degrees that the light is turned about +Y (see `conventions`: Yaw).
-        exposure: stops (EV) that the light is made brighter.
         detail: keep the photo's own detail by ratio transfer (see `detail_gain`).
         background: what shows where the picture's mask (a source's alpha) says there is no surface: the new "light"
             itself, the "photo" as it was, or "none" (black). A picture without a mask is surface everywhere.
     """
 
     yaw: float = 0.0
-    exposure: float = 0.0
     detail: bool = True
     background: Background = "light"
 
@@ -123,7 +121,7 @@ def put_together(
 
     The gain multiplies diffuse and specular alike, so the groups still add up to the beauty.
     """
-    groups = forward(apart.gbuffer, light.exposed(options.exposure), options.yaw)
+    groups = forward(apart.gbuffer, light, options.yaw)
     if apart.gain is not None:
         groups = replace(groups, diffuse=groups.diffuse * apart.gain, specular=groups.specular * apart.gain)
     if options.background == "light":
