@@ -1,4 +1,9 @@
+"""Torch on one thread: the tests' tensors are small, and the machine's cores are shared."""
+
 import pytest
+import torch
+
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

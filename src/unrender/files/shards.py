@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -41,7 +42,7 @@ class Clip:
 
 def write_shard(path: Path, clips: Iterable[tuple[str, Clip]]) -> None:
     """Writes (key, clip) pairs to a tar at `path`, which appears whole or not at all."""
-    temporary = path.with_name(f".{path.name}.partial")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
         for key, clip in clips:
             for name, data in _members(key, clip):

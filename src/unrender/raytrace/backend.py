@@ -64,10 +64,14 @@ def variant() -> str:
 
 def use() -> str:
     """Makes the chosen variant Mitsuba's current one and returns its name."""
+    import drjit as dr
     import mitsuba as mi
 
     if mi.variant() != variant():
         mi.set_variant(variant())
+        mi.set_log_level(mi.LogLevel.Error)
+        # Two processes that compile the same kernel at once would have the slower one warn that it is in the cache.
+        dr.set_log_level(dr.LogLevel.Error)
     return variant()
 
 

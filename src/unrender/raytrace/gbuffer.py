@@ -61,13 +61,15 @@ def _rays(camera: Camera, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _interactions(scene: Any, camera: Camera, offsets: np.ndarray) -> tuple[Any, np.ndarray]:
     backend.use()
+    import drjit as dr
     import mitsuba as mi
 
     origin, direction = _rays(camera, offsets)
     length = np.linalg.norm(direction, axis=1)
     unit = np.ascontiguousarray((direction / length[:, None]).T, dtype=np.float32)
-    ray = mi.Ray3f(mi.Point3f(*(float(value) for value in origin)), mi.Vector3f(unit))
-    return scene.ray_intersect(ray), length
+    eye = mi.Point3f(*(float(value) for value in origin))
+    dr.make_opaque(eye)  # a constant would be compiled in, into a new kernel for every camera
+    return scene.ray_intersect(mi.Ray3f(eye, mi.Vector3f(unit))), length
 
 
 def _trace(scene: Any, camera: Camera, offsets: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-from collections.abc import Callable
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +18,7 @@ import numpy as np
 from unrender.errors import UserError
 
 _SPLITS = {"train": 0, "test": 1}
-_SHARDS_PER_PROCESS = 8  # Mitsuba keeps a little of every scene it loads; a fresh process gives it back
+_SHARDS_PER_PROCESS = 16  # Mitsuba keeps a little of every scene it loads; a fresh process gives it back
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class SynthRecipe:
         resolution: height and width in pixels.
         seed: of the whole set; each clip draws from (seed, split, its index) alone.
         split: "test" has its own seeds, worlds and texture patterns, which "train" never sees.
-        samples: paths a pixel.
+        samples: paths a pixel; products of two near numbers, as 36, are taken as they are, others rounded up.
         shard_size: clips a shard.
     """
 
@@ -35,7 +38,7 @@ class SynthRecipe:
     resolution: int = 160
     seed: int = 0
     split: Literal["train", "test"] = "train"
-    samples: int = 48
+    samples: int = 36
     shard_size: int = 50
 
     def __post_init__(self) -> None:
@@ -65,23 +68,22 @@ def generate(
     folder = Path(out)
     _claim(recipe, folder)
     starts = range(0, recipe.clips, recipe.shard_size)
-    todo = [start for start in starts if not shard_path(folder, recipe, start).exists()]
+    todo = [start for start in starts if not _shard_path(folder, recipe, start).exists()]
     done = recipe.clips - sum(_count(recipe, start) for start in todo)
     if progress and done:
         progress(done, recipe.clips)
-    # Always another process, even for one worker: Dr.Jit's threads and kernels stay out of the caller's.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, max_tasks_per_child=_SHARDS_PER_PROCESS) as pool:
-        futures = [pool.submit(_render_shard, recipe, folder, start) for start in todo]
-        for future in as_completed(futures):
-            done += future.result()
+    batch = workers * _SHARDS_PER_PROCESS
+    for first in range(0, len(todo), batch):
+        for clips in _render_in_new_processes(recipe, folder, todo[first : first + batch], workers):
+            done += clips
             if progress:
                 progress(done, recipe.clips)
+    for left_by_a_killed_run in folder.glob(".*.partial"):
+        left_by_a_killed_run.unlink()
     _write_whole(folder / "index.json", json.dumps(_index(recipe, folder), indent=1))
 
 
-def shard_path(folder: Path, recipe: SynthRecipe, start: int) -> Path:
-    """Where the shard that begins with clip `start` lies."""
+def _shard_path(folder: Path, recipe: SynthRecipe, start: int) -> Path:
     return folder / f"shard-{start // recipe.shard_size:06d}.tar"
 
 
@@ -108,6 +110,32 @@ def _count(recipe: SynthRecipe, start: int) -> int:
     return min(recipe.shard_size, recipe.clips - start)
 
 
+def _render_in_new_processes(recipe: SynthRecipe, folder: Path, starts: list[int], workers: int) -> Iterator[int]:
+    """Renders the shards that begin at the clips `starts` and yields the number of clips of each as it is done."""
+    # Other processes even for one worker: Dr.Jit's threads and kernels stay out of the caller's. New ones for every
+    # batch rather than `max_tasks_per_child`, with which an executor can wait for ever (CPython gh-115634).
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
+    try:
+        for future in as_completed([pool.submit(_render_shard, recipe, folder, start) for start in starts]):
+            yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Makes a worker end at once with Ctrl-C, and when its parent is gone, be it killed: nobody would read its answer."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    parent = multiprocessing.parent_process()
+
+    def end_after(process: multiprocessing.process.BaseProcess) -> None:
+        process.join()
+        os._exit(1)
+
+    if parent is not None:
+        threading.Thread(target=end_after, args=(parent,), daemon=True).start()
+
+
 def _render_shard(recipe: SynthRecipe, folder: Path, start: int) -> int:
     from unrender.files.shards import write_shard
     from unrender.raytrace import backend
@@ -123,7 +151,7 @@ def _render_shard(recipe: SynthRecipe, folder: Path, start: int) -> int:
     split = _SPLITS[recipe.split]
     size = (recipe.resolution, recipe.resolution)
     write_shard(
-        shard_path(folder, recipe, start),
+        _shard_path(folder, recipe, start),
         (
             (
                 f"{index:06d}",
@@ -143,7 +171,7 @@ def _render_shard(recipe: SynthRecipe, folder: Path, start: int) -> int:
 
 def _index(recipe: SynthRecipe, folder: Path) -> dict[str, object]:
     shards = {
-        shard_path(folder, recipe, start).name: _count(recipe, start)
+        _shard_path(folder, recipe, start).name: _count(recipe, start)
         for start in range(0, recipe.clips, recipe.shard_size)
     }
     return {"recipe": asdict(recipe), "shards": shards}

@@ -83,7 +83,7 @@ def spots(rng: Random, size: int) -> Array:
 
 
 def wood(rng: Random, size: int) -> Array:
-    y, x = _grid(size)
+    _, x = _grid(size)
     planks = int(rng.choice([1, 3, 5, 8]))
     shift = rng.random(planks)[np.minimum((x * planks).astype(int), planks - 1)]
     warp = fbm(rng, size, 2.0, 1.0, stretch=rng.uniform(3, 8))
@@ -182,7 +182,7 @@ def _color(rng: Random, pattern: str) -> Array:
         return np.array(SKINS[rng.integers(len(SKINS))]) * rng.uniform(0.8, 1.15)
     if kind < 0.58:
         return np.array(WOODS[rng.integers(len(WOODS))]) * rng.uniform(0.7, 1.5)
-    saturation = rng.uniform(0.2, 0.7) if kind < 0.8 else rng.uniform(0.7, 1.0)
+    saturation = rng.uniform(0.1, 0.65) if kind < 0.88 else rng.uniform(0.7, 1.0)
     srgb = np.array(colorsys.hsv_to_rgb(rng.random(), saturation, rng.uniform(0.3, 0.95)))
     return srgb**2.2
 

@@ -119,23 +119,23 @@ def rock(rng: Random) -> Mesh:
 
 
 def head(rng: Random) -> Mesh:
-    """A bust-like blob: skull, jaw, nose, ears, brow, neck as ellipsoids under a smooth minimum, marched from outside."""
+    """A bust-like blob: ellipsoids under a smooth minimum, marched along rays from outside."""
     j = rng.uniform(0.9, 1.1, 12)
-    centres = np.array(
-        [
-            [0, 0.25, -0.1],
-            [0, -0.25, 0.15],
-            [0, 0.0, 0.62 * j[0]],
-            [0.52 * j[1], 0.02, -0.05],
-            [-0.52 * j[1], 0.02, -0.05],
+    ellipsoids = np.array(
+        [  # centre, radii
+            [0, 0.25, -0.1, 0.55 * j[2], 0.62, 0.66],  # skull
+            [0, -0.25, 0.15, 0.4 * j[3], 0.45, 0.45 * j[4]],  # jaw
+            [0, 0.0, 0.62 * j[0], 0.09, 0.17 * j[5], 0.16],  # nose
+            [0.52 * j[1], 0.02, -0.05, 0.06, 0.16, 0.1],  # ears
+            [-0.52 * j[1], 0.02, -0.05, 0.06, 0.16, 0.1],
+            [0.2, 0.22, 0.45, 0.17, 0.06, 0.1],  # brows
+            [-0.2, 0.22, 0.45, 0.17, 0.06, 0.1],
+            [0, -0.75, -0.1, 0.3 * j[6], 0.5, 0.3],  # neck
+            [0, -0.22, 0.55, 0.16, 0.05, 0.08],  # mouth
+            [0, -1.15, -0.1, 0.75 * j[7], 0.25, 0.4],  # shoulders
         ]
-        + [[0.2, 0.22, 0.45], [-0.2, 0.22, 0.45], [0, -0.75, -0.1], [0, -0.22, 0.55], [0, -1.15, -0.1]]
     )
-    radii = np.array(
-        [[0.55 * j[2], 0.62, 0.66], [0.4 * j[3], 0.45, 0.45 * j[4]], [0.09, 0.17 * j[5], 0.16], [0.06, 0.16, 0.1]]
-        + [[0.06, 0.16, 0.1], [0.17, 0.06, 0.1], [0.17, 0.06, 0.1], [0.3 * j[6], 0.5, 0.3], [0.16, 0.05, 0.08]]
-        + [[0.75 * j[7], 0.25, 0.4]]
-    )
+    centres, radii = ellipsoids[:, :3], ellipsoids[:, 3:]
 
     def distance(points: Array) -> Array:
         scaled = np.linalg.norm((points[..., None, :] - centres) / radii, axis=-1)
@@ -144,11 +144,11 @@ def head(rng: Random) -> Mesh:
 
     def radius(direction: Array) -> Array:
         along = np.full(direction.shape[:-1], 2.0)
-        for _ in range(40):
-            along = along - 0.8 * distance(direction * along[..., None])
+        for _ in range(24):
+            along = along - 0.9 * distance(direction * along[..., None])
         return np.clip(along, 0.1, 2.0)
 
-    return displaced_sphere(radius, 110, 144)
+    return displaced_sphere(radius, 96, 128)
 
 
 def _vessel(outer: Array, thickness: float) -> Mesh:

@@ -21,7 +21,7 @@ from unrender.synth.shapes import Array, Mesh, grid_faces, vertex_normals
 
 Random = np.random.Generator
 
-# All surfaces share one atlas, so that every scene is one mesh with one material: Dr.Jit then compiles its kernels once.
+# All surfaces share one atlas: every scene is one mesh with one material, and Dr.Jit compiles its kernels once.
 _ATLAS = (768, 1024)
 _WIDE, _SMALL = 512, 256
 _WIDE_TILES = ((0, 0), (0, 512))
@@ -45,7 +45,7 @@ def random_still(rng: Random, seed: int, size: tuple[int, int], samples: int, *,
     camera, away = _camera(rng, things, size, close)
     scenery = [] if close else _scenery(rng, things, away, test)
     light = random_light(rng, test=test)
-    scene = build_scene([_atlas(scenery, things)], light, camera, max_depth=5)
+    scene = build_scene([_atlas(scenery, things)], light, camera, max_depth=4)
     gbuffer = trace_gbuffer(scene, camera)
     rgb = _without_fireflies(render(scene, samples=samples, seed=int(rng.integers(2**31))))
     gain = _exposure(rng, rgb, gbuffer.mask)
@@ -75,7 +75,7 @@ def _arrangement(rng: Random, test: bool) -> list[Thing]:
         spot = _free_spot(rng, radius, circles)
         material = random_material(rng, _SMALL, test=test)
         circles.append((*spot, radius))
-        moved = Mesh(vertices + [spot[0], 0, spot[1]], mesh.uv, mesh.faces)
+        moved = Mesh(vertices + np.array([spot[0], 0, spot[1]]), mesh.uv, mesh.faces)
         things.append(Thing(moved, material, f"{material.name} {name}"))
     return things
 
@@ -100,7 +100,7 @@ def _camera(rng: Random, things: list[Thing], size: tuple[int, int], close: bool
     center = (low + high) / 2
     radius = float(np.linalg.norm(points - center, axis=1).max())
     fov = rng.uniform(30, 60)
-    fill = rng.uniform(0.6, 1.0) if close else rng.uniform(0.85, 1.8)
+    fill = rng.uniform(0.6, 1.0) if close else rng.uniform(0.7, 1.5)
     distance = max(radius / np.sin(np.radians(fov / 2)) * fill, 1.25 * radius + 0.1)
     elevation = np.radians(rng.uniform(-60, 60) if close else 8 + 62 * rng.beta(1.3, 1.8))
     azimuth = rng.uniform(0, 2 * np.pi)
@@ -167,7 +167,7 @@ def _atlas(scenery: list[Thing], things: list[Thing]) -> Surface:
             thing.material.metallic,
         )
         inside = thing.mesh.uv * (size - 1) + 0.5
-        uvs.append((inside + [column, row]) / [_ATLAS[1], _ATLAS[0]])
+        uvs.append((inside + np.array([column, row])) / [_ATLAS[1], _ATLAS[0]])
         vertices.append(thing.mesh.vertices)
         normals.append(vertex_normals(thing.mesh.vertices, thing.mesh.faces))
         faces.append(thing.mesh.faces + start)
