@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from unrender.forward.equirect import look_up, wrap_columns
+from unrender.conventions import uv_to_direction
 from unrender.scene.camera import Camera, pixel_rays
 from unrender.scene.color import linear_to_srgb, luminance
-from unrender.scene.environment import EnvironmentMap
+from unrender.scene.environment import EnvironmentMap, sample
 from unrender.scene.gbuffer import GBuffer
 
 WORLDS = Path(__file__).parents[1] / "src/unrender/files/worlds"
@@ -73,7 +73,7 @@ def mitsuba_light(light: EnvironmentMap) -> np.ndarray:
     v, u = torch.meshgrid(
         torch.arange(2 * height + 1) / (2 * height), (torch.arange(width) + 0.5) / width, indexing="ij"
     )
-    texels = look_up(wrap_columns(light.radiance[0]), u, v)
+    texels = sample(light.radiance, uv_to_direction(u, v))[0]
     return np.ascontiguousarray(texels.permute(1, 2, 0).numpy())
 
 

@@ -13,8 +13,7 @@ PAIRS = [(r, m) for r in (0.05, 0.4, 1.0) for m in (0.0, 0.5, 1.0)]
 
 def hemisphere(count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Midpoint grid of (count x 2 count) directions (3, ...), and the solid angle of each."""
-    # Equal steps of cos^2 put points where grazing lobes need them as well as at the pole.
-    edges = torch.linspace(0, 1, count + 1, dtype=torch.float64) ** 2
+    edges = torch.sin(torch.linspace(0, math.pi / 2, count + 1, dtype=torch.float64))
     cos, width = (edges[1:] + edges[:-1]) / 2, edges[1:] - edges[:-1]
     azimuth = (torch.arange(2 * count, dtype=torch.float64) + 0.5) * math.pi / count
     c, a = torch.meshgrid(cos, azimuth, indexing="ij")

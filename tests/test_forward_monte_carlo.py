@@ -75,7 +75,7 @@ def _light_from(column: float) -> EnvironmentMap:
     return EnvironmentMap(radiance)
 
 
-@pytest.mark.parametrize("quality", ["monte_carlo"])
+@pytest.mark.parametrize("quality", ["split_sum", "monte_carlo"])
 def test_light_from_the_right_brightens_the_right(quality):
     gbuffer = sphere(16, BASE, 0.6, 0.0)
     render = DeferredRenderer(quality, background=False)
@@ -138,7 +138,7 @@ def test_same_seed_same_picture():
 def test_what_is_missing_is_named():
     with pytest.raises(UserError, match="normal"):
         DeferredRenderer("monte_carlo")(GBuffer(base_color=torch.ones(1, 3, 4, 4)), constant_light())
-    with pytest.raises(UserError, match="monte_carlo"):
+    with pytest.raises(UserError, match="split_sum, monte_carlo"):
         DeferredRenderer("ray_tracing")
     with pytest.raises(UserError, match="at least 2"):
         DeferredRenderer("monte_carlo", samples=1)

@@ -51,7 +51,7 @@ def alpha_of(roughness: Tensor) -> Tensor:
 
 def evaluate(view: Tensor, light: Tensor, roughness: Tensor, metallic: Tensor) -> Lobes:
     """The BRDF times the cosine, for unit `view` and `light` (3, ...) and material (...) in [0, 1]."""
-    half = torch.nn.functional.normalize(view + light, dim=0)
+    half = unit(view + light)
     cos_view, cos_light = view[2].clamp(min=GRAZING), light[2].clamp(min=GRAZING)
     cos_half = (light * half).sum(0).clamp(0, 1)
     above = ((view[2] > 0) & (light[2] > 0)).to(view.dtype)
@@ -70,6 +70,12 @@ def disney_diffuse(cos_view: Tensor, cos_light: Tensor, cos_half: Tensor, roughn
     retro = 2 * roughness * cos_half * cos_half
     lambert = (1 - 0.5 * at_view) * (1 - 0.5 * at_light)
     return (lambert + retro * (at_light + at_view + at_light * at_view * (retro - 1))) / math.pi
+
+
+def unit(vector: Tensor) -> Tensor:
+    """Vectors (3, ...) at length 1. Written out: torch's norm over a leading dimension is twenty times slower."""
+    x, y, z = vector
+    return vector / torch.sqrt(x * x + y * y + z * z).clamp(min=1e-12)
 
 
 def schlick_weight(cos: Tensor) -> Tensor:
@@ -108,18 +114,18 @@ def sample_ggx(view: Tensor, alpha: Tensor, u: Tensor, v: Tensor) -> Tensor:
     """
     alpha = alpha.expand_as(view[2])
     stretch = torch.stack((alpha, alpha, torch.ones_like(alpha)))
-    standard = torch.nn.functional.normalize(view * stretch, dim=0)
+    standard = unit(view * stretch)
     azimuth = 2 * math.pi * u
     z = (1 - v) * (1 + standard[2]) - standard[2]
     radius = torch.sqrt((1 - z * z).clamp(min=0))
     cap = torch.stack((radius * torch.cos(azimuth), radius * torch.sin(azimuth), z))
-    half = torch.nn.functional.normalize((cap + standard) * stretch, dim=0)
+    half = unit((cap + standard) * stretch)
     return 2 * (view * half).sum(0) * half - view
 
 
 def ggx_density(view: Tensor, light: Tensor, alpha: Tensor) -> Tensor:
     """Density of `sample_ggx` per steradian of light direction, [H18] eq. 3 and 17: G1 D / (4 cos)."""
-    half = torch.nn.functional.normalize(view + light, dim=0)
+    half = unit(view + light)
     return smith(view[2], alpha) * ggx(half, alpha) / (4 * view[2].clamp(min=GRAZING))
 
 

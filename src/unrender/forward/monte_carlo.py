@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from unrender.forward import brdf
-from unrender.forward.equirect import LightSampler
-from unrender.forward.surface import Surface
+from unrender.forward.light_sampling import LightSampler
+from unrender.forward.surface import Surface, tangent_frame, to_local, to_world
 from unrender.scene.color import luminance
 
 CHUNK_DIRECTIONS = 1 << 19  # directions in flight; about 150 MB
@@ -60,13 +60,13 @@ def shade(
         incoming: replaces the radiance of each direction, for light that meets something on its way.
     """
     height, width = surface.size
-    points = SamplePoints.draw(height * width, samples // 2, seed, surface.view.device)
+    points = SamplePoints.draw(height * width, samples // 2, seed, surface.normal.device)
     step = max(1, CHUNK_DIRECTIONS // samples)
     diffuse, specular = [], []
     for start in range(0, len(surface), step):
         part = surface.part(start, start + step)
         needs_grad = torch.is_grad_enabled() and any(
-            t.requires_grad for t in (light.wrapped, part.base_color, part.roughness, part.metallic)
+            t.requires_grad for t in (light.texels, part.base_color, part.roughness, part.metallic)
         )
         if needs_grad:  # the graph of a chunk is built anew on the way back: memory stays that of one chunk
             d, s = checkpoint(_shade_chunk, part, light, points, incoming, use_reentrant=False)
@@ -82,13 +82,14 @@ def shade(
 def _shade_chunk(
     surface: Surface, light: LightSampler, points: SamplePoints, incoming: Incoming | None
 ) -> tuple[Tensor, Tensor]:
-    local, world = _draw(surface, light, points)
+    frame = tangent_frame(surface.normal)
+    view = to_local(frame, surface.view)[..., None]
+    local, world = _draw(surface, view, frame, light, points)
     radiance, light_density = light.look_up(world)
-    half = local.shape[2] / 2
-    density = half * (light_density + _brdf_density(surface, local))
+    density = (local.shape[2] / 2) * (light_density + _brdf_density(surface, view, local))
     if incoming is not None:
         radiance = incoming(surface, world, radiance)
-    view, roughness, metallic = surface.view[..., None], surface.roughness[:, None], surface.metallic[:, None]
+    roughness, metallic = surface.roughness[:, None], surface.metallic[:, None]
     lobes = brdf.evaluate(view, local, roughness, metallic)
 
     def reflected(lobe: Tensor) -> Tensor:
@@ -99,30 +100,31 @@ def _shade_chunk(
 
 
 @torch.no_grad()
-def _draw(surface: Surface, light: LightSampler, points: SamplePoints) -> tuple[Tensor, Tensor]:
+def _draw(
+    surface: Surface, view: Tensor, frame: Tensor, light: LightSampler, points: SamplePoints
+) -> tuple[Tensor, Tensor]:
     """Directions (3, n, 2 S) in the surface's frame and in the world: S from the light, then S from the BRDF."""
     light_u, light_v, choice, u, v = points.of(surface.pixel)
     from_light = light.draw(light_u, light_v)
     alpha = brdf.alpha_of(surface.roughness)[:, None]
-    glossy = brdf.sample_ggx(surface.view[..., None].expand(-1, -1, u.shape[1]), alpha, u, v)
+    glossy = brdf.sample_ggx(view.expand(3, *u.shape), alpha, u, v)
     from_brdf = torch.where(choice < _specular_probability(surface)[:, None], glossy, brdf.sample_cosine(u, v))
-    local = torch.cat((surface.to_local(from_light), from_brdf), dim=2)
-    return local, torch.cat((from_light, surface.to_world(from_brdf)), dim=2)
+    local = torch.cat((to_local(frame, from_light), from_brdf), dim=2)
+    return local, torch.cat((from_light, to_world(frame, from_brdf)), dim=2)
 
 
 @torch.no_grad()
-def _brdf_density(surface: Surface, local: Tensor) -> Tensor:
+def _brdf_density(surface: Surface, view: Tensor, local: Tensor) -> Tensor:
     """Density per steradian of the BRDF's half of `_draw`, (n, S)."""
     specular = _specular_probability(surface)[:, None]
-    alpha = brdf.alpha_of(surface.roughness)[:, None]
-    glossy = brdf.ggx_density(surface.view[..., None], local, alpha)
+    glossy = brdf.ggx_density(view, local, brdf.alpha_of(surface.roughness)[:, None])
     return specular * glossy + (1 - specular) * brdf.cosine_density(local)
 
 
 @torch.no_grad()
 def _specular_probability(surface: Surface) -> Tensor:
     """Chance (n,) of drawing from the specular lobe: its share of what is reflected, by Fresnel at the normal."""
-    cos = surface.view[2]
+    cos = surface.cos_view
     base = luminance(surface.base_color, dim=0)[0]
     schlick = brdf.schlick_weight(cos)
     metal = base + (1 - base) * schlick

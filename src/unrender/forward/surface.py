@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from unrender.conventions import yaw_matrix
+from unrender.forward import brdf
 from unrender.scene.camera import Camera, pixel_rays
 from unrender.scene.gbuffer import GBuffer
 
@@ -43,15 +43,17 @@ class Surface:
     Attributes:
         pixel: (N,) flat index of each pixel in the frame, row by row.
         coverage: (N,) how much of the pixel the surface fills, (0, 1].
-        frame: (3, 3, N) rows tangent, bitangent, normal in world axes: world to surface as `to_local` does it.
-        view: (3, N) unit direction to the camera in the surface's frame.
-        base_color: (3, N), roughness: (N,), metallic: (N,).
+        normal: (3, N) unit, world.
+        view: (3, N) unit direction to the camera, world.
+        base_color: (3, N) linear.
+        roughness: (N,) perceptual, [0, 1].
+        metallic: (N,) [0, 1].
         size: (height, width) of the picture.
     """
 
     pixel: Tensor
     coverage: Tensor
-    frame: Tensor
+    normal: Tensor
     view: Tensor
     base_color: Tensor
     roughness: Tensor
@@ -62,24 +64,14 @@ class Surface:
         return self.pixel.shape[0]
 
     @property
-    def normal(self) -> Tensor:
-        """(3, N) unit world normals."""
-        return self.frame[2]
+    def cos_view(self) -> Tensor:
+        """(N,) cosine between normal and view, at least MIN_COS_VIEW up to rounding."""
+        return (self.normal * self.view).sum(0).clamp(MIN_COS_VIEW, 1)
 
     def part(self, start: int, stop: int) -> Surface:
         """Pixels `start` to `stop` alone."""
         cut = {k: getattr(self, k)[..., start:stop] for k in self.__dataclass_fields__ if k != "size"}
         return Surface(**cut, size=self.size)
-
-    def to_world(self, local: Tensor) -> Tensor:
-        """Directions (3, N, ...) from the surface's frame to the world."""
-        frame = self.frame.reshape(3, 3, -1, *[1] * (local.ndim - 2))
-        return (frame * local[:, None]).sum(0)
-
-    def to_local(self, world: Tensor) -> Tensor:
-        """Directions (3, N, ...) from the world to the surface's frame."""
-        frame = self.frame.reshape(3, 3, -1, *[1] * (world.ndim - 2))
-        return (frame * world[None]).sum(1)
 
     def picture(self, values: Tensor) -> Tensor:
         """(3, N) values of the visible pixels, weighted by coverage, as a picture (3, H, W) on black."""
@@ -100,24 +92,26 @@ def surface_of(gbuffer: GBuffer, camera: Camera, yaw: float = 0.0) -> Surface:
     assert gbuffer.base_color is not None
     coverage = coverage_of(gbuffer).reshape(-1)
     pixel = coverage.nonzero()[:, 0]
+
+    def visible(picture: Tensor) -> Tensor:
+        return picture.reshape(-1, len(coverage)).index_select(1, pixel)
+
+    def number(picture: Tensor | None, default: float) -> Tensor:
+        missing = coverage.new_full((len(pixel),), default)
+        return missing if picture is None else visible(picture)[0].clamp(0, 1)
+
     rotation = world_rotation(camera, yaw).to(gbuffer.normal)
-    view = -functional.normalize(pixel_rays(camera)[0].to(gbuffer.normal).reshape(3, -1)[:, pixel], dim=0)
-    normal = functional.normalize(gbuffer.normal[0].reshape(3, -1)[:, pixel], dim=0)
-    normal = functional.normalize(normal + (MIN_COS_VIEW - (normal * view).sum(0)).clamp(min=0) * view, dim=0)
-    frame = tangent_frame(rotation @ normal)
-
-    def material(values: Tensor | None, default: float) -> Tensor:
-        flat = coverage.new_full((len(pixel),), default) if values is None else values.reshape(-1)[pixel]
-        return flat.clamp(0, 1)
-
+    view = rotation @ -brdf.unit(visible(pixel_rays(camera).to(coverage)))
+    normal = rotation @ brdf.unit(visible(gbuffer.normal))
+    away = (MIN_COS_VIEW - (normal * view).sum(0)).clamp(min=0)
     return Surface(
         pixel=pixel,
         coverage=coverage[pixel],
-        frame=frame,
-        view=functional.normalize((frame * (rotation @ view)[None]).sum(1), dim=0),
-        base_color=gbuffer.base_color[0].reshape(3, -1)[:, pixel],
-        roughness=material(gbuffer.roughness, DEFAULT_ROUGHNESS),
-        metallic=material(gbuffer.metallic, DEFAULT_METALLIC),
+        normal=brdf.unit(normal + away * view),
+        view=view,
+        base_color=visible(gbuffer.base_color),
+        roughness=number(gbuffer.roughness, DEFAULT_ROUGHNESS),
+        metallic=number(gbuffer.metallic, DEFAULT_METALLIC),
         size=gbuffer.size,
     )
 
@@ -126,7 +120,7 @@ def coverage_of(gbuffer: GBuffer) -> Tensor:
     """(1, H, W) how much of each pixel a surface fills: the mask where there is one, and nothing where the normal is
     the zero vector."""
     assert gbuffer.normal is not None
-    present = (gbuffer.normal[0].norm(dim=0, keepdim=True) > 0.5).to(gbuffer.normal.dtype)
+    present = (gbuffer.normal[0].square().sum(0, keepdim=True) > 0.25).to(gbuffer.normal.dtype)
     return present if gbuffer.mask is None else present * gbuffer.mask[0].clamp(0, 1)
 
 
@@ -136,7 +130,7 @@ def world_rotation(camera: Camera, yaw: float) -> Tensor:
 
 
 def tangent_frame(normal: Tensor) -> Tensor:
-    """(3, 3, N) rows tangent, bitangent, normal for unit normals (3, N) (Duff et al. 2017, listing 3)."""
+    """(3, 3, N) rows tangent, bitangent, normal in world axes, for unit normals (3, N) (Duff et al. 2017, list. 3)."""
     x, y, z = normal
     sign = torch.where(z < 0, -1.0, 1.0).to(normal.dtype)
     a = -1 / (sign + z)
@@ -144,3 +138,13 @@ def tangent_frame(normal: Tensor) -> Tensor:
     tangent = torch.stack((1 + sign * x * x * a, sign * b, -sign * x))
     bitangent = torch.stack((b, sign + y * y * a, -y))
     return torch.stack((tangent, bitangent, normal))
+
+
+def to_local(frame: Tensor, world: Tensor) -> Tensor:
+    """Directions (3, N, ...) from the world to the frames (3, 3, N) of `tangent_frame`."""
+    return (frame.reshape(3, 3, -1, *[1] * (world.ndim - 2)) * world[None]).sum(1)
+
+
+def to_world(frame: Tensor, local: Tensor) -> Tensor:
+    """Directions (3, N, ...) from the frames (3, 3, N) of `tangent_frame` to the world."""
+    return (frame.reshape(3, 3, -1, *[1] * (local.ndim - 2)) * local[:, None]).sum(0)

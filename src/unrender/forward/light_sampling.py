@@ -1,4 +1,4 @@
-"""Look-ups in equirectangular maps and drawing directions from them, fast enough for millions at a time."""
+"""Drawing directions from an environment map in proportion to its light."""
 
 from __future__ import annotations
 
@@ -7,44 +7,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from unrender.conventions import direction_to_uv, uv_to_direction
+from unrender.conventions import uv_to_direction
 from unrender.scene.color import luminance
-
-
-def wrap_columns(maps: Tensor) -> Tensor:
-    """Maps (..., H, W) with the last column repeated before the first and the first after the last."""
-    return torch.cat((maps[..., -1:], maps, maps[..., :1]), dim=-1)
-
-
-def uv_of(direction: Tensor) -> tuple[Tensor, Tensor]:
-    """Equirectangular coordinates of directions (3, ...), component first."""
-    return direction_to_uv(direction.movedim(0, -1))
-
-
-def look_up(wrapped: Tensor, u: Tensor, v: Tensor) -> Tensor:
-    """Bilinear look-up of a map (C, H, W + 2) made by `wrap_columns` at `u`, `v` of any shape (...): gives (C, ...).
-
-    The same values as `scene.environment.sample`: wraps at the seam, repeats the outermost row at the poles.
-    """
-    width = wrapped.shape[-1] - 2
-    grid = torch.stack(((2 * (u * width + 1)) / (width + 2) - 1, 2 * v - 1), dim=-1)
-    values = functional.grid_sample(
-        wrapped[None], grid.reshape(1, 1, -1, 2), mode="bilinear", padding_mode="border", align_corners=False
-    )
-    return values.reshape(-1, *u.shape)
-
-
-def look_up_stack(wrapped: Tensor, u: Tensor, v: Tensor, level: Tensor) -> Tensor:
-    """Trilinear look-up of a stack of maps (C, L, H, W + 2) at `u`, `v` and `level` in [0, L - 1]: gives (C, ...)."""
-    levels, width = wrapped.shape[1], wrapped.shape[-1] - 2
-    x, z = (2 * (u * width + 1)) / (width + 2) - 1, (2 * level + 1) / levels - 1
-    grid = torch.stack((x, 2 * v - 1, z), dim=-1)
-    values = functional.grid_sample(
-        wrapped[None], grid.reshape(1, 1, 1, -1, 3), mode="bilinear", padding_mode="border", align_corners=False
-    )
-    return values.reshape(-1, *u.shape)
+from unrender.scene.environment import sample
 
 
 @dataclass(frozen=True)
@@ -57,12 +23,12 @@ class LightSampler:
     neighbour, the density does too, and no sample is ever far brighter than its density.
 
     Attributes:
-        wrapped: (4, H, W + 2) radiance and, in the fourth channel, density per unit of the (u, v) square.
+        texels: (4, H, W) radiance and, in the fourth channel, density per unit of the (u, v) square.
         rows: (H,) cumulative distribution of rows, float64.
         columns: (H * W,) cumulative distribution within each row, plus the row's index, float64: increasing throughout.
     """
 
-    wrapped: Tensor
+    texels: Tensor
     rows: Tensor
     columns: Tensor
 
@@ -78,13 +44,12 @@ class LightSampler:
         density = weight * (height * width / totals.sum())
         columns = weight.cumsum(1) / totals[:, None] + torch.arange(height, device=radiance.device)[:, None]
         with_density = torch.cat((radiance, density.to(radiance.dtype)[None]))
-        return cls(wrap_columns(with_density), totals.cumsum(0) / totals.sum(), columns.reshape(-1))
+        return cls(with_density, totals.cumsum(0) / totals.sum(), columns.reshape(-1))
 
     def look_up(self, direction: Tensor) -> tuple[Tensor, Tensor]:
         """Radiance (3, ...) from unit directions (3, ...), and the density per steradian of drawing them (...)."""
-        u, v = uv_of(direction)
-        values = look_up(self.wrapped, u, v)
-        sin_theta = torch.sin(math.pi * v).clamp(min=1e-6)
+        values = sample(self.texels[None], direction.movedim(0, -1))[0]
+        sin_theta = torch.hypot(direction[0], direction[2]).clamp(min=1e-6)
         return values[:3], values[3].detach() / (2 * math.pi**2 * sin_theta)
 
     def draw(self, u: Tensor, v: Tensor) -> Tensor:
@@ -97,7 +62,7 @@ class LightSampler:
         # Past a pole the tent folds back: the look-up repeats the outermost row there, and so does the density.
         y = torch.where(y < 0, -y, torch.where(y > height, 2 * height - y, y))
         u, v = torch.remainder(x / width, 1.0), y / height
-        return uv_to_direction(u, v).movedim(-1, 0).to(self.wrapped.dtype).contiguous()
+        return uv_to_direction(u, v).movedim(-1, 0).to(self.texels.dtype).contiguous()
 
 
 def _invert(cumulative: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
