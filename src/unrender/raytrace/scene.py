@@ -112,7 +112,7 @@ def render(scene: Any, *, samples: int, seed: int) -> torch.Tensor:
     """Path-traced radiance, (1, 3, H, W) linear; the same seed gives the same picture."""
     import mitsuba as mi
 
-    picture = np.array(mi.render(scene, spp=samples, seed=seed))
+    picture = np.array(mi.render(scene, spp=samples, seed=mi.UInt32(seed)))
     return torch.from_numpy(picture).permute(2, 0, 1)[None].contiguous()
 
 

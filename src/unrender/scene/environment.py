@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -31,6 +32,15 @@ class EnvironmentMap:
     def __post_init__(self) -> None:
         if self.radiance.ndim != 4 or self.radiance.shape[1] != 3:
             raise UserError(f"EnvironmentMap.radiance has shape {tuple(self.radiance.shape)}; (T, 3, H, W) is right")
+
+    @staticmethod
+    def read(path: str | Path) -> EnvironmentMap:
+        """Reads a light from a file, or by the name of a shipped one ("sunset" or "sunset.exr"); the same as
+        `files.environments.resolve_light`, which see."""
+        # The one door from this floor up to `files`, opened only when called: a noun is where people look for it.
+        from unrender.files.environments import resolve_light
+
+        return resolve_light(path)
 
     def __len__(self) -> int:
         return self.radiance.shape[0]
