@@ -41,36 +41,69 @@ class Camera:
         height, width = size
         focal = 0.5 * height / math.tan(math.radians(fov_degrees) / 2)
         pose = torch.eye(4)[None] if pose is None else pose
-        k = torch.tensor([[focal, 0.0, width / 2], [0.0, focal, height / 2], [0.0, 0.0, 1.0]])
+        k = pose.new_tensor([[focal, 0.0, width / 2], [0.0, focal, height / 2], [0.0, 0.0, 1.0]])
         return cls(k.expand(len(pose), 3, 3), pose, (height, width))
 
     @staticmethod
     def concatenate(parts: Sequence[Camera]) -> Camera:
         """Joins cameras of the same size along time."""
+        sizes = {part.size for part in parts}
+        if len(sizes) != 1:
+            raise UserError(f"cameras of the sizes {sorted(sizes)} cannot be joined; one size for every frame is right")
         return Camera(torch.cat([p.intrinsics for p in parts]), torch.cat([p.pose for p in parts]), parts[0].size)
 
     def __len__(self) -> int:
         return len(self.intrinsics)
 
+    def to(self, device: torch.device | str) -> Camera:
+        """The same camera on `device`."""
+        return Camera(self.intrinsics.to(device), self.pose.to(device), self.size)
+
     def frame(self, index: int) -> Camera:
         """The camera of one frame; a camera of one frame serves every index."""
-        i = min(index, len(self) - 1)
+        i = 0 if len(self) == 1 else range(len(self))[index]
         return Camera(self.intrinsics[i : i + 1], self.pose[i : i + 1], self.size)
 
     def resized(self, size: tuple[int, int]) -> Camera:
-        """The same view sampled at another size, (height, width)."""
-        scale = torch.tensor([size[1] / self.size[1], size[0] / self.size[0], 1.0])
+        """The same view sampled at another size, (height, width): the corners of the picture stay its corners."""
+        scale = self.intrinsics.new_tensor([size[1] / self.size[1], size[0] / self.size[0], 1.0])
         return Camera(self.intrinsics * scale[:, None], self.pose, size)
+
+    def cropped(self, top: int, left: int, size: tuple[int, int]) -> Camera:
+        """The camera of a (height, width) window of the picture; one that reaches beyond it is a padded picture."""
+        shift = torch.zeros_like(self.intrinsics)
+        shift[:, 0, 2], shift[:, 1, 2] = left, top
+        return Camera(self.intrinsics - shift, self.pose, size)
 
 
 def pixel_rays(camera: Camera) -> Tensor:
     """Camera-space rays through the pixel centres, (T, 3, H, W), scaled so that z = -1: a point at planar depth d is
     d * ray."""
     height, width = camera.size
-    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
-    fx, fy, cx, cy = (camera.intrinsics[:, i, j, None, None] for i, j in ((0, 0), (1, 1), (0, 2), (1, 2)))
+    k = camera.intrinsics
+    y, x = torch.meshgrid(
+        torch.arange(height, device=k.device) + 0.5, torch.arange(width, device=k.device) + 0.5, indexing="ij"
+    )
+    fx, fy, cx, cy = (k[:, i, j, None, None] for i, j in ((0, 0), (1, 1), (0, 2), (1, 2)))
     rays_x, rays_y = (x - cx) / fx, (cy - y) / fy
     return torch.stack((rays_x, rays_y, -torch.ones_like(rays_x)), dim=1)
+
+
+def world_rays(camera: Camera) -> Tensor:
+    """Unit world directions seen through the pixel centres, (T, 3, H, W)."""
+    rays = torch.einsum("tij,tjhw->tihw", camera.pose[:, :3, :3], pixel_rays(camera))
+    return torch.nn.functional.normalize(rays, dim=1)
+
+
+def project(points: Tensor, camera: Camera) -> tuple[Tensor, Tensor]:
+    """World points (N, 3), or (T, N, 3) for each frame, to pixels (T, N, 2) as (x, y) and planar depth (T, N).
+
+    The centre of the first pixel is (0.5, 0.5). Points behind the camera have depth <= 0 and their pixels mean nothing.
+    """
+    rotation, position = camera.pose[:, :3, :3], camera.pose[:, None, :3, 3]
+    x, y, z = ((points - position) @ rotation).unbind(-1)
+    fx, fy, cx, cy = (camera.intrinsics[:, i, j, None] for i, j in ((0, 0), (1, 1), (0, 2), (1, 2)))
+    return torch.stack((cx + fx * x / -z, cy - fy * y / -z), dim=-1), -z
 
 
 def depth_to_ray_distance(depth: Tensor, camera: Camera) -> Tensor:
@@ -84,5 +117,6 @@ def ray_distance_to_depth(distance: Tensor, camera: Camera) -> Tensor:
 
 
 def unproject(depth: Tensor, camera: Camera) -> Tensor:
-    """Planar depth (T, 1, H, W) to camera-space points, (T, 3, H, W)."""
-    return depth * pixel_rays(camera)
+    """Planar depth (T, 1, H, W) to camera-space points, (T, 3, H, W): at depth +inf, as far along the ray."""
+    # On an axis of the camera, infinitely far along a ray of 0 is still 0.
+    return (depth * pixel_rays(camera)).nan_to_num(0.0, torch.inf, -torch.inf)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -43,3 +43,8 @@ class Frames:
     def size(self) -> tuple[int, int]:
         """(height, width) in pixels."""
         return self.rgb.shape[2], self.rgb.shape[3]
+
+    def frame(self, index: int) -> Frames:
+        """Frame `index` alone, as a still with T = 1."""
+        i = range(len(self))[index]
+        return replace(self, rgb=self.rgb[i : i + 1], mask=self.mask[i : i + 1] if self.mask is not None else None)

@@ -39,7 +39,7 @@ class GBuffer:
         depth: (T, 1, H, W) planar Z > 0, +inf where there is nothing.
         roughness: (T, 1, H, W) perceptual, [0, 1].
         metallic: (T, 1, H, W) [0, 1].
-        irradiance: (T, 3, H, W) linear diffuse irradiance, HDR.
+        irradiance: (T, 3, H, W) linear diffuse irradiance, HDR, not divided by pi.
         mask: (T, 1, H, W) [0, 1], 1 where there is a surface (or the subject, where the source had an alpha).
         rgb: (T, 3, H, W) the picture itself, scene-linear.
         depth_kind: "metric", or "relative" where depth is known up to scale and shift only.
@@ -76,6 +76,11 @@ class GBuffer:
                     if frames
                     else f"GBuffer.{name} has shape {tuple(value.shape)}; (T, {CHANNELS[name]}, H, W) is right"
                 )
+        if self.camera is not None and (self.camera.size != tuple(size) or len(self.camera) not in (1, frames)):
+            raise UserError(
+                f"GBuffer.camera has {len(self.camera)} frames of size {self.camera.size}; "
+                f"1 or {frames} of size {tuple(size)} are right, beside {first}"
+            )
 
     @property
     def maps(self) -> dict[str, Tensor]:
@@ -103,23 +108,29 @@ class GBuffer:
 
     def frame(self, index: int) -> GBuffer:
         """Frame `index` alone, as a G-buffer with T = 1."""
-        camera = self.camera.frame(index) if self.camera is not None else None
-        return replace(self, camera=camera, **{k: v[index : index + 1] for k, v in self.maps.items()})
+        i = range(len(self))[index]
+        camera = self.camera.frame(i) if self.camera is not None else None
+        return replace(self, camera=camera, **{k: v[i : i + 1] for k, v in self.maps.items()})
 
     def to(self, device: torch.device | str) -> GBuffer:
-        """The same G-buffer with every map on `device`."""
-        return self.with_maps(**{name: value.to(device) for name, value in self.maps.items()})
+        """The same G-buffer with every map, and the camera, on `device`."""
+        camera = self.camera.to(device) if self.camera is not None else None
+        return replace(self, camera=camera, **{name: value.to(device) for name, value in self.maps.items()})
 
 
 def concatenate(parts: Sequence[GBuffer]) -> GBuffer:
-    """Joins G-buffers of the same maps, size and kind along time."""
-    names = set(parts[0].maps)
+    """Joins G-buffers of the same maps, size and depth kind along time; their cameras too, where all have one."""
+    first = parts[0]
+    names = set(first.maps)
     if any(set(part.maps) != names for part in parts):
         raise UserError("G-buffers with different maps cannot be joined; give the same maps for every frame")
+    if any(part.size != first.size or part.depth_kind != first.depth_kind for part in parts):
+        raise UserError("G-buffers of different size or depth kind cannot be joined; give the same for every frame")
     maps = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
-    cameras = [part.camera for part in parts if part.camera is not None]
-    camera = Camera.concatenate(cameras) if len(cameras) == len(parts) else None
-    return replace(parts[0], camera=camera, **maps)
+    # A camera that stands for every frame of its part has to be counted as often.
+    cameras = [part.camera.frame(i) for part in parts if part.camera is not None for i in range(len(part))]
+    camera = Camera.concatenate(cameras) if all(part.camera is not None for part in parts) else None
+    return replace(first, camera=camera, **maps)
 
 
 MAP_NAMES: tuple[str, ...] = tuple(f.name for f in fields(GBuffer) if f.name in CHANNELS)

@@ -1,0 +1,67 @@
+"""Other sizes for pictures and G-buffers: every map is averaged by the meaning of its values."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from unrender.errors import UserError
+from unrender.scene.frames import Frames
+from unrender.scene.gbuffer import GBuffer
+
+
+def resize_picture(rgb: Tensor, size: tuple[int, int]) -> Tensor:
+    """(T, C, H, W) linear values at (height, width) `size`: linear interpolation, widened to an area where it shrinks.
+
+    Values stay within the range they had. Averages are right for light only in linear values: decode before. Pixel
+    centres are kept at half: the corners of the picture stay its corners.
+    """
+    if min(size) < 1:
+        raise UserError(f"a picture of size {size[0]} x {size[1]}; at least 1 x 1 is right")
+    if tuple(rgb.shape[2:]) == tuple(size):
+        return rgb
+    return functional.interpolate(rgb, size=size, mode="bilinear", align_corners=False, antialias=True)
+
+
+def resize_normal(normal: Tensor, size: tuple[int, int]) -> Tensor:
+    """Unit normals (T, 3, H, W), zero where there is none, at `size`: averaged and made unit again.
+
+    A pixel with less than half of its area covered by normals, or whose normals cancel, becomes "none".
+    """
+    if tuple(normal.shape[2:]) == tuple(size):
+        return normal
+    present = (normal.square().sum(1, keepdim=True) > 0.25).to(normal)
+    mean = resize_picture(normal, size)
+    kept = (resize_picture(present, size) >= 0.5) & (mean.norm(dim=1, keepdim=True) > 1e-3)
+    return torch.where(kept, functional.normalize(mean, dim=1), torch.zeros_like(mean))
+
+
+def resize_depth(depth: Tensor, size: tuple[int, int]) -> Tensor:
+    """Planar depth (T, 1, H, W), +inf where there is nothing, at `size`: the mean of what is there.
+
+    A pixel with less than half of its area covered becomes +inf; background never pulls on the foreground.
+    """
+    if tuple(depth.shape[2:]) == tuple(size):
+        return depth
+    present = depth.isfinite()
+    weight = resize_picture(present.to(depth), size)
+    total = resize_picture(torch.where(present, depth, torch.zeros_like(depth)), size)
+    return torch.where(weight >= 0.5, total / weight.clamp(min=0.5), torch.full_like(total, torch.inf))
+
+
+def resize_gbuffer(gbuffer: GBuffer, size: tuple[int, int]) -> GBuffer:
+    """The G-buffer at (height, width) `size`, its camera with it: normals unit, depth free of background, the rest
+    averaged."""
+    rules = {"normal": resize_normal, "depth": resize_depth}
+    maps = {name: rules.get(name, resize_picture)(value, size) for name, value in gbuffer.maps.items()}
+    camera = gbuffer.camera.resized(size) if gbuffer.camera is not None else None
+    return replace(gbuffer, camera=camera, **maps)
+
+
+def resize_frames(frames: Frames, size: tuple[int, int]) -> Frames:
+    """The frames at (height, width) `size`, their mask with them."""
+    mask = resize_picture(frames.mask, size) if frames.mask is not None else None
+    return replace(frames, rgb=resize_picture(frames.rgb, size), mask=mask)
