@@ -83,7 +83,7 @@ def _tangents(depth: Tensor, normal: Tensor, rays: Tensor, known: Tensor, dim: i
 
 
 def _shift(normals: Tensor, tangents: Tensor, depth: Tensor) -> float:
-    """t / s of least robust error that leaves depth positive; a guess from the spread of `depth` where there is none."""
+    """t / s of least robust error, depth left positive; a guess from the spread of `depth` where there is none."""
     guess = max(float(depth.max() - depth.min()), 1e-3) - float(depth.min())
     if len(normals) < 2:
         return guess
