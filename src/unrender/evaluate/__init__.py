@@ -1,0 +1,1 @@
+"""Measuring: metrics, protocols, reports. Every number says data, colour space, mask and alignment."""

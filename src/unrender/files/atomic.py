@@ -1,0 +1,61 @@
+"""Outputs appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from unrender.errors import UserError
+
+
+@contextmanager
+def whole(path: str | Path) -> Generator[Path]:
+    """Yields a free sibling path; what is made there (a file or a directory) takes the name `path` at the end.
+
+    The sibling keeps the suffix of `path`, so that libraries which choose a format by it choose the right one. Where
+    the block raises, everything made so far is removed and `path` is as it was. An existing file is replaced in one
+    step; an existing directory is replaced only when it is empty, so that no run can wipe out another's results.
+
+    Raises:
+        UserError: the parent directory does not exist or cannot be written to, or `path` is a directory with
+            something in it.
+    """
+    path = Path(path)
+    _check_parent(path)
+    if path.is_dir() and any(path.iterdir()):
+        raise UserError(f"{path} is a folder with files in it; give a new name, or empty it first")
+    sibling = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+    try:
+        yield sibling
+        if path.is_dir():
+            path.rmdir()
+        os.replace(sibling, path)
+    finally:
+        _remove(sibling)
+
+
+def _check_parent(path: Path) -> None:
+    parent = path.parent
+    if not parent.exists():
+        raise UserError(f"cannot write {path}: the folder {parent} does not exist; make it first")
+    if not parent.is_dir():
+        raise UserError(f"cannot write {path}: {parent} is a file, not a folder")
+    try:
+        probe = parent / f".{secrets.token_hex(8)}"
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}; choose a folder that can be written to"
+        ) from error
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,80 @@
+"""Environment maps: .hdr, .exr, display pictures (flagged), and the eight that are shipped."""
+
+from __future__ import annotations
+
+import difflib
+from importlib import resources
+from pathlib import Path
+
+from unrender.errors import UserError
+from unrender.files.images import decode, to_frames, write_image
+from unrender.files.paths import existing_file
+from unrender.files.radiance import require_light
+from unrender.scene.environment import EnvironmentMap
+
+_ASPECT_TOLERANCE = 0.02
+
+
+def read_environment(path: str | Path) -> EnvironmentMap:
+    """Reads an equirectangular light, linear Rec.709, in the OpenEXR layout (see `conventions`).
+
+    A display picture (PNG, JPEG, ...) is decoded from sRGB and flagged `hdr=False`: its sun is clipped.
+
+    Raises:
+        UserError: what `read_image` raises; a map that is not twice as wide as high; NaN, infinite or negative values
+            (with their counts); a map that is black everywhere.
+    """
+    path = existing_file(path)
+    samples = decode(path)
+    height, width, count = samples.pixels.shape
+    if abs(width / height - 2) > 2 * _ASPECT_TOLERANCE:
+        raise UserError(f"the light {path} is {width}x{height}; an equirectangular map is twice as wide as high")
+    # A picture with bad values is mended; a light is refused, so look before the mending.
+    require_light(samples.pixels[..., : 1 if count < 3 else 3], str(path))
+    frames = to_frames(path, samples)
+    return EnvironmentMap(frames.rgb, path.stem, frames.hdr)
+
+
+def write_environment(path: str | Path, light: EnvironmentMap) -> None:
+    """Writes a light that stands still as an EXR of half floats, R, G, B."""
+    path = Path(path)
+    if path.suffix.lower() != ".exr":
+        raise UserError(f"cannot write the light {path}: lights end in .exr")
+    if len(light) != 1:
+        raise UserError(f"cannot write {path}: the light has {len(light)} frames; write them one by one")
+    write_image(path, light.radiance[0])
+
+
+def world_names() -> tuple[str, ...]:
+    """Names of the shipped CC0 worlds, in alphabetical order."""
+    files = resources.files("unrender.files").joinpath("worlds").iterdir()
+    return tuple(sorted(Path(file.name).stem for file in files if file.name.endswith(".exr")))
+
+
+def world(name: str) -> EnvironmentMap:
+    """A shipped light by name; UserError, with the nearest name, where there is none."""
+    names = world_names()
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"the shipped ones are {', '.join(names)}"
+        raise UserError(f"there is no shipped light {name!r}; {hint}")
+    with resources.as_file(resources.files("unrender.files").joinpath("worlds", f"{name}.exr")) as path:
+        return read_environment(path)
+
+
+def resolve_light(text: str | Path) -> EnvironmentMap:
+    """The light that someone means: a file, else a shipped one ("sunset" or "sunset.exr").
+
+    Raises:
+        UserError: neither a file nor a shipped name (the nearest shipped name is suggested), or what
+            `read_environment` raises.
+    """
+    path = Path(text)
+    if path.exists():
+        return read_environment(path)
+    name = path.name.removesuffix(".exr")
+    if path.parent == Path() and name in world_names():
+        return world(name)
+    near = difflib.get_close_matches(name, world_names(), n=1)
+    hint = f"did you mean the shipped {near[0]}?" if near else f"shipped lights are {', '.join(world_names())}"
+    raise UserError(f"the light {text} does not exist; {hint}")

@@ -1,0 +1,168 @@
+"""G-buffers as EXR: one multi-layer file a frame."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+import unrender
+from unrender.conventions import CAMERA_AXES, COLOR_SPACE
+from unrender.errors import UserError
+from unrender.files.atomic import whole
+from unrender.files.exr import ExrImage, read_channels, to_half, write_channels
+from unrender.files.layers import Profile, channel_names, find_maps
+from unrender.files.paths import existing_file
+from unrender.files.radiance import clean, premultiplied_to_straight, to_rec709
+from unrender.scene.camera import Camera
+from unrender.scene.gbuffer import CHANNELS, DepthKind, GBuffer
+
+DEPTH_OF_NOTHING = 1e10
+"""What stands in files for a depth of +inf: the value that Blender writes, and that Nuke users key on."""
+
+_FLOAT_MAPS = ("normal", "depth")
+_COLOUR_MAPS = ("base_color", "diffuse_albedo", "irradiance", "rgb")
+_PREFIX = "unrender:"
+
+
+def write_gbuffer(
+    path: str | Path, gbuffer: GBuffer, *, profile: Profile = "unrender", metadata: Mapping[str, str] | None = None
+) -> None:
+    """Writes a still G-buffer as one EXR: half for colour and single values, float for depth and normal, ZIP.
+
+    Colour is linear Rec.709, normals unit in OpenGL camera axes, depth planar with `DEPTH_OF_NOTHING` for +inf. The
+    header says so (`unrender:color_space`, `:axes`, `:depth_kind`, `:model`, `:version`), carries the camera as JSON
+    (`unrender:camera`), and every item of `metadata` as `unrender:<key>`.
+
+    Raises:
+        UserError: a clip (T > 1; clips are sequences of files), an unknown profile, an output that cannot be written.
+    """
+    if len(gbuffer) != 1:
+        raise UserError(f"{path} is one file and the G-buffer has {len(gbuffer)} frames; name.####.exr is right")
+    names = channel_names(profile)
+    channels: dict[str, NDArray[np.floating]] = {}
+    for name, value in gbuffer.maps.items():
+        planes = value[0].detach().cpu().float().numpy()
+        if name == "depth":
+            planes = np.nan_to_num(planes, nan=DEPTH_OF_NOTHING, posinf=DEPTH_OF_NOTHING)
+        stored = planes if name in _FLOAT_MAPS else to_half(clean(planes))
+        channels |= dict(zip(names[name], stored, strict=True))
+    with whole(path) as partial:
+        write_channels(partial, channels, _header(gbuffer, metadata or {}))
+
+
+def read_gbuffer(path: str | Path) -> GBuffer:
+    """Reads a G-buffer of one frame from an EXR of any profile (see `layers`).
+
+    Depths that are not positive, not finite or at least `DEPTH_OF_NOTHING` become +inf. A picture with alpha has its
+    colour un-premultiplied, and gives the mask where the file has no other. Normals of files that do not say their
+    axes (`unrender:axes`) are taken to be in OpenGL camera axes.
+
+    Raises:
+        UserError: a missing, damaged or foreign file, or one with no map of a G-buffer in it (it lists what there is).
+    """
+    path = existing_file(path)
+    image = read_channels(path)
+    found = find_maps(image.channels)
+    if not set(found) & set(CHANNELS):
+        listed = ", ".join(sorted(image.channels)[:12])
+        raise UserError(
+            f"{path} has no map of a G-buffer, only the channels {listed}; try base_color.R, normal.X, depth.Z"
+        )
+    maps = {name: _tensor(name, image, channels) for name, channels in found.items() if name in CHANNELS}
+    if "alpha" in found:
+        alpha = _tensor("mask", image, found["alpha"])
+        maps["rgb"] = premultiplied_to_straight(maps["rgb"], alpha)
+        maps.setdefault("mask", alpha)
+    header = {key.removeprefix(_PREFIX): value for key, value in image.header.items() if key.startswith(_PREFIX)}
+    return GBuffer(
+        **maps,
+        depth_kind=_depth_kind(header, path),
+        camera=_camera_from_json(header["camera"], path) if "camera" in header else None,
+        fps=float(header["fps"]) if "fps" in header else None,
+        model=header.get("model", ""),
+    )
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """The `unrender:*` header attributes of an EXR, without their prefix."""
+    header = read_channels(existing_file(path)).header
+    return {key.removeprefix(_PREFIX): value for key, value in header.items() if key.startswith(_PREFIX)}
+
+
+def write_layers(path: str | Path, layers: Mapping[str, Tensor], beauty: Tensor) -> None:
+    """Writes light groups as layers beside the beauty, in one half-float EXR.
+
+    Args:
+        path: an .exr file.
+        layers: (3, H, W) linear each, by layer name ("diffuse" is written as diffuse.R, .G, .B).
+        beauty: (3, H, W) linear, written as bare R, G, B.
+    """
+    named = {f"{name}.{c}": plane for name, rgb in layers.items() for c, plane in zip("RGB", rgb, strict=True)}
+    named |= dict(zip("RGB", beauty, strict=True))
+    channels = {name: to_half(clean(plane.detach().cpu().float().numpy())) for name, plane in named.items()}
+    with whole(path) as partial:
+        write_channels(partial, channels, {f"{_PREFIX}color_space": COLOR_SPACE})
+
+
+def _header(gbuffer: GBuffer, metadata: Mapping[str, str]) -> dict[str, str]:
+    said = {
+        "version": unrender.__version__,
+        "color_space": COLOR_SPACE,
+        "axes": CAMERA_AXES,
+        "depth_kind": gbuffer.depth_kind,
+        "model": gbuffer.model,
+    }
+    if gbuffer.camera is not None:
+        said["camera"] = _camera_to_json(gbuffer.camera)
+    if gbuffer.fps is not None:
+        said["fps"] = repr(gbuffer.fps)
+    return {f"{_PREFIX}{key}": str(value) for key, value in {**said, **metadata}.items()}
+
+
+def _tensor(name: str, image: ExrImage, channels: list[str]) -> Tensor:
+    planes = np.stack([image.channels[channel] for channel in channels]).astype(np.float32)
+    if name == "depth":
+        nothing = ~np.isfinite(planes) | (planes <= 0) | (planes >= DEPTH_OF_NOTHING)
+        planes = np.where(nothing, np.float32(math.inf), planes)
+    elif name == "normal":
+        planes = np.nan_to_num(planes, nan=0.0, posinf=0.0, neginf=0.0)
+    else:
+        planes = clean(planes)
+    if name in _COLOUR_MAPS:
+        planes = to_rec709(planes, image.chromaticities)
+    return torch.from_numpy(np.ascontiguousarray(planes))[None]
+
+
+def _depth_kind(header: Mapping[str, str], path: Path) -> DepthKind:
+    # Renderers know the scale of their scenes: a file that says nothing comes from one.
+    kind = header.get("depth_kind", "metric")
+    for known in get_args(DepthKind):
+        if kind == known:
+            return known
+    raise UserError(f"{path} says unrender:depth_kind = {kind!r}; metric or relative is right")
+
+
+def _camera_to_json(camera: Camera) -> str:
+    first = camera.frame(0)
+    return json.dumps(
+        {"size": list(first.size), "intrinsics": first.intrinsics[0].tolist(), "pose": first.pose[0].tolist()}
+    )
+
+
+def _camera_from_json(text: str, path: Path) -> Camera:
+    try:
+        said = json.loads(text)
+        height, width = said["size"]
+        return Camera(torch.tensor([said["intrinsics"]]), torch.tensor([said["pose"]]), (int(height), int(width)))
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} has a damaged unrender:camera attribute; size, intrinsics and pose are right"
+        ) from error

@@ -1,0 +1,155 @@
+"""What channels are called in EXR files: the name profiles of renderers and compositors, and one parser for them all.
+
+A profile changes names only, never values: normals are always in OpenGL camera axes, depth is always planar. Where the
+names come from:
+
+unrender  `conventions`; layer.component, singles as `.Y`, mask as `.A`, the picture as bare R, G, B.
+blender   multi-layer render results: view layer first, data passes by Cycles' pass names. Colour passes under the
+          names that releases up to 4.x write (`DiffCol`); newest sources say `Diffuse Color`, which is read too.
+arnold    the driver's AOV names: `N`, `Z`, `albedo`, `diffuse_albedo`; single floats are bare channels.
+nuke      what Nuke's own Write node makes: `.red/.green/.blue`, the built-in `depth.Z` and `mask.a`, and the picture as
+          bare R, G, B, since a named main layer confuses it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Literal, get_args
+
+from unrender.errors import UserError
+from unrender.scene.gbuffer import CHANNELS
+
+Profile = Literal["unrender", "blender", "arnold", "nuke"]
+
+_RGB, _XYZ, _LONG = ("R", "G", "B"), ("X", "Y", "Z"), ("red", "green", "blue")
+
+
+def _layer(name: str, components: Iterable[str]) -> tuple[str, ...]:
+    return tuple(f"{name}.{component}" for component in components)
+
+
+PROFILES: dict[Profile, dict[str, tuple[str, ...]]] = {
+    "unrender": {
+        "base_color": _layer("base_color", _RGB),
+        "diffuse_albedo": _layer("diffuse_albedo", _RGB),
+        "normal": _layer("normal", _XYZ),
+        "depth": ("depth.Z",),
+        "roughness": ("roughness.Y",),
+        "metallic": ("metallic.Y",),
+        "irradiance": _layer("irradiance", _RGB),
+        "mask": ("mask.A",),
+        "rgb": _RGB,
+    },
+    "blender": {
+        "base_color": _layer("ViewLayer.base_color", _RGB),
+        "diffuse_albedo": _layer("ViewLayer.DiffCol", _RGB),
+        "normal": _layer("ViewLayer.Normal", _XYZ),
+        "depth": ("ViewLayer.Depth.Z",),
+        "roughness": ("ViewLayer.roughness.X",),
+        "metallic": ("ViewLayer.metallic.X",),
+        "irradiance": _layer("ViewLayer.irradiance", _RGB),
+        "mask": ("ViewLayer.mask.X",),
+        "rgb": _layer("ViewLayer.Combined", _RGB),
+    },
+    "arnold": {
+        "base_color": _layer("albedo", _RGB),
+        "diffuse_albedo": _layer("diffuse_albedo", _RGB),
+        "normal": _layer("N", _XYZ),
+        "depth": ("Z",),
+        "roughness": ("roughness",),
+        "metallic": ("metalness",),
+        "irradiance": _layer("irradiance", _RGB),
+        "mask": ("mask",),
+        "rgb": _RGB,
+    },
+    "nuke": {
+        "base_color": _layer("base_color", _LONG),
+        "diffuse_albedo": _layer("diffuse_albedo", _LONG),
+        "normal": _layer("normal", _LONG),
+        "depth": ("depth.Z",),
+        "roughness": ("roughness.red",),
+        "metallic": ("metallic.red",),
+        "irradiance": _layer("irradiance", _LONG),
+        "mask": ("mask.a",),
+        "rgb": _RGB,
+    },
+}
+"""Channel names that each profile writes, in the order of the map's components."""
+
+_ALIASES = {
+    "basecolor": "base_color",
+    "albedo": "base_color",
+    "diffusealbedo": "diffuse_albedo",
+    "diffcol": "diffuse_albedo",
+    "diffusecolor": "diffuse_albedo",
+    "normal": "normal",
+    "normals": "normal",
+    "n": "normal",
+    "depth": "depth",
+    "roughness": "roughness",
+    "metallic": "metallic",
+    "metalness": "metallic",
+    "irradiance": "irradiance",
+    "mask": "mask",
+    "rgb": "rgb",
+    "rgba": "rgb",
+    "combined": "rgb",
+    "beauty": "rgb",
+    "": "rgb",
+}
+_COMPONENTS = {
+    **dict.fromkeys(("r", "red", "x"), 0),
+    **dict.fromkeys(("g", "green", "y"), 1),
+    **dict.fromkeys(("b", "blue", "z"), 2),
+    **dict.fromkeys(("a", "alpha"), 3),
+}
+
+
+def channel_names(profile: Profile) -> dict[str, tuple[str, ...]]:
+    """The channel names that a profile writes for each map; UserError for an unknown profile."""
+    if profile not in PROFILES:
+        raise UserError(f"unknown EXR name profile {profile!r}; one of {', '.join(get_args(Profile))} is right")
+    return PROFILES[profile]
+
+
+def find_maps(names: Iterable[str]) -> dict[str, list[str]]:
+    """Which channels carry which map: {"normal": ["N.X", "N.Y", "N.Z"], ...}, plus "alpha" for the picture's own.
+
+    Takes the names of every profile, upper or lower case, with or without a view layer in front, and old and new
+    Blender pass names. A grey picture (bare Y) is an "rgb" of one channel. Unknown layers, and known
+    ones with components missing, are left out. Of two layers for one map (two view layers), the alphabetically first
+    counts.
+    """
+    found: dict[str, list[str]] = {}
+    for layer, components in sorted(_by_layer(names).items()):
+        name = _ALIASES.get(_plain(layer.rpartition(".")[2]))
+        if name is None or name in found:
+            continue
+        if CHANNELS[name] == 1:
+            found[name] = [next(iter(components.values()))]
+        elif all(index in components for index in range(3)):
+            found[name] = [components[index] for index in range(3)]
+            if name == "rgb" and 3 in components:
+                found["alpha"] = [components[3]]
+        elif name == "rgb" and set(components) <= {1, 3} and 1 in components and components[1][-1] in "yY":
+            found |= {"rgb": [components[1]]} | ({"alpha": [components[3]]} if 3 in components else {})
+    return found
+
+
+def _by_layer(names: Iterable[str]) -> dict[str, dict[int, str]]:
+    layers: dict[str, dict[int, str]] = {}
+    for full in names:
+        layer, _, last = full.rpartition(".")
+        if not layer and _plain(last) == "z":
+            layer = "depth"
+        elif not layer and CHANNELS.get(_ALIASES.get(_plain(last), "")) == 1:
+            layer = last
+        index = _COMPONENTS.get(last.lower(), 0 if layer else None)
+        if index is not None:
+            layers.setdefault(layer, {}).setdefault(index, full)
+    return layers
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]", "", name).lower()

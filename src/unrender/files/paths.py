@@ -1,0 +1,23 @@
+"""What a path must be before anything is read from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from unrender.errors import UserError
+
+
+def existing_file(path: str | Path) -> Path:
+    """The path of a file that is there and has something in it; UserError otherwise."""
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; a file is needed here")
+    if not path.exists():
+        raise UserError(f"{path} does not exist; check the name")
+    try:
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise UserError(f"{path} is empty; it may not have been copied whole")
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
+    return path

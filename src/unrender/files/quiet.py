@@ -1,0 +1,26 @@
+"""Keeps decoding libraries' own complaints off the terminal: the caller says what is wrong, in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from collections.abc import Generator
+from io import StringIO
+
+
+@contextlib.contextmanager
+def silenced() -> Generator[None]:
+    """Within it, Python warnings, prints, and what C code writes straight to file descriptor 2 go nowhere.
+
+    For the moment of decoding a file only: it holds for the whole process.
+    """
+    saved = os.dup(2)
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)

@@ -1,0 +1,79 @@
+"""What every reader does with pixel values before anyone sees them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unrender.conventions import REC709_CHROMATICITIES
+from unrender.errors import UserError
+
+HALF_MAX = 65504.0
+"""The largest finite half float: where brighter light is clamped, in half-float files and for +inf."""
+
+RINGING = 0.05
+"""How far below zero, as a part of the mean, a light may go: CC0 worlds in DWA-compressed EXR reach 0.025."""
+
+Array = NDArray[np.float32]
+
+
+def clean(radiance: Array) -> Array:
+    """Radiance of any shape made safe: NaN and negatives (-inf too) become 0, +inf becomes `HALF_MAX`."""
+    return np.maximum(np.nan_to_num(radiance, nan=0.0, posinf=HALF_MAX, neginf=0.0), 0.0)
+
+
+def require_light(radiance: Array, name: str) -> None:
+    """Raises UserError, with counts, unless `radiance` is finite, not negative and not black everywhere.
+
+    A light is judged more strictly than a picture: one bad texel of a sun changes every pixel that it lights. Negatives
+    within `RINGING` of the mean pass (and are cleaned later): lossy EXR compression leaves them around bright texels.
+    """
+    bad = {
+        "NaN": int(np.isnan(radiance).sum()),
+        "infinite": int(np.isinf(radiance).sum()),
+        "negative": int((radiance < -RINGING * np.nanmean(np.abs(radiance))).sum()),
+    }
+    if any(bad.values()):
+        found = ", ".join(f"{count} {kind}" for kind, count in bad.items() if count)
+        raise UserError(f"the light {name} has {found} values of {radiance.size}; every value must be finite and >= 0")
+    if not radiance.any():
+        raise UserError(f"the light {name} is black everywhere; give a map with some light in it")
+
+
+def premultiplied_to_straight(rgb: Tensor, alpha: Tensor) -> Tensor:
+    """Colour (T, 3, H, W) associated with alpha (T, 1, H, W), as EXR stores it, to straight colour.
+
+    Where alpha is 0 the colour is light without a surface (a glow) and stays as it is.
+    """
+    return torch.where(alpha > 0, rgb / alpha.clamp(min=1e-6), rgb)
+
+
+def to_rec709(rgb: Array, chromaticities: tuple[float, ...]) -> Array:
+    """Linear rgb (3, H, W) in the primaries of an EXR's `chromaticities` (red, green, blue, white; x, y each) to
+    Rec.709, white points adapted by Bradford's method; out-of-gamut negatives become 0. Grey (1, H, W) is repeated."""
+    if len(rgb) == 1:
+        return rgb.repeat(3, axis=0)
+    if np.allclose(chromaticities, REC709_CHROMATICITIES, atol=1e-3):
+        return rgb
+    matrix = (
+        np.linalg.inv(_rgb_to_xyz(REC709_CHROMATICITIES)) @ _adaptation(chromaticities) @ _rgb_to_xyz(chromaticities)
+    )
+    return np.maximum(np.einsum("ij,jhw->ihw", matrix.astype(np.float32), rgb), 0.0)
+
+
+def _xyz(x: float, y: float) -> NDArray[np.float64]:
+    return np.array([x / y, 1.0, (1 - x - y) / y])
+
+
+def _rgb_to_xyz(chromaticities: tuple[float, ...]) -> NDArray[np.float64]:
+    """The matrix of SMPTE RP 177: primaries as columns, scaled so that (1, 1, 1) is the white point."""
+    primaries = np.stack([_xyz(*chromaticities[i : i + 2]) for i in (0, 2, 4)], axis=1)
+    return primaries * np.linalg.solve(primaries, _xyz(*chromaticities[6:8]))
+
+
+def _adaptation(chromaticities: tuple[float, ...]) -> NDArray[np.float64]:
+    bradford = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
+    gain = (bradford @ _xyz(*REC709_CHROMATICITIES[6:8])) / (bradford @ _xyz(*chromaticities[6:8]))
+    return np.linalg.inv(bradford) @ np.diag(gain) @ bradford

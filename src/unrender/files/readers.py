@@ -1,0 +1,41 @@
+"""Anything with frames, one frame at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from unrender.scene.frames import Frames
+from unrender.scene.gbuffer import GBuffer
+
+Item = TypeVar("Item", Frames, GBuffer)
+
+
+@dataclass(frozen=True)
+class Reader(Generic[Item]):
+    """A picture, a clip or a sequence that is read as it is iterated; each iteration starts at the first frame.
+
+    Attributes:
+        name: what to call it in messages and file names.
+        size: (height, width) in pixels, as it will be seen: rotation is applied.
+        fps: frames per second, None for stills and sequences that do not say.
+        length: number of frames.
+        open: starts an iteration; every item has T = 1.
+    """
+
+    name: str
+    size: tuple[int, int]
+    fps: float | None
+    length: int
+    open: Callable[[], Iterator[Item]]
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[Item]:
+        return self.open()
+
+
+FrameReader = Reader[Frames]
+GBufferReader = Reader[GBuffer]

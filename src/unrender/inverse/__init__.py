@@ -1,0 +1,1 @@
+"""Picture in, G-buffer out: one engine that obeys a model's card."""

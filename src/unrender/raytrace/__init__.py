@@ -1,0 +1,1 @@
+"""Mitsuba 3 behind unrender's conventions: which variant really renders, scenes, and their G-buffers."""

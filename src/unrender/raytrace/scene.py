@@ -1,0 +1,147 @@
+"""unrender's cameras, lights, meshes and materials as a Mitsuba scene."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from unrender.raytrace import backend
+from unrender.scene.camera import Camera
+from unrender.scene.environment import EnvironmentMap
+
+SPECULAR = 0.5  # the principled BSDF's dielectric reflectance: an index of refraction of 1.5
+# Mitsuba's cameras look along +Z with +X to the left; ours look along -Z with +X to the right.
+_OPENGL_FROM_MITSUBA = np.diag([-1.0, 1.0, -1.0, 1.0])
+
+
+@dataclass(frozen=True)
+class Surface:
+    """A triangle mesh in world space with the textures of its material.
+
+    Attributes:
+        vertices: (V, 3) float32 positions.
+        normals: (V, 3) float32 unit normals, outward: the back of a face is black.
+        uv: (V, 2) float32 in [0, 1]; v = 0 is the first row of a texture.
+        faces: (F, 3) uint32, counter-clockwise from outside.
+        base_color: (H, W, 3) float32 linear [0, 1].
+        roughness: (H, W) float32 perceptual, [0, 1].
+        metallic: (H, W) float32, [0, 1].
+    """
+
+    vertices: np.ndarray
+    normals: np.ndarray
+    uv: np.ndarray
+    faces: np.ndarray
+    base_color: np.ndarray
+    roughness: np.ndarray
+    metallic: np.ndarray
+
+
+def build_scene(surfaces: Sequence[Surface], light: EnvironmentMap, camera: Camera, *, max_depth: int = 5) -> Any:
+    """A Mitsuba scene of one frame: `surfaces` under the first frame of `light`, seen by the first frame of `camera`.
+
+    The film uses a box filter, so that a pixel is the mean over its own square. `max_depth` counts path vertices as
+    Mitsuba does: 2 is direct light alone.
+    """
+    backend.use()
+    import mitsuba as mi
+
+    parts = {f"surface{i}": _mesh(mi, f"surface{i}", surface) for i, surface in enumerate(surfaces)}
+    return mi.load_dict(
+        {
+            "type": "scene",
+            "integrator": {"type": "path", "max_depth": max_depth},
+            "sensor": sensor(camera),
+            "light": emitter(light),
+            **parts,
+        }
+    )
+
+
+def emitter(light: EnvironmentMap) -> dict[str, Any]:
+    """The Mitsuba description of the first frame of `light`, the same in every direction as `environment.sample`.
+
+    Mitsuba 3.9 puts columns at their centres, but stretches rows so that the first and the last lie on the poles. Rows
+    twice as dense, on the edges and the centres of ours, make its linear interpolation exactly ours.
+    """
+    backend.use()
+    import mitsuba as mi
+
+    rows = light.radiance[0].permute(1, 2, 0)
+    edges = torch.cat((rows[:1], (rows[1:] + rows[:-1]) / 2, rows[-1:]))
+    dense = torch.cat((torch.stack((edges[:-1], rows), dim=1).flatten(0, 1), edges[-1:]))
+    return {"type": "envmap", "bitmap": mi.Bitmap(np.ascontiguousarray(dense.numpy(), dtype=np.float32))}
+
+
+def sensor(camera: Camera) -> dict[str, Any]:
+    """The Mitsuba description of the first frame of `camera`; pixels are taken as square."""
+    backend.use()
+    import mitsuba as mi
+
+    height, width = camera.size
+    k = camera.intrinsics[0].double()
+    return {
+        "type": "perspective",
+        "fov": math.degrees(2 * math.atan(0.5 * height / float(k[1, 1]))),
+        "fov_axis": "y",
+        "near_clip": 1e-3,
+        "far_clip": 1e5,
+        # Mitsuba moves the picture, not the point: its offsets are positive to the left and up.
+        "principal_point_offset_x": 0.5 - float(k[0, 2]) / width,
+        "principal_point_offset_y": 0.5 - float(k[1, 2]) / height,
+        "to_world": mi.ScalarTransform4f(camera.pose[0].double().numpy() @ _OPENGL_FROM_MITSUBA),
+        "film": {
+            "type": "hdrfilm",
+            "width": width,
+            "height": height,
+            "pixel_format": "rgb",
+            "component_format": "float32",
+            "rfilter": {"type": "box"},
+        },
+        # Stratified: half the noise of independent samples under a sun, at the same count.
+        "sampler": {"type": "multijitter"},
+    }
+
+
+def render(scene: Any, *, samples: int, seed: int) -> torch.Tensor:
+    """Path-traced radiance, (1, 3, H, W) linear; the same seed gives the same picture."""
+    import mitsuba as mi
+
+    picture = np.array(mi.render(scene, spp=samples, seed=mi.UInt32(seed)))
+    return torch.from_numpy(picture).permute(2, 0, 1)[None].contiguous()
+
+
+def _mesh(mi: Any, name: str, surface: Surface) -> Any:
+    # The one place that knows Mitsuba 3.9's parameter names of meshes; 3.10 renames them.
+    properties = mi.Properties()
+    properties["bsdf"] = mi.load_dict(_principled(mi, surface))
+    mesh = mi.Mesh(
+        name, len(surface.vertices), len(surface.faces), properties, has_vertex_normals=True, has_vertex_texcoords=True
+    )
+    parameters = mi.traverse(mesh)
+    parameters["vertex_positions"] = np.ravel(surface.vertices).astype(np.float32)
+    parameters["vertex_normals"] = np.ravel(surface.normals).astype(np.float32)
+    parameters["vertex_texcoords"] = np.ravel(surface.uv).astype(np.float32)
+    parameters["faces"] = np.ravel(surface.faces).astype(np.uint32)
+    parameters.update()
+    return mesh
+
+
+def _principled(mi: Any, surface: Surface) -> dict[str, Any]:
+    # Always three bitmaps, whatever they hold: scenes of the same build share Dr.Jit's compiled kernels.
+    def bitmap(values: np.ndarray) -> dict[str, Any]:
+        pixels = np.ascontiguousarray(values.reshape(*values.shape[:2], -1), dtype=np.float32)
+        return {"type": "bitmap", "bitmap": mi.Bitmap(pixels), "raw": True, "wrap_mode": "clamp"}
+
+    return {
+        "type": "principled",
+        "base_color": bitmap(surface.base_color),
+        "roughness": bitmap(surface.roughness),
+        "metallic": bitmap(surface.metallic),
+        "specular": SPECULAR,
+    }

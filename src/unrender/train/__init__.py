@@ -1,0 +1,1 @@
+"""Training: one readable loop, one typed recipe per paper."""
