@@ -50,7 +50,7 @@ def solve_light(
 ) -> Tensor:
     """min over x >= 0 of |W^(1/2) (A x - b)|^2 + s |D x|^2 + p |x - x_previous|^2, for each colour by itself.
 
-    Iteratively reweighted: W falls with the residual as Cauchy's weights do. Deterministic.
+    Iteratively reweighted: W falls with the residual as Huber's weights do, which keeps the problem convex. Deterministic.
 
     Args:
         transport: A, (3, P, N).
@@ -77,7 +77,7 @@ def solve_light(
         x = _non_negative_minimum(gram, right, x)
         residual = ((transport @ x[..., None])[..., 0] - picture).abs()
         spread = 1.4826 * residual.median(dim=1, keepdim=True).values + 1e-6
-        robust = weights / (1 + (residual / (2.385 * spread)) ** 2)
+        robust = weights * (1.345 * spread / residual.clamp(min=1e-9)).clamp(max=1)
     return x
 
 
