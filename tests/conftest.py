@@ -1,4 +1,4 @@
-"""Torch on one thread: the tests' tensors are small, and the machine's cores are shared."""
+"""Torch on one thread (the tests' tensors are small, and the machine's cores are shared); a Mitsuba that renders."""
 
 import pytest
 import torch
@@ -8,7 +8,10 @@ torch.set_num_threads(1)
 
 @pytest.fixture(scope="session")
 def mitsuba():
-    """Mitsuba, with a variant that renders here."""
-    mi = pytest.importorskip("mitsuba", reason="mitsuba is not installed (extra: raytrace)")
-    mi.set_variant("llvm_ad_rgb")
-    return mi
+    """Mitsuba, with a variant that really renders here."""
+    from unrender.raytrace import backend
+
+    backend.use()
+    import mitsuba
+
+    return mitsuba

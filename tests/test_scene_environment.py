@@ -130,6 +130,14 @@ def test_a_rotation_matrix_about_y_is_a_yaw(degrees):
     )
 
 
+@pytest.mark.parametrize(("ahead", "degrees"), [(0.0, 0.0), (0.25, 90.0), (0.5, 180.0)])
+def test_other_layouts_are_one_yaw_away(ahead, degrees):
+    """OpenEXR, three.js and Blender, nvdiffrec: `ahead` is where each has -Z."""
+    radiance = torch.zeros(1, 3, 4, 8)
+    radiance[..., int(ahead * 8)] = 1.0
+    assert EnvironmentMap(radiance).rotated(degrees).radiance[0, 0, 0].argmax() == 0
+
+
 def test_any_rotation_carries_the_sun_along():
     radiance = torch.zeros(1, 3, 64, 128)
     radiance[..., 20:22, 30:32] = 50.0

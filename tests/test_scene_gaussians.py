@@ -79,7 +79,7 @@ def test_a_small_bright_sun_keeps_its_place_and_its_flux():
     # Half a texel of the grid that is fitted on.
     assert math.degrees(math.acos(min(1.0, float(direction[0] @ direction[1])))) < 180 / 32 / 2
     angles = texel_solid_angles((128, 256))
-    assert float((found.radiance * angles).sum() / (radiance * angles).sum()) == pytest.approx(1, abs=0.05)
+    assert float((found.radiance * angles).sum() / (radiance * angles).sum()) == pytest.approx(1, abs=0.01)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ normal         unit, camera space, [-1, 1]; the zero vector means "none".
 depth          planar Z, positive, +inf where there is nothing; `metric` or `relative` (up to scale and shift).
 base_color     linear [0, 1], metals keep theirs; diffuse_albedo is another map.
 roughness      perceptual, [0, 1]; GGX alpha = roughness^2.
+irradiance     linear, HDR, E = integral of L cos dw, not divided by pi: a Lambertian surface sends out albedo E / pi.
 Environment    equirectangular, linear HDR, OpenEXR/USD/Mitsuba layout: -Z at u = 0, +X at 1/4, +Z at 1/2, -X at 3/4,
                +Y in the top row; texel centres at (i + 0.5) / W, (j + 0.5) / H.
 Yaw            degrees about +Y, right-handed (counter-clockwise seen from above): a light in direction d moves to

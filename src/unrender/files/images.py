@@ -39,6 +39,9 @@ _SAVE: dict[str, dict[str, Any]] = {
     ".jpg": _JPEG,
     ".jpeg": _JPEG,
 }
+WRITTEN_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".exr")
+"""What pictures can be written as."""
+
 _ORIENTATION_TAG, _EXIF_DIRECTORY, _FOCAL_LENGTH_35MM_TAG = 0x0112, 0x8769, 0xA405
 
 

@@ -45,10 +45,10 @@ def variant() -> str:
     """The fastest variant that renders here: CUDA, LLVM or scalar; UNRENDER_MITSUBA_VARIANT overrides the choice.
 
     Raises:
-        UserError: when no variant renders.
+        UserError: no variant renders, or the one that was chosen is none of Mitsuba's.
     """
     if chosen := os.environ.get(OVERRIDE):
-        return chosen
+        return _known(chosen)
     cache = _cache_file()
     if cache.exists():
         return json.loads(cache.read_text())["variant"]
@@ -73,6 +73,14 @@ def use() -> str:
         # Two processes that compile the same kernel at once would have the slower one warn that it is in the cache.
         dr.set_log_level(dr.LogLevel.Error)
     return variant()
+
+
+def _known(name: str) -> str:
+    import mitsuba as mi
+
+    if name not in mi.variants():
+        raise UserError(f"{OVERRIDE} is {name!r}, which this Mitsuba lacks; it has {', '.join(mi.variants())}")
+    return name
 
 
 def _cache_file() -> Path:

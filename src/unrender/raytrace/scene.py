@@ -52,16 +52,30 @@ def build_scene(surfaces: Sequence[Surface], light: EnvironmentMap, camera: Came
     import mitsuba as mi
 
     parts = {f"surface{i}": _mesh(mi, f"surface{i}", surface) for i, surface in enumerate(surfaces)}
-    radiance = np.ascontiguousarray(light.radiance[0].permute(1, 2, 0).numpy(), dtype=np.float32)
     return mi.load_dict(
         {
             "type": "scene",
             "integrator": {"type": "path", "max_depth": max_depth},
             "sensor": sensor(camera),
-            "light": {"type": "envmap", "bitmap": mi.Bitmap(radiance)},
+            "light": emitter(light),
             **parts,
         }
     )
+
+
+def emitter(light: EnvironmentMap) -> dict[str, Any]:
+    """The Mitsuba description of the first frame of `light`, the same in every direction as `environment.sample`.
+
+    Mitsuba 3.9 puts columns at their centres, but stretches rows so that the first and the last lie on the poles. Rows
+    twice as dense, on the edges and the centres of ours, make its linear interpolation exactly ours.
+    """
+    backend.use()
+    import mitsuba as mi
+
+    rows = light.radiance[0].permute(1, 2, 0)
+    edges = torch.cat((rows[:1], (rows[1:] + rows[:-1]) / 2, rows[-1:]))
+    dense = torch.cat((torch.stack((edges[:-1], rows), dim=1).flatten(0, 1), edges[-1:]))
+    return {"type": "envmap", "bitmap": mi.Bitmap(np.ascontiguousarray(dense.numpy(), dtype=np.float32))}
 
 
 def sensor(camera: Camera) -> dict[str, Any]:
@@ -77,8 +91,9 @@ def sensor(camera: Camera) -> dict[str, Any]:
         "fov_axis": "y",
         "near_clip": 1e-3,
         "far_clip": 1e5,
-        "principal_point_offset_x": float(k[0, 2]) / width - 0.5,
-        "principal_point_offset_y": float(k[1, 2]) / height - 0.5,
+        # Mitsuba moves the picture, not the point: its offsets are positive to the left and up.
+        "principal_point_offset_x": 0.5 - float(k[0, 2]) / width,
+        "principal_point_offset_y": 0.5 - float(k[1, 2]) / height,
         "to_world": mi.ScalarTransform4f(camera.pose[0].double().numpy() @ _OPENGL_FROM_MITSUBA),
         "film": {
             "type": "hdrfilm",
@@ -97,7 +112,7 @@ def render(scene: Any, *, samples: int, seed: int) -> torch.Tensor:
     """Path-traced radiance, (1, 3, H, W) linear; the same seed gives the same picture."""
     import mitsuba as mi
 
-    picture = np.array(mi.render(scene, spp=samples, seed=seed))
+    picture = np.array(mi.render(scene, spp=samples, seed=mi.UInt32(seed)))
     return torch.from_numpy(picture).permute(2, 0, 1)[None].contiguous()
 
 

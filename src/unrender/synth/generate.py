@@ -63,8 +63,11 @@ def generate(
         progress: called with (clips done, clips in all) after every shard.
 
     Raises:
-        UserError: when `out` holds another recipe's clips.
+        UserError: `out` holds another recipe's clips, or something that is no recipe's; it is a file; it cannot be
+            written to.
     """
+    if workers < 1:
+        raise UserError(f"synth with {workers} workers; 1 or more is right")
     folder = Path(out)
     _claim(recipe, folder)
     starts = range(0, recipe.clips, recipe.shard_size)
@@ -88,16 +91,29 @@ def _shard_path(folder: Path, recipe: SynthRecipe, start: int) -> Path:
 
 
 def _claim(recipe: SynthRecipe, folder: Path) -> None:
+    """Marks a new folder as this recipe's, or finds that it already is."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file; give a new folder")
     wanted = json.dumps(asdict(recipe), indent=1)
     mark = folder / "recipe.json"
     if mark.exists():
-        if mark.read_text() != wanted:
-            raise UserError(f"{folder} holds clips of another recipe; give the same recipe or another folder")
+        if (held := mark.read_text()) != wanted:
+            raise UserError(
+                f"{folder} holds clips of another recipe ({_on_one_line(held)}), not {_on_one_line(wanted)}; "
+                "give the same recipe or another folder"
+            )
         return
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and any(path.suffix != ".partial" for path in folder.iterdir()):
         raise UserError(f"{folder} is not empty and no recipe began it; give a new folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_whole(mark, wanted)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_whole(mark, wanted)
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror}; give a folder that can be written to") from error
+
+
+def _on_one_line(recipe: str) -> str:
+    return " ".join(recipe.strip("{} \n").split()).replace('"', "")
 
 
 def _write_whole(path: Path, text: str) -> None:
@@ -124,7 +140,7 @@ def _render_in_new_processes(recipe: SynthRecipe, folder: Path, starts: list[int
 
 
 def _end_with_parent() -> None:
-    """Makes a worker end at once with Ctrl-C, and when its parent is gone, be it killed: nobody would read its answer."""
+    """Makes a worker end at once with Ctrl-C, and when its parent is gone, killed or not."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     parent = multiprocessing.parent_process()
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from importlib.resources import as_file, files
 
 import numpy as np
-import OpenEXR
 import torch
 
+from unrender.files.exr import read_channels
 from unrender.scene.environment import EnvironmentMap, texel_directions
 
 Array = np.ndarray
@@ -23,8 +23,14 @@ PEAK = 2000.0  # times the mean radiance: what a bright sun keeps, so that no pi
 
 @functools.cache
 def _world(name: str) -> Array:
-    with as_file(files("unrender.files") / "worlds" / f"{name}.exr") as path, OpenEXR.File(str(path)) as file:
-        pixels = np.array(file.channels()["RGB"].pixels, np.float32)
+    """A shipped world (128, 256, 3), each texel the mean of a block.
+
+    Its lossy compression rings below zero round bright texels: clamped after the mean, not before as for looking at,
+    it loses no energy.
+    """
+    with as_file(files("unrender.files") / "worlds" / f"{name}.exr") as path:
+        channels = read_channels(path).channels
+    pixels = np.stack([channels[letter] for letter in "RGB"], -1).astype(np.float32)
     height, width = SIZE
     blocks = pixels.reshape(height, pixels.shape[0] // height, width, pixels.shape[1] // width, 3)
     return np.maximum(blocks.mean((1, 3)), 0)
@@ -32,6 +38,7 @@ def _world(name: str) -> Array:
 
 @functools.cache
 def _directions() -> Array:
+    """Unit world directions of the texels, (128, 256, 3)."""
     return texel_directions(SIZE).numpy()
 
 
@@ -109,10 +116,17 @@ PROCEDURAL: dict[str, tuple[Callable[[Random], Array], float]] = {
     "lamps": (lamps, 0.15),
     "coloured light": (gradient, 0.15),
 }
+"""Every procedural light with the probability that it is drawn with: linear radiance (128, 256, 3) of any scale."""
 
 
 def random_light(rng: Random, *, test: bool, world_share: float = 0.5) -> EnvironmentMap:
-    """Draws a light of 128 x 256 texels: a shipped world (of the split's own) or a procedural one, turned at random."""
+    """Draws a light of 128 x 256 texels whose mean radiance over the sphere is about 1, turned at random.
+
+    Args:
+        rng: what to draw from.
+        test: whether shipped worlds come from `TEST_WORLDS` or from `TRAIN_WORLDS`.
+        world_share: the probability of a shipped world; else the light is procedural.
+    """
     if rng.random() < world_share:
         worlds = TEST_WORLDS if test else TRAIN_WORLDS
         name = str(rng.choice(worlds))
@@ -128,6 +142,7 @@ def random_light(rng: Random, *, test: bool, world_share: float = 0.5) -> Enviro
 
 
 def _unit(rng: Random, elevation: float) -> Array:
+    """A unit direction (3,) at `elevation` radians above the horizon, at a random azimuth."""
     azimuth = rng.uniform(0, 2 * np.pi)
     flat = np.cos(elevation)
     return np.array([flat * np.sin(azimuth), np.sin(elevation), flat * np.cos(azimuth)])

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial import KDTree
 
 Array = np.ndarray
 Random = np.random.Generator
@@ -67,11 +68,9 @@ def stripes(rng: Random, size: int) -> Array:
 
 def spots(rng: Random, size: int) -> Array:
     """Voronoi cells of random points (Worley noise), wrapped."""
-    from scipy.spatial import cKDTree
-
     y, x = _grid(size)
     points = rng.random((int(rng.integers(15, 250)), 2))
-    distance, index = cKDTree(points, boxsize=1.0).query(np.stack((x, y), -1).reshape(-1, 2), k=2)
+    distance, index = KDTree(points, boxsize=1.0).query(np.stack((x, y), -1).reshape(-1, 2), k=2)
     kind = rng.integers(3)
     if kind == 0:
         value = rng.random(len(points))[index[:, 0]]

@@ -48,7 +48,7 @@ def random_still(rng: Random, seed: int, size: tuple[int, int], samples: int, *,
     scene = build_scene([_atlas(scenery, things)], light, camera, max_depth=4)
     gbuffer = trace_gbuffer(scene, camera)
     rgb = _without_fireflies(render(scene, samples=samples, seed=int(rng.integers(2**31))))
-    gain = _exposure(rng, rgb, gbuffer.mask)
+    gain = _exposure(rng, rgb, gbuffer.maps["mask"])
     light = EnvironmentMap((light.radiance * gain).clamp(max=6e4), name=light.name)
     place = f" {scenery[0].name}" if scenery else ""
     caption = f"{', '.join(thing.name for thing in things)}{place}, {light.name}"
