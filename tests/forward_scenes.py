@@ -1,5 +1,6 @@
 """What the forward tests render: spheres and planes with G-buffers in closed form, and Mitsuba beside them."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -126,3 +127,71 @@ def psnr(picture: Tensor, reference: Tensor, inside: Tensor) -> tuple[float, flo
     errors = ((linear_to_srgb(a) - linear_to_srgb(b)).square().mean(), (a - b).square().mean())
     display, linear = (float(-10 * torch.log10(e)) for e in errors)
     return display, linear
+
+
+TABLE_BALLS = (
+    ((-1.05, 0.5, -4.3), 0.5, (0.8, 0.3, 0.2), 0.5, 0.0),
+    ((0.0, 0.6, -4.9), 0.6, (0.95, 0.8, 0.5), 0.15, 1.0),
+    ((0.95, 0.4, -3.9), 0.4, (0.2, 0.4, 0.8), 0.3, 0.0),
+)
+"""Centre, radius, base colour, roughness, metallic of three balls on the floor y = 0."""
+TABLE_FLOOR = ((0.55, 0.55, 0.5), 0.4, 0.0)
+TABLE_FOV = 40.0
+
+
+def table_camera(size: int) -> Camera:
+    """Looks down a little at the balls."""
+    angle = math.radians(-17)
+    pose = torch.eye(4)
+    pose[1:3, 1:3] = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    pose[:3, 3] = torch.tensor([0.0, 1.7, 0.0])
+    return Camera.perspective((size, size), TABLE_FOV, pose[None])
+
+
+def table(size: int) -> GBuffer:
+    """Three balls on a floor, by casting a ray through every pixel centre."""
+    camera = table_camera(size)
+    rays = pixel_rays(camera)[0]
+    rotation, eye = camera.pose[0, :3, :3], camera.pose[0, :3, 3]
+    world_rays = torch.einsum("ij,jhw->ihw", rotation, rays)
+    down = world_rays[1] < -1e-4
+    depth = torch.where(down, -eye[1] / world_rays[1].clamp(max=-1e-4), torch.inf)
+    normal = torch.tensor([0.0, 1.0, 0.0])[:, None, None] * down
+    material = torch.tensor([*TABLE_FLOOR[0], *TABLE_FLOOR[1:]])[:, None, None].expand(5, size, size).clone()
+    for center, radius, *look in TABLE_BALLS:
+        offset = (eye - torch.tensor(center))[:, None, None]
+        a, b = world_rays.square().sum(0), (world_rays * offset).sum(0)
+        root = b * b - a * (offset.square().sum(0) - radius**2)
+        t = torch.where(root > 0, (-b - root.clamp(min=0).sqrt()) / a, torch.inf)
+        nearer = t < depth
+        depth = torch.where(nearer, t, depth)
+        there = (offset + t.nan_to_num(posinf=0.0) * world_rays) / radius
+        normal = torch.where(nearer, there, normal)
+        material = torch.where(nearer, torch.tensor([*look[0], *look[1:]])[:, None, None], material)
+    present = torch.isfinite(depth)
+    return GBuffer(
+        base_color=material[None, :3],
+        normal=torch.einsum("ji,jhw->ihw", rotation, normal * present)[None],
+        depth=depth[None, None],
+        depth_kind="metric",
+        roughness=material[None, 3:4],
+        metallic=material[None, 4:5],
+        mask=present.float()[None, None],
+        camera=camera,
+    )
+
+
+def mitsuba_table(mi, light: EnvironmentMap, size: int, *, samples: int, depth: int) -> Tensor:
+    """The same scene path traced, (3, H, W) on black."""
+    floor = {
+        "type": "disk",
+        "to_world": mi.ScalarTransform4f().rotate([1, 0, 0], -90).scale(1000),
+        "bsdf": mitsuba_material(*TABLE_FLOOR),
+    }
+    balls = {
+        f"ball{i}": {"type": "sphere", "center": list(c), "radius": r, "bsdf": mitsuba_material(*look)}
+        for i, (c, r, *look) in enumerate(TABLE_BALLS)
+    }
+    return mitsuba_picture(
+        mi, {"floor": floor, **balls}, light, table_camera(size), TABLE_FOV, samples=samples, depth=depth
+    )

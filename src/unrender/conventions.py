@@ -35,7 +35,7 @@ def direction_to_uv(direction: Tensor) -> tuple[Tensor, Tensor]:
     u = torch.remainder(torch.atan2(x, -z) / (2 * math.pi), 1.0)
     # The remainder of a tiny negative number rounds to 1.0 in float32, one texel off the map.
     u = torch.where(u >= 1.0, torch.zeros_like(u), u)
-    # atan2 rather than acos: exact near the poles, and its gradient stays finite there. (A norm takes ten times as long.)
+    # atan2 rather than acos: exact near the poles, and its gradient stays finite there. A norm is ten times slower.
     from_axis = torch.sqrt((x * x + z * z).clamp(min=1e-30))
     return u, torch.atan2(from_axis, y) / math.pi
 

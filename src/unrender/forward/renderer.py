@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from unrender.errors import UserError
-from unrender.forward import monte_carlo, split_sum
+from unrender.forward import monte_carlo, screen_space, split_sum
 from unrender.forward.light_sampling import LightSampler
 from unrender.forward.prefilter import PrefilteredLight
-from unrender.forward.surface import LightGroups, Surface, coverage_of, surface_of, world_rotation
+from unrender.forward.surface import LightGroups, coverage_of, surface_of, world_rotation
 from unrender.scene.camera import Camera, pixel_rays
 from unrender.scene.environment import EnvironmentMap, sample
 from unrender.scene.gbuffer import GBuffer
 
-Quality = Literal["split_sum", "monte_carlo"]
+Quality = Literal["split_sum", "monte_carlo", "screen_space"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class DeferredRenderer:
     """Renders a G-buffer under an environment map, with no network.
 
     Attributes:
-        quality: "split_sum", fast; "monte_carlo", the reference for light that meets nothing on its way.
+        quality: "split_sum", fast; "monte_carlo", the reference for light that meets nothing on its way;
+            "screen_space", with shadows, occlusion and one bounce as far as the depth map knows.
         samples: directions per pixel where directions are drawn, at least 2.
         seed: of the drawn directions; the same seed gives the same picture.
         background: whether the environment is seen where there is no surface; black otherwise.
@@ -70,15 +71,17 @@ class DeferredRenderer:
         self, gbuffer: GBuffer, light: EnvironmentMap, camera: Camera, yaw: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         surface = surface_of(gbuffer, camera, yaw)
-        diffuse, specular = self._shade(surface, light)
+        radiance = light.radiance[0]
+        if self.quality == "split_sum":
+            diffuse, specular = split_sum.shade(surface, PrefilteredLight.of(radiance))
+        elif self.quality == "monte_carlo":
+            diffuse, specular = monte_carlo.shade(surface, LightSampler.of(radiance), self.samples, self.seed)
+        else:
+            scene = screen_space.DepthScene.of(gbuffer, camera, yaw)
+            diffuse, specular = screen_space.shade(surface, scene, light, self.samples, self.seed)
         picture = surface.picture(diffuse)
         background = backdrop(gbuffer, light, camera, yaw) if self.background else torch.zeros_like(picture)
         return picture, surface.picture(specular), background
-
-    def _shade(self, surface: Surface, light: EnvironmentMap) -> tuple[Tensor, Tensor]:
-        if self.quality == "split_sum":
-            return split_sum.shade(surface, PrefilteredLight.of(light.radiance[0]))
-        return monte_carlo.shade(surface, LightSampler.of(light.radiance[0]), self.samples, self.seed)
 
 
 def backdrop(gbuffer: GBuffer, light: EnvironmentMap, camera: Camera, yaw: float) -> Tensor:
