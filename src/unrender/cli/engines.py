@@ -1,4 +1,4 @@
-"""Models by name, with what the run record says of them. Each imports its own room: deferred rendering needs no network."""
+"""Models by name, with what the run record says of them. Deferred rendering needs no network, and loads none."""
 
 from __future__ import annotations
 
