@@ -115,6 +115,6 @@ def test_statistics_bring_a_tinted_dark_picture_back():
 
 
 def test_statistics_of_a_flat_picture_are_still_numbers():
-    flat = torch.full((1, 3, 4, 4), 0.3)
-    assert transfer_statistics(flat, noise(1, 3, 8, 8)).isfinite().all()
-    assert transfer_statistics(torch.zeros(1, 3, 4, 4), noise(1, 3, 8, 8)).isfinite().all()
+    for value, size in ((0.3, 4), (0.0, 4), (0.3, 1)):
+        found = transfer_statistics(torch.full((1, 3, size, size), value), noise(1, 3, 8, 8))
+        assert (found.amax((2, 3)) - found.amin((2, 3))).max() < 1e-3

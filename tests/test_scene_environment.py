@@ -157,6 +157,14 @@ def test_a_turn_is_evenly_spaced_and_open_at_the_end():
         torch.testing.assert_close(frame.radiance, light.rotated(degrees).radiance)
 
 
+def test_a_moving_light_turns_frame_by_frame_or_not_at_all():
+    moving = noisy_light((4, 8), 4, frames=2)
+    second = list(turned(moving, 2, 360))[1]
+    torch.testing.assert_close(second.radiance, moving.frame(1).rotated(180).radiance)
+    with pytest.raises(UserError, match="1 or 5"):
+        next(turned(moving, 5))
+
+
 def test_a_light_of_one_frame_serves_all_and_others_only_their_own():
     assert len(noisy_light((2, 4)).frame(7)) == 1
     moving = noisy_light((2, 4), frames=3)

@@ -64,7 +64,8 @@ def transfer_statistics(rgb: Tensor, reference: Tensor) -> Tensor:
     2001, "Color Transfer between Images". Results are >= 0; they need not keep below 1.
     """
     values, wanted = _opponent(rgb).flatten(2), _opponent(reference).flatten(2)
-    spread = wanted.std(2, keepdim=True) / values.std(2, keepdim=True).clamp(min=1e-6)
+    # A flat picture has no contrast to stretch: below a thousandth of a decade it is rounding.
+    spread = wanted.std(2, correction=0, keepdim=True) / values.std(2, correction=0, keepdim=True).clamp(min=1e-3)
     matched = (values - values.mean(2, keepdim=True)) * spread + wanted.mean(2, keepdim=True)
     return _from_opponent(matched.reshape(rgb.shape)).clamp(min=0)
 
