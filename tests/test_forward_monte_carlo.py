@@ -10,7 +10,7 @@ from torch.nn import functional
 from forward_scenes import constant_light, mitsuba_material, mitsuba_sphere, psnr, sphere, world
 from test_forward_brdf import hemisphere
 from unrender.errors import UserError
-from unrender.forward import DeferredRenderer, brdf
+from unrender.forward import DeferredRenderer, ForwardRenderer, brdf
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.gbuffer import GBuffer
 
@@ -142,6 +142,15 @@ def test_what_is_missing_is_named():
         DeferredRenderer("ray_tracing")
     with pytest.raises(UserError, match="at least 2"):
         DeferredRenderer("monte_carlo", samples=1)
+
+
+def test_renderers_are_found_by_id():
+    assert ForwardRenderer.from_pretrained("deferred").quality == "split_sum"
+    assert ForwardRenderer.from_pretrained("deferred:monte_carlo", samples=8).samples == 8
+    with pytest.raises(UserError, match="did you mean deferred:monte_carlo"):
+        ForwardRenderer.from_pretrained("deferred:montecarlo")
+    with pytest.raises(UserError, match="deferred:screen_space are right"):
+        ForwardRenderer.from_pretrained("zzz")
 
 
 def test_nothing_visible_is_all_background():

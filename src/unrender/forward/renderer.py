@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from unrender.errors import UserError
 from unrender.forward import monte_carlo, screen_space, split_sum
+from unrender.forward.geometry import calibrate_depth
 from unrender.forward.light_sampling import LightSampler
 from unrender.forward.prefilter import PrefilteredLight
 from unrender.forward.surface import LightGroups, coverage_of, surface_of, world_rotation
@@ -18,6 +20,12 @@ from unrender.scene.environment import EnvironmentMap, sample
 from unrender.scene.gbuffer import GBuffer
 
 Quality = Literal["split_sum", "monte_carlo", "screen_space"]
+MODELS: dict[str, Quality] = {
+    "deferred": "split_sum",
+    "deferred:split_sum": "split_sum",
+    "deferred:monte_carlo": "monte_carlo",
+    "deferred:screen_space": "screen_space",
+}
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,8 @@ class DeferredRenderer:
         """The picture of `gbuffer` under `light` turned by `yaw` degrees about +Y (see `conventions`).
 
         Args:
-            gbuffer: needs base_color and normal; roughness is taken as 0.5 and metallic as 0 where they are absent.
+            gbuffer: needs base_color and normal, and depth for "screen_space" (relative depth is calibrated, see
+                `geometry.calibrate_depth`); roughness is taken as 0.5 and metallic as 0 where they are absent.
                 Its camera gives the view and turns normals into the world; without one a level camera is assumed.
             light: one frame, or one for every frame of the G-buffer.
             yaw: degrees, one number or one per frame (T,); exact, and cheaper than a rotated map.
@@ -77,11 +86,36 @@ class DeferredRenderer:
         elif self.quality == "monte_carlo":
             diffuse, specular = monte_carlo.shade(surface, LightSampler.of(radiance), self.samples, self.seed)
         else:
-            scene = screen_space.DepthScene.of(gbuffer, camera, yaw)
+            gbuffer.require("depth", by="screen-space ray tracing")
+            solid = gbuffer if gbuffer.depth_kind == "metric" else calibrate_depth(gbuffer)
+            scene = screen_space.DepthScene.of(solid, camera, yaw)
             diffuse, specular = screen_space.shade(surface, scene, light, self.samples, self.seed)
         picture = surface.picture(diffuse)
         background = backdrop(gbuffer, light, camera, yaw) if self.background else torch.zeros_like(picture)
         return picture, surface.picture(specular), background
+
+
+class ForwardRenderer:
+    """Finds a renderer of G-buffers by its id."""
+
+    @staticmethod
+    def from_pretrained(model: str, *, samples: int = 64, seed: int = 0, background: bool = True) -> DeferredRenderer:
+        """The renderer of an id.
+
+        Args:
+            model: "deferred" (the split sum), "deferred:monte_carlo" or "deferred:screen_space".
+            samples: directions per pixel, for the qualities that draw directions.
+            seed: of the drawn directions.
+            background: whether the environment is seen where there is no surface.
+
+        Raises:
+            UserError: an unknown id, with the nearest known one.
+        """
+        if model not in MODELS:
+            near = difflib.get_close_matches(model, MODELS, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]}?" if near else f"{', '.join(MODELS)} are right"
+            raise UserError(f"no forward renderer {model!r}; {hint}")
+        return DeferredRenderer(MODELS[model], samples=samples, seed=seed, background=background)
 
 
 def backdrop(gbuffer: GBuffer, light: EnvironmentMap, camera: Camera, yaw: float) -> Tensor:
