@@ -62,7 +62,7 @@ def depth_to_rgb(depth: Tensor) -> Tensor:
 
 
 def exposed_for_display(radiance: Tensor) -> Tensor:
-    """HDR values (3, H, W) in [0, 1]: the 95th percentile of luminance goes to 0.8, what is brighter rolls off."""
+    """HDR values (3, H, W) in [0, 1]: the 95th percentile of luminance goes to 0.8, what is brighter is clipped."""
     light = luminance(radiance, dim=0)
     brightest = torch.quantile(light.flatten()[:: max(1, light.numel() // 65536)], 0.95)
     return (radiance * (0.8 / brightest.clamp(min=1e-6))).clamp(0, 1)

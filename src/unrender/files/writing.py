@@ -8,7 +8,7 @@ from unrender.errors import UserError
 from unrender.files.environments import write_environment
 from unrender.files.gbuffers import write_gbuffer
 from unrender.files.images import WRITTEN_SUFFIXES, write_image
-from unrender.files.sequences import GBufferWriter, is_pattern, numbered
+from unrender.files.sequences import GBufferWriter, is_pattern, numbered_files
 from unrender.files.video import VIDEO_SUFFIXES, VideoWriter
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.frames import Frames
@@ -48,8 +48,9 @@ def _write_frames(path: Path, frames: Frames) -> None:
         with VideoWriter(path, frames.fps or _DEFAULT_FPS) as writer:
             writer.write(frames.rgb)
     elif is_pattern(path):
-        for index in range(len(frames)):
-            _write_still(numbered(path, index + 1), frames, index)
+        with numbered_files(path) as files:
+            for index in range(len(frames)):
+                _write_still(next(files), frames, index)
     elif len(frames) == 1:
         _write_still(path, frames, 0)
     else:
