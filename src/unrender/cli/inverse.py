@@ -53,7 +53,7 @@ def inverse(job: InverseJob, compute: ComputeOptions) -> None:
             renderer = inverse_renderer(job.model, compute, record)
         for index, picture in enumerate(track(frames, "taking apart", len(frames))):
             with record.stage("inverse"):
-                gbuffer = renderer(picture, maps, seed=compute.seed)
+                gbuffer = renderer(picture, maps)
             with record.stage("write"):
                 if destination.wants(".exr"):
                     pattern = stage / (destination.file or take.file(".exr"))
