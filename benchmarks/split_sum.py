@@ -2,7 +2,8 @@
 
     python benchmarks/split_sum.py [--size 512] [--frames 10] [--threads 2]
 
-Prints frames per second once warm (the best and the median frame), the ratio to Monte Carlo, and the machine.
+Prints frames per second once warm (the best and the median frame), the processor time of a frame, which other work on
+the machine does not change, the ratios to Monte Carlo and screen-space tracing, and the machine.
 """
 
 import argparse
@@ -22,16 +23,20 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from forward_scenes import table, world
 
 
-def seconds_per_frame(renderer: DeferredRenderer, size: int, light: EnvironmentMap, frames: int) -> list[float]:
-    """Times of whole frames, G-buffer and environment map in, picture out, each under another yaw."""
+def times_per_frame(
+    renderer: DeferredRenderer, size: int, light: EnvironmentMap, frames: int
+) -> tuple[list[float], list[float]]:
+    """Seconds of clock and of processor for whole frames: G-buffer and environment map in, picture out, each under
+    another yaw."""
     gbuffer = table(size)
-    times = []
+    clock, processor = [], []
     for i in range(frames + 1):
-        start = time.perf_counter()
+        start = time.perf_counter(), time.process_time()
         with torch.inference_mode():
             _ = renderer(gbuffer, light, yaw=360 * i / frames).beauty
-        times.append(time.perf_counter() - start)
-    return times[1:]  # the first builds the tables
+        clock.append(time.perf_counter() - start[0])
+        processor.append(time.process_time() - start[1])
+    return clock[1:], processor[1:]  # the first builds the tables
 
 
 def main() -> None:
@@ -46,18 +51,19 @@ def main() -> None:
     print(f"python benchmarks/split_sum.py --size {options.size} --threads {options.threads}")
     print(f"{_cpu()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, torch {torch.__version__}")
     print(f"three balls on a floor, {options.size} x {options.size}, light 512 x 1024, turned every frame")
-    medians = {}
+    cost = {}
     for quality, samples, frames in (
         ("split_sum", 2, options.frames),
-        ("monte_carlo", 16, 2),
-        ("screen_space", 16, 2),
+        ("monte_carlo", 16, 3),
+        ("screen_space", 16, 3),
     ):
-        times = seconds_per_frame(DeferredRenderer(quality, samples=samples), options.size, light, frames)
-        medians[quality] = statistics.median(times)
+        clock, processor = times_per_frame(DeferredRenderer(quality, samples=samples), options.size, light, frames)
+        cost[quality] = min(processor)
         label = quality if quality == "split_sum" else f"{quality}, {samples} samples"
-        print(f"{label:28} best {1 / min(times):7.2f} fps   median {1 / medians[quality]:7.2f} fps")
+        rates = f"best {1 / min(clock):6.2f} fps, median {1 / statistics.median(clock):6.2f} fps"
+        print(f"{label:26} {rates}, {1000 * cost[quality]:6.0f} ms of processor")
     for quality in ("monte_carlo", "screen_space"):
-        print(f"split_sum is {medians[quality] / medians['split_sum']:.0f} times as fast as {quality}")
+        print(f"split_sum takes 1/{cost[quality] / cost['split_sum']:.0f} of the processor time of {quality}")
 
 
 def _cpu() -> str:

@@ -42,8 +42,9 @@ class PrefilteredLight:
     @classmethod
     def of(cls, radiance: Tensor) -> PrefilteredLight:
         """Blurs (3, H, W) radiance of any size; about 30 ms."""
-        middle, small, tiny = (resize(radiance[None], (rows, 2 * rows))[0] for rows in (STACK_ROWS, 64, 32))
-        first = _blur(middle, _zonal_matrices(1, STACK_ROWS))[None]
+        middle = resize(radiance[None], (STACK_ROWS, 2 * STACK_ROWS))
+        small, tiny = (resize(middle, (rows, 2 * rows))[0] for rows in (64, 32))
+        first = _blur(middle[0], _zonal_matrices(1, STACK_ROWS))[None]
         blurred = [_blur(small, _zonal_matrices(level, 64)) for level in range(2, LEVELS + 1)]
         others = resize(torch.stack(blurred), (STACK_ROWS, 2 * STACK_ROWS))
         return cls(radiance, torch.cat((first, others)).transpose(0, 1), _blur(tiny, _zonal_matrices(None, 32)))
