@@ -25,6 +25,8 @@ def surface() -> dict[str, Any]:
 
 
 def describe(value: Any) -> Any:
+    if inspect.isclass(value) and issubclass(value, Exception):
+        return f"exception, {', '.join(base.__name__ for base in value.__bases__)}"
     if inspect.isclass(value):
         members = {
             name: member for name, member in vars(value).items() if not name.startswith("_") or name == "__call__"

@@ -41,9 +41,8 @@ def inverse(job: InverseJob, compute: ComputeOptions) -> None:
     record = RunRecord("inverse", (job, compute))
     with staged(destination) as stage:
         with record.stage("load"):
-            from unrender.cli.contact_sheet import write_contact_sheet
             from unrender.cli.engines import inverse_renderer
-            from unrender.cli.pictures import Take
+            from unrender.cli.pictures import Take, write_contact_sheet
             from unrender.files.gbuffers import write_gbuffer
             from unrender.files.sequences import numbered, open_frames
 
@@ -53,7 +52,7 @@ def inverse(job: InverseJob, compute: ComputeOptions) -> None:
             renderer = inverse_renderer(job.model, compute, record)
         for index, picture in enumerate(track(frames, "taking apart", len(frames))):
             with record.stage("inverse"):
-                gbuffer = renderer(picture, maps, seed=compute.seed)
+                gbuffer = renderer(picture, maps)
             with record.stage("write"):
                 if destination.wants(".exr"):
                     pattern = stage / (destination.file or take.file(".exr"))

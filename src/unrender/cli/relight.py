@@ -141,7 +141,7 @@ def _relight_frames(run: _Run, source: FrameReader, light: EnvironmentMap, inver
 
 def _write_gbuffer(run: _Run, take: Take, index: int, apart: Decomposition, groups: LightGroups) -> None:
     """Writes one frame's G-buffer, and the contact sheet of the first."""
-    from unrender.cli.contact_sheet import write_contact_sheet
+    from unrender.cli.pictures import write_contact_sheet
     from unrender.files.gbuffers import write_gbuffer
     from unrender.files.sequences import numbered
 
@@ -149,7 +149,7 @@ def _write_gbuffer(run: _Run, take: Take, index: int, apart: Decomposition, grou
     write_gbuffer(pattern if take.frames == 1 else numbered(pattern, index + 1), apart.gbuffer)
     if index == 0:
         name = take.name.removesuffix(".gbuffer")
-        write_contact_sheet(run.stage / f"{name}.maps.png", apart.gbuffer, {"relit": groups.beauty})
+        write_contact_sheet(run.stage / f"{name}.maps.png", apart.gbuffer, groups)
 
 
 def _turn_light(run: _Run, apart: Decomposition, light: EnvironmentMap) -> None:

@@ -103,7 +103,7 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
 
 def write_layers(path: str | Path, layers: Mapping[str, Tensor], beauty: Tensor) -> None:
-    """Writes light groups as layers beside the beauty, in one half-float EXR.
+    """Writes light groups as layers beside the beauty, in one EXR; in 32-bit float, so that they still add up to it.
 
     Args:
         path: an .exr file.
@@ -112,7 +112,7 @@ def write_layers(path: str | Path, layers: Mapping[str, Tensor], beauty: Tensor)
     """
     named = {f"{name}.{c}": plane for name, rgb in layers.items() for c, plane in zip("RGB", rgb, strict=True)}
     named |= dict(zip("RGB", beauty, strict=True))
-    channels = {name: to_half(clean(plane.detach().cpu().float().numpy())) for name, plane in named.items()}
+    channels = {name: clean(plane.detach().cpu().float().numpy()) for name, plane in named.items()}
     with whole(path) as partial:
         write_channels(partial, channels, {f"{_PREFIX}color_space": COLOR_SPACE})
 

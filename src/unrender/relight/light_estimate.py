@@ -8,7 +8,6 @@ from torch.nn import functional
 
 from unrender.forward.transport import transport_matrix
 from unrender.scene.camera import Camera
-from unrender.scene.color import luminance
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
@@ -19,6 +18,7 @@ SMOOTHNESS = 0.02
 PERSISTENCE = 0.2
 CLIPPED = 0.99
 ROBUST_ROUNDS = 5
+HUBER = 1.345  # residuals beyond so many deviations weigh less: 95 % efficient on Gaussian noise
 SOLVER_STEPS = 150
 
 
@@ -50,7 +50,8 @@ def solve_light(
 ) -> Tensor:
     """min over x >= 0 of |W^(1/2) (A x - b)|^2 + s |D x|^2 + p |x - x_previous|^2, for each colour by itself.
 
-    Iteratively reweighted: W falls with the residual as Cauchy's weights do. Deterministic.
+    Iteratively reweighted, deterministic: W holds the squared inverse of the value expected at each pixel, and Huber's
+    weights of the relative residuals.
 
     Args:
         transport: A, (3, P, N).
@@ -63,6 +64,7 @@ def solve_light(
         x, (3, N) >= 0.
     """
     smooth = _roughness_penalty(light_size).to(transport)
+    floor = 0.5 * picture.mean() + 1e-6
     x = torch.zeros(3, transport.shape[2], dtype=transport.dtype, device=transport.device)
     robust = weights.expand_as(picture)
     for _ in range(ROBUST_ROUNDS):
@@ -75,9 +77,13 @@ def solve_light(
             gram = gram + PERSISTENCE * scale * torch.eye(gram.shape[1]).to(gram)
             right = right + PERSISTENCE * scale[..., 0] * previous
         x = _non_negative_minimum(gram, right, x)
-        residual = ((transport @ x[..., None])[..., 0] - picture).abs()
+        explained = (transport @ x[..., None])[..., 0]
+        # Errors count by their share of what is expected there, as in a ratio. Taken from the noisy picture itself,
+        # that share would favour pixels that happen to be dark.
+        expected = explained.mean(dim=0) + floor
+        residual = (explained - picture).abs() / expected
         spread = 1.4826 * residual.median(dim=1, keepdim=True).values + 1e-6
-        robust = weights / (1 + (residual / (2.385 * spread)) ** 2)
+        robust = weights / expected**2 * (HUBER * spread / residual.clamp(min=1e-9)).clamp(max=1)
     return x
 
 
@@ -134,9 +140,4 @@ def _shrink(frames: Frames, gbuffer: GBuffer) -> tuple[GBuffer, Tensor, Tensor]:
     normal = functional.normalize(maps.pop("normal"), dim=1)
     camera = gbuffer.camera or Camera.perspective((height, width))
     small = GBuffer(normal=normal, camera=camera.resized(size)).with_maps(**maps)
-    picture = shrink(frames.rgb)
-    # Bright pixels are not worth more than dark ones: relative errors are what a ratio transfer sees.
-    level = luminance(picture).mean()
-    weights = share / (luminance(picture) + 0.5 * level + 1e-6) ** 2
-    weights = weights / weights.amax().clamp(min=1e-12)
-    return small, picture.transpose(0, 1).flatten(1), weights.flatten()
+    return small, shrink(frames.rgb).transpose(0, 1).flatten(1), share.flatten()

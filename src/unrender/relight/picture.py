@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -17,7 +17,7 @@ from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
 
 Background = Literal["light", "photo", "none"]
-Inverse = Callable[[Frames, tuple[str, ...]], GBuffer]
+Inverse = Callable[[Frames, Sequence[str]], GBuffer]
 """How an inverse renderer is called: frames, and the maps wanted."""
 
 Forward = Callable[[GBuffer, EnvironmentMap, float], LightGroups]
