@@ -167,4 +167,5 @@ def test_guidance_leaves_flat_pictures_alone():
     smooth = resize_picture(torch.rand(1, 3, 4, 4), (16, 16))
     flat = torch.full((1, 3, 48, 48), 0.5)
     found = enlarge(GBuffer(base_color=smooth), flat, ("base_color",)).maps["base_color"]
-    torch.testing.assert_close(found, resize_picture(smooth, (48, 48)), atol=1e-5, rtol=1e-4)
+    expected = srgb_to_linear(resize_picture(linear_to_srgb(smooth), (48, 48)))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
