@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from forward_scenes import sphere
 
+from forward_scenes import sphere
 from unrender.errors import UserError
 from unrender.forward import DeferredRenderer, LightGroups
 from unrender.relight import RelightOptions, estimate_light, put_together, relight, take_apart
