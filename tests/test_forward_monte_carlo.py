@@ -49,6 +49,7 @@ def test_equals_mitsuba(mitsuba, light_name):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("light_name", ["sunset", "studio", "city", "forest"])
 def test_equals_mitsuba_closely(mitsuba, light_name):
     _compare_with_mitsuba(mitsuba, light_name, size=64, supersampling=6, samples=128, reference_samples=8190)
