@@ -1,29 +1,23 @@
 """What the forward tests render: spheres and planes with G-buffers in closed form, and Mitsuba beside them."""
 
 import math
-from pathlib import Path
 
-import numpy as np
-import OpenEXR
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from unrender.conventions import uv_to_direction
+from unrender import files
+from unrender.raytrace.scene import emitter, render, sensor
 from unrender.scene.camera import Camera, pixel_rays
 from unrender.scene.color import linear_to_srgb, luminance
-from unrender.scene.environment import EnvironmentMap, sample
+from unrender.scene.environment import EnvironmentMap
 from unrender.scene.gbuffer import GBuffer
 
-WORLDS = Path(__file__).parents[1] / "src/unrender/files/worlds"
 SPHERE_CENTER, SPHERE_RADIUS, SPHERE_FOV = (0.0, 0.0, -4.0), 1.0, 32.0
 
 
 def world(name: str, height: int = 128) -> EnvironmentMap:
-    """A shipped HDRI, averaged down to `height` rows."""
-    rgb = torch.from_numpy(np.array(OpenEXR.File(str(WORLDS / f"{name}.exr")).channels()["RGB"].pixels, np.float32))
-    factor = rgb.shape[0] // height
-    return EnvironmentMap(functional.avg_pool2d(rgb.permute(2, 0, 1)[None], factor), name=name)
+    """A shipped HDRI, resampled to `height` rows."""
+    return files.world(name).resized((height, 2 * height))
 
 
 def constant_light(value: float = 1.0, height: int = 16) -> EnvironmentMap:
@@ -63,56 +57,17 @@ def mitsuba_material(base: tuple[float, float, float], roughness: float, metalli
     }
 
 
-def mitsuba_light(light: EnvironmentMap) -> np.ndarray:
-    """The same light as texels for Mitsuba 3.9, (2 H + 1, W, 3).
-
-    Its `envmap` puts the first row at the pole itself and the last at the other, v = j / (rows - 1), where the OpenEXR
-    layout has v = (j + 0.5) / H. Of the rows j / (2 H) every second is one of ours, so linear interpolation between
-    them is our interpolation exactly.
-    """
-    height, width = light.size
-    v, u = torch.meshgrid(
-        torch.arange(2 * height + 1) / (2 * height), (torch.arange(width) + 0.5) / width, indexing="ij"
-    )
-    texels = sample(light.radiance, uv_to_direction(u, v))[0]
-    return np.ascontiguousarray(texels.permute(1, 2, 0).numpy())
-
-
-def mitsuba_picture(
-    mi, shapes: dict, light: EnvironmentMap, camera: Camera, fov: float, *, samples: int, depth: int
-) -> Tensor:
+def mitsuba_picture(mi, shapes: dict, light: EnvironmentMap, camera: Camera, *, samples: int, depth: int) -> Tensor:
     """Path traced radiance (3, H, W) on black, box filtered; `depth` 2 is direct light only."""
-    height, width = camera.size
-    pose = camera.pose[0].double().numpy()
-    origin, target = pose[:3, 3], pose[:3, 3] - pose[:3, 2]
-    scene = {
-        "type": "scene",
-        "integrator": {"type": "path", "max_depth": depth, "rr_depth": 1000, "hide_emitters": True},
-        "sensor": {
-            "type": "perspective",
-            "fov": fov,
-            "fov_axis": "y",
-            "to_world": mi.ScalarTransform4f().look_at(origin.tolist(), target.tolist(), pose[:3, 1].tolist()),
-            "film": {
-                "type": "hdrfilm",
-                "width": width,
-                "height": height,
-                "rfilter": {"type": "box"},
-                "pixel_format": "rgb",
-            },
-            "sampler": {"type": "multijitter", "sample_count": samples},
-        },
-        "light": {"type": "envmap", "bitmap": mi.Bitmap(mitsuba_light(light))},
-        **shapes,
-    }
-    picture = mi.render(mi.load_dict(scene), seed=1)
-    return torch.from_numpy(np.array(picture, np.float32)).permute(2, 0, 1)
+    integrator = {"type": "path", "max_depth": depth, "rr_depth": 1000, "hide_emitters": True}
+    parts = {"integrator": integrator, "sensor": sensor(camera), "light": emitter(light)}
+    return render(mi.load_dict({"type": "scene", **parts, **shapes}), samples=samples, seed=1)[0]
 
 
 def mitsuba_sphere(mi, light: EnvironmentMap, size: int, samples: int, material: dict) -> Tensor:
     shape = {"type": "sphere", "center": list(SPHERE_CENTER), "radius": SPHERE_RADIUS, "bsdf": material}
     camera = Camera.perspective((size, size), SPHERE_FOV)
-    return mitsuba_picture(mi, {"ball": shape}, light, camera, SPHERE_FOV, samples=samples, depth=2)
+    return mitsuba_picture(mi, {"ball": shape}, light, camera, samples=samples, depth=2)
 
 
 def psnr(picture: Tensor, reference: Tensor, inside: Tensor) -> tuple[float, float]:
@@ -192,6 +147,4 @@ def mitsuba_table(mi, light: EnvironmentMap, size: int, *, samples: int, depth: 
         f"ball{i}": {"type": "sphere", "center": list(c), "radius": r, "bsdf": mitsuba_material(*look)}
         for i, (c, r, *look) in enumerate(TABLE_BALLS)
     }
-    return mitsuba_picture(
-        mi, {"floor": floor, **balls}, light, table_camera(size), TABLE_FOV, samples=samples, depth=depth
-    )
+    return mitsuba_picture(mi, {"floor": floor, **balls}, light, table_camera(size), samples=samples, depth=depth)

@@ -45,10 +45,11 @@ def test_equals_mitsuba(mitsuba, light_name):
 
     Pixels are averaged over 8 x 8 of ours, as Mitsuba averages over its samples' positions. See `psnr` for the figure.
     """
-    _compare_with_mitsuba(mitsuba, light_name, size=24, supersampling=8, samples=32, reference_samples=2070)
+    _compare_with_mitsuba(mitsuba, light_name, size=16, supersampling=8, samples=32, reference_samples=2070)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("light_name", ["sunset", "studio", "city", "forest"])
 def test_equals_mitsuba_closely(mitsuba, light_name):
     _compare_with_mitsuba(mitsuba, light_name, size=64, supersampling=6, samples=128, reference_samples=8190)
@@ -145,8 +146,10 @@ def test_what_is_missing_is_named():
 
 
 def test_renderers_are_found_by_id():
-    assert ForwardRenderer.from_pretrained("deferred").quality == "split_sum"
-    assert ForwardRenderer.from_pretrained("deferred:monte_carlo", samples=8).samples == 8
+    gbuffer, light = sphere(8, BASE, 0.4, 0.0), constant_light()
+    for model, quality in (("deferred", "split_sum"), ("deferred:screen_space", "screen_space")):
+        found = ForwardRenderer.from_pretrained(model, samples=8)(gbuffer, light).beauty
+        assert torch.equal(found, DeferredRenderer(quality, samples=8)(gbuffer, light).beauty)
     with pytest.raises(UserError, match="did you mean deferred:monte_carlo"):
         ForwardRenderer.from_pretrained("deferred:montecarlo")
     with pytest.raises(UserError, match="deferred:screen_space are right"):

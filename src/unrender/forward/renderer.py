@@ -95,18 +95,25 @@ class DeferredRenderer:
         return picture, surface.picture(specular), background
 
 
+@dataclass(frozen=True)
 class ForwardRenderer:
-    """Finds a renderer of G-buffers by its id."""
+    """A renderer of G-buffers, found by its id.
 
-    @staticmethod
-    def from_pretrained(model: str, *, samples: int = 64, seed: int = 0, background: bool = True) -> DeferredRenderer:
+    Attributes:
+        engine: what renders.
+    """
+
+    engine: DeferredRenderer
+
+    @classmethod
+    def from_pretrained(
+        cls, model: str, *, samples: int = 64, seed: int = 0, background: bool = True
+    ) -> ForwardRenderer:
         """The renderer of an id.
 
         Args:
             model: "deferred" (the split sum), "deferred:monte_carlo" or "deferred:screen_space".
-            samples: directions per pixel, for the qualities that draw directions.
-            seed: of the drawn directions.
-            background: whether the environment is seen where there is no surface.
+            samples, seed, background: as in `DeferredRenderer`.
 
         Raises:
             UserError: an unknown id, with the nearest known one.
@@ -115,7 +122,11 @@ class ForwardRenderer:
             near = difflib.get_close_matches(model, MODELS, n=1, cutoff=0.4)
             hint = f"did you mean {near[0]}?" if near else f"{', '.join(MODELS)} are right"
             raise UserError(f"no forward renderer {model!r}; {hint}")
-        return DeferredRenderer(MODELS[model], samples=samples, seed=seed, background=background)
+        return cls(DeferredRenderer(MODELS[model], samples=samples, seed=seed, background=background))
+
+    def __call__(self, gbuffer: GBuffer, light: EnvironmentMap, yaw: float | Tensor = 0.0) -> LightGroups:
+        """The picture of `gbuffer` under `light` turned by `yaw` degrees about +Y; see `DeferredRenderer.__call__`."""
+        return self.engine(gbuffer, light, yaw)
 
 
 def backdrop(gbuffer: GBuffer, light: EnvironmentMap, camera: Camera, yaw: float) -> Tensor:
