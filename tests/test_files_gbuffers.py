@@ -187,9 +187,28 @@ def test_bad_gbuffers_are_one_line(tmp_path: Path) -> None:
         write_gbuffer(tmp_path / "a.exr", some_gbuffer(), profile="maya")
     with pytest.raises(UserError, match="does not exist"):
         write_gbuffer(tmp_path / "no/a.exr", some_gbuffer())
+    OpenEXR.File({"unrender:axes": "opencv"}, {"Z": plane}).write(str(tmp_path / "axes.exr"))
+    with pytest.raises(UserError, match="in the axes 'opencv'"):
+        read_gbuffer(tmp_path / "axes.exr")
+    OpenEXR.File({"unrender:depth_kind": "disparity"}, {"Z": plane}).write(str(tmp_path / "kind.exr"))
+    with pytest.raises(UserError, match="metric or relative"):
+        read_gbuffer(tmp_path / "kind.exr")
     OpenEXR.File({"unrender:camera": "{}"}, {"Z": plane}).write(str(tmp_path / "camera.exr"))
     with pytest.raises(UserError, match="damaged unrender:camera"):
         read_gbuffer(tmp_path / "camera.exr")
+
+
+def test_unit_maps_are_clipped_and_bad_values_mended(tmp_path: Path) -> None:
+    plane = np.array([[2, -1, np.nan, 0.5]], np.float32)
+    channels = {"roughness": plane, **{f"N.{c}": plane for c in "XYZ"}, **{f"irradiance.{c}": plane for c in "RGB"}}
+    OpenEXR.File({}, channels).write(str(tmp_path / "a.exr"))
+    gbuffer = read_gbuffer(tmp_path / "a.exr")
+    assert gbuffer.roughness is not None
+    assert gbuffer.normal is not None
+    assert gbuffer.irradiance is not None
+    assert gbuffer.roughness.flatten().tolist() == [1, 0, 0, 0.5]
+    assert gbuffer.irradiance[0, 0, 0].tolist() == [2, 0, 0, 0.5]
+    assert gbuffer.normal[0, 0, 0].tolist() == [2, -1, 0, 0.5]
 
 
 def test_gbuffer_without_normals_reads(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -228,6 +230,8 @@ def damaged(tmp_path: Path, kind: str) -> Path:
         path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
     elif kind == "two-channel tif":
         write_oiio(path, integers(2, np.uint16))
+    elif kind == "32-bit-integer tif":
+        Image.fromarray(integers(1, np.int32)[..., 0]).save(path)
     elif kind == "two-channel exr":
         plane = np.ones((4, 4), np.float32)
         OpenEXR.File({}, {"R": plane, "G": plane}).write(str(path))
@@ -245,6 +249,7 @@ def damaged(tmp_path: Path, kind: str) -> Path:
         *("missing png", "folder png", "empty png", "empty exr", "empty hdr", "text png", "text exr", "text hdr"),
         *("text tif", "truncated png", "truncated deep png", "truncated jpg", "truncated exr", "truncated hdr"),
         *("truncated tif", "truncated webp", "two-channel tif", "two-channel exr", "zero-size png"),
+        "32-bit-integer tif",
     ],
 )
 def test_bad_pictures_are_one_line(tmp_path: Path, kind: str, capfd: pytest.CaptureFixture[str]) -> None:
@@ -265,3 +270,21 @@ def test_unwritable_outputs_leave_nothing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is a file, not a folder"):
         write_image(tmp_path / "file/a.png", rgb)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_threads_may_read_together_and_the_terminal_comes_back(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    paths = [damaged(tmp_path, "truncated tif"), tmp_path / "good.tif"] * 8
+    write_oiio(paths[1], integers(3, np.uint8))
+
+    def read(path: Path) -> str:
+        try:
+            return str(read_image(path).size)
+        except UserError:
+            return "bad"
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(read, paths)) == ["bad", "(9, 11)"] * 8
+    os.write(2, b"heard")
+    assert capfd.readouterr() == ("", "heard")

@@ -181,6 +181,18 @@ def test_long_clips_stream(tmp_path: Path) -> None:
     assert peak < 5e6
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
+@pytest.mark.parametrize("part", [0.2, 0.5, 0.8])
+def test_truncated_clips_are_told(tmp_path: Path, suffix: str, part: float) -> None:
+    path = tmp_path / f"bad.{suffix}"
+    with VideoWriter(path, 24) as writer:
+        writer.write(torch.rand(12, 3, 64, 64))
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
+    with pytest.raises(UserError, match=r"truncated") as caught:
+        open_video(path)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("kind", ["missing", "empty", "text", "truncated", "audio only", "folder"])
 def test_bad_videos_are_one_line(tmp_path: Path, kind: str, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "bad.mp4"

@@ -130,6 +130,14 @@ def test_a_rotation_matrix_about_y_is_a_yaw(degrees):
     )
 
 
+@pytest.mark.parametrize(("ahead", "degrees"), [(0.0, 0.0), (0.25, 90.0), (0.5, 180.0)])
+def test_other_layouts_are_one_yaw_away(ahead, degrees):
+    """OpenEXR, three.js and Blender, nvdiffrec: `ahead` is where each has -Z."""
+    radiance = torch.zeros(1, 3, 4, 8)
+    radiance[..., int(ahead * 8)] = 1.0
+    assert EnvironmentMap(radiance).rotated(degrees).radiance[0, 0, 0].argmax() == 0
+
+
 def test_any_rotation_carries_the_sun_along():
     radiance = torch.zeros(1, 3, 64, 128)
     radiance[..., 20:22, 30:32] = 50.0
@@ -147,6 +155,14 @@ def test_a_turn_is_evenly_spaced_and_open_at_the_end():
     assert [len(frame) for frame in turn] == [1, 1, 1, 1]
     for frame, degrees in zip(turn, (0, 90, 180, 270), strict=True):
         torch.testing.assert_close(frame.radiance, light.rotated(degrees).radiance)
+
+
+def test_a_moving_light_turns_frame_by_frame_or_not_at_all():
+    moving = noisy_light((4, 8), 4, frames=2)
+    second = list(turned(moving, 2, 360))[1]
+    torch.testing.assert_close(second.radiance, moving.frame(1).rotated(180).radiance)
+    with pytest.raises(UserError, match="1 or 5"):
+        next(turned(moving, 5))
 
 
 def test_a_light_of_one_frame_serves_all_and_others_only_their_own():

@@ -9,6 +9,7 @@ normal         unit, camera space, [-1, 1]; the zero vector means "none".
 depth          planar Z, positive, +inf where there is nothing; `metric` or `relative` (up to scale and shift).
 base_color     linear [0, 1], metals keep theirs; diffuse_albedo is another map.
 roughness      perceptual, [0, 1]; GGX alpha = roughness^2.
+irradiance     linear, HDR, E = integral of L cos dw, not divided by pi: a Lambertian surface sends out albedo E / pi.
 Environment    equirectangular, linear HDR, OpenEXR/USD/Mitsuba layout: -Z at u = 0, +X at 1/4, +Z at 1/2, -X at 3/4,
                +Y in the top row; texel centres at (i + 0.5) / W, (j + 0.5) / H.
 Yaw            degrees about +Y, right-handed (counter-clockwise seen from above): a light in direction d moves to
@@ -34,8 +35,8 @@ def direction_to_uv(direction: Tensor) -> tuple[Tensor, Tensor]:
     u = torch.remainder(torch.atan2(x, -z) / (2 * math.pi), 1.0)
     # The remainder of a tiny negative number rounds to 1.0 in float32, one texel off the map.
     u = torch.where(u >= 1.0, torch.zeros_like(u), u)
-    # atan2 rather than acos: exact near the poles, and its gradient stays finite there.
-    from_axis = torch.linalg.vector_norm(torch.stack((x, z), dim=-1), dim=-1)
+    # atan2 rather than acos: exact near the poles, and its gradient stays finite there. A norm is ten times slower.
+    from_axis = torch.sqrt((x * x + z * z).clamp(min=1e-30))
     return u, torch.atan2(from_axis, y) / math.pi
 
 

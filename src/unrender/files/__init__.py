@@ -1,1 +1,61 @@
-"""Every format at the edge: pictures, EXR, HDR, video, cameras, meshes, shards. Beyond it, all is scene-linear."""
+"""Every format at the edge: pictures, EXR, HDR, video, cameras, meshes, shards. Beyond it, all is scene-linear.
+
+The names below are imported when first used, so that nobody waits for a video library to read a picture.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from unrender.files.atomic import whole as whole
+    from unrender.files.cameras import NamedCameras as NamedCameras
+    from unrender.files.cameras import read_co3d as read_co3d
+    from unrender.files.cameras import read_colmap as read_colmap
+    from unrender.files.cameras import read_transforms as read_transforms
+    from unrender.files.cameras import write_transforms as write_transforms
+    from unrender.files.environments import read_environment as read_environment
+    from unrender.files.environments import resolve_light as resolve_light
+    from unrender.files.environments import world as world
+    from unrender.files.environments import world_names as world_names
+    from unrender.files.environments import write_environment as write_environment
+    from unrender.files.gbuffers import read_gbuffer as read_gbuffer
+    from unrender.files.gbuffers import read_metadata as read_metadata
+    from unrender.files.gbuffers import write_gbuffer as write_gbuffer
+    from unrender.files.gbuffers import write_layers as write_layers
+    from unrender.files.images import read_image as read_image
+    from unrender.files.images import write_image as write_image
+    from unrender.files.meshes import Material as Material
+    from unrender.files.meshes import Mesh as Mesh
+    from unrender.files.meshes import read_meshes as read_meshes
+    from unrender.files.preview import contact_sheet as contact_sheet
+    from unrender.files.readers import FrameReader as FrameReader
+    from unrender.files.readers import GBufferReader as GBufferReader
+    from unrender.files.sequences import GBufferWriter as GBufferWriter
+    from unrender.files.sequences import open_frames as open_frames
+    from unrender.files.sequences import open_gbuffers as open_gbuffers
+    from unrender.files.video import VideoWriter as VideoWriter
+    from unrender.files.video import open_video as open_video
+    from unrender.files.writing import write as write
+
+_HOMES = {
+    "atomic": ("whole",),
+    "cameras": ("NamedCameras", "read_co3d", "read_colmap", "read_transforms", "write_transforms"),
+    "environments": ("read_environment", "resolve_light", "world", "world_names", "write_environment"),
+    "gbuffers": ("read_gbuffer", "read_metadata", "write_gbuffer", "write_layers"),
+    "images": ("read_image", "write_image"),
+    "meshes": ("Material", "Mesh", "read_meshes"),
+    "preview": ("contact_sheet",),
+    "readers": ("FrameReader", "GBufferReader"),
+    "sequences": ("GBufferWriter", "open_frames", "open_gbuffers"),
+    "video": ("VideoWriter", "open_video"),
+    "writing": ("write",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME_OF)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)

@@ -49,12 +49,9 @@ def read_channels(path: Path) -> ExrImage:
     Raises:
         UserError: not an EXR, truncated, or without a channel.
     """
-    if path.stat().st_size == 0:
-        raise UserError(f"{path} is empty")
     try:
         with silenced():
-            file = OpenEXR.File(str(path), separate_channels=True)
-            parts = file.parts
+            parts = OpenEXR.File(str(path), separate_channels=True).parts
             channels = {
                 name: _to_union_window(channel.pixels, part.header)
                 for index, part in enumerate(parts)
@@ -75,8 +72,7 @@ def read_channels(path: Path) -> ExrImage:
 def write_channels(path: Path, channels: Mapping[str, NDArray[Any]], header: Mapping[str, str]) -> None:
     """Writes (H, W) arrays, half or float by their dtype, as one ZIP-compressed (lossless) scan-line part.
 
-    Half channels are clamped to what a half can hold. `header` becomes text attributes; Rec.709 chromaticities are
-    added.
+    `header` becomes text attributes; Rec.709 chromaticities are added.
     """
     attributes: dict[str, object] = {
         "compression": OpenEXR.ZIP_COMPRESSION,

@@ -29,6 +29,7 @@ DEPTH_OF_NOTHING = 1e10
 
 _FLOAT_MAPS = ("normal", "depth")
 _COLOUR_MAPS = ("base_color", "diffuse_albedo", "irradiance", "rgb")
+_UNIT_MAPS = ("base_color", "diffuse_albedo", "roughness", "metallic", "mask")
 _PREFIX = "unrender:"
 
 
@@ -61,12 +62,15 @@ def write_gbuffer(
 def read_gbuffer(path: str | Path) -> GBuffer:
     """Reads a G-buffer of one frame from an EXR of any profile (see `layers`).
 
-    Depths that are not positive, not finite or at least `DEPTH_OF_NOTHING` become +inf. A picture with alpha has its
-    colour un-premultiplied, and gives the mask where the file has no other. Normals of files that do not say their
-    axes (`unrender:axes`) are taken to be in OpenGL camera axes.
+    Depths that are not positive, not finite or at least `DEPTH_OF_NOTHING` become +inf; maps that live in [0, 1] are
+    clipped to it. A picture with alpha has its colour un-premultiplied, and gives the mask where the file has no other.
+
+    Normals of files that do not say their axes (`unrender:axes`) are taken to be in OpenGL camera axes. Beware: the
+    normal passes of Cycles and Arnold are in world space, and have to be turned by the camera before.
 
     Raises:
-        UserError: a missing, damaged or foreign file, or one with no map of a G-buffer in it (it lists what there is).
+        UserError: a missing, damaged or foreign file, one with other axes, or one with no map of a G-buffer in it (it
+            lists what there is).
     """
     path = existing_file(path)
     image = read_channels(path)
@@ -81,7 +85,9 @@ def read_gbuffer(path: str | Path) -> GBuffer:
         alpha = _tensor("mask", image, found["alpha"])
         maps["rgb"] = premultiplied_to_straight(maps["rgb"], alpha)
         maps.setdefault("mask", alpha)
-    header = {key.removeprefix(_PREFIX): value for key, value in image.header.items() if key.startswith(_PREFIX)}
+    header = _own_attributes(image)
+    if header.get("axes", CAMERA_AXES) != CAMERA_AXES:
+        raise UserError(f"{path} has its normals in the axes {header['axes']!r}; {CAMERA_AXES!r} is right")
     return GBuffer(
         **maps,
         depth_kind=_depth_kind(header, path),
@@ -93,12 +99,11 @@ def read_gbuffer(path: str | Path) -> GBuffer:
 
 def read_metadata(path: str | Path) -> dict[str, str]:
     """The `unrender:*` header attributes of an EXR, without their prefix."""
-    header = read_channels(existing_file(path)).header
-    return {key.removeprefix(_PREFIX): value for key, value in header.items() if key.startswith(_PREFIX)}
+    return _own_attributes(read_channels(existing_file(path)))
 
 
 def write_layers(path: str | Path, layers: Mapping[str, Tensor], beauty: Tensor) -> None:
-    """Writes light groups as layers beside the beauty, in one half-float EXR.
+    """Writes light groups as layers beside the beauty, in one EXR; in 32-bit float, so that they still add up to it.
 
     Args:
         path: an .exr file.
@@ -107,9 +112,13 @@ def write_layers(path: str | Path, layers: Mapping[str, Tensor], beauty: Tensor)
     """
     named = {f"{name}.{c}": plane for name, rgb in layers.items() for c, plane in zip("RGB", rgb, strict=True)}
     named |= dict(zip("RGB", beauty, strict=True))
-    channels = {name: to_half(clean(plane.detach().cpu().float().numpy())) for name, plane in named.items()}
+    channels = {name: clean(plane.detach().cpu().float().numpy()) for name, plane in named.items()}
     with whole(path) as partial:
         write_channels(partial, channels, {f"{_PREFIX}color_space": COLOR_SPACE})
+
+
+def _own_attributes(image: ExrImage) -> dict[str, str]:
+    return {key.removeprefix(_PREFIX): value for key, value in image.header.items() if key.startswith(_PREFIX)}
 
 
 def _header(gbuffer: GBuffer, metadata: Mapping[str, str]) -> dict[str, str]:
@@ -138,6 +147,8 @@ def _tensor(name: str, image: ExrImage, channels: list[str]) -> Tensor:
         planes = clean(planes)
     if name in _COLOUR_MAPS:
         planes = to_rec709(planes, image.chromaticities)
+    if name in _UNIT_MAPS:
+        planes = planes.clip(0, 1)
     return torch.from_numpy(np.ascontiguousarray(planes))[None]
 
 

@@ -39,6 +39,9 @@ _SAVE: dict[str, dict[str, Any]] = {
     ".jpg": _JPEG,
     ".jpeg": _JPEG,
 }
+WRITTEN_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".exr")
+"""What pictures can be written as."""
+
 _ORIENTATION_TAG, _EXIF_DIRECTORY, _FOCAL_LENGTH_35MM_TAG = 0x0112, 0x8769, 0xA405
 
 
@@ -89,7 +92,8 @@ def decode(path: Path) -> Samples:
     samples = _decode_display(path)
     # IHDR: byte 24 is the bit depth, byte 25 the colour type, 0 being grey, which Pillow reads whole.
     if magic.startswith(_PNG_MAGIC) and magic[24] == 16 and magic[25] != 0:
-        orientation = int(samples.metadata.get("orientation", "1"))
+        with Image.open(path) as image:
+            orientation = image.getexif().get(_ORIENTATION_TAG, 1)
         samples = Samples(_oriented(decode_still(path), orientation), metadata=samples.metadata)
     return samples
 
@@ -141,6 +145,8 @@ def write_image(
         return _write_exr(path, pixels, alpha)
     if suffix not in _SAVE:
         raise UserError(f"cannot write {path}: pictures end in .png, .jpg, .webp or .exr")
+    if alpha is not None and _SAVE[suffix] is _JPEG:
+        raise UserError(f"cannot write {path} with alpha; .png, .webp or .exr is right")
     if bits == 16 and suffix != ".png":
         raise UserError(f"cannot write {path} with 16 bits; .png is right")
     coded = linear_to_srgb(pixels.clamp(0, 1)) if transfer == "srgb" else pixels.clamp(0, 1)
@@ -185,8 +191,11 @@ def _decode_tiff(path: Path) -> Samples:
     layout = tiff_layout(path)
     if layout.samples == 2 and layout.alpha == "none":
         raise UserError(f"{path} has two channels that are not grey and alpha; one, three or four are right")
-    if layout.is_float and layout.bits == 16:
-        raise UserError(f"{path} is a half-float TIFF; 32-bit float TIFF or EXR is right")
+    if layout.bits != 32 if layout.is_float else layout.bits > 16:
+        kind = "float" if layout.is_float else "integer"
+        raise UserError(
+            f"{path} is a TIFF of {layout.bits}-bit {kind}s; 8 or 16-bit integers or 32-bit floats are right"
+        )
     if layout.samples == 1 or layout.bits <= 8:
         return _decode_display(path)
     return Samples(_oriented(decode_still(path), layout.orientation), _is_associated(layout))
@@ -225,10 +234,8 @@ def _in_plain_mode(image: Image.Image) -> Image.Image:
 
 
 def _metadata(image: Image.Image) -> dict[str, str]:
-    exif = image.getexif()
-    found = {"orientation": str(exif[_ORIENTATION_TAG])} if _ORIENTATION_TAG in exif else {}
-    focal = exif.get_ifd(_EXIF_DIRECTORY).get(_FOCAL_LENGTH_35MM_TAG)
-    return found | ({"focal_length_35mm": str(focal)} if focal else {})
+    focal = image.getexif().get_ifd(_EXIF_DIRECTORY).get(_FOCAL_LENGTH_35MM_TAG)
+    return {"focal_length_35mm": str(focal)} if focal else {}
 
 
 def _to_srgb(image: Image.Image, profile: bytes, metadata: dict[str, str]) -> Image.Image:
@@ -270,8 +277,6 @@ def _write_exr(path: Path, pixels: Tensor, alpha: Tensor | None) -> None:
 
 
 def _encode_8bit(samples: NDArray[Any], suffix: str) -> bytes:
-    if suffix in (".jpg", ".jpeg") and samples.shape[2] in (2, 4):
-        raise UserError("JPEG has no alpha; .png, .webp or .exr is right")
     buffer = BytesIO()
     Image.fromarray(np.squeeze(samples, 2) if samples.shape[2] == 1 else samples).save(buffer, **_SAVE[suffix])
     return buffer.getvalue()

@@ -4,17 +4,39 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import warnings
 from collections.abc import Generator
 from io import StringIO
+
+_lock = threading.Lock()
+_users = 0
+_redirection = contextlib.ExitStack()
 
 
 @contextlib.contextmanager
 def silenced() -> Generator[None]:
     """Within it, Python warnings, prints, and what C code writes straight to file descriptor 2 go nowhere.
 
-    For the moment of decoding a file only: it holds for the whole process.
+    For the moment of decoding a file only: it holds for the whole process. Threads may decode at the same time; the
+    first to come in turns the sound off, and the last to leave turns it on.
     """
+    global _users
+    with _lock:
+        if _users == 0:
+            _redirection.enter_context(_redirected())
+        _users += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _users -= 1
+            if _users == 0:
+                _redirection.close()
+
+
+@contextlib.contextmanager
+def _redirected() -> Generator[None]:
     saved = os.dup(2)
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 
@@ -68,8 +69,9 @@ class GBufferWriter:
         self.pattern = Path(pattern)
         if not is_pattern(self.pattern) or self.pattern.suffix.lower() != ".exr":
             raise UserError(f"cannot write G-buffers as {pattern}; name.####.exr is right")
-        self._profile, self._metadata, self._next = profile, metadata, first
-        self._files = ExitStack()
+        self._profile, self._metadata = profile, metadata
+        self._stack = ExitStack()
+        self._files = self._stack.enter_context(numbered_files(self.pattern, first))
 
     def __enter__(self) -> GBufferWriter:
         return self
@@ -77,14 +79,12 @@ class GBufferWriter:
     def write(self, gbuffer: GBuffer) -> None:
         """Adds the frames of a G-buffer, one file each."""
         for index in range(len(gbuffer)):
-            partial = self._files.enter_context(whole(numbered(self.pattern, self._next)))
-            write_gbuffer(partial, gbuffer.frame(index), profile=self._profile, metadata=self._metadata)
-            self._next += 1
+            write_gbuffer(next(self._files), gbuffer.frame(index), profile=self._profile, metadata=self._metadata)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._files.__exit__(kind, error, trace)
+        self._stack.__exit__(kind, error, trace)
 
 
 def is_pattern(path: str | Path) -> bool:
@@ -96,6 +96,14 @@ def numbered(pattern: str | Path, number: int) -> Path:
     """The file of one frame: name.####.exr and 7 give name.0007.exr."""
     pattern = Path(pattern)
     return pattern.with_name(_NUMBER.sub(lambda match: f"{number:0{_digits(match)}d}", pattern.name, count=1))
+
+
+@contextmanager
+def numbered_files(pattern: str | Path, first: int = 1) -> Generator[Iterator[Path]]:
+    """Yields an endless iterator of paths to write frames to; at the end they take the names of `pattern`, all together
+    (see `atomic.whole`), and where the block raises, none do."""
+    with ExitStack() as files:
+        yield (files.enter_context(whole(numbered(pattern, number))) for number in count(first))
 
 
 def natural_order(path: Path) -> list[tuple[int, int | str]]:

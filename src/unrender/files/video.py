@@ -47,22 +47,11 @@ def open_video(path: str | Path) -> FrameReader:
         UserError: a missing, empty, damaged or truncated file (at opening, or while iterating), or one without video.
     """
     path = existing_file(path)
-    with _opened(path) as container:
-        stream = container.streams.video[0]
-        declared, fps = stream.frames, stream.average_rate or stream.guessed_rate
-        packets = [packet.is_discard for packet in container.demux(stream) if packet.size]
-        if not packets or len(packets) < declared:
-            raise UserError(f"{path} is truncated: it has {len(packets)} of {declared} frames")
+    length = _count_frames(path)
     first = next(_decode(path), None)
     if first is None:
         raise UserError(f"{path} has no frame that can be decoded")
-    return FrameReader(
-        name=path.stem,
-        size=first.size,
-        fps=float(fps) if fps else None,
-        length=packets.count(False),
-        open=lambda: _decode(path),
-    )
+    return FrameReader(path.stem, first.size, first.fps, length, lambda: _decode(path))
 
 
 class VideoWriter:
@@ -176,6 +165,26 @@ def _opened(path: Path) -> av.container.InputContainer:
         container.close()
         raise UserError(f"{path} has no video in it")
     return container
+
+
+def _count_frames(path: Path) -> int:
+    """Frames that will be shown; UserError where the file ends before what its header promises."""
+    with _opened(path) as container:
+        stream = container.streams.video[0]
+        shown, stored, end, whole_packets = 0, 0, 0.0, True
+        for packet in container.demux(stream):
+            if packet.size:
+                stored += 1
+                shown += not packet.is_discard
+                whole_packets &= not packet.is_corrupt
+                if packet.pts is not None and packet.time_base is not None:
+                    end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        # Matroska declares no number of frames but a duration, that of its longest stream.
+        promised = container.duration / av.time_base if container.duration and len(container.streams) == 1 else 0.0
+        frame_time = 1 / float(stream.average_rate) if stream.average_rate else 0.0
+    if stored < max(stream.frames, 1) or not whole_packets or end + 1.5 * frame_time < promised:
+        raise UserError(f"{path} is truncated: it ends after {stored} frames")
+    return shown
 
 
 def _decode(path: Path) -> Iterator[Frames]:

@@ -30,6 +30,9 @@ _WEIGHTS = {
     10: (0.2627, 0.0593),
 }
 _HD_HEIGHT = 720
+# Zero points and steps of Y, Cb, Cr at 16 bits in limited range: 219 steps of luma above 16 and 224 of chroma around
+# 128 at 8 bits (BT.709, item 4.6).
+_LIMITED = ((16 * 256, 128 * 256, 128 * 256), (219 * 256, 224 * 256, 224 * 256))
 _ACCURATE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 
 
@@ -44,32 +47,33 @@ def decode_rgb(frame: av.VideoFrame) -> tuple[NDArray[np.uint16], Array | None]:
         return _from_rgb_formats(frame, has_alpha)
     bits = frame.format.components[0].bits
     full_scale = ((1 << bits) - 1) << (16 - bits)
-    codes = _shifted_to_16_bits(frame, has_alpha)
-    if frame.color_range == ColorRange.JPEG:
-        luma, chroma = codes[..., 0] / np.float32(full_scale), (codes[..., 1:3] - np.float32(32768)) / full_scale
-    else:
-        # BT.709, section 4: 219 steps of luma above 16, 224 of chroma around 128, at 8 bits.
-        luma = (codes[..., 0] - np.float32(16 * 256)) / (219 * 256)
-        chroma = (codes[..., 1:3] - np.float32(32768)) / (224 * 256)
+    zero, steps = _LIMITED if frame.color_range != ColorRange.JPEG else ((0, 32768, 32768), (full_scale,) * 3)
     fallback = BT709 if frame.height >= _HD_HEIGHT else _BT601
-    red_weight, blue_weight = _WEIGHTS.get(frame.colorspace, _WEIGHTS[fallback])
-    blue = luma + (2 - 2 * blue_weight) * chroma[..., 0]
-    red = luma + (2 - 2 * red_weight) * chroma[..., 1]
-    green = (luma - red_weight * red - blue_weight * blue) / (1 - red_weight - blue_weight)
-    rgb = np.rint(np.stack((red, green, blue), axis=-1).clip(0, 1) * 65535).astype(np.uint16)
-    return rgb, (codes[..., 3:] / np.float32(full_scale)).clip(0, 1) if has_alpha else None
+    matrix = _ycbcr_to_rgb(_WEIGHTS.get(frame.colorspace, _WEIGHTS[fallback])) / steps * 65535
+    codes = _shifted_to_16_bits(frame, has_alpha)
+    # One product for all; half a step is added because the cast to integers cuts off.
+    rgb = codes[..., :3].astype(np.float32) @ matrix.T.astype(np.float32)
+    rgb += (0.5 - matrix @ zero).astype(np.float32)
+    np.clip(rgb, 0, 65535, out=rgb)
+    return rgb.astype(np.uint16), (codes[..., 3:] / np.float32(full_scale)).clip(0, 1) if has_alpha else None
 
 
 def encode_yuv(rgb: Array, layout: str) -> av.VideoFrame:
     """R'G'B' (H, W, 3) in [0, 1] as a frame of a YUV `layout`, BT.709, limited range."""
-    red_weight, blue_weight = _WEIGHTS[BT709]
-    luma = rgb @ np.array([red_weight, 1 - red_weight - blue_weight, blue_weight], np.float32)
-    blue = (rgb[..., 2] - luma) / (2 - 2 * blue_weight)
-    red = (rgb[..., 0] - luma) / (2 - 2 * red_weight)
-    codes = np.stack((16 + 219 * luma, 128 + 224 * blue, 128 + 224 * red), axis=-1) * 256
+    zero, steps = _LIMITED
+    matrix = np.linalg.inv(_ycbcr_to_rgb(_WEIGHTS[BT709])) * np.array(steps)[:, None]
+    codes = rgb @ matrix.T.astype(np.float32) + np.array(zero, np.float32)
     frame = av.VideoFrame.from_ndarray(np.rint(codes).astype(np.uint16), format="yuv444p16le")
     frame.color_range, frame.colorspace = ColorRange.MPEG, BT709
     return frame.reformat(format=layout, interpolation=_ACCURATE)
+
+
+def _ycbcr_to_rgb(weights: tuple[float, float]) -> NDArray[np.float64]:
+    """Y in [0, 1], Cb and Cr in [-0.5, 0.5] to R'G'B' (ITU-R BT.709, item 3.2 and 3.3, solved for R'G'B')."""
+    red, blue = weights
+    green = 1 - red - blue
+    cb, cr = 2 - 2 * blue, 2 - 2 * red
+    return np.array([[1, 0, cr], [1, -cb * blue / green, -cr * red / green], [1, cb, 0]])
 
 
 def _from_rgb_formats(frame: av.VideoFrame, has_alpha: bool) -> tuple[NDArray[np.uint16], Array | None]:

@@ -52,16 +52,30 @@ def build_scene(surfaces: Sequence[Surface], light: EnvironmentMap, camera: Came
     import mitsuba as mi
 
     parts = {f"surface{i}": _mesh(mi, f"surface{i}", surface) for i, surface in enumerate(surfaces)}
-    radiance = np.ascontiguousarray(light.radiance[0].permute(1, 2, 0).numpy(), dtype=np.float32)
     return mi.load_dict(
         {
             "type": "scene",
             "integrator": {"type": "path", "max_depth": max_depth},
             "sensor": sensor(camera),
-            "light": {"type": "envmap", "bitmap": mi.Bitmap(radiance)},
+            "light": emitter(light),
             **parts,
         }
     )
+
+
+def emitter(light: EnvironmentMap) -> dict[str, Any]:
+    """The Mitsuba description of the first frame of `light`, the same in every direction as `environment.sample`.
+
+    Mitsuba 3.9 puts columns at their centres, but stretches rows so that the first and the last lie on the poles. Rows
+    twice as dense, on the edges and the centres of ours, make its linear interpolation exactly ours.
+    """
+    backend.use()
+    import mitsuba as mi
+
+    rows = light.radiance[0].permute(1, 2, 0)
+    edges = torch.cat((rows[:1], (rows[1:] + rows[:-1]) / 2, rows[-1:]))
+    dense = torch.cat((torch.stack((edges[:-1], rows), dim=1).flatten(0, 1), edges[-1:]))
+    return {"type": "envmap", "bitmap": mi.Bitmap(np.ascontiguousarray(dense.numpy(), dtype=np.float32))}
 
 
 def sensor(camera: Camera) -> dict[str, Any]:

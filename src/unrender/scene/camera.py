@@ -41,7 +41,7 @@ class Camera:
         height, width = size
         focal = 0.5 * height / math.tan(math.radians(fov_degrees) / 2)
         pose = torch.eye(4)[None] if pose is None else pose
-        k = torch.tensor([[focal, 0.0, width / 2], [0.0, focal, height / 2], [0.0, 0.0, 1.0]])
+        k = pose.new_tensor([[focal, 0.0, width / 2], [0.0, focal, height / 2], [0.0, 0.0, 1.0]])
         return cls(k.expand(len(pose), 3, 3), pose, (height, width))
 
     @staticmethod

@@ -39,7 +39,7 @@ class GBuffer:
         depth: (T, 1, H, W) planar Z > 0, +inf where there is nothing.
         roughness: (T, 1, H, W) perceptual, [0, 1].
         metallic: (T, 1, H, W) [0, 1].
-        irradiance: (T, 3, H, W) linear diffuse irradiance, HDR.
+        irradiance: (T, 3, H, W) linear diffuse irradiance, HDR, not divided by pi.
         mask: (T, 1, H, W) [0, 1], 1 where there is a surface (or the subject, where the source had an alpha).
         rgb: (T, 3, H, W) the picture itself, scene-linear.
         depth_kind: "metric", or "relative" where depth is known up to scale and shift only.

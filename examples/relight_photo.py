@@ -1,0 +1,24 @@
+"""One photo under every shipped light: taken apart once, put together eight times.
+
+python examples/relight_photo.py photo.jpg out
+"""
+
+import sys
+from pathlib import Path
+
+import unrender as ur
+from unrender.files.environments import world_names
+from unrender.relight import put_together, take_apart
+
+
+def main(photo_path: Path, out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    inverse = ur.InverseRenderer.from_pretrained("mini")
+    forward = ur.ForwardRenderer.from_pretrained("deferred")
+    apart = take_apart(ur.read_image(photo_path), inverse, forward)
+    for name in world_names():
+        ur.write(out / f"{name}.png", put_together(apart, ur.world(name), forward))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

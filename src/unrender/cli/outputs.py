@@ -1,0 +1,91 @@
+"""OUT: a folder, or a file with a known ending; whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from unrender.errors import UserError
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where results go.
+
+    Attributes:
+        folder: the folder that gets them.
+        file: the name of the one file that was asked for, None where a whole folder was.
+    """
+
+    folder: Path
+    file: str | None = None
+
+    @property
+    def ending(self) -> str:
+        """The lower-case ending of the one file asked for, "" for a folder."""
+        return Path(self.file).suffix.lower() if self.file else ""
+
+    def wants(self, ending: str) -> bool:
+        """Whether results with this ending are wanted: all of them in a folder, else the one asked for."""
+        return self.ending in ("", ending)
+
+    def check_frames(self, frames: int) -> None:
+        """Raises UserError where the one file asked for cannot hold so many frames."""
+        if frames == 1 or not self.file or self.ending == ".mp4" or "#" in self.file:
+            return
+        raise UserError(
+            f"-o {self.folder / self.file}: there are {frames} frames; a folder, or name.####.exr, would be right"
+        )
+
+    @property
+    def record_name(self) -> str:
+        """The name of the run record: `run.json` in a folder, `picture.run.json` beside `picture.exr`."""
+        return f"{Path(self.file).stem}.run.json" if self.file else "run.json"
+
+    def report(self) -> None:
+        """Says where the results are."""
+        print(self.folder / self.file if self.file else self.folder)
+
+
+def parse_destination(out: Path, endings: Sequence[str]) -> Destination:
+    """Reads OUT. Raises UserError where it has an ending that is not among `endings`, or is a file without one."""
+    if out.is_dir():
+        return Destination(out)
+    suffix = out.suffix.lower()
+    if suffix in endings:
+        return Destination(out.parent, out.name)
+    if suffix and not suffix[1:].isdigit():
+        known = ", ".join(endings) or "none"
+        raise UserError(f"-o {out}: cannot write {suffix} here; a folder, or a file ending in {known}, would be right")
+    if out.exists():
+        raise UserError(f"-o {out}: that is a file; a folder would be right")
+    return Destination(out)
+
+
+@contextmanager
+def staged(destination: Destination) -> Generator[Path]:
+    """A temporary folder beside the results' place, on the same disk, whose files move there together at the end.
+
+    Nothing is left behind when the block fails, and files already there are untouched until it has succeeded. Raises
+    UserError at once where nothing can be written, before any work is done.
+    """
+    folder = destination.folder
+    beside = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    try:
+        stage = Path(tempfile.mkdtemp(prefix=".unrender-", dir=beside))
+    except OSError as error:
+        raise UserError(
+            f"-o {folder}: cannot write there ({error.strerror}); a writable folder would be right"
+        ) from error
+    try:
+        yield stage
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in sorted(stage.iterdir()):
+            os.replace(path, folder / path.name)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)

@@ -1,0 +1,121 @@
+"""Maps as pictures for people: one picture a map, and a labelled sheet of all of them.
+
+Previews are for looking. What is measured, composited or trained on is the float EXR.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from unrender.scene.color import linear_to_srgb, luminance
+from unrender.scene.gbuffer import GBuffer
+
+_BACKGROUND, _TEXT = (24, 24, 27), (228, 228, 231)
+# Anchors of a perceptually even ramp, dark blue through magenta to pale yellow (near to far reads dark to light).
+_RAMP = ((0.05, 0.03, 0.53), (0.49, 0.01, 0.66), (0.80, 0.28, 0.47), (0.97, 0.58, 0.25), (0.94, 0.98, 0.13))
+
+
+def map_to_rgb(name: str, value: Tensor) -> Tensor:
+    """One map of one frame as a display picture.
+
+    Args:
+        name: of the map, as in `gbuffer.CHANNELS`.
+        value: (C, H, W), as `conventions` has it.
+
+    Returns:
+        (3, H, W) in [0, 1], sRGB-encoded.
+    """
+    if name == "normal":
+        return normal_to_rgb(value)
+    if name == "depth":
+        return depth_to_rgb(value)
+    if name in ("roughness", "metallic", "mask"):
+        return value.clamp(0, 1).expand(3, -1, -1)
+    if name == "irradiance":
+        return linear_to_srgb(exposed_for_display(value))
+    return linear_to_srgb(value.clamp(0, 1))
+
+
+def normal_to_rgb(normal: Tensor) -> Tensor:
+    """Normals (..., 3, H, W) as the colours artists know, 0.5 + 0.5 n (+Y is light green); "none" is black."""
+    there = normal.norm(dim=-3, keepdim=True) > 0.5
+    return torch.where(there, (0.5 + 0.5 * normal).clamp(0, 1), torch.zeros_like(normal))
+
+
+def depth_to_rgb(depth: Tensor) -> Tensor:
+    """Depth (1, H, W) by colour, (3, H, W): inverse depth between its 2nd and 98th percentile, near is light."""
+    finite = torch.isfinite(depth) & (depth > 0)
+    if not finite.any():
+        return torch.zeros(3, *depth.shape[1:])
+    inverse = torch.where(finite, 1 / depth.clamp(min=1e-9), torch.zeros_like(depth))
+    # Percentiles of at most a few thousand pixels: torch.quantile refuses large inputs, and a preview needs no more.
+    known = inverse[finite]
+    low, high = torch.quantile(known[:: max(1, known.numel() // 65536)], torch.tensor([0.02, 0.98]))
+    level = ((inverse - low) / (high - low).clamp(min=1e-9)).clamp(0, 1)
+    return torch.where(finite, _ramp(level[0]), torch.zeros(()))
+
+
+def exposed_for_display(radiance: Tensor) -> Tensor:
+    """HDR values (3, H, W) in [0, 1]: the 95th percentile of luminance goes to 0.8, what is brighter is clipped."""
+    light = luminance(radiance, dim=0)
+    brightest = torch.quantile(light.flatten()[:: max(1, light.numel() // 65536)], 0.95)
+    return (radiance * (0.8 / brightest.clamp(min=1e-6))).clamp(0, 1)
+
+
+def contact_sheet(gbuffer: GBuffer, *, tile: int = 320, title: str = "") -> NDArray[np.uint8]:
+    """All maps of a still (the first frame of a clip) as labelled tiles.
+
+    Args:
+        gbuffer: what to show.
+        tile: width of a tile in pixels; heights follow the picture.
+        title: a line above the tiles.
+
+    Returns:
+        (H, W, 3) uint8, sRGB.
+    """
+    pictures = {name: map_to_rgb(name, value[0].detach().cpu()) for name, value in _ordered(gbuffer).items()}
+    return tiles(pictures, tile=tile, title=title)
+
+
+def tiles(pictures: dict[str, Tensor], *, tile: int = 320, title: str = "") -> NDArray[np.uint8]:
+    """Display pictures (3, H, W) in [0, 1], by label, on one sheet: (H, W, 3) uint8."""
+    height, width = next(iter(pictures.values())).shape[1:]
+    tile_height = max(1, round(tile * height / width))
+    columns = min(len(pictures), math.ceil(math.sqrt(len(pictures))))
+    gap, label = max(6, tile // 40), max(18, tile // 14)
+    top = gap + (round(label * 1.4) if title else 0)
+    rows = math.ceil(len(pictures) / columns)
+    size = (gap + columns * (tile + gap), top + rows * (tile_height + label + gap))
+    sheet = Image.new("RGB", size, _BACKGROUND)
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(size=round(label * 0.68))
+    if title:
+        draw.text((gap, gap // 2), title, _TEXT, ImageFont.load_default(size=round(label * 0.9)))
+    for index, (name, picture) in enumerate(pictures.items()):
+        row, column = divmod(index, columns)
+        x, y = gap + column * (tile + gap), top + row * (tile_height + label + gap)
+        pixels = (picture.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+        sheet.paste(Image.fromarray(pixels).resize((tile, tile_height), Image.Resampling.LANCZOS), (x, y))
+        draw.text((x + 2, y + tile_height + label // 8), name.replace("_", " "), _TEXT, font)
+    return np.asarray(sheet)
+
+
+def _ordered(gbuffer: GBuffer) -> dict[str, Tensor]:
+    """The picture first, then its maps."""
+    maps = gbuffer.maps
+    return ({"rgb": maps.pop("rgb")} if "rgb" in maps else {}) | maps
+
+
+def _ramp(level: Tensor) -> Tensor:
+    """Levels (H, W) in [0, 1] through the colour ramp, (3, H, W)."""
+    anchors = torch.tensor(_RAMP)
+    position = level * (len(_RAMP) - 1)
+    lower = position.floor().long().clamp(max=len(_RAMP) - 2)
+    part = (position - lower)[..., None]
+    return (anchors[lower] * (1 - part) + anchors[lower + 1] * part).permute(2, 0, 1)

@@ -1,0 +1,150 @@
+"""What a shading method sees of a G-buffer, and what it gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from unrender.conventions import yaw_matrix
+from unrender.forward import brdf
+from unrender.scene.camera import Camera, pixel_rays
+from unrender.scene.gbuffer import GBuffer
+
+MIN_COS_VIEW = 1e-3  # normals that turn away from the camera are bent back to this
+DEFAULT_ROUGHNESS, DEFAULT_METALLIC = 0.5, 0.0
+
+
+@dataclass(frozen=True)
+class LightGroups:
+    """A rendered picture, by the way its light came.
+
+    Attributes:
+        diffuse: (T, 3, H, W) linear radiance reflected by the diffuse lobe.
+        specular: (T, 3, H, W) linear radiance reflected by the specular lobe.
+        background: (T, 3, H, W) linear radiance of the environment seen past the surfaces.
+    """
+
+    diffuse: Tensor
+    specular: Tensor
+    background: Tensor
+
+    @property
+    def beauty(self) -> Tensor:
+        """The picture, (T, 3, H, W): the sum of the groups, already composited by the mask."""
+        return self.diffuse + self.specular + self.background
+
+
+@dataclass(frozen=True)
+class Surface:
+    """The N visible pixels of one frame, in the world of the light. Vectors are component first.
+
+    Attributes:
+        pixel: (N,) flat index of each pixel in the frame, row by row.
+        coverage: (N,) how much of the pixel the surface fills, (0, 1].
+        normal: (3, N) unit, world.
+        view: (3, N) unit direction to the camera, world.
+        base_color: (3, N) linear.
+        roughness: (N,) perceptual, [0, 1].
+        metallic: (N,) [0, 1].
+        size: (height, width) of the picture.
+    """
+
+    pixel: Tensor
+    coverage: Tensor
+    normal: Tensor
+    view: Tensor
+    base_color: Tensor
+    roughness: Tensor
+    metallic: Tensor
+    size: tuple[int, int]
+
+    def __len__(self) -> int:
+        return self.pixel.shape[0]
+
+    @property
+    def cos_view(self) -> Tensor:
+        """(N,) cosine between normal and view, at least MIN_COS_VIEW up to rounding."""
+        return (self.normal * self.view).sum(0).clamp(MIN_COS_VIEW, 1)
+
+    def part(self, start: int, stop: int) -> Surface:
+        """Pixels `start` to `stop` alone."""
+        cut = {k: getattr(self, k)[..., start:stop] for k in self.__dataclass_fields__ if k != "size"}
+        return Surface(**cut, size=self.size)
+
+    def picture(self, values: Tensor) -> Tensor:
+        """(3, N) values of the visible pixels, weighted by coverage, as a picture (3, H, W) on black."""
+        height, width = self.size
+        flat = values.new_zeros(3, height * width).index_copy(1, self.pixel, values * self.coverage)
+        return flat.reshape(3, height, width)
+
+
+def surface_of(gbuffer: GBuffer, camera: Camera, yaw: float = 0.0) -> Surface:
+    """The visible pixels of a G-buffer of one frame, seen in the world of a light that is turned by `yaw` degrees.
+
+    Turning the light by yaw is the same as turning the camera by -yaw, which costs nothing and resamples nothing.
+    A normal that faces away from the camera, as estimated normals do at silhouettes, is bent to just face it.
+    Needs base_color and normal; without roughness 0.5 is taken, without metallic 0.
+    """
+    gbuffer.require("base_color", "normal", by="the deferred renderer")
+    assert gbuffer.normal is not None
+    assert gbuffer.base_color is not None
+    coverage = coverage_of(gbuffer).reshape(-1)
+    pixel = coverage.nonzero()[:, 0]
+
+    def visible(picture: Tensor) -> Tensor:
+        return picture.reshape(-1, len(coverage)).index_select(1, pixel)
+
+    def number(picture: Tensor | None, default: float) -> Tensor:
+        missing = coverage.new_full((len(pixel),), default)
+        return missing if picture is None else visible(picture)[0].clamp(0, 1)
+
+    rotation = world_rotation(camera, yaw).to(gbuffer.normal)
+    view = rotation @ -brdf.unit(visible(pixel_rays(camera).to(coverage)))
+    normal = rotation @ brdf.unit(visible(gbuffer.normal))
+    away = (MIN_COS_VIEW - (normal * view).sum(0)).clamp(min=0)
+    return Surface(
+        pixel=pixel,
+        coverage=coverage[pixel],
+        normal=brdf.unit(normal + away * view),
+        view=view,
+        base_color=visible(gbuffer.base_color),
+        roughness=number(gbuffer.roughness, DEFAULT_ROUGHNESS),
+        metallic=number(gbuffer.metallic, DEFAULT_METALLIC),
+        size=gbuffer.size,
+    )
+
+
+def coverage_of(gbuffer: GBuffer) -> Tensor:
+    """(1, H, W) how much of each pixel a surface fills: the mask where there is one, and nothing where the normal is
+    the zero vector."""
+    assert gbuffer.normal is not None
+    present = (gbuffer.normal[0].square().sum(0, keepdim=True) > 0.25).to(gbuffer.normal.dtype)
+    return present if gbuffer.mask is None else present * gbuffer.mask[0].clamp(0, 1)
+
+
+def world_rotation(camera: Camera, yaw: float) -> Tensor:
+    """(3, 3) camera axes to the axes of a light turned by `yaw` degrees."""
+    return yaw_matrix(-yaw) @ camera.pose[0, :3, :3].cpu()
+
+
+def tangent_frame(normal: Tensor) -> Tensor:
+    """(3, 3, N) rows tangent, bitangent, normal in world axes, for unit normals (3, N) (Duff et al. 2017, list. 3)."""
+    x, y, z = normal
+    sign = torch.where(z < 0, -1.0, 1.0).to(normal.dtype)
+    a = -1 / (sign + z)
+    b = x * y * a
+    tangent = torch.stack((1 + sign * x * x * a, sign * b, -sign * x))
+    bitangent = torch.stack((b, sign + y * y * a, -y))
+    return torch.stack((tangent, bitangent, normal))
+
+
+def to_local(frame: Tensor, world: Tensor) -> Tensor:
+    """Directions (3, N, ...) from the world to the frames (3, 3, N) of `tangent_frame`."""
+    return (frame.reshape(3, 3, -1, *[1] * (world.ndim - 2)) * world[None]).sum(1)
+
+
+def to_world(frame: Tensor, local: Tensor) -> Tensor:
+    """Directions (3, N, ...) from the frames (3, 3, N) of `tangent_frame` to the world."""
+    return (frame.reshape(3, 3, -1, *[1] * (local.ndim - 2)) * local[:, None]).sum(0)

@@ -1,0 +1,27 @@
+"""Relighting: inverse, then another light, then forward, with the photo's own detail kept."""
+
+from unrender.relight.detail import detail_gain
+from unrender.relight.light_estimate import estimate_light
+from unrender.relight.picture import (
+    Decomposition,
+    Forward,
+    Inverse,
+    RelightOptions,
+    Relit,
+    put_together,
+    relight,
+    take_apart,
+)
+
+__all__ = [
+    "Decomposition",
+    "Forward",
+    "Inverse",
+    "RelightOptions",
+    "Relit",
+    "detail_gain",
+    "estimate_light",
+    "put_together",
+    "relight",
+    "take_apart",
+]

@@ -1,0 +1,143 @@
+"""The light a picture was taken in, from its G-buffer: robust non-negative least squares on light transport."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from unrender.forward.transport import transport_matrix
+from unrender.scene.camera import Camera
+from unrender.scene.environment import EnvironmentMap
+from unrender.scene.frames import Frames
+from unrender.scene.gbuffer import GBuffer
+
+LIGHT_SIZE = (8, 16)
+WORKING_SIDE = 48  # pixels of the longer side: 128 unknowns need no more than these equations
+SMOOTHNESS = 0.02
+PERSISTENCE = 0.2
+CLIPPED = 0.99
+ROBUST_ROUNDS = 5
+HUBER = 1.345  # residuals beyond so many deviations weigh less: 95 % efficient on Gaussian noise
+SOLVER_STEPS = 150
+
+
+def estimate_light(frames: Frames, gbuffer: GBuffer, previous: EnvironmentMap | None = None) -> EnvironmentMap:
+    """The environment map that best explains a picture, given what it is made of.
+
+    Light is linear: picture = transport @ light, with one column per texel of an 8 x 16 map. The least squares are
+    robust (pixels that the G-buffer gets wrong, such as cast shadows, weigh little), smooth (directions that no pixel
+    sees take their neighbours' light) and non-negative; clipped pixels of display pictures are left out.
+
+    Args:
+        frames: the picture, (T, 3, H, W) scene-linear; all its frames share the light.
+        gbuffer: its G-buffer, at the same size; needs base_color and normal.
+        previous: the light of the frames before, which a clip's light stays close to.
+
+    Returns:
+        Radiance (1, 3, 8, 16) in the units of the picture.
+    """
+    gbuffer.require("base_color", "normal", by="the light estimate")
+    small, picture, weights = _shrink(frames, gbuffer)
+    transport = torch.cat([transport_matrix(small.frame(i), LIGHT_SIZE) for i in range(len(small))], dim=1)
+    start = previous.radiance.reshape(3, -1) if previous is not None else None
+    light = solve_light(transport, picture, weights, LIGHT_SIZE, start)
+    return EnvironmentMap(light.reshape(1, 3, *LIGHT_SIZE), name=f"light of {frames.name}", hdr=frames.hdr)
+
+
+def solve_light(
+    transport: Tensor, picture: Tensor, weights: Tensor, light_size: tuple[int, int], previous: Tensor | None = None
+) -> Tensor:
+    """min over x >= 0 of |W^(1/2) (A x - b)|^2 + s |D x|^2 + p |x - x_previous|^2, for each colour by itself.
+
+    Iteratively reweighted, deterministic: W holds the squared inverse of the value expected at each pixel, and Huber's
+    weights of the relative residuals.
+
+    Args:
+        transport: A, (3, P, N).
+        picture: b, (3, P).
+        weights: (P,) in [0, 1], trust in each pixel beforehand.
+        light_size: (height, width) with height * width = N.
+        previous: (3, N), or None.
+
+    Returns:
+        x, (3, N) >= 0.
+    """
+    smooth = _roughness_penalty(light_size).to(transport)
+    floor = 0.5 * picture.mean() + 1e-6
+    x = torch.zeros(3, transport.shape[2], dtype=transport.dtype, device=transport.device)
+    robust = weights.expand_as(picture)
+    for _ in range(ROBUST_ROUNDS):
+        weighted = transport * robust[..., None]
+        gram = weighted.transpose(1, 2) @ transport
+        right = (weighted.transpose(1, 2) @ picture[..., None])[..., 0]
+        scale = gram.diagonal(dim1=1, dim2=2).mean(dim=1)[:, None, None]
+        gram = gram + SMOOTHNESS * scale * smooth
+        if previous is not None:
+            gram = gram + PERSISTENCE * scale * torch.eye(gram.shape[1]).to(gram)
+            right = right + PERSISTENCE * scale[..., 0] * previous
+        x = _non_negative_minimum(gram, right, x)
+        explained = (transport @ x[..., None])[..., 0]
+        # Errors count by their share of what is expected there, as in a ratio. Taken from the noisy picture itself,
+        # that share would favour pixels that happen to be dark.
+        expected = explained.mean(dim=0) + floor
+        residual = (explained - picture).abs() / expected
+        spread = 1.4826 * residual.median(dim=1, keepdim=True).values + 1e-6
+        robust = weights / expected**2 * (HUBER * spread / residual.clamp(min=1e-9)).clamp(max=1)
+    return x
+
+
+def _non_negative_minimum(gram: Tensor, right: Tensor, start: Tensor) -> Tensor:
+    """argmin over x >= 0 of x'Gx / 2 - r'x, with G (3, N, N), r (3, N) and x from `start` (3, N), by accelerated
+    projected gradient (FISTA: Beck and Teboulle 2009, eq. 4.1-4.3)."""
+    step = 1 / torch.linalg.matrix_norm(gram, ord=2).clamp(min=1e-12)[:, None]
+    x = y = start
+    momentum = 1.0
+    for _ in range(SOLVER_STEPS):
+        gradient = (gram @ y[..., None])[..., 0] - right
+        following = (y - step * gradient).clamp(min=0)
+        next_momentum = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
+        y = following + (momentum - 1) / next_momentum * (following - x)
+        x, momentum = following, next_momentum
+    return x
+
+
+def _roughness_penalty(light_size: tuple[int, int]) -> Tensor:
+    """D'D of differences between neighbouring texels, (N, N): around in azimuth, not across the poles."""
+    height, width = light_size
+    index = torch.arange(height * width).reshape(height, width)
+    pairs = torch.cat(
+        (
+            torch.stack((index, index.roll(-1, 1))).flatten(1),
+            torch.stack((index[:-1], index[1:])).flatten(1),
+        ),
+        dim=1,
+    )
+    difference = torch.zeros(pairs.shape[1], height * width)
+    rows = torch.arange(pairs.shape[1])
+    difference[rows, pairs[0]] = 1
+    difference[rows, pairs[1]] = -1
+    return difference.T @ difference
+
+
+def _shrink(frames: Frames, gbuffer: GBuffer) -> tuple[GBuffer, Tensor, Tensor]:
+    """The G-buffer at working size, with the picture (3, P) and each pixel's trust (P,), P over all frames."""
+    height, width = gbuffer.size
+    factor = min(1.0, WORKING_SIDE / max(height, width))
+    size = (max(1, round(height * factor)), max(1, round(width * factor)))
+    trust = torch.ones_like(frames.rgb[:, :1]) if gbuffer.mask is None else gbuffer.mask
+    if not frames.hdr:
+        trust = trust * (frames.rgb.amax(1, keepdim=True) < CLIPPED)
+    # A trust of exactly nothing would divide by zero; this much changes no pixel that is trusted at all.
+    trust = trust + 1e-6
+    share = functional.adaptive_avg_pool2d(trust, size)
+
+    def shrink(value: Tensor) -> Tensor:
+        return functional.adaptive_avg_pool2d(value * trust, size) / share
+
+    names = ("base_color", "normal", "roughness", "metallic")
+    maps = {name: shrink(value) for name, value in gbuffer.maps.items() if name in names}
+    normal = functional.normalize(maps.pop("normal"), dim=1)
+    camera = gbuffer.camera or Camera.perspective((height, width))
+    small = GBuffer(normal=normal, camera=camera.resized(size)).with_maps(**maps)
+    return small, shrink(frames.rgb).transpose(0, 1).flatten(1), share.flatten()

@@ -1,0 +1,132 @@
+"""Relighting a picture: take it apart once, put it together under any light."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from unrender.forward import LightGroups
+from unrender.relight.detail import detail_gain
+from unrender.relight.light_estimate import estimate_light
+from unrender.scene.environment import EnvironmentMap
+from unrender.scene.frames import Frames
+from unrender.scene.gbuffer import GBuffer
+
+Background = Literal["light", "photo", "none"]
+Inverse = Callable[[Frames, Sequence[str]], GBuffer]
+"""How an inverse renderer is called: frames, and the maps wanted."""
+
+Forward = Callable[[GBuffer, EnvironmentMap, float], LightGroups]
+"""How a forward renderer is called: G-buffer, light, and the degrees that the light is turned by."""
+
+MAPS = ("base_color", "normal", "depth", "roughness", "metallic")
+"""The maps that relighting asks an inverse renderer for."""
+
+
+@dataclass(frozen=True)
+class RelightOptions:
+    """How to relight.
+
+    Attributes:
+        yaw: degrees that the light is turned about +Y (see `conventions`: Yaw).
+        detail: keep the photo's own detail by ratio transfer (see `detail_gain`).
+        background: what shows where the picture's mask (a source's alpha) says there is no surface: the new "light"
+            itself, the "photo" as it was, or "none" (black). A picture without a mask is surface everywhere.
+    """
+
+    yaw: float = 0.0
+    detail: bool = True
+    background: Background = "light"
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """A picture taken apart, ready for any light.
+
+    Attributes:
+        frames: the picture, (T, 3, H, W) scene-linear.
+        gbuffer: what it is made of, with the picture's own mask.
+        light: the light it was taken in, estimated; None where detail is not kept.
+        gain: (T, 3, H, W), what a rendering is multiplied by to keep the photo's detail; None likewise.
+    """
+
+    frames: Frames
+    gbuffer: GBuffer
+    light: EnvironmentMap | None = None
+    gain: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Relit:
+    """A relit picture and what it was made from.
+
+    Attributes:
+        groups: diffuse, specular and background, each (T, 3, H, W) scene-linear.
+        decomposition: the picture taken apart, ready for the next light.
+    """
+
+    groups: LightGroups
+    decomposition: Decomposition
+
+    @property
+    def beauty(self) -> Tensor:
+        """The relit picture, (T, 3, H, W) scene-linear: the sum of the groups."""
+        return self.groups.beauty
+
+
+DEFAULTS = RelightOptions()
+
+
+def relight(
+    frames: Frames, light: EnvironmentMap, inverse: Inverse, forward: Forward, options: RelightOptions = DEFAULTS
+) -> Relit:
+    """Shows `frames` under another light.
+
+    Args:
+        frames: the picture or clip, (T, 3, H, W) scene-linear.
+        light: the new light; one frame, or T.
+        inverse: an `InverseRenderer`, or anything that is called alike.
+        forward: a `ForwardRenderer` or `DeferredRenderer`, or anything that is called alike.
+        options: how.
+
+    Raises:
+        UserError: where the inverse renderer gives no base colour or normals, or light and frames differ in number.
+    """
+    apart = take_apart(frames, inverse, forward, options.detail)
+    return Relit(put_together(apart, light, forward, options), apart)
+
+
+def take_apart(
+    frames: Frames, inverse: Inverse, forward: Forward, detail: bool = True, previous: EnvironmentMap | None = None
+) -> Decomposition:
+    """Takes `frames` apart, with the light they were taken in (close to `previous`, for the next part of a clip) and
+    the detail that their re-rendering lacks, where `detail` is wanted."""
+    gbuffer = inverse(frames, MAPS).with_maps(rgb=frames.rgb)
+    if not detail:
+        return Decomposition(frames, gbuffer)
+    light = estimate_light(frames, gbuffer, previous)
+    # The whole frame is rendered as surface: under a soft edge, too, the photo's colour is the surface's.
+    surface = forward(gbuffer.with_maps(mask=None), light, 0.0)
+    return Decomposition(frames, gbuffer, light, detail_gain(frames.rgb, surface.diffuse + surface.specular))
+
+
+def put_together(
+    apart: Decomposition, light: EnvironmentMap, forward: Forward, options: RelightOptions = DEFAULTS
+) -> LightGroups:
+    """Renders a decomposition under `light`, as `options` say (whose `detail` was settled when it was taken apart).
+
+    The gain multiplies diffuse and specular alike, so the groups still add up to the beauty.
+    """
+    groups = forward(apart.gbuffer, light, options.yaw)
+    if apart.gain is not None:
+        groups = replace(groups, diffuse=groups.diffuse * apart.gain, specular=groups.specular * apart.gain)
+    if options.background == "light":
+        return groups
+    shown = torch.zeros_like(groups.background)
+    if options.background == "photo" and apart.gbuffer.mask is not None:
+        shown = apart.frames.rgb * (1 - apart.gbuffer.mask)
+    return replace(groups, background=shown)

@@ -1,0 +1,37 @@
+"""Ratio transfer keeps what the G-buffer missed, and is guarded where it would divide by nothing."""
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unrender.relight.detail import DARK, LARGEST_GAIN, detail_gain
+
+
+def test_relighting_with_the_old_light_gives_the_photo_again():
+    generator = torch.Generator().manual_seed(1)
+    rerendered = 0.1 + torch.rand(1, 3, 16, 16, generator=generator)
+    photo = rerendered * (0.5 + torch.rand(1, 3, 16, 16, generator=generator))
+    torch.testing.assert_close(rerendered * detail_gain(photo, rerendered), photo)
+
+
+def test_texture_that_the_gbuffer_missed_scales_with_the_new_light():
+    stripes = 1 + 0.5 * torch.sign(torch.sin(torch.arange(32.0)))[None, None, None, :].expand(1, 3, 32, 32)
+    smooth = torch.full((1, 3, 32, 32), 0.3)
+    relit = 2.5 * smooth
+    torch.testing.assert_close(relit * detail_gain(smooth * stripes, smooth), 2.5 * smooth * stripes)
+
+
+def test_dark_renderings_fade_to_the_relit_rendering_itself():
+    photo = torch.full((1, 3, 1, 5), 0.5)
+    levels = torch.tensor([0.0, DARK / 4, DARK / 2, DARK, 2 * DARK]).expand(1, 3, 1, 5)
+    gain = detail_gain(photo, levels)[0, 0, 0]
+    assert gain[0] == 1
+    assert gain.diff()[:3].gt(0).all()  # the trust grows with the level
+    assert gain[3] == LARGEST_GAIN
+
+
+@given(st.floats(0, 1e4, width=32), st.floats(0, 1e4, width=32))
+def test_the_gain_is_finite_and_bounded(photo: float, rerendered: float):
+    gain = detail_gain(torch.full((1, 3, 1, 1), photo), torch.full((1, 3, 1, 1), rerendered))
+    assert gain.isfinite().all()
+    assert 0 <= gain.min() <= gain.max() <= LARGEST_GAIN

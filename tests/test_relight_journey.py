@@ -1,0 +1,118 @@
+"""Relighting with a G-buffer that is known: every step but the network."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+
+from forward_scenes import sphere
+from unrender.errors import UserError
+from unrender.forward import DeferredRenderer, LightGroups
+from unrender.relight import RelightOptions, estimate_light, put_together, relight, take_apart
+from unrender.scene.environment import EnvironmentMap, texel_directions
+from unrender.scene.frames import Frames
+from unrender.scene.gbuffer import GBuffer
+
+FORWARD = DeferredRenderer("split_sum")
+TRUTH = replace(sphere(64, (0.6, 0.5, 0.4), 0.5, 0.0), camera=None)
+STRIPES = 1 + 0.3 * torch.sign(torch.sin(torch.arange(64.0)))[None, None, None, :]
+
+
+def lobe(towards: tuple[float, float, float], color: tuple[float, float, float], height: int = 32) -> EnvironmentMap:
+    """A soft light from one side over a dim surround."""
+    direction = torch.nn.functional.normalize(torch.tensor(towards), dim=0)
+    strength = (4 * (texel_directions((height, 2 * height)) @ direction - 1)).exp()
+    return EnvironmentMap(torch.tensor(color)[None, :, None, None] * strength + 0.1)
+
+
+OLD, NEW = lobe((-1.0, 0.5, 1.0), (3.0, 2.0, 1.0)), lobe((1.0, 1.0, 0.5), (1.0, 2.0, 4.0))
+
+
+def known(photo: Frames, maps: Sequence[str]) -> GBuffer:
+    """Stands where an inverse renderer would, and knows the answer."""
+    return TRUTH.with_maps(rgb=photo.rgb, mask=photo.mask)
+
+
+def surface(groups: LightGroups) -> torch.Tensor:
+    return groups.diffuse + groups.specular
+
+
+def taken(light: EnvironmentMap, texture: torch.Tensor | float = 1.0) -> Frames:
+    """A photo of the sphere, with a texture that its G-buffer lacks."""
+    return Frames(surface(FORWARD(TRUTH, light)) * texture, mask=TRUTH.mask, hdr=True)
+
+
+def relative_error(found: torch.Tensor, right: torch.Tensor) -> float:
+    assert TRUTH.mask is not None
+    return float(((found - right).abs() * TRUTH.mask).sum() / (right * TRUTH.mask).sum())
+
+
+def test_the_estimated_light_renders_the_photo_again():
+    photo = taken(OLD)
+    found = surface(FORWARD(TRUTH, estimate_light(photo, TRUTH)))
+    assert relative_error(found, photo.rgb) < 0.05
+
+
+def test_the_estimate_is_deterministic():
+    photo = taken(OLD)
+    assert torch.equal(estimate_light(photo, TRUTH).radiance, estimate_light(photo, TRUTH).radiance)
+
+
+def test_relighting_is_the_rendering_under_the_new_light():
+    relit = relight(taken(OLD), NEW, known, FORWARD)
+    assert relative_error(surface(relit.groups), surface(FORWARD(TRUTH, NEW))) < 0.08
+
+
+def test_detail_that_the_gbuffer_lacks_is_kept_and_can_be_left_out():
+    photo, right = taken(OLD, STRIPES), surface(FORWARD(TRUTH, NEW)) * STRIPES
+    kept = relight(photo, NEW, known, FORWARD)
+    left_out = relight(photo, NEW, known, FORWARD, RelightOptions(detail=False))
+    assert relative_error(surface(kept.groups), right) < 0.1
+    assert relative_error(surface(left_out.groups), right) > 0.2
+    assert torch.equal(left_out.groups.diffuse, FORWARD(TRUTH, NEW).diffuse)
+
+
+def test_the_old_light_gives_the_photo_back():
+    photo = taken(OLD, STRIPES)
+    apart = take_apart(photo, known, FORWARD)
+    assert apart.light is not None
+    again = put_together(apart, apart.light, FORWARD, RelightOptions(background="none"))
+    bright = (photo.rgb > 0.05).float() * photo.rgb
+    assert float(((again.beauty - photo.rgb).abs() * (photo.rgb > 0.05)).sum() / bright.sum()) < 0.01
+
+
+def test_yaw_turns_the_light():
+    apart = take_apart(taken(OLD), known, FORWARD, detail=False)
+    turned = put_together(apart, NEW, FORWARD, RelightOptions(yaw=90))
+    rotated = put_together(apart, NEW.rotated(90), FORWARD)
+    assert relative_error(surface(turned), surface(rotated)) < 0.02
+    assert relative_error(surface(turned), surface(put_together(apart, NEW, FORWARD))) > 0.2
+
+
+def test_groups_add_up_and_backgrounds_are_what_they_say():
+    photo = Frames(taken(OLD).rgb + 0.25, mask=TRUTH.mask, hdr=True)
+    apart = take_apart(photo, known, FORWARD)
+    outside = (1 - TRUTH.maps["mask"]).bool().expand_as(photo.rgb)
+    shown = {
+        background: put_together(apart, NEW, FORWARD, RelightOptions(background=background))
+        for background in ("light", "photo", "none")
+    }
+    for groups in shown.values():
+        assert torch.equal(groups.beauty, groups.diffuse + groups.specular + groups.background)
+    assert shown["none"].background.abs().max() == 0
+    torch.testing.assert_close(shown["photo"].beauty[outside], photo.rgb[outside])
+    assert torch.equal(shown["light"].background, FORWARD(TRUTH, NEW).background)
+
+
+def test_a_clip_and_a_light_of_other_lengths_do_not_fit():
+    with pytest.raises(UserError, match="frames"):
+        relight(taken(OLD), EnvironmentMap(NEW.radiance.expand(3, -1, -1, -1)), known, FORWARD)
+
+
+def test_a_gbuffer_without_normals_is_a_mistake():
+    def blind(photo: Frames, maps: Sequence[str]) -> GBuffer:
+        return known(photo, maps).with_maps(normal=None)
+
+    with pytest.raises(UserError, match="normal"):
+        relight(taken(OLD), NEW, blind, FORWARD)

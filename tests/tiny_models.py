@@ -1,0 +1,61 @@
+"""Tiny real networks with random weights, for tests of the machine around them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+from unrender.diffusion.card import MapCodec, ModelCard, SizeRule, TargetPicture
+from unrender.diffusion.checkpoints.loader import Checkpoint, save_checkpoint
+
+THREE_PICTURES = (
+    TargetPicture("base_color", (MapCodec("base_color", transfer="srgb"),)),
+    TargetPicture("normal", (MapCodec("normal", signs=(-1, 1, 1)),)),
+    TargetPicture("material", (MapCodec("roughness", (0,)), MapCodec("metallic", (1,)))),
+)
+DEPTH_PICTURE = TargetPicture("depth", (MapCodec("depth"),))
+
+
+def tiny_card(**changes) -> ModelCard:
+    card = ModelCard(
+        id="tiny",
+        system="test",
+        licence="none",
+        pictures=THREE_PICTURES,
+        size=SizeRule(long_side=0, multiple=16, min_side=16),
+    )
+    return replace(card, **changes)
+
+
+def tiny_checkpoint(card: ModelCard, seed: int = 0) -> Checkpoint:
+    torch.manual_seed(seed)
+    autoencoder = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        latent_channels=card.latent_channels,
+        norm_num_groups=4,
+        sample_size=32,
+    )
+    unet = UNet2DConditionModel(
+        in_channels=card.input_channels,
+        out_channels=card.target_channels,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        cross_attention_dim=8,
+        attention_head_dim=4,
+        norm_num_groups=4,
+    )
+    names = [""] if card.passes == "stacked" else [picture.name for picture in card.pictures]
+    tokens = {name: torch.randn(2, 8) for name in names}
+    return Checkpoint(card, unet.eval(), autoencoder.eval(), tokens)
+
+
+def tiny_folder(folder: Path, **changes) -> Path:
+    save_checkpoint(tiny_checkpoint(tiny_card(**changes)), folder)
+    return folder
