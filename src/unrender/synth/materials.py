@@ -35,14 +35,17 @@ def fbm(rng: Random, size: int, slope: float = 1.8, low: float = 1.0, stretch: f
 
 
 def plain(rng: Random, size: int) -> Array:
+    """One value all over."""
     return np.full((size, size), rng.random())
 
 
 def cloudy(rng: Random, size: int) -> Array:
+    """Soft noise."""
     return fbm(rng, size, rng.uniform(1.0, 2.2), rng.uniform(1, 8))
 
 
 def marble(rng: Random, size: int) -> Array:
+    """Thin dark veins along warped waves."""
     y, x = _grid(size)
     a, b = rng.integers(1, 5, 2)
     warp = fbm(rng, size, 1.9, 2.0) * rng.uniform(1, 4)
@@ -51,6 +54,7 @@ def marble(rng: Random, size: int) -> Array:
 
 
 def checker(rng: Random, size: int) -> Array:
+    """Squares or bricks of 0 and 1 in turn."""
     y, x = _grid(size)
     n, m = rng.integers(2, 12, 2) * 2
     m = n if rng.random() < 0.6 else m
@@ -58,6 +62,7 @@ def checker(rng: Random, size: int) -> Array:
 
 
 def stripes(rng: Random, size: int) -> Array:
+    """Waves or hard stripes, straight or a little bent."""
     y, x = _grid(size)
     a, b = (rng.integers(2, 24), 0) if rng.random() < 0.5 else (0, rng.integers(2, 24))
     if rng.random() < 0.3:
@@ -82,6 +87,7 @@ def spots(rng: Random, size: int) -> Array:
 
 
 def wood(rng: Random, size: int) -> Array:
+    """Planks with rings and grain."""
     _, x = _grid(size)
     planks = int(rng.choice([1, 3, 5, 8]))
     shift = rng.random(planks)[np.minimum((x * planks).astype(int), planks - 1)]
@@ -93,6 +99,7 @@ def wood(rng: Random, size: int) -> Array:
 
 
 def bricks(rng: Random, size: int) -> Array:
+    """Rows of bricks of many tones between joints of 0."""
     y, x = _grid(size)
     rows = int(rng.integers(3, 9)) * 2
     columns = max(2, rows // int(rng.choice([1, 2, 3])))
@@ -106,6 +113,7 @@ def bricks(rng: Random, size: int) -> Array:
 
 
 def scratched(rng: Random, size: int) -> Array:
+    """Noise drawn out in one direction over soft noise."""
     lines = fbm(rng, size, 0.6, 6.0, stretch=rng.choice([0.05, 20.0]))
     return np.clip(0.6 * lines + 0.4 * fbm(rng, size, 1.8, 2.0), 0, 1)
 
@@ -121,7 +129,7 @@ PATTERNS: dict[str, tuple[Callable[[Random, int], Array], float]] = {
     "spotted": (spots, 2.0),
     "brick": (bricks, 2.0),
 }
-"""Every pattern with the weight it is drawn with."""
+"""Every pattern with the weight it is drawn with: (size, size), about [0, 1], 0 the first colour and 1 the second."""
 
 HELD_OUT = ("spotted", "brick")
 """Patterns that training never sees; the test split draws its patterns from these and plain ones."""
@@ -141,7 +149,14 @@ SKINS = ((0.70, 0.42, 0.30), (0.80, 0.55, 0.43), (0.33, 0.16, 0.09), (0.52, 0.28
 
 
 def random_material(rng: Random, size: int, *, test: bool, metal_share: float = 0.25) -> Material:
-    """Draws a material with textures of size x size; `test` says which patterns it may have."""
+    """Draws a material with textures of `size` x `size` texels.
+
+    Args:
+        rng: what to draw from.
+        size: of each texture, in texels.
+        test: whether its pattern is plain or one of `HELD_OUT`, or else one of the others.
+        metal_share: the probability of a metal.
+    """
     names = ["plain", *HELD_OUT] if test else [name for name in PATTERNS if name not in HELD_OUT]
     weights = np.array([PATTERNS[name][1] for name in names])
     name = names[rng.choice(len(names), p=weights / weights.sum())]
@@ -212,11 +227,13 @@ def _roughness(rng: Random, pattern: Array, metal: bool) -> Array:
 
 
 def _grid(size: int) -> tuple[Array, Array]:
+    """Texel centres (y, x), each (size, size) in (0, 1)."""
     ticks = (np.arange(size) + 0.5) / size
     y, x = np.meshgrid(ticks, ticks, indexing="ij")
     return y, x
 
 
 def _to_edge(value: Array) -> Array:
+    """Distance to the nearest integer, [0, 0.5]."""
     part = value % 1.0
     return np.minimum(part, 1 - part)

@@ -1,4 +1,7 @@
-"""Random things to put on a table: each family is a function from a random generator to a closed mesh."""
+"""Random things to put on a table: each family is a function from a random generator to a closed mesh.
+
+A family's mesh has +Y up and is about 1 to 2 units large, wherever it lies; `random_object` centres and scales it.
+"""
 
 from __future__ import annotations
 
@@ -22,30 +25,36 @@ Random = np.random.Generator
 
 
 def sphere(rng: Random) -> Mesh:
+    """A ball of radius 1."""
     return displaced_sphere(lambda d: np.ones(d.shape[:-1]))
 
 
 def ellipsoid(rng: Random) -> Mesh:
+    """A ball with half axes of 0.4 to 1."""
     mesh = sphere(rng)
     return Mesh(mesh.vertices * rng.uniform(0.4, 1.0, 3), mesh.uv, mesh.faces)
 
 
 def box(rng: Random) -> Mesh:
+    """A box with half sides of 0.3 to 1 and rounded edges, sharp to soft."""
     half = rng.uniform(0.3, 1.0, 3)
     return rounded_box(half, half.min() * rng.choice([0.02, 0.06, 0.15, 0.35]) * rng.uniform(0.7, 1.3))
 
 
 def cylinder(rng: Random) -> Mesh:
+    """An upright cylinder, radius 0.3 to 0.8, height 0.4 to 2, with rounded rims."""
     r, h = rng.uniform(0.3, 0.8), rng.uniform(0.4, 2.0)
     return lathe(smooth_profile(np.array([[0, 0], [r, 0], [r, h], [0, h]]), r * rng.uniform(0.03, 0.25)))
 
 
 def cone(rng: Random) -> Mesh:
+    """An upright cone with a blunt top."""
     r, h, top = rng.uniform(0.4, 0.9), rng.uniform(0.8, 1.8), rng.uniform(0.02, 0.3)
     return lathe(smooth_profile(np.array([[0, 0], [r, 0], [top, h], [0, h]]), rng.uniform(0.03, 0.1)))
 
 
 def torus(rng: Random) -> Mesh:
+    """A lying ring of radius 1, 0.12 to 0.4 thick to its middle."""
     angle = np.linspace(0, 2 * np.pi, 97)
     minor = rng.uniform(0.12, 0.4)
     ring = tube(np.stack((np.cos(angle), np.sin(angle), 0 * angle), -1), np.full(97, minor), 40, closed=True)
@@ -53,6 +62,7 @@ def torus(rng: Random) -> Mesh:
 
 
 def capsule(rng: Random) -> Mesh:
+    """An upright cylinder between two half balls."""
     r, h = rng.uniform(0.3, 0.6), rng.uniform(0.3, 1.5)
     a = np.linspace(-np.pi / 2, np.pi / 2, 40)
     profile = np.stack((r * np.cos(a), r * np.sin(a) + np.where(a > 0, h, 0)), -1)
@@ -60,12 +70,14 @@ def capsule(rng: Random) -> Mesh:
 
 
 def superquadric(rng: Random) -> Mesh:
+    """Between a star and a box: |x/a|^p + |y/b|^p + |z/c|^p = 1 with p of 1 to 6 (Barr 1981)."""
     power = rng.choice([rng.uniform(1.0, 1.8), rng.uniform(2.5, 6.0)])
     scale = rng.uniform(0.5, 1.0, 3)
     return displaced_sphere(lambda d: (np.abs(d / scale) ** power).sum(-1) ** (-1 / power), 120, 192)
 
 
 def vase(rng: Random) -> Mesh:
+    """A hollow vessel whose radius wanders as it rises."""
     h = rng.uniform(1.2, 2.2)
     t = np.linspace(0, 1, 24)
     knots = rng.uniform(0.25, 0.75, 6)
@@ -75,18 +87,21 @@ def vase(rng: Random) -> Mesh:
 
 
 def bowl(rng: Random) -> Mesh:
+    """A hollow part of an ellipsoid, open at the top."""
     a = np.linspace(rng.uniform(0.15, 0.4), np.pi / 2 * rng.uniform(0.75, 1.0), 20)
     outer = np.stack((np.sin(a), rng.uniform(0.5, 1.0) * (np.cos(a[0]) - np.cos(a))), -1)
     return _vessel(outer, rng.uniform(0.04, 0.09))
 
 
 def plate(rng: Random) -> Mesh:
+    """A flat round plate with a raised rim."""
     rim, rise = rng.uniform(0.5, 0.7), rng.uniform(0.1, 0.25)
     outer = np.array([[rim * 0.8, 0], [rim, 0.02], [1.0, rise]])
     return _vessel(smooth_profile(outer, 0.15, 6), rng.uniform(0.04, 0.06))
 
 
 def bottle(rng: Random) -> Mesh:
+    """A hollow body, a shoulder and a neck."""
     body, neck = rng.uniform(0.35, 0.5), rng.uniform(0.1, 0.18)
     shoulder, high = rng.uniform(1.0, 1.5), rng.uniform(0.4, 0.8)
     outer = np.array([[body, 0], [body, shoulder], [neck, shoulder + 0.35], [neck, shoulder + 0.35 + high]])
@@ -112,6 +127,7 @@ def mug(rng: Random) -> Mesh:
 
 
 def rock(rng: Random) -> Mesh:
+    """An ellipsoid with bumps on several scales."""
     field = waves(rng, rng.uniform(1.5, 3.0), int(rng.integers(2, 6)))
     amount, scale = rng.uniform(0.08, 0.3), rng.uniform(0.6, 1.0, 3)
     mesh = displaced_sphere(lambda d: 1 + amount * np.tanh(field(d)), 128, 192)
@@ -181,7 +197,7 @@ FAMILIES: dict[str, tuple[Callable[[Random], Mesh], float]] = {
     "rock": (rock, 1.2),
     "bust": (head, 1.2),
 }
-"""Every family with the weight it is drawn with."""
+"""Every family by its name in captions, with the weight it is drawn with."""
 
 
 def random_object(rng: Random) -> tuple[str, Mesh]:

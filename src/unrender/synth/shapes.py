@@ -12,7 +12,13 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Mesh:
-    """A closed triangle mesh, +Y up. vertices (V, 3), uv (V, 2) in [0, 1], faces (F, 3) counter-clockwise outside."""
+    """A closed triangle mesh, +Y up.
+
+    Attributes:
+        vertices: (V, 3) float64 positions, in the scene's units: a thing on the table is about 1 large.
+        uv: (V, 2) in [0, 1] texture coordinates; a seam has its vertices twice.
+        faces: (F, 3) indices, counter-clockwise seen from outside.
+    """
 
     vertices: Array
     uv: Array

@@ -38,8 +38,18 @@ class Thing:
 
 
 def random_still(rng: Random, seed: int, size: tuple[int, int], samples: int, *, test: bool) -> Clip:
-    """Draws and renders a still of (height, width) `size` with `samples` paths a pixel; `test` picks the split's
-    worlds and patterns."""
+    """Draws a scene and renders it with its truth.
+
+    Args:
+        rng: what everything is drawn from, the renderer's seed too.
+        seed: what the clip is to be known by.
+        size: (height, width) in pixels.
+        samples: paths a pixel.
+        test: whether worlds and patterns are those held out of training.
+
+    Returns:
+        A clip of one frame. rgb and the light are linear Rec.709, both scaled by one exposure, half-float range.
+    """
     close = rng.random() < 0.15
     things = _close_up(rng, test) if close else _arrangement(rng, test)
     camera, away = _camera(rng, things, size, close)
