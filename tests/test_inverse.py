@@ -10,10 +10,13 @@ from unrender.device import Compute
 from unrender.diffusion.card import SizeRule
 from unrender.diffusion.checkpoints.loader import Checkpoint
 from unrender.errors import UserError
+from unrender.inverse.enlarge import enlarge
 from unrender.inverse.framing import plan_framing
 from unrender.inverse.renderer import InverseRenderer
 from unrender.scene.color import linear_to_srgb, srgb_to_linear
 from unrender.scene.frames import Frames
+from unrender.scene.gbuffer import GBuffer
+from unrender.scene.resize import resize_picture
 
 CPU = Compute(torch.device("cpu"), torch.float32)
 
@@ -147,3 +150,22 @@ def test_devices_that_are_not_there(tmp_path):
     with pytest.raises(UserError, match="cuda is not present; right is cpu"):
         InverseRenderer.from_pretrained(folder, device="cuda")
     assert InverseRenderer.from_pretrained(folder, dtype="float32").compute.dtype == torch.float32
+
+
+def test_guided_maps_find_the_edge_that_a_small_map_has_lost():
+    """A card of two colours: the small map knows their base colours, the photo where exactly they meet."""
+    large = torch.full((1, 3, 64, 64), 0.1)
+    large[..., 27:] = 0.7
+    base = GBuffer(base_color=resize_picture(1.2 * large, (16, 16)))
+    plain, guided = enlarge(base, large, ()), enlarge(base, large, ("base_color",))
+    errors = [float((found.maps["base_color"] - 1.2 * large).abs().mean()) for found in (plain, guided)]
+    assert errors[1] < 0.4 * errors[0]
+    assert guided.size == (64, 64)
+
+
+def test_guidance_leaves_flat_pictures_alone():
+    smooth = resize_picture(torch.rand(1, 3, 4, 4), (16, 16))
+    flat = torch.full((1, 3, 48, 48), 0.5)
+    found = enlarge(GBuffer(base_color=smooth), flat, ("base_color",)).maps["base_color"]
+    expected = srgb_to_linear(resize_picture(linear_to_srgb(smooth), (48, 48)))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)

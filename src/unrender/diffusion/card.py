@@ -100,12 +100,15 @@ class SizeRule:
         multiple: both sides are brought to a multiple of this.
         fit: `pad` replicates the border and takes it off again; `stretch` resizes.
         min_side: the shortest side, in pixels after resizing, that the network can take.
+        guided: maps that are enlarged along the picture's edges; the others are interpolated. For colours and masks:
+            the texture of the picture is none of a normal's.
     """
 
     long_side: int = 768
     multiple: int = 8
     fit: Fit = "pad"
     min_side: int = 16
+    guided: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -186,8 +189,9 @@ def _card_from(data: dict[str, Any]) -> ModelCard:
         TargetPicture(picture["name"], tuple(_map_codec_from(codec) for codec in picture["maps"]))
         for picture in data.pop("pictures")
     )
-    schedule = ScheduleCard(**data.pop("schedule"))
-    return ModelCard(pictures=pictures, schedule=schedule, size=SizeRule(**data.pop("size")), **data)
+    schedule, size = ScheduleCard(**data.pop("schedule")), data.pop("size")
+    size = SizeRule(**size | {"guided": tuple(size.get("guided", ()))})
+    return ModelCard(pictures=pictures, schedule=schedule, size=size, **data)
 
 
 def _map_codec_from(data: dict[str, Any]) -> MapCodec:

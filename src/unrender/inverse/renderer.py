@@ -20,11 +20,11 @@ from unrender.diffusion.noise import draw_noise
 from unrender.diffusion.sampler import Condition, denoise
 from unrender.diffusion.schedule import make_schedule
 from unrender.errors import UserError
+from unrender.inverse.enlarge import enlarge
 from unrender.inverse.framing import Framing, frame_picture, plan_framing, unframe
 from unrender.scene.color import luminance
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer, concatenate
-from unrender.scene.resize import resize_gbuffer
 
 SURFACE = 0.5
 """A pixel whose mask is below this has no normal and no depth."""
@@ -96,8 +96,7 @@ class InverseRenderer:
         parts = [
             self._take_apart(display[t : t + 1], noise[t : t + 1], framing, wanted, steps) for t in range(len(photo))
         ]
-        gbuffer = resize_gbuffer(concatenate(parts), photo.size)
-        return _finish(gbuffer, photo, wanted)
+        return _finish(concatenate(parts), photo, wanted)
 
     def latents(self, rgb: Tensor, noise: Tensor, steps: int | None = None) -> Tensor:
         """The clean latents (B, C, h, w), float32, of pictures (B, 3, H, W): linear, for display, at a size that the
@@ -152,7 +151,7 @@ class InverseRenderer:
         for picture, target in zip(decoded, self.card.pictures, strict=True):
             maps |= decode_maps(unframe(picture, framing), target)
         kept = {name: value for name, value in maps.items() if name in (*wanted, "mask")}
-        return gbuffer_of(kept, self.card)
+        return enlarge(gbuffer_of(kept, self.card), rgb, self.card.size.guided)
 
 
 def gbuffer_of(maps: dict[str, Tensor], card: ModelCard) -> GBuffer:

@@ -59,9 +59,9 @@ class E2ERecipe:
         seed: of everything.
     """
 
-    steps: int = 6000
+    steps: int = 4400
     batch: int = 8
-    sizes: tuple[tuple[float, int], ...] = ((0.6, 128), (0.4, 160))
+    sizes: tuple[tuple[float, int], ...] = ((0.4, 96), (0.3, 128), (0.3, 160))
     rate: float = 6e-4
     warmup: int = 100
     final_rate: float = 0.03
