@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from unrender.forward import LightGroups
-from unrender.forward.surface import coverage_of
 from unrender.relight.detail import detail_gain
-from unrender.relight.light_estimate import estimate_light
+from unrender.relight.light_estimate import coverage, estimate_light
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
@@ -130,5 +129,4 @@ def put_together(
         return groups
     if options.background == "none":
         return replace(groups, background=torch.zeros_like(groups.background))
-    coverage = torch.stack([coverage_of(apart.gbuffer.frame(index)) for index in range(len(apart.gbuffer))])
-    return replace(groups, background=apart.frames.rgb * (1 - coverage))
+    return replace(groups, background=apart.frames.rgb * (1 - coverage(apart.gbuffer)))
