@@ -84,6 +84,6 @@ def test_statuses_of_mistakes_faults_and_interruptions(capsys: pytest.CaptureFix
 
 def test_python_dash_m_gives_the_status_to_the_shell():
     assert shell("--version").returncode == 0
-    wrong = shell("inverse", "a.png", "-o", "out", "--maps", "nromal")
+    wrong = shell("inverse", "a.png", "-o", "out.gif")
     assert wrong.returncode == 2
-    assert wrong.stderr == "unrender: --maps nromal: there is no such map; did you mean normal?\n"
+    assert wrong.stderr.startswith("unrender: -o out.gif: cannot write .gif here; ")

@@ -243,12 +243,3 @@ def test_the_shell_sees_it_too(tmp_path: Path):
     assert done.stderr.startswith("unrender: ")
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
-
-
-def test_settings_checks_come_before_the_slow_part():
-    program = (
-        "import sys; from unrender.cli import main; status = main(['inverse', 'a.png', '-o', 'out', '--maps', 'x']);"
-        "print(status, 'diffusers' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "2 False"

@@ -54,6 +54,22 @@ def test_the_estimated_light_renders_the_photo_again():
     assert relative_error(found, photo.rgb) < 0.05
 
 
+def test_no_light_is_estimated_where_nothing_is_seen():
+    photo = taken(OLD)
+    blown_out = Frames(torch.ones_like(photo.rgb), mask=TRUTH.mask)
+    nothing = TRUTH.with_maps(mask=torch.zeros_like(TRUTH.maps["mask"]))
+    assert estimate_light(blown_out, TRUTH).radiance.abs().max() == 0
+    assert estimate_light(photo, nothing).radiance.abs().max() == 0
+    assert relight(blown_out, NEW, known, FORWARD).beauty.isfinite().all()
+
+
+def test_what_lies_outside_the_mask_does_not_count():
+    photo = taken(OLD)
+    surrounded = Frames(photo.rgb + 5 * (1 - TRUTH.maps["mask"]), mask=TRUTH.mask, hdr=True)
+    found, right = (estimate_light(frames, TRUTH).radiance for frames in (surrounded, photo))
+    torch.testing.assert_close(found, right, atol=2e-3, rtol=0)
+
+
 def test_the_estimate_is_deterministic():
     photo = taken(OLD)
     assert torch.equal(estimate_light(photo, TRUTH).radiance, estimate_light(photo, TRUTH).radiance)

@@ -53,8 +53,8 @@ class RelightJob:
     ] = None
     detail: Annotated[bool, typer.Option(help="Keep the photo's own detail by ratio transfer.")] = True
     background: Annotated[
-        Literal["light", "photo", "none"], typer.Option(help="What shows where the picture's alpha says: no surface.")
-    ] = "light"
+        Literal["light", "photo", "none"], typer.Option(help="What shows where there is no surface.")
+    ] = "photo"
     groups: Annotated[bool, typer.Option(help="Write the light groups as layers of the relit EXR.")] = True
 
     def options(self, turned: float = 0.0) -> RelightOptions:

@@ -111,7 +111,11 @@ def table(report: Report) -> str:
             continue
         cells = "".join(f"{report.answers[name].get(figure, math.nan):>22.3f} {figure.unit:<3}" for name in names)
         model, trivial = report.answers["model"][figure], report.answers["trivial"].get(figure, math.nan)
-        beside = f"{model - trivial:+.2f} {figure.unit}" if figure.more_is_better else f"{100 * model / trivial:.0f} %"
+        if figure.more_is_better:
+            beside = f"{model - trivial:+.2f} {figure.unit}"
+        else:
+            # A trivial answer can be right: every metallic of a small set may be the same.
+            beside = f"{100 * model / trivial:.0f} %" if trivial else "-"
         rows.append(f"{figure.map:<11} {figure.name:<17}{cells}{beside:>18}")
     return "\n".join(rows)
 

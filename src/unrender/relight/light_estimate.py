@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from unrender.forward.surface import coverage_of
 from unrender.forward.transport import transport_matrix
 from unrender.scene.camera import Camera
 from unrender.scene.environment import EnvironmentMap
@@ -14,9 +15,10 @@ from unrender.scene.gbuffer import GBuffer
 
 LIGHT_SIZE = (8, 16)
 WORKING_SIDE = 48  # pixels of the longer side: 128 unknowns need no more than these equations
-SMOOTHNESS = 0.02
-PERSISTENCE = 0.2
-CLIPPED = 0.99
+CLIPPED = 0.99  # a display picture says nothing of how bright such a pixel was
+TRUSTED = 0.1  # pixels of the working size with less of a surface in them than this are left out
+SMOOTHNESS = 0.02  # s below, in units of the mean diagonal of the normal equations
+PERSISTENCE = 0.2  # p below, in the same units
 ROBUST_ROUNDS = 5
 HUBER = 1.345  # residuals beyond so many deviations weigh less: 95 % efficient on Gaussian noise
 SOLVER_STEPS = 150
@@ -35,13 +37,17 @@ def estimate_light(frames: Frames, gbuffer: GBuffer, previous: EnvironmentMap | 
         previous: the light of the frames before, which a clip's light stays close to.
 
     Returns:
-        Radiance (1, 3, 8, 16) in the units of the picture.
+        Radiance (1, 3, 8, 16) in the units of the picture; black where no pixel says anything.
     """
     gbuffer.require("base_color", "normal", by="the light estimate")
     small, picture, weights = _shrink(frames, gbuffer)
     transport = torch.cat([transport_matrix(small.frame(i), LIGHT_SIZE) for i in range(len(small))], dim=1)
     start = previous.radiance.reshape(3, -1) if previous is not None else None
-    light = solve_light(transport, picture, weights, LIGHT_SIZE, start)
+    trusted = weights > TRUSTED
+    if trusted.any():
+        light = solve_light(transport[:, trusted], picture[:, trusted], weights[trusted], LIGHT_SIZE, start)
+    else:
+        light = transport.new_zeros(3, transport.shape[2])
     return EnvironmentMap(light.reshape(1, 3, *LIGHT_SIZE), name=f"light of {frames.name}", hdr=frames.hdr)
 
 
@@ -87,6 +93,11 @@ def solve_light(
     return x
 
 
+def coverage(gbuffer: GBuffer) -> Tensor:
+    """How much of each pixel a surface fills, (T, 1, H, W): the mask, and nothing where there is no normal."""
+    return torch.stack([coverage_of(gbuffer.frame(index)) for index in range(len(gbuffer))])
+
+
 def _non_negative_minimum(gram: Tensor, right: Tensor, start: Tensor) -> Tensor:
     """argmin over x >= 0 of x'Gx / 2 - r'x, with G (3, N, N), r (3, N) and x from `start` (3, N), by accelerated
     projected gradient (FISTA: Beck and Teboulle 2009, eq. 4.1-4.3)."""
@@ -125,7 +136,7 @@ def _shrink(frames: Frames, gbuffer: GBuffer) -> tuple[GBuffer, Tensor, Tensor]:
     height, width = gbuffer.size
     factor = min(1.0, WORKING_SIDE / max(height, width))
     size = (max(1, round(height * factor)), max(1, round(width * factor)))
-    trust = torch.ones_like(frames.rgb[:, :1]) if gbuffer.mask is None else gbuffer.mask
+    trust = coverage(gbuffer)
     if not frames.hdr:
         trust = trust * (frames.rgb.amax(1, keepdim=True) < CLIPPED)
     # A trust of exactly nothing would divide by zero; this much changes no pixel that is trusted at all.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unrender.forward import LightGroups
 from unrender.relight.detail import detail_gain
-from unrender.relight.light_estimate import estimate_light
+from unrender.relight.light_estimate import coverage, estimate_light
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
@@ -34,13 +34,13 @@ class RelightOptions:
     Attributes:
         yaw: degrees that the light is turned about +Y (see `conventions`: Yaw).
         detail: keep the photo's own detail by ratio transfer (see `detail_gain`).
-        background: what shows where the picture's mask (a source's alpha) says there is no surface: the new "light"
-            itself, the "photo" as it was, or "none" (black). A picture without a mask is surface everywhere.
+        background: what shows where there is no surface (no normal, or an alpha of the source below 1): the "photo" as
+            it was, the new "light" itself, or "none" (black).
     """
 
     yaw: float = 0.0
     detail: bool = True
-    background: Background = "light"
+    background: Background = "photo"
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,8 @@ def take_apart(
 ) -> Decomposition:
     """Takes `frames` apart, with the light they were taken in (close to `previous`, for the next part of a clip) and
     the detail that their re-rendering lacks, where `detail` is wanted."""
-    gbuffer = inverse(frames, MAPS).with_maps(rgb=frames.rgb)
+    # A mask that a network guessed says where there is no normal; as an alpha it would mix in background everywhere.
+    gbuffer = inverse(frames, MAPS).with_maps(rgb=frames.rgb, mask=frames.mask)
     if not detail:
         return Decomposition(frames, gbuffer)
     light = estimate_light(frames, gbuffer, previous)
@@ -126,7 +127,6 @@ def put_together(
         groups = replace(groups, diffuse=groups.diffuse * apart.gain, specular=groups.specular * apart.gain)
     if options.background == "light":
         return groups
-    shown = torch.zeros_like(groups.background)
-    if options.background == "photo" and apart.gbuffer.mask is not None:
-        shown = apart.frames.rgb * (1 - apart.gbuffer.mask)
-    return replace(groups, background=shown)
+    if options.background == "none":
+        return replace(groups, background=torch.zeros_like(groups.background))
+    return replace(groups, background=apart.frames.rgb * (1 - coverage(apart.gbuffer)))

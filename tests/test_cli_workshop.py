@@ -1,0 +1,48 @@
+"""From nothing to measured weights through the doors: synth, train, models check, evaluate."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from unrender.cli import main
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two tiny stills that `unrender synth` has rendered."""
+    pytest.importorskip("mitsuba", reason="mitsuba is not installed (extra: raytrace)")
+    folder = tmp_path_factory.mktemp("synth") / "shards"
+    assert synth(folder) == 0
+    return folder
+
+
+def synth(folder: Path, seed: int = 7) -> int:
+    options = ["--clips", "2", "--resolution", "64", "--seed", str(seed), "--workers", "1", "--preview"]
+    return main(["synth", str(folder), *options])
+
+
+def test_synth_leaves_shards_a_preview_and_a_record(shards: Path):
+    assert {"index.json", "recipe.json", "preview.png", "run.json", "shard-000000.tar"} <= {
+        p.name for p in shards.iterdir()
+    }
+    assert json.loads((shards / "run.json").read_text())["settings"]["seed"] == 7
+
+
+def test_synth_refuses_a_folder_of_another_recipe(shards: Path, capsys: pytest.CaptureFixture[str]):
+    assert synth(shards, seed=8) == 2
+    assert capsys.readouterr().err.startswith(f"unrender: {shards}")
+
+
+def test_train_check_and_evaluate(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    out = tmp_path / "run"
+    train = ["train", "e2e", "--data", str(shards), "-o", str(out), "--recipe", "smoke", "--steps", "2"]
+    assert main(train) == 0
+    assert capsys.readouterr().out == f"{out / 'model'}\n"
+    assert main(["models", "check", str(out / "model")]) == 0
+    assert capsys.readouterr().out.endswith("sound\n")
+    assert main(["evaluate", "maps", "--model", str(out / "model"), "--data", str(shards), "--clips", "1"]) == 0
+    told = capsys.readouterr().out
+    assert "on 1 pictures" in told
+    assert "normal" in told
+    assert "trivial" in told
