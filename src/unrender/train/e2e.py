@@ -48,6 +48,7 @@ class E2ERecipe:
         sizes: (share of the steps, side in pixels), coarse first; the shares add up to 1.
         rate: AdamW's learning rate after `warmup` steps; it falls exponentially to `final_rate` times that.
         decay: AdamW's weight decay.
+        betas: AdamW's; a short training wants a short memory of squared gradients.
         clip: the gradient's norm is clipped here.
         average: share of the old weights in the running average that is saved.
         start: a model folder to start from, or None to start `mini` from nothing.
@@ -59,13 +60,14 @@ class E2ERecipe:
         seed: of everything.
     """
 
-    steps: int = 4400
+    steps: int = 3800
     batch: int = 8
-    sizes: tuple[tuple[float, int], ...] = ((0.4, 96), (0.3, 128), (0.3, 160))
-    rate: float = 6e-4
+    sizes: tuple[tuple[float, int], ...] = ((0.45, 96), (0.35, 128), (0.2, 160))
+    rate: float = 5e-4
     warmup: int = 100
     final_rate: float = 0.03
     decay: float = 1e-2
+    betas: tuple[float, float] = (0.9, 0.99)
     clip: float = 1.0
     average: float = 0.998
     start: str | None = None
@@ -234,7 +236,7 @@ def _start(recipe: E2ERecipe) -> _Run:
     checkpoint.unet.train()
     checkpoint.autoencoder.train().requires_grad_(recipe.train_autoencoder)
     parameters = [p for p in (*checkpoint.unet.parameters(), *checkpoint.autoencoder.parameters()) if p.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, lr=recipe.rate, weight_decay=recipe.decay)
+    optimiser = torch.optim.AdamW(parameters, lr=recipe.rate, betas=recipe.betas, weight_decay=recipe.decay)
     return _Run(checkpoint, {name: value.clone() for name, value in _weights(checkpoint).items()}, optimiser)
 
 

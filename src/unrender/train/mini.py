@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+from torch import nn
 
 from unrender.diffusion.card import MapCodec, ModelCard, ScheduleCard, SizeRule, TargetPicture
 from unrender.diffusion.checkpoints.loader import Checkpoint
@@ -42,7 +46,11 @@ MINI_CARD = ModelCard(
 
 
 def build_mini(seed: int = 0) -> Checkpoint:
-    """`mini` before training: a small AutoencoderKL (4x, 16 latent channels) and a small UNet2DConditionModel."""
+    """`mini` before training: a small AutoencoderKL (4x, 16 latent channels) and a small UNet2DConditionModel.
+
+    The autoencoder normalises all channels as one group: with two channels a group, as eight groups would have in its
+    last layers, a flat colour is normalised away.
+    """
     torch.manual_seed(seed)
     autoencoder = AutoencoderKL(
         in_channels=3,
@@ -52,7 +60,7 @@ def build_mini(seed: int = 0) -> Checkpoint:
         block_out_channels=(16, 32, 64),
         layers_per_block=1,
         latent_channels=LATENT_CHANNELS,
-        norm_num_groups=8,
+        norm_num_groups=1,
         mid_block_add_attention=False,
     )
     unet = UNet2DConditionModel(
@@ -64,6 +72,45 @@ def build_mini(seed: int = 0) -> Checkpoint:
         layers_per_block=1,
         cross_attention_dim=TOKEN_WIDTH,
         attention_head_dim=8,
-        norm_num_groups=8,
+        norm_num_groups=4,
     )
+    carry_signal(autoencoder)
+    carry_signal(unet)
     return Checkpoint(MINI_CARD, unet, autoencoder, {"": torch.zeros(1, TOKEN_WIDTH)})
+
+
+@torch.no_grad()
+def carry_signal(network: nn.Module) -> None:
+    """Lets a new network begin as one that passes its input on, as ZerO (Zhao et al. 2022) and Fixup (Zhang et al.
+    2019) do: residual branches end in zeros, and every convolution between them has the identity in it.
+
+    Encoder, UNet and decoder are some sixty layers in a row; started at random they spend most of a short training on
+    finding the photo at the other end (on 24 fixed pictures, after 90 steps, base colour errs four times as much).
+    """
+    for name, module in network.named_modules():
+        if isinstance(module, ResnetBlock2D):
+            _silence(module.conv2)
+        elif isinstance(module, Transformer2DModel):
+            _silence(module.proj_out)
+        elif isinstance(module, nn.Conv2d) and ("samplers" in name or name.split(".")[-1] in _BETWEEN_BRANCHES):
+            _pass_on(module)
+
+
+_BETWEEN_BRANCHES = ("conv_in", "conv_out", "conv_shortcut", "quant_conv", "post_quant_conv")
+
+
+def _silence(layer: nn.Module) -> None:
+    for parameter in layer.parameters():
+        parameter.zero_()
+
+
+def _pass_on(convolution: nn.Conv2d) -> None:
+    """Half of the random weights, plus the identity: half on the first channels that come in and half on the last,
+    which in the UNet's way up are those that were skipped."""
+    outward, inward, height, width = convolution.weight.shape
+    convolution.weight.mul_(0.5)
+    for channel in range(min(outward, inward)):
+        convolution.weight[channel, channel, height // 2, width // 2] += 0.5
+        convolution.weight[channel, max(0, inward - outward) + channel, height // 2, width // 2] += 0.5
+    if convolution.bias is not None:
+        convolution.bias.zero_()
