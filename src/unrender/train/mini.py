@@ -7,7 +7,6 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-
 from torch import nn
 
 from unrender.diffusion.card import MapCodec, ModelCard, ScheduleCard, SizeRule, TargetPicture
