@@ -12,7 +12,7 @@ from unrender.diffusion.schedule import make_schedule
 from unrender.errors import UserError
 from unrender.scene.gbuffer import GBuffer
 from unrender.train.data import Stills, draw_batch, load_stills, relative_depth
-from unrender.train.e2e import E2ERecipe, learning_rate, predict, side_at, task_losses, train
+from unrender.train.e2e import E2ERecipe, Stage, learning_rate, predict, stage_at, task_losses, train
 from unrender.train.losses import affine_invariant_l1, align, angular_loss, mean_squared
 
 ONES = torch.ones(2, 1, 4, 4)
@@ -121,13 +121,15 @@ def test_gradients_reach_the_unet_through_the_frozen_checkpointed_decoder(stills
 
 
 def test_rates_and_sides_follow_the_recipe():
-    recipe = E2ERecipe(steps=1000, warmup=100, rate=1e-3, final_rate=0.01, sizes=((0.5, 64), (0.5, 96)))
+    recipe = E2ERecipe(
+        steps=1000, warmup=100, rate=1e-3, final_rate=0.01, stages=(Stage(0.5, 64, 2), Stage(0.5, 96, 1))
+    )
     assert learning_rate(recipe, 49) == pytest.approx(5e-4)
     assert learning_rate(recipe, 100) == pytest.approx(1e-3)
     assert learning_rate(recipe, 1000) == pytest.approx(1e-5)
-    assert [side_at(recipe, step) for step in (0, 499, 500, 999)] == [64, 64, 96, 96]
-    with pytest.raises(UserError, match="do not add up to 1"):
-        replace(recipe, sizes=((0.5, 64),))
+    assert [stage_at(recipe, step).side for step in (0, 499, 500, 999)] == [64, 64, 96, 96]
+    with pytest.raises(UserError, match=r"add up to 0\.5; 1 is right"):
+        replace(recipe, stages=(Stage(0.5, 64, 2),))
 
 
 class Killed(BaseException):
@@ -135,7 +137,7 @@ class Killed(BaseException):
 
 
 def test_a_killed_run_goes_on_with_the_same_loss_curve(tmp_path, stills):
-    recipe = E2ERecipe(steps=5, batch=1, sizes=((1.0, 32),), save_every=2, warmup=2)
+    recipe = E2ERecipe(steps=5, stages=(Stage(1.0, 32, 1),), save_every=2, warmup=2)
 
     def kill_after_three(step: int, loss: float) -> None:
         if step == 3:
@@ -152,7 +154,7 @@ def test_a_killed_run_goes_on_with_the_same_loss_curve(tmp_path, stills):
     assert len(curves[0]) == 5
     assert curves[0] == curves[1]
     with pytest.raises(UserError, match="another recipe"):
-        train(replace(recipe, batch=2), stills, tmp_path / "whole")
+        train(replace(recipe, rate=1.0), stills, tmp_path / "whole")
 
 
 @pytest.mark.slow

@@ -39,13 +39,21 @@ VALID_COVERAGE = 0.9
 
 
 @dataclass(frozen=True)
+class Stage:
+    """A part of a run: its share of the steps, the side of its pictures in pixels, and how many make a batch."""
+
+    share: float
+    side: int
+    batch: int
+
+
+@dataclass(frozen=True)
 class E2ERecipe:
     """One run, whole.
 
     Attributes:
         steps: optimiser steps.
-        batch: pictures a step.
-        sizes: (share of the steps, side in pixels), coarse first; the shares add up to 1.
+        stages: one after the other, coarse first; their shares add up to 1. Small pictures teach most a second.
         rate: AdamW's learning rate after `warmup` steps; it falls exponentially to `final_rate` times that.
         decay: AdamW's weight decay.
         betas: AdamW's; a short training wants a short memory of squared gradients.
@@ -60,12 +68,11 @@ class E2ERecipe:
         seed: of everything.
     """
 
-    steps: int = 3800
-    batch: int = 8
-    sizes: tuple[tuple[float, int], ...] = ((0.45, 96), (0.35, 128), (0.2, 160))
-    rate: float = 5e-4
+    steps: int = 7000
+    stages: tuple[Stage, ...] = (Stage(0.57, 64, 16), Stage(0.29, 96, 8), Stage(0.14, 128, 8))
+    rate: float = 3e-4
     warmup: int = 100
-    final_rate: float = 0.03
+    final_rate: float = 0.05
     decay: float = 1e-2
     betas: tuple[float, float] = (0.9, 0.99)
     clip: float = 1.0
@@ -88,11 +95,12 @@ class E2ERecipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if abs(sum(share for share, _ in self.sizes) - 1) > 1e-6:
-            raise UserError(f"recipe: the shares of sizes {self.sizes} do not add up to 1")
+        total = sum(stage.share for stage in self.stages)
+        if abs(total - 1) > 1e-6:
+            raise UserError(f"recipe: the shares of its stages add up to {total}; 1 is right")
 
 
-SMOKE = E2ERecipe(steps=300, batch=4, sizes=((1.0, 64),), rate=1e-3, warmup=20, average=0.98, save_every=100)
+SMOKE = E2ERecipe(steps=300, stages=(Stage(1.0, 64, 4),), rate=3e-4, warmup=20, average=0.98, save_every=100)
 RECIPES = {"mini": E2ERecipe(), "smoke": SMOKE}
 
 
@@ -198,18 +206,19 @@ def learning_rate(recipe: E2ERecipe, step: int) -> float:
     return recipe.rate * recipe.final_rate**progress
 
 
-def side_at(recipe: E2ERecipe, step: int) -> int:
-    """The side of the pictures at `step`."""
-    begin = 0.0
-    for share, side in recipe.sizes:
-        begin += share * recipe.steps
-        if step < begin:
-            return side
-    return recipe.sizes[-1][1]
+def stage_at(recipe: E2ERecipe, step: int) -> Stage:
+    """The stage that `step` is in."""
+    end = 0.0
+    for stage in recipe.stages:
+        end += stage.share * recipe.steps
+        if step < end:
+            return stage
+    return recipe.stages[-1]
 
 
 def _train_step(run: _Run, schedule: NoiseSchedule, stills: Stills, recipe: E2ERecipe) -> dict[str, float]:
-    batch = draw_batch(stills, side_at(recipe, run.step), recipe.batch, recipe.seed, run.step)
+    stage = stage_at(recipe, run.step)
+    batch = draw_batch(stills, stage.side, stage.batch, recipe.seed, run.step)
     for group in run.optimiser.param_groups:
         group["lr"] = learning_rate(recipe, run.step)
     with torch.autocast("cpu", torch.bfloat16):
