@@ -152,6 +152,16 @@ def test_devices_that_are_not_there(tmp_path):
     assert InverseRenderer.from_pretrained(folder, dtype="float32").compute.dtype == torch.float32
 
 
+def test_a_mirrored_card_answers_a_mirrored_photo_with_mirrored_maps():
+    renderer, picture = engine(mirrored=True), photo(32, 48)
+    found, turned = renderer(picture), renderer(Frames(picture.rgb.flip(3)))
+    for name in ("base_color", "roughness"):
+        torch.testing.assert_close(turned.maps[name].flip(3), found.maps[name], atol=1e-4, rtol=1e-3, msg=name)
+    mirror = torch.tensor([-1.0, 1.0, 1.0])[:, None, None]
+    torch.testing.assert_close(turned.maps["normal"].flip(3) * mirror, found.maps["normal"], atol=1e-3, rtol=1e-3)
+    assert not torch.allclose(engine()(picture).maps["base_color"], found.maps["base_color"], atol=1e-3)
+
+
 def test_guided_maps_find_the_edge_that_a_small_map_has_lost():
     """A card of two colours: the small map knows their base colours, the photo where exactly they meet."""
     large = torch.full((1, 3, 64, 64), 0.1)

@@ -128,6 +128,8 @@ class ModelCard:
         photo_transfer: curve of the photo that the autoencoder encodes.
         latent_channels, latent_scale: of one picture's latent.
         schedule, noise, size: see their classes.
+        mirrored: the photo is also taken apart mirrored left to right, and the answers are averaged: twice the time,
+            for small networks that know too little of which side light comes from.
         description: one line for lists.
     """
 
@@ -146,6 +148,7 @@ class ModelCard:
     schedule: ScheduleCard = field(default_factory=ScheduleCard)
     noise: NoiseKind = "zeros"
     size: SizeRule = field(default_factory=SizeRule)
+    mirrored: bool = False
     description: str = ""
 
     @property

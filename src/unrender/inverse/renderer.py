@@ -26,8 +26,9 @@ from unrender.scene.color import luminance
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer, concatenate
 
-SURFACE = 0.5
-"""A pixel whose mask is below this has no normal and no depth."""
+SURFACE = 0.25
+"""A pixel whose mask is below this has no normal and no depth. Under a half, because a hole in a surface that is there
+harms what is made of the maps more than a surface where there is none."""
 
 
 @dataclass(frozen=True)
@@ -146,12 +147,33 @@ class InverseRenderer:
     def _take_apart(
         self, rgb: Tensor, noise: Tensor, framing: Framing, wanted: Sequence[str], steps: int | None
     ) -> GBuffer:
+        maps = self._maps(rgb, noise, framing, steps)
+        if self.card.mirrored:
+            maps = average_mirrored(maps, self._maps(rgb.flip(3), noise, framing, steps))
+        kept = {name: value for name, value in maps.items() if name in (*wanted, "mask")}
+        return enlarge(gbuffer_of(kept, self.card), rgb, self.card.size.guided)
+
+    def _maps(self, rgb: Tensor, noise: Tensor, framing: Framing, steps: int | None) -> dict[str, Tensor]:
+        """Every map of one frame, at the size of the framing's content."""
         decoded = self.decode(self.latents(frame_picture(rgb, framing), noise, steps))
         maps: dict[str, Tensor] = {}
         for picture, target in zip(decoded, self.card.pictures, strict=True):
             maps |= decode_maps(unframe(picture, framing), target)
-        kept = {name: value for name, value in maps.items() if name in (*wanted, "mask")}
-        return enlarge(gbuffer_of(kept, self.card), rgb, self.card.size.guided)
+        return maps
+
+
+def average_mirrored(maps: dict[str, Tensor], mirrored: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The mean of the maps of a picture and of its mirror image, (B, C, H, W) each: turned back, normals with their x
+    the other way, and unit again."""
+    means = {}
+    for name, values in maps.items():
+        turned = mirrored[name].flip(3)
+        if name == "normal":
+            turned = turned * turned.new_tensor([-1.0, 1.0, 1.0])[:, None, None]
+            means[name] = torch.nn.functional.normalize(values + turned, dim=1)
+        else:
+            means[name] = (values + turned) / 2
+    return means
 
 
 def gbuffer_of(maps: dict[str, Tensor], card: ModelCard) -> GBuffer:
