@@ -39,7 +39,10 @@ MINI_CARD = ModelCard(
     latent_scale=1.0,
     schedule=ScheduleCard(zero_terminal_snr=True),
     noise="zeros",
-    size=SizeRule(long_side=256, multiple=16, fit="pad", min_side=32),
+    # The size of the last stage of training. On 30 stills of the training split that it never saw, 96 to 128 are alike
+    # in every figure, and 144 is worse in depth and normals.
+    size=SizeRule(long_side=128, multiple=16, fit="pad", min_side=24, guided=("base_color", "mask")),
+    mirrored=True,
     description="small, trained from nothing on unrender's own synthetic scenes; runs anywhere in a second",
 )
 
