@@ -23,7 +23,6 @@ from torch import Tensor
 
 COLOR_SPACE = "lin_rec709"
 CAMERA_AXES = "opengl: +X right, +Y up, +Z towards the viewer"
-ENVIRONMENT_LAYOUT = "openexr: -Z at u=0, +X at 1/4, +Z at 1/2, -X at 3/4, +Y up"
 REC709_CHROMATICITIES = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06, 0.3127, 0.3290)
 REC709_LUMINANCE = (0.2126, 0.7152, 0.0722)
 DEFAULT_FOV_DEGREES = 50.0  # vertical; assumed where a picture says nothing of its camera

@@ -22,13 +22,17 @@ from unrender.diffusion.schedule import make_schedule
 from unrender.errors import UserError
 from unrender.inverse.enlarge import enlarge
 from unrender.inverse.framing import Framing, frame_picture, plan_framing, unframe
-from unrender.scene.color import luminance
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer, concatenate
+from unrender.scene.tone import percentile_gain
 
 SURFACE = 0.25
 """A pixel whose mask is below this has no normal and no depth. Under a half, because a hole in a surface that is there
 harms what is made of the maps more than a surface where there is none."""
+
+EXPOSURE = (90.0, 0.6)
+"""Scene-referred frames are exposed as a camera would have: this percentile of luminance comes to this value. Each
+frame by itself, so that a clip read frame by frame gives what the whole clip gives."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ class InverseRenderer:
         """
         wanted = check_maps(maps, self.card)
         framing = plan_framing(photo.size, self.card.size, photo.name)
-        display = _for_display(photo) if photo.hdr else photo.rgb
+        display = photo.rgb * percentile_gain(photo.rgb, *EXPOSURE) if photo.hdr else photo.rgb
         noise = self._noise(framing, len(photo), seed) if noise is None else noise
         # One frame at a time: a clip needs no more memory than a still.
         parts = [
@@ -193,13 +197,6 @@ def check_maps(maps: Sequence[str] | None, card: ModelCard) -> tuple[str, ...]:
             hint = f"did you mean {near[0]}?" if near else f"right is {', '.join(card.map_names)}"
             raise UserError(f"model {card.id} gives no map {name}; {hint}")
     return tuple(maps) if maps else card.map_names
-
-
-def _for_display(photo: Frames) -> Tensor:
-    """Scene-referred frames brought to where a camera would have exposed them: the 90th percentile of the clip's
-    luminance at 0.6. One gain for all frames, so that a clip does not flicker."""
-    bright = torch.quantile(luminance(photo.rgb).flatten()[:: max(1, photo.rgb.numel() // 1_000_000)], 0.9)
-    return photo.rgb * (0.6 / bright.clamp(min=1e-6))
 
 
 def _finish(gbuffer: GBuffer, photo: Frames, wanted: Sequence[str]) -> GBuffer:

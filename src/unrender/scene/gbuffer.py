@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -131,6 +131,3 @@ def concatenate(parts: Sequence[GBuffer]) -> GBuffer:
     cameras = [part.camera.frame(i) for part in parts if part.camera is not None for i in range(len(part))]
     camera = Camera.concatenate(cameras) if all(part.camera is not None for part in parts) else None
     return replace(first, camera=camera, **maps)
-
-
-MAP_NAMES: tuple[str, ...] = tuple(f.name for f in fields(GBuffer) if f.name in CHANNELS)
