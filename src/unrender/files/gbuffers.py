@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import get_args
+from typing import TypeVar, get_args
 
 import numpy as np
 import torch
@@ -22,14 +22,16 @@ from unrender.files.layers import Profile, channel_names, find_maps
 from unrender.files.paths import existing_file
 from unrender.files.radiance import clean, premultiplied_to_straight, to_rec709
 from unrender.scene.camera import Camera
-from unrender.scene.gbuffer import CHANNELS, DepthKind, GBuffer
+from unrender.scene.gbuffer import CHANNELS, DepthKind, GBuffer, IrradianceKind
+
+Kind = TypeVar("Kind", bound=str)
 
 DEPTH_OF_NOTHING = 1e10
 """What stands in files for a depth of +inf: the value that Blender writes, and that Nuke users key on."""
 
 _FLOAT_MAPS = ("normal", "depth")
-_COLOUR_MAPS = ("base_color", "diffuse_albedo", "irradiance", "rgb")
-_UNIT_MAPS = ("base_color", "diffuse_albedo", "roughness", "metallic", "mask")
+_COLOUR_MAPS = ("base_color", "diffuse_albedo", "irradiance", "shading", "residual", "rgb")
+_UNIT_MAPS = ("base_color", "diffuse_albedo", "disparity", "roughness", "metallic", "mask")
 _PREFIX = "unrender:"
 
 
@@ -90,7 +92,9 @@ def read_gbuffer(path: str | Path) -> GBuffer:
         raise UserError(f"{path} has its normals in the axes {header['axes']!r}; {CAMERA_AXES!r} is right")
     return GBuffer(
         **maps,
-        depth_kind=_depth_kind(header, path),
+        # Renderers know the scale of their scenes: a file that says nothing comes from one.
+        depth_kind=_one_of(get_args(DepthKind), header, "depth_kind", path),
+        irradiance_kind=_one_of(get_args(IrradianceKind), header, "irradiance_kind", path),
         camera=_camera_from_json(header["camera"], path) if "camera" in header else None,
         fps=float(header["fps"]) if "fps" in header else None,
         model=header.get("model", ""),
@@ -127,6 +131,7 @@ def _header(gbuffer: GBuffer, metadata: Mapping[str, str]) -> dict[str, str]:
         "color_space": COLOR_SPACE,
         "axes": CAMERA_AXES,
         "depth_kind": gbuffer.depth_kind,
+        "irradiance_kind": gbuffer.irradiance_kind,
         "model": gbuffer.model,
     }
     if gbuffer.camera is not None:
@@ -152,13 +157,12 @@ def _tensor(name: str, image: ExrImage, channels: list[str]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(planes))[None]
 
 
-def _depth_kind(header: Mapping[str, str], path: Path) -> DepthKind:
-    # Renderers know the scale of their scenes: a file that says nothing comes from one.
-    kind = header.get("depth_kind", "metric")
-    for known in get_args(DepthKind):
-        if kind == known:
-            return known
-    raise UserError(f"{path} says unrender:depth_kind = {kind!r}; metric or relative is right")
+def _one_of(known: tuple[Kind, ...], header: Mapping[str, str], key: str, path: Path) -> Kind:
+    said = header.get(key, known[0])
+    for kind in known:
+        if said == kind:
+            return kind
+    raise UserError(f"{path} says unrender:{key} = {said!r}; {' or '.join(known)} is right")
 
 
 def _camera_to_json(camera: Camera) -> str:

@@ -37,7 +37,9 @@ def map_to_rgb(name: str, value: Tensor) -> Tensor:
         return depth_to_rgb(value)
     if name in ("roughness", "metallic", "mask"):
         return value.clamp(0, 1).expand(3, -1, -1)
-    if name == "irradiance":
+    if name == "disparity":
+        return _ramp(value[0].clamp(0, 1))
+    if name in ("irradiance", "shading", "residual"):
         return linear_to_srgb(exposed_for_display(value))
     return linear_to_srgb(value.clamp(0, 1))
 

@@ -13,15 +13,19 @@ from unrender.errors import UserError
 from unrender.scene.camera import Camera
 
 DepthKind = Literal["metric", "relative"]
+IrradianceKind = Literal["metric", "relative"]
 
 CHANNELS: dict[str, int] = {
     "base_color": 3,
     "diffuse_albedo": 3,
     "normal": 3,
     "depth": 1,
+    "disparity": 1,
     "roughness": 1,
     "metallic": 1,
     "irradiance": 3,
+    "shading": 3,
+    "residual": 3,
     "mask": 1,
     "rgb": 3,
 }
@@ -37,12 +41,16 @@ class GBuffer:
         diffuse_albedo: (T, 3, H, W) linear [0, 1]; black for metals.
         normal: (T, 3, H, W) unit, camera space (OpenGL); the zero vector means "none".
         depth: (T, 1, H, W) planar Z > 0, +inf where there is nothing.
+        disparity: (T, 1, H, W) [0, 1] inverse depth, known up to scale and shift; larger is nearer.
         roughness: (T, 1, H, W) perceptual, [0, 1].
         metallic: (T, 1, H, W) [0, 1].
         irradiance: (T, 3, H, W) linear diffuse irradiance, HDR, not divided by pi.
+        shading: (T, 3, H, W) linear diffuse shading, known up to a scale that it shares with `residual`.
+        residual: (T, 3, H, W) linear, what diffuse_albedo * shading leaves of the picture: highlights, glow.
         mask: (T, 1, H, W) [0, 1], 1 where there is a surface (or the subject, where the source had an alpha).
         rgb: (T, 3, H, W) the picture itself, scene-linear.
         depth_kind: "metric", or "relative" where depth is known up to scale and shift only.
+        irradiance_kind: "metric" on the scale of rgb, or "relative": brought into [0, 1] by an exposure of its own.
         camera: the camera of the frames, None where nothing is known of it.
         fps: frames per second of a clip, None for a still.
         model: id of the model that made it, "" where none did.
@@ -52,12 +60,16 @@ class GBuffer:
     diffuse_albedo: Tensor | None = None
     normal: Tensor | None = None
     depth: Tensor | None = None
+    disparity: Tensor | None = None
     roughness: Tensor | None = None
     metallic: Tensor | None = None
     irradiance: Tensor | None = None
+    shading: Tensor | None = None
+    residual: Tensor | None = None
     mask: Tensor | None = None
     rgb: Tensor | None = None
     depth_kind: DepthKind = "relative"
+    irradiance_kind: IrradianceKind = "metric"
     camera: Camera | None = None
     fps: float | None = None
     model: str = ""
@@ -86,6 +98,11 @@ class GBuffer:
     def maps(self) -> dict[str, Tensor]:
         """The maps that are present, by name, in the order of `CHANNELS`."""
         return {name: value for name in CHANNELS if (value := getattr(self, name)) is not None}
+
+    @property
+    def kinds(self) -> tuple[DepthKind, IrradianceKind]:
+        """What is known of the scale of depth, and of irradiance."""
+        return self.depth_kind, self.irradiance_kind
 
     def __len__(self) -> int:
         return next(iter(self.maps.values())).shape[0]
@@ -124,7 +141,7 @@ def concatenate(parts: Sequence[GBuffer]) -> GBuffer:
     names = set(first.maps)
     if any(set(part.maps) != names for part in parts):
         raise UserError("G-buffers with different maps cannot be joined; give the same maps for every frame")
-    if any(part.size != first.size or part.depth_kind != first.depth_kind for part in parts):
+    if any((part.size, *part.kinds) != (first.size, *first.kinds) for part in parts):
         raise UserError("G-buffers of different size or depth kind cannot be joined; give the same for every frame")
     maps = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
     # A camera that stands for every frame of its part has to be counted as often.

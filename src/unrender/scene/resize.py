@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -13,17 +15,32 @@ from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
 
 
-def resize_picture(rgb: Tensor, size: tuple[int, int]) -> Tensor:
-    """(T, C, H, W) linear values at (height, width) `size`: linear interpolation, widened to an area where it shrinks.
+Filter = Literal["bilinear", "bilinear_sharp", "bicubic", "nearest", "nearest_exact"]
+"""How values are found between pixels. `bilinear` and `bicubic` are widened to an area where a picture shrinks;
+`bilinear_sharp` is not, and aliases there. `nearest` takes the pixel at floor(i scale), `nearest_exact` the one whose
+centre is nearest."""
 
-    Values stay within the range they had. Averages are right for light only in linear values: decode before. Pixel
-    centres are kept at half: the corners of the picture stay its corners.
+_MODES: dict[Filter, dict[str, str | bool]] = {
+    "bilinear": {"mode": "bilinear", "antialias": True},
+    "bilinear_sharp": {"mode": "bilinear"},
+    "bicubic": {"mode": "bicubic", "antialias": True},
+    "nearest": {"mode": "nearest"},
+    "nearest_exact": {"mode": "nearest-exact"},
+}
+
+
+def resize_picture(rgb: Tensor, size: tuple[int, int], filter: Filter = "bilinear") -> Tensor:
+    """(T, C, H, W) linear values at (height, width) `size`: linear interpolation, widened to an area where it shrinks,
+    or what another `filter` says.
+
+    Values stay within the range they had (but for `bicubic`). Averages are right for light only in linear values:
+    decode before. Pixel centres are kept at half: the corners of the picture stay its corners.
     """
     if min(size) < 1:
         raise UserError(f"a picture of size {size[0]} x {size[1]}; at least 1 x 1 is right")
     if tuple(rgb.shape[2:]) == tuple(size):
         return rgb
-    return functional.interpolate(rgb, size=size, mode="bilinear", align_corners=False, antialias=True)
+    return functional.interpolate(rgb, size=tuple(size), **_MODES[filter])  # ty: ignore[invalid-argument-type]
 
 
 def resize_normal(normal: Tensor, size: tuple[int, int]) -> Tensor:

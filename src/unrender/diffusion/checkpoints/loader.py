@@ -16,7 +16,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from unrender.device import Compute
-from unrender.diffusion.card import ModelCard, read_card, write_card
+from unrender.diffusion.card import ModelCard
+from unrender.diffusion.card_file import read_card, write_card
 from unrender.errors import UserError
 
 TOKENS_FILE = "tokens.safetensors"

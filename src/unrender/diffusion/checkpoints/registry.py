@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-from unrender.diffusion.card import CARD_FILE, ModelCard, read_card
+from unrender.diffusion.card import ModelCard
+from unrender.diffusion.card_file import CARD_FILE, read_card
 from unrender.errors import UserError
 
 _HERE = Path(__file__).parent

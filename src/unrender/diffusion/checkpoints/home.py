@@ -1,0 +1,42 @@
+"""Where a model is on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from unrender.diffusion.card import ModelCard
+from unrender.errors import UserError
+
+
+@dataclass(frozen=True)
+class Home:
+    """A model's card, and the folders that hold its weights.
+
+    Attributes:
+        card: its habits.
+        folder: the model folder, in diffusers' layout.
+        rest: the folder that has the components which `folder` lacks; None where there is none.
+        revision: the commit of the hub that was pulled; "" where the folder says nothing of it.
+    """
+
+    card: ModelCard
+    folder: Path
+    rest: Path | None = None
+    revision: str = ""
+
+    def component(self, name: str) -> Path:
+        """The folder of a component ("vae", "text_encoder", ...).
+
+        Raises:
+            UserError: no folder has it.
+        """
+        found = self.find(name)
+        if found is None:
+            raise UserError(f"{self.folder} has no {name}; a whole model folder in diffusers' layout is right")
+        return found
+
+    def find(self, name: str) -> Path | None:
+        """The folder of a component, None where no folder has it."""
+        places = [place / name for place in (self.folder, self.rest) if place is not None]
+        return next((place for place in places if place.is_dir()), None)

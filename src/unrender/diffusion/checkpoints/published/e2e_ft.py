@@ -1,0 +1,63 @@
+"""E2E-FT: image-conditional diffusion models fine-tuned end to end to one step (Martin Garcia et al., WACV 2025).
+
+One evaluation at t = 999 from zeros, with the plain schedule: z0 = -0.99767 v. Normals: X left, Y up, Z to the viewer.
+The GeoWizard start is in `geowizard.py`.
+"""
+
+from dataclasses import replace
+
+from unrender.diffusion.card import (
+    MapCodec,
+    ModelCard,
+    NoiseKind,
+    Quirks,
+    ScheduleCard,
+    SizeRule,
+    Source,
+    TargetPicture,
+)
+
+DEPTH = (TargetPicture("depth", (MapCodec("depth"),)),)
+STRETCHED_DEPTH = (TargetPicture("depth", (MapCodec("depth", stretched=True),)),)
+NORMALS = (TargetPicture("normals", (MapCodec("normal", signs=(-1, 1, 1)),)),)
+
+SIZE = SizeRule(long_side=768, rounding="down")
+OFFICIAL_SIZE = replace(SIZE, fit="cut", space="bytes")
+ONE_STEP = ScheduleCard(steps=1)
+
+
+def _card(
+    name: str,
+    pictures: tuple[TargetPicture, ...],
+    description: str,
+    schedule: ScheduleCard = ONE_STEP,
+    noise: NoiseKind = "zeros",
+) -> ModelCard:
+    return ModelCard(
+        id=f"GonzaloMG/{name}",
+        system="E2E-FT",
+        licence="Apache-2.0",
+        commercial=True,
+        pictures=pictures,
+        schedule=schedule,
+        noise=noise,
+        size=SIZE,
+        quirks=Quirks(pictures=STRETCHED_DEPTH if pictures is DEPTH else None, size=OFFICIAL_SIZE),
+        source=Source(f"GonzaloMG/{name}"),
+        description=description,
+    )
+
+
+E2E_FT = (
+    _card("marigold-e2e-ft-depth", DEPTH, "affine-invariant depth in one step, from Marigold"),
+    _card("marigold-e2e-ft-normals", NORMALS, "normals in one step, from Marigold"),
+    _card("stable-diffusion-e2e-ft-depth", DEPTH, "affine-invariant depth in one step, from Stable Diffusion"),
+    _card("stable-diffusion-e2e-ft-normals", NORMALS, "normals in one step, from Stable Diffusion"),
+    _card(
+        "marigold-normals",
+        NORMALS,
+        "the many-step normals that E2E-FT starts from",
+        schedule=ScheduleCard(steps=50),
+        noise="gaussian",
+    ),
+)

@@ -1,0 +1,46 @@
+"""Lotus: diffusion as one-step dense prediction (He et al., ICLR 2025). G starts from noise, D from the photo alone.
+
+The network's output at t = 999 is the clean latent itself. Its task is told by numbers: (1, 0) predicts, (0, 1) gives
+the photo back. Normals: X left, Y up, Z to the viewer. Disparity stays disparity: larger is nearer.
+"""
+
+from dataclasses import replace
+
+from unrender.diffusion.card import MapCodec, ModelCard, Quirks, ScheduleCard, SizeRule, Source, TargetPicture
+
+PREDICT = (1.0, 0.0)
+
+DEPTH = TargetPicture("depth", (MapCodec("depth"),), task=PREDICT)
+DISPARITY = TargetPicture("disparity", (MapCodec("disparity"),), task=PREDICT)
+NORMALS = TargetPicture("normals", (MapCodec("normal", signs=(-1, 1, 1), clipped=True),), task=PREDICT)
+
+SIZE = SizeRule(long_side=768, rounding="down")
+OFFICIAL_SIZE = replace(SIZE, fit="cut", space="encoded", back="nearest_exact")
+
+
+def _card(name: str, picture: TargetPicture, description: str) -> ModelCard:
+    generative = "-g-" in name
+    return ModelCard(
+        id=f"jingheya/{name}",
+        system="Lotus-G" if generative else "Lotus-D",
+        licence="Apache-2.0",
+        commercial=True,
+        pictures=(picture,),
+        schedule=ScheduleCard(prediction="sample", steps=1),
+        noise="gaussian" if generative else "none",
+        size=SIZE,
+        quirks=Quirks(size=OFFICIAL_SIZE, posterior="sample"),
+        source=Source(f"jingheya/{name}"),
+        description=description,
+    )
+
+
+LOTUS = (
+    _card("lotus-depth-g-v2-1-disparity", DISPARITY, "disparity in one step, from noise"),
+    _card("lotus-depth-d-v2-0-disparity", DISPARITY, "disparity in one step, without noise"),
+    _card("lotus-depth-g-v2-0-disparity", DISPARITY, "disparity in one step, from noise (older)"),
+    _card("lotus-depth-g-v1-0", DEPTH, "affine-invariant depth in one step, from noise"),
+    _card("lotus-depth-d-v1-0", DEPTH, "affine-invariant depth in one step, without noise"),
+    _card("lotus-normal-g-v1-1", NORMALS, "normals in one step, from noise"),
+    _card("lotus-normal-d-v1-1", NORMALS, "normals in one step, without noise"),
+)
