@@ -1,29 +1,42 @@
-"""Model ids to folders."""
+"""Models to the folders that hold them: embedded, pulled, or the caller's own."""
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
-from unrender.diffusion.card import ModelCard
-from unrender.diffusion.card_file import CARD_FILE, read_card
+from unrender.diffusion.card import Direction, ModelCard
+from unrender.diffusion.checkpoints.cache import pulled, snapshots
+from unrender.diffusion.checkpoints.components import is_whole
+from unrender.diffusion.checkpoints.home import Home
+from unrender.diffusion.checkpoints.ids import cards, cards_of, embedded, known_ids, pick, unknown
+from unrender.diffusion.checkpoints.recognise import local_home
 from unrender.errors import UserError
 
-_HERE = Path(__file__).parent
+__all__ = ["cards", "embedded", "find", "resolve"]
 
 
-def embedded() -> dict[str, Path]:
-    """The models that the package carries, id to folder."""
-    return {path.parent.name: path.parent for path in sorted(_HERE.glob(f"*/{CARD_FILE}"))}
+def find(model: str | Path, direction: Direction | None = None) -> Home:
+    """Where a model is on this machine: an embedded or published id, or a folder of weights. The network is not asked.
 
+    Args:
+        direction: what is wanted of it; None takes either, and the inverse one of an id that has both.
 
-def cards() -> tuple[ModelCard, ...]:
-    """The card of every model that can be named by id."""
-    return tuple(read_card(folder) for folder in embedded().values())
+    Raises:
+        UserError: no model has that id (the nearest is suggested), it was never pulled, it goes the other way, or the
+            folder does not say whose weights it holds.
+    """
+    name = str(model)
+    if name in known_ids():
+        card = pick(cards_of(name), direction)
+        folder = embedded().get(name)
+        return Home(card, folder) if folder else _pulled(card)
+    if Path(model).is_dir():
+        return local_home(Path(model), direction)
+    raise unknown(name)
 
 
 def resolve(model: str | Path) -> Path:
-    """The folder of a model: an id of an embedded model, or a path to a folder.
+    """The folder of an embedded model, or a folder itself: where training starts from, which pulls nothing.
 
     Raises:
         UserError: it is neither; the nearest id is suggested.
@@ -33,6 +46,22 @@ def resolve(model: str | Path) -> Path:
         return known[str(model)]
     if Path(model).is_dir():
         return Path(model)
-    near = difflib.get_close_matches(str(model), known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"right is {', '.join(known)} or a model folder"
-    raise UserError(f"no model is called {model}, and there is no such folder; {hint}")
+    raise unknown(str(model))
+
+
+def _pulled(card: ModelCard) -> Home:
+    home = pulled(card)
+    if home is not None:
+        return home
+    pull = f"`unrender models pull {card.id}`"
+    here = snapshots(card.source.repository, card.source.revision)
+    if card.source.rest and any(is_whole(folder, card.source.unet) for folder in here):
+        raise UserError(
+            f"{card.id} is on this machine, but not {card.source.rest}, whose autoencoder and text encoder it uses; "
+            f"{pull} is right (it needs the network)"
+        )
+    if here:
+        raise UserError(f"{card.id} is only partly on this machine; {pull} fetches what is missing")
+    raise UserError(
+        f"{card.id} is not on this machine; {pull} is right (it needs the network), or a folder with its weights"
+    )

@@ -1,0 +1,80 @@
+"""What the hub's cache on this machine holds.
+
+A pull that is done leaves a reference beside the hub's own, `refs/unrender`, with the commit that was pulled: later
+runs take that commit, whatever the hub's newest is by then, and whatever other programs have fetched since.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from unrender.diffusion.card import ModelCard
+from unrender.diffusion.checkpoints.bases import BASE_COMPONENTS, base_repository
+from unrender.diffusion.checkpoints.components import is_whole, lacking, networks, required
+from unrender.diffusion.checkpoints.home import Home
+from unrender.files.atomic import whole
+
+PIN = "unrender"
+
+
+def store(repository: str) -> Path:
+    """The folder of a repository in the hub's cache; it need not exist."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
+
+
+def pinned(repository: str) -> str:
+    """The commit that was pulled last, "" where none was."""
+    return _reference(repository, PIN)
+
+
+def pin(repository: str, commit: str) -> None:
+    """Makes `commit` the one that later runs take."""
+    references = store(repository) / "refs"
+    references.mkdir(parents=True, exist_ok=True)
+    with whole(references / PIN) as path:
+        path.write_text(commit)
+
+
+def snapshots(repository: str, revision: str | None = None) -> list[Path]:
+    """The snapshot folders that stand for a repository, best first: the commit asked for and no other; else the pinned
+    one, the newest that was ever fetched, or the only one."""
+    folder = store(repository) / "snapshots"
+    if revision is not None:
+        commits = [revision, _reference(repository, revision)]
+    else:
+        here = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        commits = [pinned(repository), _reference(repository, "main"), *(here if len(here) == 1 else [])]
+    return [folder / commit for commit in dict.fromkeys(commits) if commit and (folder / commit).is_dir()]
+
+
+def pulled(card: ModelCard) -> Home | None:
+    """Where a published model is in the cache; None where it is not there, or not whole."""
+    repository = card.source.repository
+    for folder in snapshots(repository, card.source.revision):
+        home = Home(card, folder, rest_of(card, folder), folder.name)
+        # A pinned commit was whole once; its text encoder may have been thrown away since, its prompts are kept.
+        if not lacking(home, networks(card) if folder.name == pinned(repository) else required(card)):
+            return home
+    return None
+
+
+def rest_of(card: ModelCard, folder: Path) -> Path | None:
+    """The folder here with the components that `folder` lacks; None where it lacks none, or no folder has them."""
+    missing = [name for name in required(card) if not is_whole(folder, name)]
+    if not missing:
+        return None
+    if card.source.rest:
+        places = snapshots(card.source.rest)
+    elif set(missing) <= set(BASE_COMPONENTS):
+        base = base_repository("stable-diffusion-2")
+        places = [Path(base)] if Path(base).is_dir() else snapshots(base)
+    else:
+        return None
+    return next((place for place in places if not lacking(Home(card, folder, place), networks(card))), None)
+
+
+def _reference(repository: str, name: str) -> str:
+    path = store(repository) / "refs" / name
+    return path.read_text().strip() if path.is_file() else ""

@@ -1,0 +1,225 @@
+"""Weights from their own homes on the hub, into the hub's cache on this machine.
+
+What is fetched is chosen from the repository's listing first: one variant of safetensors for each component that the
+card needs. The hub's library does the fetching: a file that broke off goes on where it was while its run lasts, and a
+later run takes every file that was finished as it is.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from unrender.diffusion.card import ModelCard
+from unrender.diffusion.checkpoints import cache
+from unrender.diffusion.checkpoints.bases import BASE_COMPONENTS, base_repository
+from unrender.diffusion.checkpoints.components import choose_files, required, wanted
+from unrender.diffusion.checkpoints.home import Home
+from unrender.errors import UserError
+
+Report = Callable[[str], None]
+
+_HTTP_LIBRARIES = ("httpx", "httpx2", "httpcore", "requests", "urllib3")
+
+
+@dataclass(frozen=True)
+class Share:
+    """What is taken of one repository.
+
+    Attributes:
+        repository: its hub id.
+        commit: the commit that a branch or tag stood for when it was listed.
+        sizes: the files, and the bytes of each.
+    """
+
+    repository: str
+    commit: str
+    sizes: dict[str, int]
+
+    @property
+    def missing(self) -> dict[str, int]:
+        """The files that are not in the cache, and the bytes of each."""
+        folder = cache.store(self.repository) / "snapshots" / self.commit
+        return {name: size for name, size in self.sizes.items() if not (folder / name).is_file()}
+
+    def __str__(self) -> str:
+        return (
+            f"{self.repository}: commit {self.commit}, {len(self.sizes)} files, {sum(self.sizes.values()) / 1e9:.2f} GB"
+        )
+
+
+def pull(
+    card: ModelCard,
+    *,
+    revision: str | None = None,
+    half: bool = False,
+    report: Report = lambda line: None,
+    prepare: Callable[[Home], None] | None = None,
+) -> Home:
+    """Fetches the weights of a published model, and those of the repository that has its other components.
+
+    Args:
+        revision: a branch, tag or commit; None for the card's own, else the commit that was pulled before, else the
+            newest. What is pulled is what later runs take.
+        half: whether weights in half precision are preferred, where they are published.
+        report: told each repository and commit before it is fetched.
+        prepare: called once everything is here.
+
+    Raises:
+        UserError: the hub cannot be reached, or has no such repository or revision; a component is missing or comes as
+            pickles only; there is no room. Nothing is fetched then. Or the connection broke off; the next call goes on.
+    """
+    repository = card.source.repository
+    if not repository:
+        raise UserError(f"{card.id} is nowhere to be pulled from: it comes with unrender, or from a folder of yours")
+    own = _share(repository, card, half, None, revision or card.source.revision)
+    rest = _rest(card, own, half)
+    shares = [own, rest] if isinstance(rest, Share) else [own]
+    _check_room(shares)
+    folders = [_fetch(share, report) for share in shares]
+    for share in shares:
+        cache.pin(share.repository, share.commit)
+    home = Home(card, folders[0], folders[-1] if isinstance(rest, Share) else rest, own.commit)
+    if prepare is not None:
+        prepare(home)
+    return home
+
+
+def _share(
+    repository: str, card: ModelCard, half: bool, components: Sequence[str] | None, revision: str | None = None
+) -> Share:
+    from huggingface_hub import HfApi
+
+    revision = revision or cache.pinned(repository) or "main"
+    with _one_line(repository, revision):
+        info = HfApi().model_info(repository, revision=revision, files_metadata=True)
+    sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
+    chosen = choose_files(sizes, card, half, components)
+    return Share(repository, info.sha or revision, {name: sizes[name] for name in chosen})
+
+
+def _rest(card: ModelCard, own: Share, half: bool) -> Share | Path | None:
+    """What a repository lacks: from the one that its card names, or from the base that it was tuned from."""
+    missing = _missing(card, own)
+    if not missing:
+        return None
+    if card.source.unet in missing or not (card.source.rest or set(missing) <= set(BASE_COMPONENTS)):
+        raise UserError(
+            f"{own.repository} has no {missing[0]} in safetensors at {own.commit}; another revision is right"
+        )
+    place = card.source.rest or base_repository("stable-diffusion-2")
+    if Path(place).is_dir():
+        return Path(place)
+    lacked = [name for name in wanted(card) if not any(file.startswith(f"{name}/") for file in own.sizes)]
+    rest = _share(place, card, half, lacked)
+    absent = [name for name in missing if name in _missing(card, rest)]
+    if absent:
+        raise UserError(
+            f"neither {own.repository} nor {place} has {absent[0]} in safetensors; another revision is right"
+        )
+    return rest
+
+
+def _missing(card: ModelCard, share: Share) -> list[str]:
+    return [name for name in required(card) if not any(file.startswith(f"{name}/") for file in share.sizes)]
+
+
+def _check_room(shares: Sequence[Share]) -> None:
+    wanted_bytes = sum(sum(share.missing.values()) for share in shares)
+    place = cache.store(shares[0].repository)
+    existing = next(folder for folder in (place, *place.parents) if folder.is_dir())
+    free = shutil.disk_usage(existing).free
+    if wanted_bytes > free:
+        raise UserError(
+            f"{shares[0].repository} needs {wanted_bytes / 1e9:.1f} GB in {place.parent}, where {free / 1e9:.1f} GB are "
+            "free; make room, or name another place with HF_HOME"
+        )
+
+
+def _fetch(share: Share, report: Report) -> Path:
+    """Fetches what is missing of a share, and returns its folder."""
+    from huggingface_hub import snapshot_download
+
+    report(str(share))
+    with _one_line(share.repository, share.commit, fetching=True):
+        folder = Path(
+            snapshot_download(share.repository, revision=share.commit, allow_patterns=list(share.sizes), max_workers=4)
+        )
+    # Where the hub cannot be reached, the library returns what it has of a snapshot as if it were all.
+    if share.missing:
+        raise _broken_off(share.repository, f"{next(iter(share.missing))} is missing")
+    return folder
+
+
+@contextmanager
+def _one_line(repository: str, revision: str, fetching: bool = False) -> Iterator[None]:
+    """What the hub's library raises becomes one line that says what to do; its own warnings are kept back."""
+    from huggingface_hub.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.CRITICAL)
+    try:
+        yield
+    except Exception as error:
+        mistake = _said(error, repository, revision, fetching)
+        if mistake is None:
+            raise
+        raise mistake from error
+    finally:
+        logging.set_verbosity(before)
+
+
+def _said(error: Exception, repository: str, revision: str, fetching: bool) -> UserError | None:
+    """The line for an error of the hub's library; None for one that is neither the network's nor the hub's."""
+    from huggingface_hub import constants
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        HfHubHTTPError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    match error:
+        case GatedRepoError():
+            return UserError(
+                f"{repository} is given only to those who ask: agree on {constants.ENDPOINT}/{repository}, "
+                "`hf auth login`, and pull again"
+            )
+        case RepositoryNotFoundError():
+            return UserError(
+                f"the hub has no {repository}, or shows it to others only; `hf auth login` if it is yours to see, "
+                "or a folder with its weights is right"
+            )
+        case RevisionNotFoundError() | HFValidationError():
+            return UserError(f"{repository} has no revision {revision}; a branch, tag or commit of it is right")
+        case OfflineModeIsEnabled():
+            return UserError(f"pulling {repository} needs the network, and HF_HUB_OFFLINE forbids it; unset it")
+        case OSError() if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return UserError(
+                f"no room for {repository} in {constants.HF_HUB_CACHE}; make some, or name another place with HF_HOME, "
+                "and pull again: what is here is kept"
+            )
+        case PermissionError():
+            return UserError(f"{constants.HF_HUB_CACHE} cannot be written to; name another place with HF_HOME")
+    network = isinstance(error, HfHubHTTPError) or type(error).__module__.split(".")[0] in _HTTP_LIBRARIES
+    # While files are fetched, whatever else goes wrong in the library (its own checks, its other protocol) is too.
+    if fetching and (network or isinstance(error, OSError | RuntimeError)):
+        return _broken_off(repository, f"{type(error).__name__}")
+    if isinstance(error, HfHubHTTPError):
+        return UserError(f"{constants.ENDPOINT} answers {error.response.status_code} for {repository}; try again later")
+    if network:
+        return UserError(
+            f"{constants.ENDPOINT} cannot be reached ({type(error).__name__}), and pulling {repository} needs it; "
+            "mend the network, or give a folder with its weights"
+        )
+    return None
+
+
+def _broken_off(repository: str, why: str) -> UserError:
+    return UserError(f"pulling {repository} broke off ({why}); the same command again keeps every file that is here")

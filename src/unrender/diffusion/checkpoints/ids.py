@@ -1,0 +1,71 @@
+"""The models that can be named by id, and which card an id stands for."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+from unrender.diffusion.card import Direction, ModelCard
+from unrender.diffusion.card_file import CARD_FILE, read_card
+from unrender.diffusion.checkpoints.published import PUBLISHED, published
+from unrender.errors import UserError
+
+_HERE = Path(__file__).parent
+
+_OTHER_DOOR: dict[Direction, str] = {
+    "forward": "a forward renderer (maps to picture); `unrender forward` takes it, or `relight --forward`",
+    "inverse": "an inverse renderer (picture to maps); `unrender inverse` takes it",
+}
+
+
+def embedded() -> dict[str, Path]:
+    """The models that the package carries, id to folder."""
+    return {path.parent.name: path.parent for path in sorted(_HERE.glob(f"*/{CARD_FILE}"))}
+
+
+def cards() -> tuple[ModelCard, ...]:
+    """The card of every model that can be named by id, the embedded ones first; an id may have one each way."""
+    return (*(read_card(folder) for folder in embedded().values()), *PUBLISHED)
+
+
+def known_ids() -> tuple[str, ...]:
+    """Every id once, in the order of `cards`."""
+    return tuple(dict.fromkeys([*embedded(), *(card.id for card in PUBLISHED)]))
+
+
+def cards_of(model: str) -> tuple[ModelCard, ...]:
+    """The cards of an id, one for each direction it has.
+
+    Raises:
+        UserError: no model has that id; the nearest one is suggested.
+    """
+    folder = embedded().get(model)
+    found = (read_card(folder),) if folder else published(model)
+    if not found:
+        raise unknown(model)
+    return found
+
+
+def pick(candidates: Sequence[ModelCard], direction: Direction | None) -> ModelCard:
+    """The card of that direction; where none is asked for, the inverse one of two.
+
+    Raises:
+        UserError: there is none; the line says which verb takes the model.
+    """
+    if direction is None:
+        return next((card for card in candidates if card.direction == "inverse"), candidates[0])
+    for card in candidates:
+        if card.direction == direction:
+            return card
+    raise UserError(f"{candidates[0].id} is {_OTHER_DOOR[candidates[0].direction]}")
+
+
+def unknown(model: str) -> UserError:
+    """The line for an id that no model has."""
+    names = {name.lower(): known for known in known_ids() for name in (known.rpartition("/")[2], known)}
+    near = difflib.get_close_matches(model.lower(), names, n=1)
+    hint = (
+        f"did you mean {names[near[0]]}?" if near else "`unrender models list` names them; a model folder is right too"
+    )
+    return UserError(f"no model is called {model}, and there is no such folder; {hint}")

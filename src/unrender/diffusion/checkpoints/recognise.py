@@ -1,0 +1,154 @@
+"""Whose weights a folder holds: what it says of itself, where it lies, what it is called, what is in it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from unrender.diffusion.card import Direction, ModelCard
+from unrender.diffusion.card_file import CARD_FILE, read_card
+from unrender.diffusion.checkpoints.cache import rest_of
+from unrender.diffusion.checkpoints.components import MODEL_INDEX, WORDLESS, lacking, required, wanted
+from unrender.diffusion.checkpoints.home import Home
+from unrender.diffusion.checkpoints.ids import cards_of, known_ids, pick
+from unrender.diffusion.checkpoints.published import PUBLISHED
+from unrender.errors import UserError
+from unrender.files.atomic import whole
+
+POINTER = "published"
+OUROBOROS = "Y-Research-Group/Ouroboros"
+
+_INTRINSICS = {
+    ("albedo", "material"): "prs-eth/marigold-iid-appearance-v1-1",
+    ("albedo", "shading", "residual"): "prs-eth/marigold-iid-lighting-v1-1",
+}
+_DROPOUT = {23: "zheng95z/x-to-rgb", 28: "zheng95z/x-to-rgb-inpainting"}
+
+
+def local_home(folder: Path, direction: Direction | None = None) -> Home:
+    """The home of the weights in a folder of the caller's; see `card_of`."""
+    card = card_of(folder, direction)
+    return Home(card, folder, _rest(card, folder), _cached(folder)[1])
+
+
+def card_of(folder: Path, direction: Direction | None = None) -> ModelCard:
+    """The card of the weights in a folder: its own `unrender.json`, or that of the published model which it is.
+
+    Raises:
+        UserError: the folder does not say whose weights it holds, or the model goes the other way.
+    """
+    return pick(cards_in(folder), direction)
+
+
+def cards_in(folder: Path) -> tuple[ModelCard, ...]:
+    """The cards of the weights in a folder, one for each direction; see `card_of`."""
+    if (folder / CARD_FILE).is_file():
+        known = _pointed(folder)
+        return (read_card(folder),) if known is None else cards_of(known)
+    known = _cached(folder)[0] or _called(folder) or _made_of(folder)
+    if known is None:
+        raise UserError(
+            f"{folder} does not say whose weights it holds; `unrender models adopt {folder} ID` is right, "
+            f"or an {CARD_FILE}"
+        )
+    return cards_of(known)
+
+
+def adopt(folder: Path, model: str) -> None:
+    """Writes into `folder` whose weights it holds.
+
+    Raises:
+        UserError: no published model has that id, the folder has none of its components, or a card of its own.
+    """
+    found = cards_of(model)
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}; the folder with the weights of {model} is right")
+    if (folder / CARD_FILE).is_file() and _pointed(folder) is None:
+        raise UserError(f"{folder} has a card of its own, {CARD_FILE}; remove it first if it is not right")
+    components = dict.fromkeys(name for card in found for name in wanted(card) if name not in WORDLESS)
+    if not any((folder / name).is_dir() for name in components):
+        raise UserError(f"{folder} has none of {', '.join(components)}; a model folder in diffusers' layout is right")
+    with whole(folder / CARD_FILE) as path:
+        path.write_text(json.dumps({POINTER: model}) + "\n")
+
+
+def _pointed(folder: Path) -> str | None:
+    """The id that `adopt` wrote; None where the file is something else."""
+    said = _read(folder / CARD_FILE)
+    return said[POINTER] if set(said) == {POINTER} and isinstance(said[POINTER], str) else None
+
+
+def _cached(folder: Path) -> tuple[str | None, str]:
+    """The known id and the commit of a snapshot in a hub cache; None and "" for any other folder."""
+    place = folder.resolve()
+    match = re.fullmatch(r"models--(.+?)--(.+)", place.parent.parent.name)
+    if match is None or place.parent.name != "snapshots":
+        return None, ""
+    model = f"{match[1]}/{match[2]}"
+    return (model, place.name) if model in known_ids() else (None, place.name)
+
+
+def _called(folder: Path) -> str | None:
+    """The known id whose last part is the folder's name, as after `git clone`."""
+    same = {card.id for card in PUBLISHED if card.id.rpartition("/")[2] == folder.resolve().name}
+    return same.pop() if len(same) == 1 else None
+
+
+def _made_of(folder: Path) -> str | None:
+    """The known id that the folder's files leave no doubt of."""
+    if (folder / "unet_0").is_dir() and (folder / "unet_1").is_dir():
+        return OUROBOROS
+    index = _read(folder / MODEL_INDEX)
+    match index.get("_class_name"):
+        case "MarigoldDepthPipeline":
+            return _marigold(folder, "prs-eth/marigold-depth-v1-1", "prs-eth/marigold-depth-v1-0")
+        case "MarigoldNormalsPipeline":
+            return _marigold(folder, "prs-eth/marigold-normals-v1-1", "prs-eth/marigold-normals-v0-1")
+        case "MarigoldIntrinsicsPipeline":
+            return _INTRINSICS.get(tuple((index.get("target_properties") or {}).get("target_names") or ()))
+        case "StableDiffusionAOVMatEstPipeline":
+            return "zheng95z/rgb-to-x"
+        case "StableDiffusionAOVDropoutPipeline":
+            return _DROPOUT.get(_read(folder / "unet" / "config.json").get("in_channels", 0))
+        case "DepthNormalEstimationPipeline":
+            return _geowizard(folder)
+    return None
+
+
+def _marigold(folder: Path, newer: str, older: str) -> str | None:
+    scheduler = _scheduler(folder)
+    if scheduler.get("rescale_betas_zero_snr"):
+        return newer
+    # E2E-FT's folders have the class too, with a trailing schedule; so have distilled ones, with another scheduler.
+    plain = scheduler.get("_class_name") == "DDIMScheduler" and scheduler.get("timestep_spacing") != "trailing"
+    return older if plain else None
+
+
+def _geowizard(folder: Path) -> str | None:
+    if _scheduler(folder).get("timestep_spacing") == "trailing":
+        return None  # one of E2E-FT's, which have the class too
+    return "lemonaddie/geowizard" if (folder / "image_encoder").is_dir() else "lemonaddie/geowizard-v2"
+
+
+def _scheduler(folder: Path) -> dict[str, Any]:
+    return _read(folder / "scheduler" / "scheduler_config.json")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; {} where there is none, or it cannot be read."""
+    try:
+        said = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _rest(card: ModelCard, folder: Path) -> Path | None:
+    """Where the components are that the folder lacks: beside it, under the name of their repository, or pulled."""
+    beside = folder.resolve().parent / card.source.rest.rpartition("/")[2]
+    alone = Home(card, folder)
+    if card.source.rest and lacking(alone, required(card)) and beside.is_dir():
+        return beside
+    return rest_of(card, folder)
