@@ -59,7 +59,7 @@ def _torch(compute: ComputeOptions) -> Iterator[Finding]:
 
 
 def _mini() -> Finding:
-    from unrender.diffusion.card import read_card
+    from unrender.diffusion.card_file import read_card
     from unrender.diffusion.checkpoints.registry import resolve
 
     try:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import errno
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,8 +136,8 @@ def _check_room(shares: Sequence[Share]) -> None:
     free = shutil.disk_usage(existing).free
     if wanted_bytes > free:
         raise UserError(
-            f"{shares[0].repository} needs {wanted_bytes / 1e9:.1f} GB in {place.parent}, where {free / 1e9:.1f} GB are "
-            "free; make room, or name another place with HF_HOME"
+            f"{shares[0].repository} needs {wanted_bytes / 1e9:.1f} GB in {place.parent}, and {free / 1e9:.1f} "
+            "are free; make room, or name another place with HF_HOME"
         )
 
 
@@ -145,7 +146,7 @@ def _fetch(share: Share, report: Report) -> Path:
     from huggingface_hub import snapshot_download
 
     report(str(share))
-    with _one_line(share.repository, share.commit, fetching=True):
+    with _one_line(share.repository, share.commit, fetching=True), _bars_on_terminals():
         folder = Path(
             snapshot_download(share.repository, revision=share.commit, allow_patterns=list(share.sizes), max_workers=4)
         )
@@ -156,7 +157,23 @@ def _fetch(share: Share, report: Report) -> Path:
 
 
 @contextmanager
-def _one_line(repository: str, revision: str, fetching: bool = False) -> Iterator[None]:
+def _bars_on_terminals() -> Generator[None]:
+    """The library draws its progress bars only where somebody watches, or the environment asks for them."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
+
+    if sys.stderr.isatty() or constants.HF_HUB_DISABLE_PROGRESS_BARS is not None:
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()
+
+
+@contextmanager
+def _one_line(repository: str, revision: str, fetching: bool = False) -> Generator[None]:
     """What the hub's library raises becomes one line that says what to do; its own warnings are kept back."""
     from huggingface_hub.utils import logging
 
@@ -178,8 +195,8 @@ def _said(error: Exception, repository: str, revision: str, fetching: bool) -> U
     from huggingface_hub import constants
     from huggingface_hub.errors import (
         GatedRepoError,
-        HFValidationError,
         HfHubHTTPError,
+        HFValidationError,
         OfflineModeIsEnabled,
         RepositoryNotFoundError,
         RevisionNotFoundError,
@@ -196,7 +213,9 @@ def _said(error: Exception, repository: str, revision: str, fetching: bool) -> U
                 f"the hub has no {repository}, or shows it to others only; `hf auth login` if it is yours to see, "
                 "or a folder with its weights is right"
             )
-        case RevisionNotFoundError() | HFValidationError():
+        case HFValidationError():
+            return UserError(f"{repository} is no hub id; OWNER/NAME is right")
+        case RevisionNotFoundError():
             return UserError(f"{repository} has no revision {revision}; a branch, tag or commit of it is right")
         case OfflineModeIsEnabled():
             return UserError(f"pulling {repository} needs the network, and HF_HUB_OFFLINE forbids it; unset it")
