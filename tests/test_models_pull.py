@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -138,16 +139,22 @@ class Shell:
     hub: LocalHub
     home: Path
 
-    def __call__(self, *arguments: str | Path, program: Path | None = None, **environment: str) -> Any:
-        command = [sys.executable, *([str(program)] if program else ["-m", "unrender", "models"]), *map(str, arguments)]
+    def __call__(
+        self,
+        *arguments: str | Path,
+        program: Path | None = None,
+        stdin: int = subprocess.DEVNULL,
+        **environment: str,
+    ) -> subprocess.CompletedProcess[str]:
+        run = [str(program)] if program else ["-m", "unrender", "models"]
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "UNRENDER_"))}
-        place = {"HF_ENDPOINT": self.hub.url, "HF_HOME": str(self.home), "PYTHONWARNINGS": "error::ResourceWarning"}
+        place = {"HF_ENDPOINT": self.hub.url, "HF_HOME": str(self.home)}
         return subprocess.run(
-            command,
+            [sys.executable, *run, *map(str, arguments)],
             capture_output=True,
             text=True,
             check=False,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             env=kept | place | environment,
         )
 
@@ -230,6 +237,19 @@ def test_a_licence_that_forbids_commercial_use_is_agreed_to_first(hub: LocalHub,
     assert hub.requests == []
     assert "commercial use: no" in shell.pull(RGB_TO_X, "--accept-licence")[0]
     assert sorted(hub.sent()) == CHOSEN
+
+
+def test_on_a_terminal_the_licence_is_asked_about(hub: LocalHub, shell: Shell):
+    hub.publish(RGB_TO_X, whole_model())
+    leader, follower = pty.openpty()
+    os.write(leader, b"n\n")
+    done = shell("pull", RGB_TO_X, stdin=follower)
+    os.close(leader)
+    os.close(follower)
+    assert done.returncode == 130
+    assert done.stdout.startswith(f"{RGB_TO_X}: licence Adobe Research License (non-commercial); commercial use: no\n")
+    assert "Do you agree" in done.stdout + done.stderr
+    assert hub.requests == []
 
 
 def test_ouroboros_comes_with_its_rest(hub: LocalHub, shell: Shell):

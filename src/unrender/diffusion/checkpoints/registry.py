@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from unrender.diffusion.card import Direction, ModelCard
-from unrender.diffusion.checkpoints.cache import pulled, snapshots
+from unrender.diffusion.checkpoints.cache import pulled, store
 from unrender.diffusion.checkpoints.components import is_whole
 from unrender.diffusion.checkpoints.home import Home
 from unrender.diffusion.checkpoints.ids import cards, cards_of, embedded, known_ids, pick, unknown
@@ -54,7 +54,7 @@ def _pulled(card: ModelCard) -> Home:
     if home is not None:
         return home
     pull = f"`unrender models pull {card.id}`"
-    here = snapshots(card.source.repository, card.source.revision)
+    here = sorted((store(card.source.repository) / "snapshots").glob("*"))
     if card.source.rest and any(is_whole(folder, card.source.unet) for folder in here):
         raise UserError(
             f"{card.id} is on this machine, but not {card.source.rest}, whose autoencoder and text encoder it uses; "
