@@ -291,6 +291,8 @@ def test_a_repository_that_has_no_words_has_those_of_its_base(hub: LocalHub, she
     for name, data in words().items():
         (tmp_path / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "mine" / name).write_bytes(data)
+    told = shell.mistake("pull", MARIGOLD, UNRENDER_STABLE_DIFFUSION_2=str(tmp_path))
+    assert f"has no text_encoder in safetensors, nor has {tmp_path}" in told
     mine = str(tmp_path / "mine")
     assert shell.find(MARIGOLD, UNRENDER_STABLE_DIFFUSION_2=mine)["rest"] == mine
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from unrender.diffusion.card import ModelCard
 from unrender.diffusion.checkpoints import cache
 from unrender.diffusion.checkpoints.bases import BASE_COMPONENTS, base_repository
-from unrender.diffusion.checkpoints.components import choose_files, required, wanted
+from unrender.diffusion.checkpoints.components import choose_files, is_whole, required, wanted
 from unrender.diffusion.checkpoints.home import Home
 from unrender.errors import UserError
 
@@ -114,6 +114,10 @@ def _rest(card: ModelCard, own: Share, half: bool) -> Share | Path | None:
         )
     place = card.source.rest or base_repository("stable-diffusion-2")
     if Path(place).is_dir():
+        if absent := [name for name in missing if not is_whole(Path(place), name)]:
+            raise UserError(
+                f"{own.repository} has no {absent[0]} in safetensors, nor has {place}; a whole base is right"
+            )
         return Path(place)
     lacked = [name for name in wanted(card) if not any(file.startswith(f"{name}/") for file in own.sizes)]
     rest = _share(place, card, half, lacked)
