@@ -36,3 +36,12 @@ def resolve(model: str | Path) -> Path:
     near = difflib.get_close_matches(str(model), known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"right is {', '.join(known)} or a model folder"
     raise UserError(f"no model is called {model}, and there is no such folder; {hint}")
+
+
+def find(model, direction=None):
+    from unrender.diffusion.checkpoints.home import Home
+    folder = resolve(model)
+    return Home(read_card(folder), folder)
+
+def find_decoder(model):
+    return Path(model)

@@ -26,7 +26,7 @@ PHOTO = GivenMap(MapCodec("rgb", transfer="code22"), exposure="log_average")
 
 AOVS = (
     TargetPicture("albedo", (MapCodec("base_color", transfer="code22"),), prompt="Albedo (diffuse basecolor)"),
-    TargetPicture("normal", (MapCodec("normal", clipped=True),), prompt="Camera-space Normal"),
+    TargetPicture("normal", (MapCodec("normal", vectors="clipped"),), prompt="Camera-space Normal"),
     TargetPicture("roughness", (MapCodec("roughness", (0,)),), prompt="Roughness"),
     TargetPicture("metallic", (MapCodec("metallic", (0,)),), prompt="Metallicness"),
     TargetPicture(
