@@ -9,10 +9,11 @@ from tiny_models import THREE_PICTURES, tiny_card, tiny_checkpoint, tiny_folder
 from unrender.device import Compute
 from unrender.diffusion.card import SizeRule
 from unrender.diffusion.checkpoints.loader import Checkpoint
-from unrender.diffusion.engine import Engine, Running
+from unrender.diffusion.engine import Engine
+from unrender.diffusion.framing import plan_framing
+from unrender.diffusion.running import Running
 from unrender.errors import UserError
 from unrender.inverse.enlarge import enlarge
-from unrender.diffusion.framing import plan_framing
 from unrender.inverse.renderer import InverseRenderer
 from unrender.scene.color import linear_to_srgb, srgb_to_linear
 from unrender.scene.frames import Frames

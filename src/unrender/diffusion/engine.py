@@ -14,41 +14,22 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from unrender.device import Compute, DeviceName, DtypeName, choose_compute
+from unrender.device import Compute, choose_compute
 from unrender.diffusion.card import Direction, GivenMap, ModelCard, TargetPicture, faithful
 from unrender.diffusion.checkpoints.image_encoder import image_tokens
 from unrender.diffusion.checkpoints.loader import Checkpoint, load_checkpoint
 from unrender.diffusion.checkpoints.registry import find, find_decoder
 from unrender.diffusion.conditioning import Condition, guided_network, network_of, task_vector
 from unrender.diffusion.decoding import decode, encode
+from unrender.diffusion.encoded import EncodedOnce
 from unrender.diffusion.noise import draw_noise
+from unrender.diffusion.running import Frugality, Running
 from unrender.diffusion.sampler import denoise
 from unrender.diffusion.schedule import make_schedule
 from unrender.errors import UserError
 from unrender.scene.resize import resize_picture
 
-Frugality = Literal["normal", "low"]
 Size = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Running:
-    """How a checkpoint is run.
-
-    Attributes:
-        device, dtype: where, and in which precision; `auto` takes the fastest that is present.
-        memory: `low` encodes and decodes in tiles and asks for one picture at a time: slower, in less memory.
-        faithful: read the card as the official code does, number by number, quirks included.
-        decoder: id or folder of a tiny decoder (TAESD's layout) to decode with; "" for the model's own.
-        compile: compile the network before its first run (torch.compile); worth it for many pictures of one size.
-    """
-
-    device: DeviceName = "auto"
-    dtype: DtypeName = "auto"
-    memory: Frugality = "normal"
-    faithful: bool = False
-    decoder: str = ""
-    compile: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,12 +41,14 @@ class Engine:
         compute: where the networks run, and in which precision.
         memory: see `Running`.
         domain: what kind of scene the network is told it sees; "" for the first that its card knows.
+        memo: pictures encoded before, where several models see the same ones.
     """
 
     checkpoint: Checkpoint
     compute: Compute
     memory: Frugality = "normal"
     domain: str = ""
+    memo: EncodedOnce | None = None
 
     @property
     def card(self) -> ModelCard:
@@ -169,7 +152,7 @@ def walk(
 
 
 def decode_pictures(engine: Engine, latents: Tensor) -> list[Tensor]:
-    """Clean latents (B, pictures x C, h, w) to one picture (B, C', H, W), float32 on the CPU, for each, in one batch."""
+    """Clean latents (B, pictures x C, h, w) to one picture (B, C', H, W) each, float32 on the CPU, in one batch."""
     checkpoint, card = engine.checkpoint, engine.card
     count = latents.shape[1] // card.latent_channels
     stacked = latents.unflatten(1, (count, card.latent_channels)).flatten(0, 1)
@@ -188,9 +171,16 @@ def _encode_all(engine: Engine, pictures: Sequence[Tensor], seed: int) -> list[T
     batch = torch.cat(list(pictures)).to(engine.compute.device, engine.compute.dtype)
     deviation = None
     if engine.card.posterior == "sample":
-        shape = (len(batch), engine.card.latent_channels, *engine.latent_size(batch.shape[2:]))
+        height, width = batch.shape[2:]
+        shape = (len(batch), engine.card.latent_channels, *engine.latent_size((height, width)))
         deviation = draw_noise("gaussian", shape, seed, shared=True).to(batch)
-    latents = encode(engine.checkpoint.autoencoder, batch, 1.0, deviation, _tiles(engine))
+    autoencoder = engine.checkpoint.autoencoder
+
+    def encoded() -> Tensor:
+        return encode(autoencoder, batch, 1.0, deviation, _tiles(engine))
+
+    once = engine.memo if deviation is None else None
+    latents = once.encode(autoencoder, batch, encoded) if once else encoded()
     return list(latents.chunk(len(pictures)))
 
 
@@ -235,9 +225,7 @@ def _walk_batch(
     return denoise(network, schedule, noise.to(given), steps or card.schedule.steps)
 
 
-def _tokens(
-    engine: Engine, picture: TargetPicture, frames: int, photo: Tensor | None, tokens: Tensor | None
-) -> Tensor:
+def _tokens(engine: Engine, picture: TargetPicture, frames: int, photo: Tensor | None, tokens: Tensor | None) -> Tensor:
     checkpoint, dtype, device = engine.checkpoint, engine.compute.dtype, engine.compute.device
     if checkpoint.image_encoder is not None and photo is not None:
         return image_tokens(checkpoint.image_encoder, photo.to(device)).to(dtype)

@@ -40,7 +40,7 @@ def plan_framing(size: tuple[int, int], rule: SizeRule, name: str) -> Framing:
     height, width = size
     if min(size) < SMALLEST:
         raise UserError(f"{name} is {width}x{height} pixels; at least {SMALLEST} on each side is right")
-    content = tuple(_scaled(side, max(size), rule) for side in size)
+    content = _scaled(height, max(size), rule), _scaled(width, max(size), rule)
     if min(content) < rule.min_side:
         longest = max(size) // max(1, min(size))
         raise UserError(
@@ -50,7 +50,8 @@ def plan_framing(size: tuple[int, int], rule: SizeRule, name: str) -> Framing:
     if rule.fit == "cut":
         return Framing(content, content)
     down = rule.fit == "stretch" and rule.rounding == "down"
-    canvas = tuple(side // rule.multiple * rule.multiple if down else _up(side, rule.multiple) for side in content)
+    bring = _down if down else _up
+    canvas = bring(content[0], rule.multiple), bring(content[1], rule.multiple)
     return Framing(content if rule.fit == "pad" else canvas, canvas)
 
 
@@ -89,6 +90,10 @@ def _scaled(side: int, longest: int, rule: SizeRule) -> int:
 
 def _up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
+
+
+def _down(value: int, multiple: int) -> int:
+    return value // multiple * multiple
 
 
 def _pillow_bicubic(codes: Tensor, size: tuple[int, int]) -> Tensor:

@@ -8,9 +8,7 @@ from torch import Tensor
 from unrender.diffusion.card import NoiseKind
 
 
-def draw_noise(
-    kind: NoiseKind, shape: tuple[int, ...], seed: int, *, shared: bool = False, parts: int = 1
-) -> Tensor:
+def draw_noise(kind: NoiseKind, shape: tuple[int, ...], seed: int, *, shared: bool = False, parts: int = 1) -> Tensor:
     """Noise of `shape` (B, C, h, w), drawn on the CPU so that every device gets the same.
 
     Args:

@@ -10,9 +10,7 @@ from unrender.diffusion.framing import Framing, frame_bytes, frame_picture, pad
 from unrender.scene.resize import resize_normal, resize_picture
 
 
-def present(
-    values: Tensor, given: GivenMap, rule: SizeRule, framing: Framing, region: Tensor | None = None
-) -> Tensor:
+def present(values: Tensor, given: GivenMap, rule: SizeRule, framing: Framing, region: Tensor | None = None) -> Tensor:
     """A map (B, 1 or 3, H, W) in unrender's conventions, exposed for display, as the picture (B, 3, *canvas) in [-1, 1]
     that the network is shown.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,9 +12,10 @@ from torch import Tensor
 
 from unrender.diffusion.card import ModelCard, TargetPicture
 from unrender.diffusion.codec import decode_codes, expose, read_codes
-from unrender.diffusion.engine import Engine, Running, decode_pictures, give, load_engine, walk
-from unrender.diffusion.framing import Framing, plan_framing, unframe
+from unrender.diffusion.engine import Engine, decode_pictures, give, load_engine, walk
+from unrender.diffusion.framing import plan_framing, unframe
 from unrender.diffusion.presenting import present
+from unrender.diffusion.running import Running
 from unrender.errors import UserError
 from unrender.inverse.enlarge import enlarge
 from unrender.scene.frames import Frames
@@ -89,9 +90,7 @@ class InverseRenderer:
         framing = plan_framing(photo.size, self.card.size, photo.name)
         noise = self.engine.draw_noise(framing.canvas, len(photo), seed) if noise is None else noise
         # One frame at a time: a clip needs no more memory than a still.
-        parts = [
-            self._take_apart(photo.frame(t), noise[t : t + 1], wanted, steps, seed) for t in range(len(photo))
-        ]
+        parts = [self._take_apart(photo.frame(t), noise[t : t + 1], wanted, steps, seed) for t in range(len(photo))]
         return _finish(concatenate(parts), photo, wanted)
 
     def pictures(
@@ -144,9 +143,7 @@ class InverseRenderer:
             return list(card.pictures)
         return [p for p in card.pictures if any(codec.map in maps for codec in p.maps)]
 
-    def _take_apart(
-        self, photo: Frames, noise: Tensor, wanted: Sequence[str], steps: int | None, seed: int
-    ) -> GBuffer:
+    def _take_apart(self, photo: Frames, noise: Tensor, wanted: Sequence[str], steps: int | None, seed: int) -> GBuffer:
         maps = self._maps(photo, noise, wanted, steps, seed)
         if self.card.mirrored:
             turned = self._maps(replace(photo, rgb=photo.rgb.flip(3)), noise, wanted, steps, seed)
@@ -203,10 +200,15 @@ def check_maps(maps: Sequence[str] | None, card: ModelCard) -> tuple[str, ...]:
     """
     for name in maps or ():
         if name not in card.map_names:
-            near = difflib.get_close_matches(name, card.map_names, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"right is {', '.join(card.map_names)}"
-            raise UserError(f"model {card.id} gives no map {name}; {hint}")
+            raise unknown_map(name, card.map_names, f"model {card.id}")
     return tuple(maps) if maps else card.map_names
+
+
+def unknown_map(name: str, known: Collection[str], by: str) -> UserError:
+    """What to say where nobody gives a map; the nearest name is suggested."""
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"right is {', '.join(known)}"
+    return UserError(f"{by} gives no map {name}; {hint}")
 
 
 def _finish(gbuffer: GBuffer, photo: Frames, wanted: Sequence[str]) -> GBuffer:

@@ -40,8 +40,10 @@ def resolve(model: str | Path) -> Path:
 
 def find(model, direction=None):
     from unrender.diffusion.checkpoints.home import Home
+
     folder = resolve(model)
     return Home(read_card(folder), folder)
+
 
 def find_decoder(model):
     return Path(model)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ def check_tensors(expected: dict[str, Shape], found: dict[str, Shape], folder: P
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _opened(path: Path) -> Generator[Any]:
     if not path.is_file():
         raise UserError(f"{path.parent} has no {path.name}; safetensors weights in diffusers' layout are right")
     try:

@@ -20,7 +20,7 @@ class JointAttention:
     def __init__(self, pictures: int) -> None:
         self._pictures = pictures
 
-    def __call__(self, attn: Attention, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def __call__(self, attn: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         query, key, value = attn.to_q(hidden_states), attn.to_k(hidden_states), attn.to_v(hidden_states)
         attended = functional.scaled_dot_product_attention(
             self._heads(query, attn), self._heads(self._joined(key), attn), self._heads(self._joined(value), attn)
@@ -33,7 +33,7 @@ class JointAttention:
         return torch.cat([together] * self._pictures)
 
     @staticmethod
-    def _heads(values: Tensor, attn: Attention) -> Tensor:
+    def _heads(values: Tensor, attn: Any) -> Tensor:
         return values.unflatten(2, (attn.heads, -1)).transpose(1, 2)
 
 
@@ -41,4 +41,4 @@ def join_pictures(unet: UNet2DConditionModel, pictures: int) -> None:
     """Gives every self-attention of `unet` the joint processor; cross-attention stays as it is."""
     for name, module in unet.named_modules():
         if isinstance(module, Attention) and name.endswith("attn1"):
-            module.set_processor(JointAttention(pictures))  # ty: ignore[invalid-argument-type]
+            module.set_processor(JointAttention(pictures))

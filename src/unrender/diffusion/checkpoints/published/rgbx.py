@@ -29,9 +29,7 @@ AOVS = (
     TargetPicture("normal", (MapCodec("normal", vectors="clipped"),), prompt="Camera-space Normal"),
     TargetPicture("roughness", (MapCodec("roughness", (0,)),), prompt="Roughness"),
     TargetPicture("metallic", (MapCodec("metallic", (0,)),), prompt="Metallicness"),
-    TargetPicture(
-        "irradiance", (MapCodec("irradiance", transfer="code22"),), prompt="Irradiance (diffuse lighting)"
-    ),
+    TargetPicture("irradiance", (MapCodec("irradiance", transfer="code22"),), prompt="Irradiance (diffuse lighting)"),
 )
 PICTURE = (TargetPicture("rgb", (MapCodec("rgb", transfer="code22"),)),)
 
