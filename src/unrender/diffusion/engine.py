@@ -151,6 +151,7 @@ def walk(
     return torch.cat(clean.chunk(len(wanted)), dim=1)
 
 
+@torch.inference_mode()
 def decode_pictures(engine: Engine, latents: Tensor) -> list[Tensor]:
     """Clean latents (B, pictures x C, h, w) to one picture (B, C', H, W) each, float32 on the CPU, in one batch."""
     checkpoint, card = engine.checkpoint, engine.card
