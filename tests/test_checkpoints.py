@@ -9,7 +9,7 @@ import torch
 from tiny_models import tiny_card, tiny_checkpoint, tiny_folder
 from unrender.device import Compute
 from unrender.diffusion.checkpoints.loader import load_checkpoint, save_checkpoint
-from unrender.diffusion.checkpoints.registry import resolve
+from unrender.diffusion.checkpoints.registry import find, resolve
 from unrender.errors import UserError
 
 CPU = Compute(torch.device("cpu"), torch.float32)
@@ -28,7 +28,7 @@ def edit(path, change):
 
 
 def test_round_trip(folder):
-    saved, loaded = tiny_checkpoint(tiny_card()), load_checkpoint(folder, CPU)
+    saved, loaded = tiny_checkpoint(tiny_card()), load_checkpoint(find(folder), CPU)
     assert loaded.card == saved.card
     for name, tensor in saved.unet.state_dict().items():
         assert torch.equal(loaded.unet.state_dict()[name], tensor), name
@@ -39,7 +39,7 @@ def test_shards_are_small_and_read_back(tmp_path):
     save_checkpoint(checkpoint, tmp_path / "m", torch.float16, max_shard_size="20KB")
     shards = list((tmp_path / "m" / "unet").glob("*.safetensors"))
     assert len(shards) > 2
-    loaded = load_checkpoint(tmp_path / "m", CPU)
+    loaded = load_checkpoint(find(tmp_path / "m"), CPU)
     for name, tensor in checkpoint.unet.state_dict().items():
         torch.testing.assert_close(loaded.unet.state_dict()[name], tensor.half().float())
 
@@ -48,33 +48,33 @@ def test_diffusers_reads_the_folder_too(folder):
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
     theirs = UNet2DConditionModel.from_pretrained(folder / "unet", low_cpu_mem_usage=False)
-    ours = load_checkpoint(folder, CPU).unet
+    ours = load_checkpoint(find(folder), CPU).unet
     assert all(torch.equal(theirs.state_dict()[name], tensor) for name, tensor in ours.state_dict().items())
 
 
 def test_a_missing_tensor_is_named(folder):
     edit(folder / UNET, lambda state: state.pop("conv_in.weight"))
     with pytest.raises(UserError, match=r"tensor conv_in\.weight is missing \(1 in all\)"):
-        load_checkpoint(folder, CPU)
+        load_checkpoint(find(folder), CPU)
 
 
 def test_an_extra_tensor_is_named(folder):
     edit(folder / UNET, lambda state: state.update(surplus=torch.zeros(1)))
     with pytest.raises(UserError, match="tensor surplus is not one"):
-        load_checkpoint(folder, CPU)
+        load_checkpoint(find(folder), CPU)
 
 
 def test_a_misshaped_tensor_is_named_with_both_shapes(folder):
     edit(folder / UNET, lambda state: state.update({"conv_in.bias": torch.zeros(3)}))
     with pytest.raises(UserError, match=r"conv_in\.bias is \(3,\); \(16,\) is right"):
-        load_checkpoint(folder, CPU)
+        load_checkpoint(find(folder), CPU)
 
 
 @pytest.mark.parametrize("missing", ["unrender.json", "unet/config.json", UNET, "tokens.safetensors"])
 def test_a_missing_file_is_named(folder, missing):
     (folder / missing).unlink()
     with pytest.raises(UserError, match=missing.split("/")[-1].replace(".", r"\.")) as caught:
-        load_checkpoint(folder, CPU)
+        load_checkpoint(find(folder), CPU)
     assert "\n" not in str(caught.value)
 
 
@@ -82,14 +82,14 @@ def test_truncated_weights(folder):
     path = folder / UNET
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(UserError, match="not a whole safetensors file"):
-        load_checkpoint(folder, CPU)
+        load_checkpoint(find(folder), CPU)
 
 
 def test_a_card_that_wants_other_channels(folder):
     card = json.loads((folder / "unrender.json").read_text()) | {"passes": "one_each"}
     (folder / "unrender.json").write_text(json.dumps(card))
     with pytest.raises(UserError, match="16 in channels; the card of tiny wants 8"):
-        load_checkpoint(folder, CPU)
+        load_checkpoint(find(folder), CPU)
 
 
 def test_unknown_ids(tmp_path):

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from tiny_models import DEPTH_PICTURE, THREE_PICTURES, tiny_card, tiny_checkpoint
-from unrender.diffusion.card import MapCodec, ModelCard, TargetPicture, read_card, write_card
-from unrender.diffusion.codec import decode_maps, encode_map, encode_photo
+from unrender.diffusion.card import MapCodec, ModelCard, TargetPicture
+from unrender.diffusion.card_file import read_card, write_card
+from unrender.diffusion.codec import decode_maps, encode_map
 from unrender.diffusion.decoding import decode
 from unrender.errors import UserError
 
@@ -24,7 +25,7 @@ def test_mid_grey_is_encoded_by_each_curve():
     grey = torch.full((1, 3, 1, 1), 0.18)
     expected = {"linear": 0.18, "srgb": 0.46135, "gamma22": 0.18 ** (1 / 2.2)}
     for transfer, value in expected.items():
-        encoded = encode_photo(grey, tiny_card(photo_transfer=transfer))
+        encoded = encode_map(grey, MapCodec("rgb", transfer=transfer))
         assert float(encoded[0, 0, 0, 0]) == pytest.approx(2 * value - 1, abs=1e-4)
 
 

@@ -6,7 +6,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
 from unrender.diffusion.card import ScheduleCard
 from unrender.diffusion.noise import draw_noise, multi_resolution_noise
-from unrender.diffusion.sampler import Condition, denoise
+from unrender.diffusion.sampler import denoise
 from unrender.diffusion.schedule import add_noise, make_schedule, predict_clean
 from unrender.errors import UserError
 
@@ -50,16 +50,13 @@ def test_a_single_step_gives_the_picture_with_trailing_and_the_noise_back_with_l
     target, noise = torch.randn((2, 1, 4, 16, 16), generator=torch.Generator().manual_seed(2))
     schedule = make_schedule(ScheduleCard(spacing=spacing))
 
-    def network(latent, timestep, tokens):
+    def network(seen, timestep):
         alpha = schedule.alpha(timestep)
-        seen = latent[:, 4:]
         # The posterior mean of z0 given z_t for unit Gaussians is the input where it is clean, the target where not.
         clean = seen if alpha > 0.5 else target
         return (alpha**0.5 * seen - clean) / (1 - alpha) ** 0.5
 
-    found = denoise(
-        network, schedule, Condition(torch.zeros_like(noise), torch.zeros(1, 1, 8), "photo_first"), noise, 1
-    )
+    found = denoise(network, schedule, noise, 1)
     errors = {name: float((found - value).square().mean()) for name, value in (("target", target), ("noise", noise))}
     assert errors[closest] < 1e-3
     assert max(errors.values()) > 1
@@ -94,42 +91,29 @@ def test_walk_equals_diffusers(spacing, prediction, steps, zero_snr):
     noise, photo = torch.randn((2, 1, 4, 8, 8), generator=generator)
     mix = torch.randn((4, 8, 1, 1), generator=generator) * 0.3
 
-    def network(latent, timestep, tokens):
-        return torch.tanh(torch.nn.functional.conv2d(latent, mix)) * (1 + timestep / 1000)
+    def network(latent, timestep):
+        seen = torch.cat((photo, latent), 1)
+        return torch.tanh(torch.nn.functional.conv2d(seen, mix)) * (1 + timestep / 1000)
 
     expected = noise
     for timestep in reference.timesteps:
-        output = network(torch.cat((photo, expected), 1), int(timestep), None)
+        output = network(expected, int(timestep))
         expected = reference.step(output, timestep, expected).prev_sample
-    found = denoise(network, schedule, Condition(photo, torch.zeros(1, 1, 8), "photo_first"), noise, steps)
+    found = denoise(network, schedule, noise, steps)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_the_clean_final_step_is_the_predicted_clean_latent():
-    noise, photo, v = torch.randn(3, 1, 4, 4, 4)
+    noise, v = torch.randn(2, 1, 4, 4, 4)
     clean = make_schedule(ScheduleCard())
     renoised = make_schedule(ScheduleCard(final_step="previous"))
-    condition = Condition(photo, torch.zeros(1, 1, 8), "photo_first")
-    z0 = denoise(lambda *_: v, clean, condition, noise, 1)
-    previous = denoise(lambda *_: v, renoised, condition, noise, 1)
+    z0 = denoise(lambda *_: v, clean, noise, 1)
+    previous = denoise(lambda *_: v, renoised, noise, 1)
     alpha = clean.alpha(999)
     torch.testing.assert_close(z0, alpha**0.5 * noise - (1 - alpha) ** 0.5 * v)
     # 0.99957 z0 + 0.02915 eps: three hundredths of noise for nothing.
     eps = (noise - alpha**0.5 * z0) / (1 - alpha) ** 0.5
     torch.testing.assert_close(previous, 0.999575 * z0 + 0.029155 * eps, atol=1e-4, rtol=1e-3)
-
-
-@pytest.mark.parametrize("order", ["photo_first", "noise_first"])
-def test_concatenation_order(order):
-    seen = []
-
-    def network(latent, timestep, tokens):
-        seen.append(latent)
-        return latent[:, :4]
-
-    condition = Condition(torch.full((1, 4, 2, 2), 7.0), torch.zeros(1, 1, 8), order)
-    denoise(network, make_schedule(ScheduleCard()), condition, torch.zeros(1, 4, 2, 2), 1)
-    assert float(seen[0][0, 0, 0, 0]) == (7.0 if order == "photo_first" else 0.0)
 
 
 def test_noise_kinds():

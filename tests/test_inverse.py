@@ -9,9 +9,11 @@ from tiny_models import THREE_PICTURES, tiny_card, tiny_checkpoint, tiny_folder
 from unrender.device import Compute
 from unrender.diffusion.card import SizeRule
 from unrender.diffusion.checkpoints.loader import Checkpoint
+from unrender.diffusion.engine import Engine
+from unrender.diffusion.framing import plan_framing
+from unrender.diffusion.running import Running
 from unrender.errors import UserError
 from unrender.inverse.enlarge import enlarge
-from unrender.inverse.framing import plan_framing
 from unrender.inverse.renderer import InverseRenderer
 from unrender.scene.color import linear_to_srgb, srgb_to_linear
 from unrender.scene.frames import Frames
@@ -22,7 +24,7 @@ CPU = Compute(torch.device("cpu"), torch.float32)
 
 
 def engine(**changes) -> InverseRenderer:
-    return InverseRenderer(tiny_checkpoint(tiny_card(**changes)), CPU)
+    return InverseRenderer(Engine(tiny_checkpoint(tiny_card(**changes)), CPU))
 
 
 def photo(height: int = 32, width: int = 48, frames: int = 1, **changes) -> Frames:
@@ -34,7 +36,7 @@ def written_out(checkpoint: Checkpoint, rgb: torch.Tensor, noise: torch.Tensor) 
     """Single-step inverse rendering with stacked pictures, from the formulas, naively."""
     with torch.no_grad():
         latent = checkpoint.autoencoder.encode(linear_to_srgb(rgb) * 2 - 1).latent_dist.mean * 0.18215
-        tokens = checkpoint.tokens[""][None]
+        tokens = checkpoint.tokens["base_color"][None]
         v = checkpoint.unet(torch.cat((latent, noise), 1), 999, tokens).sample
         z0 = 0.0682661 * noise - 0.9976671 * v
         pictures = [checkpoint.autoencoder.decode(z0[:, 4 * i : 4 * i + 4] / 0.18215).sample for i in range(3)]
@@ -52,7 +54,7 @@ def test_equals_the_formulas_written_out():
     renderer, picture = engine(), photo()
     noise = torch.randn(renderer.noise_shape(picture))
     found = renderer(picture, noise=noise)
-    expected = written_out(renderer.checkpoint, picture.rgb, noise)
+    expected = written_out(renderer.engine.checkpoint, picture.rgb, noise)
     for name, values in expected.items():
         torch.testing.assert_close(found.maps[name], values, atol=1e-4, rtol=1e-4, msg=name)
 
@@ -60,14 +62,15 @@ def test_equals_the_formulas_written_out():
 def test_one_pass_for_each_picture_is_told_apart_by_its_tokens():
     renderer, picture = engine(passes="one_each"), photo()
     noise = torch.randn(renderer.noise_shape(picture))
-    latents = renderer.latents(picture.rgb, noise)
-    checkpoint = renderer.checkpoint
+    latents = renderer.latents(picture, noise=noise)
+    checkpoint = renderer.engine.checkpoint
     with torch.no_grad():
         encoded = checkpoint.autoencoder.encode(linear_to_srgb(picture.rgb) * 2 - 1).latent_dist.mean * 0.18215
         for index, target in enumerate(THREE_PICTURES):
             tokens = checkpoint.tokens[target.name][None]
-            v = checkpoint.unet(torch.cat((encoded, noise), 1), 999, tokens).sample
-            z0 = 0.0682661 * noise - 0.9976671 * v
+            own = noise[:, 4 * index : 4 * index + 4]
+            v = checkpoint.unet(torch.cat((encoded, own), 1), 999, tokens).sample
+            z0 = 0.0682661 * own - 0.9976671 * v
             torch.testing.assert_close(latents[:, 4 * index : 4 * index + 4], z0, atol=1e-4, rtol=1e-4)
 
 
@@ -148,8 +151,8 @@ def test_devices_that_are_not_there(tmp_path):
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     with pytest.raises(UserError, match="cuda is not present; right is cpu"):
-        InverseRenderer.from_pretrained(folder, device="cuda")
-    assert InverseRenderer.from_pretrained(folder, dtype="float32").compute.dtype == torch.float32
+        InverseRenderer.from_pretrained(folder, Running(device="cuda"))
+    assert InverseRenderer.from_pretrained(folder, Running(dtype="float32")).engine.compute.dtype == torch.float32
 
 
 def test_a_mirrored_card_answers_a_mirrored_photo_with_mirrored_maps():

@@ -11,9 +11,9 @@ from unrender.diffusion.card import MapCodec, ModelCard, SizeRule, TargetPicture
 from unrender.diffusion.checkpoints.loader import Checkpoint, save_checkpoint
 
 THREE_PICTURES = (
-    TargetPicture("base_color", (MapCodec("base_color", transfer="srgb"),)),
-    TargetPicture("normal", (MapCodec("normal", signs=(-1, 1, 1)),)),
-    TargetPicture("material", (MapCodec("roughness", (0,)), MapCodec("metallic", (1,)))),
+    TargetPicture("base_color", (MapCodec("base_color", transfer="srgb"),), prompt="base_color"),
+    TargetPicture("normal", (MapCodec("normal", signs=(-1, 1, 1)),), prompt="normal"),
+    TargetPicture("material", (MapCodec("roughness", (0,)), MapCodec("metallic", (1,))), prompt="material"),
 )
 DEPTH_PICTURE = TargetPicture("depth", (MapCodec("depth"),))
 
@@ -51,8 +51,7 @@ def tiny_checkpoint(card: ModelCard, seed: int = 0) -> Checkpoint:
         attention_head_dim=4,
         norm_num_groups=4,
     )
-    names = [""] if card.passes == "stacked" else [picture.name for picture in card.pictures]
-    tokens = {name: torch.randn(2, 8) for name in names}
+    tokens = {prompt: torch.randn(2, 8) for prompt in card.prompts}
     return Checkpoint(card, unet.eval(), autoencoder.eval(), tokens)
 
 

@@ -11,8 +11,6 @@ from unrender.scene.environment import EnvironmentMap
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
 
-GROUPS = ("diffuse", "specular", "background")
-
 
 def write(path: str | Path, thing: GBuffer | Frames | EnvironmentMap | LightGroups) -> None:
     """Writes a G-buffer, frames, a light or a rendering to `path`, whole or not at all.
@@ -32,8 +30,8 @@ def write(path: str | Path, thing: GBuffer | Frames | EnvironmentMap | LightGrou
 
 
 def write_light_groups(path: str | Path, rendered: LightGroups, groups: bool = True) -> None:
-    """Writes a rendered still as EXR, scene-linear: the beauty as R, G, B and, with `groups`, the layers diffuse,
-    specular and background, whose sum in that order is the beauty to the last bit.
+    """Writes a rendered still as EXR, scene-linear: the beauty as R, G, B and, with `groups`, a layer for each group
+    (diffuse, specular, background), whose sum in that order is the beauty to the last bit.
 
     Raises:
         UserError: more than one frame, or an output that cannot be written.
@@ -41,5 +39,5 @@ def write_light_groups(path: str | Path, rendered: LightGroups, groups: bool = T
     frames = len(rendered.beauty)
     if frames != 1:
         raise UserError(f"{path} is one picture and there are {frames} frames; .mp4, or one at a time, is right")
-    layers = {name: getattr(rendered, name)[0] for name in GROUPS} if groups else {}
+    layers = {name: value[0] for name, value in rendered.groups.items()} if groups else {}
     files.write_layers(path, layers, rendered.beauty[0])

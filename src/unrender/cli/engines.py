@@ -3,42 +3,123 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from unrender.cli.options import ComputeOptions
+from unrender.cli.options import ComputeOptions, NetworkOptions, PromptOptions, SceneOptions
 from unrender.cli.run_record import RunRecord
 
 if TYPE_CHECKING:
-    from unrender.forward import LightGroups
-    from unrender.relight import Forward
+    from torch import Tensor
+
+    from unrender.diffusion.checkpoints.loader import Checkpoint
+    from unrender.diffusion.running import Running
+    from unrender.forward import LightGroups, Wish
+    from unrender.inverse.renderer import InverseRenderer
     from unrender.scene.environment import EnvironmentMap
     from unrender.scene.frames import Frames
     from unrender.scene.gbuffer import GBuffer
 
     Inverse = Callable[[Frames, Sequence[str] | None], GBuffer]
 
+    class Forward(Protocol):
+        """How a verb calls a forward renderer."""
 
-def inverse_renderer(model: str, compute: ComputeOptions, record: RunRecord) -> Inverse:
-    """The inverse renderer `model` with its seed; notes its id and licence in `record`."""
+        def __call__(
+            self, gbuffer: GBuffer, light: EnvironmentMap | None, yaw: float, edit: Tensor | None = None, /
+        ) -> LightGroups: ...
+
+
+@dataclass(frozen=True)
+class Engines:
+    """What every engine of a run is made with, and where it is written down."""
+
+    network: NetworkOptions
+    compute: ComputeOptions
+    record: RunRecord
+
+    @property
+    def running(self) -> Running:
+        """How networks are run."""
+        from unrender.diffusion.running import Running
+
+        network, compute = self.network, self.compute
+        return Running(
+            compute.device, compute.dtype, network.memory, network.faithful, network.decoder, network.compile
+        )
+
+
+def inverse_renderer(models: str, engines: Engines, scene: SceneOptions, pictures: int = 1) -> Inverse:
+    """The inverse renderer of one model, or of several with commas between, with its seed and steps; notes ids,
+    licences and revisions in the record. Of several models each is loaded in its turn where there is one picture."""
     from unrender.inverse.renderer import InverseRenderer
+    from unrender.inverse.several import SeveralRenderers
 
-    renderer = InverseRenderer.from_pretrained(model, device=compute.device, dtype=compute.dtype)
-    record.facts["model"] = {"id": renderer.card.id, "licence": renderer.card.licence}
-    return partial(renderer, seed=compute.seed)
+    record, settings = engines.record, {"steps": engines.network.steps, "seed": engines.compute.seed}
+
+    def load(model: str) -> InverseRenderer:
+        renderer = InverseRenderer.from_pretrained(
+            model, engines.running, domain=scene.domain, long_side=scene.long_side
+        )
+        facts[model] = _facts(renderer.engine.checkpoint)
+        record.facts["model"] = next(iter(facts.values())) if len(facts) == 1 else list(facts.values())
+        return renderer
+
+    facts: dict[str, dict[str, object]] = {}
+    names = [name.strip() for name in models.split(",") if name.strip()]
+    if len(names) == 1:
+        return partial(load(names[0]), **settings)
+    if pictures == 1:
+        return partial(SeveralRenderers(tuple(partial(load, name) for name in names)), **settings)
+    loaded = [load(name) for name in names]
+    return partial(SeveralRenderers(tuple(partial(_same, renderer) for renderer in loaded)), **settings)
 
 
-def forward_renderer(model: str, compute: ComputeOptions, record: RunRecord) -> Forward:
-    """The forward renderer `model` with its seed and device; notes its id in `record`. Its pictures are on the CPU."""
+def forward_renderer(model: str, engines: Engines, prompt: PromptOptions) -> Forward:
+    """The forward renderer `model`; notes its id, licence and revision in the record. Its pictures are on the CPU."""
     from unrender.device import choose_compute
-    from unrender.forward import ForwardRenderer, LightGroups
+    from unrender.forward import ForwardRenderer
 
-    record.facts["forward"] = {"id": model}
-    renderer = ForwardRenderer.from_pretrained(model, seed=compute.seed)
+    compute = engines.compute
+    renderer = ForwardRenderer.from_pretrained(model, engines.running, _wish(engines, prompt))
+    checkpoint = getattr(getattr(renderer.engine, "engine", None), "checkpoint", None)
+    engines.record.facts["forward"] = _facts(checkpoint) if checkpoint else {"id": model}
     device = choose_compute(compute.device, compute.dtype).device
 
-    def render(gbuffer: GBuffer, light: EnvironmentMap, yaw: float) -> LightGroups:
-        groups = renderer(gbuffer.to(device), light.to(device), yaw)
-        return LightGroups(groups.diffuse.cpu(), groups.specular.cpu(), groups.background.cpu())
+    def render(
+        gbuffer: GBuffer, light: EnvironmentMap | None, yaw: float, edit: Tensor | None = None, /
+    ) -> LightGroups:
+        if checkpoint is not None:
+            return renderer(gbuffer, light, yaw, edit)
+        return renderer(gbuffer.to(device), light.to(device) if light else None, yaw, edit).to("cpu")
 
     return render
+
+
+def _wish(engines: Engines, prompt: PromptOptions) -> Wish:
+    from unrender.forward import Wish
+
+    return Wish(
+        prompt.caption,
+        prompt.guidance,
+        prompt.image_guidance,
+        engines.network.steps,
+        engines.compute.seed,
+        prompt.shadows,
+    )
+
+
+def _facts(checkpoint: Checkpoint) -> dict[str, object]:
+    card, home = checkpoint.card, checkpoint.home
+    facts: dict[str, object] = {
+        "id": card.id,
+        "system": card.system,
+        "licence": card.licence,
+        "commercial": card.commercial,
+    }
+    return facts | ({"revision": home.revision} if home and home.revision else {})
+
+
+def _same(renderer: InverseRenderer) -> InverseRenderer:
+    return renderer

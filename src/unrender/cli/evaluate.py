@@ -26,11 +26,12 @@ def maps(job: MapsJob, compute: ComputeOptions) -> None:
     """Print a model's errors beside those of trivial answers, map by map."""
     from itertools import islice
 
+    from unrender.diffusion.running import Running
     from unrender.evaluate.maps import PROTOCOL, evaluate_maps, table
     from unrender.files.shards import read_clips
     from unrender.inverse.renderer import InverseRenderer
 
-    renderer = InverseRenderer.from_pretrained(job.model, device=compute.device, dtype=compute.dtype)
+    renderer = InverseRenderer.from_pretrained(job.model, Running(compute.device, compute.dtype))
     truths = (clip.gbuffer for clip in islice(read_clips(job.data), job.clips))
     with progress_bar("measuring") as show:
         report = evaluate_maps(renderer, truths, lambda done: show(done, job.clips))

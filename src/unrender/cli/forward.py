@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
-from unrender.cli.options import ComputeOptions, Exposure, Light, Out, Yaw
+from unrender.cli.options import ComputeOptions, Exposure, NetworkOptions, Out, PromptOptions, Yaw
 from unrender.cli.outputs import parse_destination, staged
 from unrender.cli.progress import track
 from unrender.cli.run_record import RunRecord
+from unrender.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -18,39 +19,58 @@ class ForwardJob:
 
     gbuffer: Annotated[Path, typer.Argument(metavar="GBUFFER", help="A multi-layer EXR, as `unrender inverse` writes.")]
     out: Out
-    light: Light
+    light: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HDRI",
+            help="An environment map (.exr, .hdr, or a picture), or a shipped one's name. Networks can do without.",
+        ),
+    ] = None
     model: Annotated[
         str, typer.Option(help="deferred, deferred:monte_carlo, deferred:screen_space, a model's id, or a folder.")
     ] = "deferred"
     yaw: Yaw = 0.0
     exposure: Exposure = 0.0
+    edit_mask: Annotated[
+        Path | None,
+        typer.Option(metavar="MASK", help="A picture, white where a model that edits renders anew, black where not."),
+    ] = None
 
 
-def forward(job: ForwardJob, compute: ComputeOptions) -> None:
+def forward(job: ForwardJob, prompt: PromptOptions, network: NetworkOptions, compute: ComputeOptions) -> None:
     """Render a G-buffer under a light.
 
     Writes a PNG for looking (of a clip an mp4), an EXR whose light groups (diffuse, specular, background) add up to
-    the beauty, and run.json.
+    the beauty, and run.json. A network takes the irradiance of the G-buffer, or that of --light in its place.
     """
+    _check(job, network)
     destination = parse_destination(job.out, (".exr", ".mp4", ".png"))
-    record = RunRecord("forward", (job, compute))
+    record = RunRecord("forward", (job, prompt, network, compute))
     with staged(destination) as stage:
         with record.stage("load"):
-            from unrender.cli.engines import forward_renderer
+            from unrender.cli.engines import Engines, forward_renderer
             from unrender.cli.pictures import RenderedWriter, Take
             from unrender.files.environments import resolve_light
+            from unrender.files.images import read_mask
             from unrender.files.sequences import open_gbuffers
 
             gbuffers = open_gbuffers(job.gbuffer)
             destination.check_frames(len(gbuffers))
-            light = resolve_light(job.light).exposed(job.exposure)
-            renderer = forward_renderer(job.model, compute, record)
+            light = resolve_light(job.light).exposed(job.exposure) if job.light else None
+            edit = read_mask(job.edit_mask) if job.edit_mask else None
+            renderer = forward_renderer(job.model, Engines(network, compute, record), prompt)
         take = Take(f"{gbuffers.name}.forward", len(gbuffers), gbuffers.fps)
         with RenderedWriter(stage, destination, take) as rendered:
             for gbuffer in track(gbuffers, "rendering", len(gbuffers)):
                 with record.stage("forward"):
-                    groups = renderer(gbuffer, light, job.yaw)
+                    groups = renderer(gbuffer, light, job.yaw, edit)
                 with record.stage("write"):
                     rendered.write(groups)
         record.write(stage / destination.record_name)
     destination.report()
+
+
+def _check(job: ForwardJob, network: NetworkOptions) -> None:
+    """Raises UserError where a deferred renderer is told what only a network can be."""
+    if job.model.split(":")[0] == "deferred" and network != NetworkOptions():
+        raise UserError(f"--model {job.model} has no network; --steps, --faithful and the like are a network's")

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from unrender.cli.inputs import parse_maps
-from unrender.cli.options import ComputeOptions, Out
+from unrender.cli.options import ComputeOptions, NetworkOptions, Out, SceneOptions
 from unrender.cli.outputs import parse_destination, staged
 from unrender.cli.progress import track
 from unrender.cli.run_record import RunRecord
@@ -21,7 +21,9 @@ class InverseJob:
         Path, typer.Argument(metavar="INPUT", help="An image, a video, a folder of frames, or name.####.exr.")
     ]
     out: Out
-    model: Annotated[str, typer.Option(help="A model's id, or the folder of a checkpoint.")] = "mini"
+    model: Annotated[
+        str, typer.Option(help="A model's id, or the folder of a checkpoint; several with commas, for all their maps.")
+    ] = "mini"
     maps: Annotated[str | None, typer.Option(metavar="A,B,...", help="The maps wanted; all that the model gives.")] = (
         None
     )
@@ -30,7 +32,7 @@ class InverseJob:
     ] = "unrender"
 
 
-def inverse(job: InverseJob, compute: ComputeOptions) -> None:
+def inverse(job: InverseJob, scene: SceneOptions, network: NetworkOptions, compute: ComputeOptions) -> None:
     """Take a picture apart into its maps.
 
     Writes base colour, normals, depth, roughness and metallic as one multi-layer float EXR (one for every frame of a
@@ -38,10 +40,10 @@ def inverse(job: InverseJob, compute: ComputeOptions) -> None:
     """
     maps = parse_maps(job.maps)
     destination = parse_destination(job.out, (".exr", ".png"))
-    record = RunRecord("inverse", (job, compute))
+    record = RunRecord("inverse", (job, scene, network, compute))
     with staged(destination) as stage:
         with record.stage("load"):
-            from unrender.cli.engines import inverse_renderer
+            from unrender.cli.engines import Engines, inverse_renderer
             from unrender.cli.pictures import Take, write_contact_sheet
             from unrender.files.gbuffers import write_gbuffer
             from unrender.files.sequences import numbered, open_frames
@@ -49,7 +51,7 @@ def inverse(job: InverseJob, compute: ComputeOptions) -> None:
             frames = open_frames(job.input)
             destination.check_frames(len(frames))
             take = Take(frames.name, len(frames))
-            renderer = inverse_renderer(job.model, compute, record)
+            renderer = inverse_renderer(job.model, Engines(network, compute, record), scene, len(frames))
         for index, picture in enumerate(track(frames, "taking apart", len(frames))):
             with record.stage("inverse"):
                 gbuffer = renderer(picture, maps)

@@ -17,6 +17,55 @@ Exposure = Annotated[float, typer.Option(metavar="EV", help="Make the light brig
 
 
 @dataclass(frozen=True)
+class NetworkOptions:
+    """How a network is run."""
+
+    steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Denoising steps; the model's own.")] = None
+    faithful: Annotated[
+        bool, typer.Option("--faithful", help="Follow the model's official code number by number, quirks included.")
+    ] = False
+    memory: Annotated[
+        Literal["normal", "low"],
+        typer.Option(help="`low`: in tiles and one map at a time; slower, in less memory."),
+    ] = "normal"
+    decoder: Annotated[
+        str, typer.Option(metavar="ID", help="A tiny decoder to decode with (TAESD's layout): an id or a folder.")
+    ] = ""
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Compile the network first; worth it for many pictures on a GPU.")
+    ] = False
+
+
+@dataclass(frozen=True)
+class SceneOptions:
+    """What an inverse renderer is told of the picture."""
+
+    domain: Annotated[
+        str, typer.Option(metavar="NAME", help="Kind of scene, for models that are told: indoor, outdoor, object.")
+    ] = ""
+    long_side: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="PIXELS", help="Long side in the network, 0 for the picture's own; the model's."),
+    ] = None
+
+
+@dataclass(frozen=True)
+class PromptOptions:
+    """What a forward network is told besides its maps."""
+
+    caption: Annotated[str, typer.Option(metavar="WORDS", help="Words for the picture.")] = ""
+    guidance: Annotated[
+        float | None, typer.Option(metavar="G", help="How much words count, 0 for no guidance; the model's.")
+    ] = None
+    image_guidance: Annotated[
+        float | None, typer.Option(metavar="G", help="How much maps count, 1 for words alone; the model's.")
+    ] = None
+    shadows: Annotated[
+        bool, typer.Option("--shadows", help="Trace the light's shadows in screen space; needs depth.")
+    ] = False
+
+
+@dataclass(frozen=True)
 class ComputeOptions:
     """Where and how to compute."""
 

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from unrender.cli.options import ComputeOptions, Exposure, Light, Out, Yaw
+from unrender.cli.options import (
+    ComputeOptions,
+    Exposure,
+    Light,
+    NetworkOptions,
+    Out,
+    PromptOptions,
+    SceneOptions,
+    Yaw,
+)
 from unrender.cli.outputs import Destination, parse_destination, staged
 from unrender.cli.progress import track
 from unrender.cli.run_record import RunRecord
@@ -64,25 +73,28 @@ class RelightJob:
         return RelightOptions(self.yaw + turned, self.detail, self.background)
 
 
-def relight(job: RelightJob, compute: ComputeOptions) -> None:
+def relight(
+    job: RelightJob, scene: SceneOptions, prompt: PromptOptions, network: NetworkOptions, compute: ComputeOptions
+) -> None:
     """Show a picture under another light.
 
     Writes the relit PNG (of a clip an mp4) and EXR, whose light groups (diffuse, specular, background) add up to the
     beauty; the G-buffer EXR; a contact sheet; run.json; with --turn, of a still, an mp4 in which the light turns.
     """
     destination = parse_destination(job.out, (".exr", ".mp4", ".png"))
-    record = RunRecord("relight", (job, compute))
+    record = RunRecord("relight", (job, scene, prompt, network, compute))
     with staged(destination) as stage:
         with record.stage("load"):
-            from unrender.cli.engines import forward_renderer, inverse_renderer
+            from unrender.cli.engines import Engines, forward_renderer, inverse_renderer
             from unrender.files.environments import resolve_light
             from unrender.files.sequences import open_frames
 
             source = open_frames(job.input)
             _check(job, destination, len(source))
             light = resolve_light(job.light).exposed(job.exposure)
-            inverse = inverse_renderer(job.model, compute, record)
-            forward = forward_renderer(job.forward, compute, record)
+            engines = Engines(network, compute, record)
+            inverse = inverse_renderer(job.model, engines, scene, len(source))
+            forward = forward_renderer(job.forward, engines, prompt)
         run = _Run(job, stage, destination, record, forward)
         last = _relight_frames(run, source, light, inverse)
         if len(source) == 1 and job.turn:

@@ -11,6 +11,7 @@ from unrender.scene.resize import Filter
 
 Direction = Literal["inverse", "forward"]
 Transfer = Literal["linear", "srgb", "gamma22", "code22"]
+Vectors = Literal["unit", "clipped_unit", "clipped"]
 Exposure = Literal["none", "percentile", "log_average"]
 Region = Literal["all", "edit", "keep"]
 Prediction = Literal["v_prediction", "epsilon", "sample"]
@@ -35,7 +36,8 @@ class MapCodec:
         transfer: curve of its values in [0, 1] before they are stretched to [-1, 1]; vectors have none. `code22` is
             what RGB<->X calls linear: the sRGB code value to the power 2.2.
         signs: for normals, +1 or -1 for each axis that the checkpoint keeps or mirrors.
-        clipped: for normals, whether each component is clipped to [-1, 1] before the vector is made unit.
+        vectors: for normals, how they are read: made `unit`; clipped to [-1, 1] first; or clipped, and unit only once
+            they are back at the size of the input.
         half_z: for normals, the checkpoint's z is in [0, 1], stretched to [-1, 1].
         none: for normals, what the network is shown where there is none.
         stretched: for depth, every picture is stretched to the whole of [0, 1].
@@ -46,7 +48,7 @@ class MapCodec:
     channels: tuple[int, ...] = (0, 1, 2)
     transfer: Transfer = "linear"
     signs: tuple[int, int, int] = (1, 1, 1)
-    clipped: bool = False
+    vectors: Vectors = "unit"
     half_z: bool = False
     none: tuple[float, float, float] = (0.0, 0.0, 0.0)
     stretched: bool = False

@@ -1,44 +1,85 @@
-"""Between the conventions of unrender and the [-1, 1] pictures of a checkpoint. Every function is differentiable."""
+"""Between the conventions of unrender and the [-1, 1] pictures of a checkpoint. Every function is differentiable.
+
+Out of the network a map goes in two steps: `read_codes` gives the values that an official pipeline hands over (display
+codes, unit vectors, depth in [0, 1]), `decode_codes` brings them into unrender's conventions. Official pipelines resize
+between the two.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from unrender.diffusion.card import MapCodec, ModelCard, TargetPicture, Transfer
-from unrender.scene.color import linear_to_srgb, srgb_to_linear
+from unrender.diffusion.card import Exposure, MapCodec, TargetPicture, Transfer
+from unrender.scene.color import linear_to_power, linear_to_srgb, power_to_linear, srgb_to_linear
 from unrender.scene.gbuffer import CHANNELS
+from unrender.scene.tone import log_average_gain, percentile_gain
 
 RELATIVE_NEAR = 1.0
 """Relative depth is known up to scale and shift; the value 0 of a checkpoint is put here, so that depth is positive and
 the range [0, 1] of a checkpoint becomes [1, 2]."""
 
-_GAMMA = 2.2
+PERCENTILE = (90.0, 0.6)
+"""Scene-referred pictures are exposed as a camera would have: this percentile of luminance comes to this value. Each
+frame by itself, so that a clip read frame by frame gives what the whole clip gives."""
+
+RGBX_LUMINANCE = (0.2125, 0.7154, 0.0721)
+"""The weights that RGB<->X's log-average is taken with."""
+
+
+def expose(linear: Tensor, exposure: Exposure) -> Tensor:
+    """Scene-referred values (B, 3, H, W), linear, brought to where a display has [0, 1], frame by frame; unclipped."""
+    if exposure == "percentile":
+        return linear * percentile_gain(linear, *PERCENTILE)
+    if exposure == "log_average":
+        return linear * log_average_gain(linear, weights=RGBX_LUMINANCE)
+    return linear
 
 
 def encode_transfer(linear: Tensor, transfer: Transfer) -> Tensor:
     """Linear values in [0, 1] to values on the curve `transfer`, in [0, 1]."""
     if transfer == "srgb":
         return linear_to_srgb(linear)
-    return linear ** (1 / _GAMMA) if transfer == "gamma22" else linear
+    if transfer == "code22":
+        return power_to_linear(linear_to_srgb(linear))
+    return linear_to_power(linear) if transfer == "gamma22" else linear
 
 
-def decode_transfer(encoded: Tensor, transfer: Transfer) -> Tensor:
-    """Values in [0, 1] on the curve `transfer` to linear values in [0, 1]."""
-    if transfer == "srgb":
-        return srgb_to_linear(encoded)
-    return encoded**_GAMMA if transfer == "gamma22" else encoded
-
-
-def encode_photo(rgb_linear: Tensor, card: ModelCard) -> Tensor:
-    """Display-referred linear photo (B, 3, H, W), clipped to [0, 1], to what the autoencoder encodes, in [-1, 1]."""
-    return encode_transfer(rgb_linear.clamp(0, 1), card.photo_transfer) * 2 - 1
+def encode_map(values: Tensor, codec: MapCodec) -> Tensor:
+    """A map in unrender's conventions (B, 1 or 3, H, W) to the [-1, 1] that `codec` wants of the network: the inverse
+    of `decode_maps`. Depth is the relative one, in `RELATIVE_NEAR` + [0, 1]."""
+    if codec.map == "normal":
+        mirrored = values * values.new_tensor(codec.signs)[:, None, None]
+        nothing = values.square().sum(1, keepdim=True) < 1e-6
+        return torch.where(nothing, values.new_tensor(codec.none)[:, None, None], mirrored)
+    if codec.map == "depth":
+        return (values - RELATIVE_NEAR) * 2 - 1
+    return encode_transfer(values.clamp(0, 1), codec.transfer) * 2 - 1
 
 
 def decode_maps(picture: Tensor, target: TargetPicture) -> dict[str, Tensor]:
     """A decoded picture (B, C, H, W), about [-1, 1], to the maps it carries, each (B, 1 or 3, H, W), in unrender's
     conventions: unit normals, colours linear in [0, 1], relative depth >= `RELATIVE_NEAR`."""
-    return {codec.map: _decode_map(picture[:, list(codec.channels)], codec) for codec in target.maps}
+    codes = read_codes(picture, target)
+    return {codec.map: decode_codes(codes[codec.map], codec) for codec in target.maps}
+
+
+def read_codes(picture: Tensor, target: TargetPicture) -> dict[str, Tensor]:
+    """A decoded picture (B, C, H, W), about [-1, 1], to what an official pipeline hands over of it: normals in the
+    checkpoint's axes, everything else in [0, 1], colours as display codes. Each (B, 1 or 3, H, W)."""
+    return {codec.map: _read(raw_map(picture, codec), codec) for codec in target.maps}
+
+
+def decode_codes(codes: Tensor, codec: MapCodec) -> Tensor:
+    """What `read_codes` gives, to unrender's conventions; (B, 1 or 3, H, W) both."""
+    if codec.map == "normal":
+        return functional.normalize(codes * codes.new_tensor(codec.signs)[:, None, None], dim=1)
+    if codec.map == "depth":
+        return RELATIVE_NEAR + codes
+    if codec.transfer in ("srgb", "code22"):
+        return srgb_to_linear(codes)
+    return power_to_linear(codes) if codec.transfer == "gamma22" else codes
 
 
 def raw_map(picture: Tensor, codec: MapCodec) -> Tensor:
@@ -48,23 +89,19 @@ def raw_map(picture: Tensor, codec: MapCodec) -> Tensor:
     return values.mean(1, keepdim=True) if CHANNELS[codec.map] == 1 else values
 
 
-def encode_map(values: Tensor, codec: MapCodec) -> Tensor:
-    """A map in unrender's conventions (B, 1 or 3, H, W) to the [-1, 1] that `codec` wants of the network: the inverse
-    of `decode_maps`. Depth is the relative one, in `RELATIVE_NEAR` + [0, 1]."""
+def _read(values: Tensor, codec: MapCodec) -> Tensor:
     if codec.map == "normal":
-        return values * values.new_tensor(codec.signs)[:, None, None]
-    if codec.map == "depth":
-        return (values - RELATIVE_NEAR) * 2 - 1
-    return encode_transfer(values.clamp(0, 1), codec.transfer) * 2 - 1
-
-
-def _decode_map(values: Tensor, codec: MapCodec) -> Tensor:
-    if CHANNELS[codec.map] == 1:
-        values = values.mean(1, keepdim=True)
-    if codec.map == "normal":
-        mirrored = values * values.new_tensor(codec.signs)[:, None, None]
-        return torch.nn.functional.normalize(mirrored, dim=1)
+        return _read_normal(values, codec)
     unit = ((values + 1) / 2).clamp(0, 1)
-    if codec.map == "depth":
-        return RELATIVE_NEAR + unit
-    return decode_transfer(unit, codec.transfer)
+    if codec.stretched:
+        low, high = unit.amin((1, 2, 3), keepdim=True), unit.amax((1, 2, 3), keepdim=True)
+        return (unit - low) / (high - low).clamp(min=1e-12)
+    return linear_to_power(unit) if codec.transfer == "code22" else unit
+
+
+def _read_normal(values: Tensor, codec: MapCodec) -> Tensor:
+    if codec.vectors != "unit":
+        values = values.clamp(-1, 1)
+    if codec.half_z:
+        values = torch.cat((values[:, :2], values[:, 2:] / 2 + 0.5), dim=1)
+    return values if codec.vectors == "clipped" else functional.normalize(values, dim=1)

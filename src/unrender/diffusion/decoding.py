@@ -1,4 +1,4 @@
-"""Latents to pictures: whole, in tiles when memory is short, or checkpointed when gradients must pass."""
+"""Pictures to latents and back: whole, in tiles when memory is short, or checkpointed when gradients must pass."""
 
 from __future__ import annotations
 
@@ -6,28 +6,61 @@ from typing import Literal
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 Memory = Literal["whole", "tiled", "checkpointed"]
+Decoder = AutoencoderKL | AutoencoderTiny
+
+TILE = 384
+"""Side of a tile in pixels: a picture of 768 x 768 takes nine, in a quarter of the memory."""
 
 
-def encode(autoencoder: AutoencoderKL, picture: Tensor, scale: float) -> Tensor:
-    """A picture (B, 3, H, W) in [-1, 1] to the mode of its latent, times `scale`: (B, C, h, w)."""
-    return autoencoder.encode(picture).latent_dist.mode() * scale
+def encode(
+    autoencoder: AutoencoderKL,
+    picture: Tensor,
+    scale: float,
+    deviation: Tensor | None = None,
+    memory: Memory = "whole",
+) -> Tensor:
+    """Pictures (B, 3, H, W) in [-1, 1] to their latents, times `scale`: (B, C, h, w).
+
+    Args:
+        deviation: (B, C, h, w) how many standard deviations the latent is off the mode; None for the mode itself.
+        memory: `tiled` encodes one picture at a time, in overlapping, blended tiles.
+    """
+    _set_tiles(autoencoder, memory)
+    parts = picture.split(1) if memory == "tiled" else (picture,)
+    distributions = [autoencoder.encode(part).latent_dist for part in parts]
+    latent = torch.cat([distribution.mode() for distribution in distributions])
+    if deviation is not None:
+        latent = latent + torch.cat([distribution.std for distribution in distributions]) * deviation
+    return latent * scale
 
 
-def decode(autoencoder: AutoencoderKL, latent: Tensor, scale: float, memory: Memory = "whole") -> Tensor:
+def decode(decoder: Decoder, latent: Tensor, scale: float, memory: Memory = "whole") -> Tensor:
     """Latents (B, C, h, w) to pictures (B, C', H, W), about [-1, 1]; differentiable in `latent`.
 
     Args:
         memory: `whole` decodes the batch at once; `tiled` in overlapping, blended tiles, one picture at a time;
             `checkpointed` keeps no activation but recomputes them in the backward pass, one picture at a time.
     """
-    latent = latent / scale
-    if memory == "whole":
-        return autoencoder.decode(latent).sample
-    if memory == "tiled":
-        return torch.cat([autoencoder.tiled_decode(one, return_dict=False)[0] for one in latent.split(1)])
-    parts = [checkpoint(lambda z: autoencoder.decode(z).sample, one, use_reentrant=False) for one in latent.split(1)]
-    return torch.cat([part for part in parts if part is not None])
+    _set_tiles(decoder, memory)
+    # A tiny decoder was made for latents as the UNet has them.
+    latent = latent if isinstance(decoder, AutoencoderTiny) else latent / scale
+    if memory == "checkpointed":
+        parts = [checkpoint(lambda z: decoder.decode(z).sample, one, use_reentrant=False) for one in latent.split(1)]
+        return torch.cat([part for part in parts if part is not None])
+    return torch.cat([decoder.decode(part).sample for part in (latent.split(1) if memory == "tiled" else (latent,))])
+
+
+def _set_tiles(autoencoder: Decoder, memory: Memory) -> None:
+    """Tiles on or off. Left to itself the autoencoder's tiles are as large as the pictures it was trained on."""
+    if isinstance(autoencoder, AutoencoderTiny):
+        return
+    autoencoder.use_tiling = memory == "tiled"
+    if autoencoder.use_tiling:
+        factor = 2 ** (len(autoencoder.config["block_out_channels"]) - 1)
+        autoencoder.tile_sample_min_size = TILE
+        autoencoder.tile_latent_min_size = TILE // factor

@@ -8,21 +8,24 @@ from torch import Tensor
 from unrender.diffusion.card import NoiseKind
 
 
-def draw_noise(kind: NoiseKind, shape: tuple[int, ...], seed: int, *, shared: bool = False) -> Tensor:
+def draw_noise(kind: NoiseKind, shape: tuple[int, ...], seed: int, *, shared: bool = False, parts: int = 1) -> Tensor:
     """Noise of `shape` (B, C, h, w), drawn on the CPU so that every device gets the same.
 
     Args:
-        kind: `zeros` (E2E-FT), `gaussian`, or `multi_resolution` (see `multi_resolution_noise`).
+        kind: `zeros` (E2E-FT), `gaussian`, or `multi_resolution` (see `multi_resolution_noise`); `none` is zeros too,
+            which nobody will look at.
         shape: of the result.
         seed: same seed, same noise.
         shared: one noise for all B items, as single-step video models want for a steady clip.
+        parts: groups of channels that are drawn one after the other, as by a pipeline that is called once for each.
     """
-    if kind == "zeros":
+    if kind in ("zeros", "none"):
         return torch.zeros(shape)
     generator = torch.Generator().manual_seed(seed)
-    drawn_shape = (1, *shape[1:]) if shared else shape
+    items = 1 if shared else shape[0]
     draw = multi_resolution_noise if kind == "multi_resolution" else _gaussian
-    return draw(drawn_shape, generator).expand(shape).contiguous()
+    drawn = [draw((items, shape[1] // parts, *shape[2:]), generator) for _ in range(parts)]
+    return torch.cat(drawn, dim=1).expand(shape).contiguous()
 
 
 def multi_resolution_noise(

@@ -24,7 +24,7 @@ from unrender.files.layers import find_maps
 from unrender.files.paths import existing_file
 from unrender.files.quiet import silenced
 from unrender.files.radiance import Array, clean, premultiplied_to_straight, to_rec709
-from unrender.scene.color import linear_to_srgb, srgb_to_linear
+from unrender.scene.color import linear_to_srgb, luminance, srgb_to_linear
 from unrender.scene.frames import Frames
 
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".exr", ".hdr", ".bmp"})
@@ -77,6 +77,18 @@ def read_image(path: str | Path) -> Frames:
     """
     path = existing_file(path)
     return to_frames(path, decode(path))
+
+
+def read_mask(path: str | Path) -> Tensor:
+    """Reads a mask, (1, 1, H, W) in [0, 1]: the code values of a grey picture as they are, white is 1; of a colour
+    picture their luminance; of an EXR its linear values.
+
+    Raises:
+        UserError: as `read_image`.
+    """
+    frames = read_image(path)
+    grey = luminance(frames.rgb)
+    return (grey if frames.hdr else linear_to_srgb(grey)).clamp(0, 1)
 
 
 def decode(path: Path) -> Samples:

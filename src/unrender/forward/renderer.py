@@ -1,98 +1,34 @@
-"""G-buffer and light to picture: the faces of forward rendering."""
+"""Forward renderers by id: deferred ones, with no network, and published networks."""
 
 from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from typing import Literal, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
+from unrender.diffusion.checkpoints.registry import cards
+from unrender.diffusion.running import Running
 from unrender.errors import UserError
-from unrender.forward import monte_carlo, screen_space, split_sum
-from unrender.forward.geometry import calibrate_depth
-from unrender.forward.light_sampling import LightSampler
-from unrender.forward.prefilter import PrefilteredLight
-from unrender.forward.surface import LightGroups, coverage_of, surface_of, world_rotation
-from unrender.scene.camera import Camera, pixel_rays
-from unrender.scene.environment import EnvironmentMap, sample
+from unrender.forward.deferred import DeferredRenderer, Quality
+from unrender.forward.surface import LightGroups
+from unrender.forward.wish import Wish
+from unrender.scene.environment import EnvironmentMap
 from unrender.scene.gbuffer import GBuffer
 
-Quality = Literal["split_sum", "monte_carlo", "screen_space"]
-MODELS: dict[str, Quality] = {
+if TYPE_CHECKING:
+    from unrender.forward.neural import NeuralRenderer
+
+DEFERRED: dict[str, Quality] = {
     "deferred": "split_sum",
     "deferred:split_sum": "split_sum",
     "deferred:monte_carlo": "monte_carlo",
     "deferred:screen_space": "screen_space",
 }
 
-
-@dataclass(frozen=True)
-class DeferredRenderer:
-    """Renders a G-buffer under an environment map, with no network.
-
-    Attributes:
-        quality: "split_sum", fast; "monte_carlo", the reference for light that meets nothing on its way;
-            "screen_space", with shadows, occlusion and one bounce as far as the depth map knows.
-        samples: directions per pixel where directions are drawn, at least 2.
-        seed: of the drawn directions; the same seed gives the same picture.
-        background: whether the environment is seen where there is no surface; black otherwise.
-    """
-
-    quality: Quality = "split_sum"
-    samples: int = 64
-    seed: int = 0
-    background: bool = True
-
-    def __post_init__(self) -> None:
-        if self.quality not in get_args(Quality):
-            raise UserError(f"no deferred quality {self.quality!r}; {', '.join(get_args(Quality))} are right")
-        if self.samples < 2:
-            raise UserError(f"{self.samples} samples per pixel; at least 2 are right, one from light and one from BRDF")
-
-    def __call__(self, gbuffer: GBuffer, light: EnvironmentMap, yaw: float | Tensor = 0.0) -> LightGroups:
-        """The picture of `gbuffer` under `light` turned by `yaw` degrees about +Y (see `conventions`).
-
-        Args:
-            gbuffer: needs base_color and normal, and depth for "screen_space" (relative depth is calibrated, see
-                `geometry.calibrate_depth`); roughness is taken as 0.5 and metallic as 0 where they are absent.
-                Its camera gives the view and turns normals into the world; without one a level camera is assumed.
-            light: one frame, or one for every frame of the G-buffer.
-            yaw: degrees, one number or one per frame (T,); exact, and cheaper than a rotated map.
-
-        Returns:
-            LightGroups of (T, 3, H, W), scene-linear.
-
-        Raises:
-            UserError: where a map is missing, or light and G-buffer have different numbers of frames.
-        """
-        gbuffer.require("base_color", "normal", by="the deferred renderer")
-        if len(light) not in (1, len(gbuffer)):
-            raise UserError(f"a light of {len(light)} frames for a G-buffer of {len(gbuffer)}; 1 or as many is right")
-        camera = gbuffer.camera or Camera.perspective(gbuffer.size)
-        yaws = torch.as_tensor(yaw, dtype=torch.float32).expand(len(gbuffer)).tolist()
-        frames = [self._frame(gbuffer.frame(i), light.frame(i), camera.frame(i), yaws[i]) for i in range(len(gbuffer))]
-        diffuse, specular, background = (torch.stack(group) for group in zip(*frames, strict=True))
-        return LightGroups(diffuse, specular, background)
-
-    def _frame(
-        self, gbuffer: GBuffer, light: EnvironmentMap, camera: Camera, yaw: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        surface = surface_of(gbuffer, camera, yaw)
-        radiance = light.radiance[0]
-        if self.quality == "split_sum":
-            diffuse, specular = split_sum.shade(surface, PrefilteredLight.of(radiance))
-        elif self.quality == "monte_carlo":
-            diffuse, specular = monte_carlo.shade(surface, LightSampler.of(radiance), self.samples, self.seed)
-        else:
-            gbuffer.require("depth", by="screen-space ray tracing")
-            solid = gbuffer if gbuffer.depth_kind == "metric" else calibrate_depth(gbuffer)
-            scene = screen_space.DepthScene.of(solid, camera, yaw)
-            diffuse, specular = screen_space.shade(surface, scene, light, self.samples, self.seed)
-        picture = surface.picture(diffuse)
-        background = backdrop(gbuffer, light, camera, yaw) if self.background else torch.zeros_like(picture)
-        return picture, surface.picture(specular), background
+AS_IT_IS, NO_WISH = Running(), Wish()
 
 
 @dataclass(frozen=True)
@@ -103,38 +39,65 @@ class ForwardRenderer:
         engine: what renders.
     """
 
-    engine: DeferredRenderer
+    engine: DeferredRenderer | NeuralRenderer
 
     @classmethod
     def from_pretrained(
-        cls, model: str, *, samples: int = 64, seed: int = 0, background: bool = True
+        cls,
+        model: str | Path,
+        running: Running = AS_IT_IS,
+        wish: Wish = NO_WISH,
+        *,
+        samples: int = 64,
+        background: bool = True,
     ) -> ForwardRenderer:
         """The renderer of an id.
 
         Args:
-            model: "deferred" (the split sum), "deferred:monte_carlo" or "deferred:screen_space".
-            samples, seed, background: as in `DeferredRenderer`.
+            model: "deferred" (the split sum), "deferred:monte_carlo" or "deferred:screen_space"; a published model's id
+                (`unrender models list`), or a model folder.
+            running, wish: of a network; the wish's seed is the deferred renderer's too.
+            samples, background: of the deferred renderer, see there.
 
         Raises:
-            UserError: an unknown id, with the nearest known one.
+            UserError: an unknown id, with the nearest known one, and all that `NeuralRenderer.from_pretrained` raises.
         """
-        if model not in MODELS:
-            near = difflib.get_close_matches(model, MODELS, n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]}?" if near else f"{', '.join(MODELS)} are right"
-            raise UserError(f"no forward renderer {model!r}; {hint}")
-        return cls(DeferredRenderer(MODELS[model], samples=samples, seed=seed, background=background))
+        if model in DEFERRED:
+            if wish != Wish(steps=wish.steps, seed=wish.seed):
+                raise UserError("the deferred renderer takes no caption, guidance or shadows; a network's id would")
+            quality = DEFERRED[str(model)]
+            return cls(DeferredRenderer(quality, samples=samples, seed=wish.seed, background=background))
+        known = [*DEFERRED, *(card.id for card in cards() if card.direction == "forward")]
+        if str(model) not in known and not Path(model).is_dir() and str(model).split(":")[0] not in _inverse_ids():
+            near = difflib.get_close_matches(str(model), known, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]}?" if near else f"{', '.join(known)} are right, or a model folder"
+            raise UserError(f"no forward renderer {str(model)!r}; {hint}")
+        # Networks are slow to import, and a deferred renderer wants none.
+        from unrender.forward.neural import NeuralRenderer
 
-    def __call__(self, gbuffer: GBuffer, light: EnvironmentMap, yaw: float | Tensor = 0.0) -> LightGroups:
-        """The picture of `gbuffer` under `light` turned by `yaw` degrees about +Y; see `DeferredRenderer.__call__`."""
+        return cls(NeuralRenderer.from_pretrained(model, running, wish))
+
+    def __call__(
+        self,
+        gbuffer: GBuffer,
+        light: EnvironmentMap | None = None,
+        yaw: float | Tensor = 0.0,
+        edit: Tensor | None = None,
+    ) -> LightGroups:
+        """The picture of `gbuffer` under `light` turned by `yaw` degrees about +Y; see `DeferredRenderer.__call__` and
+        `NeuralRenderer.__call__`.
+
+        Raises:
+            UserError: no light, or an edit, where the renderer is deferred.
+        """
+        if not isinstance(self.engine, DeferredRenderer):
+            return self.engine(gbuffer, light, yaw, edit=edit)
+        if light is None:
+            raise UserError("the deferred renderer needs a light; --light HDRI would be right")
+        if edit is not None:
+            raise UserError("the deferred renderer renders whole pictures; an edit mask needs a model that edits")
         return self.engine(gbuffer, light, yaw)
 
 
-def backdrop(gbuffer: GBuffer, light: EnvironmentMap, camera: Camera, yaw: float) -> Tensor:
-    """The environment seen past the surfaces of one frame, (3, H, W), weighted by what they leave uncovered."""
-    open_sky = 1 - coverage_of(gbuffer)
-    pixel = open_sky.reshape(-1).nonzero()[:, 0]
-    rays = pixel_rays(camera)[0].to(open_sky).reshape(3, -1)[:, pixel]
-    seen = sample(light.radiance, (world_rotation(camera, yaw).to(rays) @ rays).T)[0]
-    height, width = gbuffer.size
-    flat = seen.new_zeros(3, height * width).index_copy(1, pixel, seen * open_sky.reshape(-1)[pixel])
-    return flat.reshape(3, height, width)
+def _inverse_ids() -> set[str]:
+    return {card.id for card in cards() if card.direction == "inverse"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -18,22 +19,62 @@ DEFAULT_ROUGHNESS, DEFAULT_METALLIC = 0.5, 0.0
 
 @dataclass(frozen=True)
 class LightGroups:
-    """A rendered picture, by the way its light came.
+    """A rendered picture, by the way its light came. Pictures are (T, 3, H, W), linear, composited by the mask.
 
     Attributes:
-        diffuse: (T, 3, H, W) linear radiance reflected by the diffuse lobe.
-        specular: (T, 3, H, W) linear radiance reflected by the specular lobe.
-        background: (T, 3, H, W) linear radiance of the environment seen past the surfaces.
+        surfaces: the radiance that surfaces send out, by name: `diffuse` and `specular`, as far as the two lobes were
+            told apart; `rendered` where a network gives the picture whole.
+        background: radiance of the environment seen past the surfaces.
     """
 
-    diffuse: Tensor
-    specular: Tensor
+    surfaces: dict[str, Tensor]
     background: Tensor
 
     @property
+    def diffuse(self) -> Tensor:
+        """What the diffuse lobe reflects, (T, 3, H, W)."""
+        return self.surfaces["diffuse"]
+
+    @property
+    def specular(self) -> Tensor:
+        """What the specular lobe reflects, (T, 3, H, W)."""
+        return self.surfaces["specular"]
+
+    @property
+    def groups(self) -> dict[str, Tensor]:
+        """Every group by name, the background last."""
+        return {**self.surfaces, "background": self.background}
+
+    @property
+    def surface(self) -> Tensor:
+        """All that surfaces send out, (T, 3, H, W)."""
+        return sum_in_order(self.surfaces)
+
+    @property
     def beauty(self) -> Tensor:
-        """The picture, (T, 3, H, W): the sum of the groups, already composited by the mask."""
-        return self.diffuse + self.specular + self.background
+        """The picture, (T, 3, H, W): the sum of the groups, in their order."""
+        return sum_in_order(self.groups)
+
+    def times(self, gain: Tensor) -> LightGroups:
+        """The same with every surface multiplied by `gain`, which broadcasts to (T, 3, H, W)."""
+        return LightGroups({name: value * gain for name, value in self.surfaces.items()}, self.background)
+
+    def before(self, background: Tensor) -> LightGroups:
+        """The same before another background (T, 3, H, W)."""
+        return LightGroups(self.surfaces, background)
+
+    def to(self, device: torch.device | str) -> LightGroups:
+        """The same on `device`."""
+        surfaces = {name: value.to(device) for name, value in self.surfaces.items()}
+        return LightGroups(surfaces, self.background.to(device))
+
+
+def sum_in_order(groups: Mapping[str, Tensor]) -> Tensor:
+    """The sum of pictures of one shape, added up in their order, to the last bit."""
+    first, *others = groups.values()
+    for other in others:
+        first = first + other
+    return first
 
 
 @dataclass(frozen=True)
@@ -118,10 +159,16 @@ def surface_of(gbuffer: GBuffer, camera: Camera, yaw: float = 0.0) -> Surface:
 
 def coverage_of(gbuffer: GBuffer) -> Tensor:
     """(1, H, W) how much of each pixel a surface fills: the mask where there is one, and nothing where the normal is
-    the zero vector."""
-    assert gbuffer.normal is not None
-    present = (gbuffer.normal[0].square().sum(0, keepdim=True) > 0.25).to(gbuffer.normal.dtype)
+    the zero vector; everything where neither is known."""
+    present = torch.ones(1, *gbuffer.size)
+    if gbuffer.normal is not None:
+        present = (gbuffer.normal[0].square().sum(0, keepdim=True) > 0.25).to(gbuffer.normal)
     return present if gbuffer.mask is None else present * gbuffer.mask[0].clamp(0, 1)
+
+
+def coverage(gbuffer: GBuffer) -> Tensor:
+    """`coverage_of` every frame, (T, 1, H, W)."""
+    return torch.stack([coverage_of(gbuffer.frame(index)) for index in range(len(gbuffer))])
 
 
 def world_rotation(camera: Camera, yaw: float) -> Tensor:

@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from unrender.device import Compute, DeviceName, DtypeName, choose_compute
-from unrender.diffusion.card import ModelCard
-from unrender.diffusion.checkpoints.loader import Checkpoint, load_checkpoint
-from unrender.diffusion.checkpoints.registry import resolve
-from unrender.diffusion.codec import decode_maps, encode_photo
-from unrender.diffusion.decoding import Memory, decode, encode
-from unrender.diffusion.noise import draw_noise
-from unrender.diffusion.sampler import Condition, denoise
-from unrender.diffusion.schedule import make_schedule
+from unrender.diffusion.card import ModelCard, TargetPicture
+from unrender.diffusion.codec import decode_codes, expose, read_codes
+from unrender.diffusion.engine import Engine, decode_pictures, give, load_engine, walk
+from unrender.diffusion.framing import plan_framing, unframe
+from unrender.diffusion.presenting import present
+from unrender.diffusion.running import Running
 from unrender.errors import UserError
 from unrender.inverse.enlarge import enlarge
-from unrender.inverse.framing import Framing, frame_picture, plan_framing, unframe
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer, concatenate
-from unrender.scene.tone import percentile_gain
+from unrender.scene.resize import resize_picture
 
 SURFACE = 0.25
 """A pixel whose mask is below this has no normal and no depth. Under a half, because a hole in a surface that is there
 harms what is made of the maps more than a surface where there is none."""
 
-EXPOSURE = (90.0, 0.6)
-"""Scene-referred frames are exposed as a camera would have: this percentile of luminance comes to this value. Each
-frame by itself, so that a clip read frame by frame gives what the whole clip gives."""
+AS_IT_IS = Running()
 
 
 @dataclass(frozen=True)
@@ -40,36 +34,35 @@ class InverseRenderer:
     """Takes pictures apart, as the card of its checkpoint says.
 
     Attributes:
-        checkpoint: card, networks and tokens, on `compute.device` in `compute.dtype`.
-        compute: where the networks run, and in which precision.
-        memory: `tiled` decodes in tiles, slower and in less memory.
+        engine: the checkpoint, and where and how it runs.
     """
 
-    checkpoint: Checkpoint
-    compute: Compute
-    memory: Memory = "whole"
+    engine: Engine
 
     @classmethod
     def from_pretrained(
-        cls,
-        model: str | Path = "mini",
-        *,
-        device: DeviceName = "auto",
-        dtype: DtypeName = "auto",
-        memory: Memory = "whole",
+        cls, model: str | Path = "mini", running: Running = AS_IT_IS, *, domain: str = "", long_side: int | None = None
     ) -> InverseRenderer:
-        """The renderer of an embedded model (`unrender models list`) or of a model folder.
+        """The renderer of an embedded or published model (`unrender models list`), or of a model folder.
+
+        Args:
+            running: device, precision, memory, and how faithfully the official code is followed.
+            domain: what kind of scene it is, for models that are told ("indoor", "outdoor", "object").
+            long_side: pixels of the picture's long side in the network; 0 for the picture's own; the card's when None.
 
         Raises:
-            UserError: no such model, a broken folder, or a device that is not present.
+            UserError: no such model, one that was not pulled, a broken folder, or a device that is not present.
         """
-        compute = choose_compute(device, dtype)
-        return cls(load_checkpoint(resolve(model), compute), compute, memory)
+        engine = load_engine(model, "inverse", running, domain)
+        if long_side is not None:
+            card = replace(engine.card, size=replace(engine.card.size, long_side=long_side))
+            engine = replace(engine, checkpoint=replace(engine.checkpoint, card=card))
+        return cls(engine)
 
     @property
     def card(self) -> ModelCard:
         """The habits of the checkpoint."""
-        return self.checkpoint.card
+        return self.engine.card
 
     def __call__(
         self,
@@ -95,74 +88,83 @@ class InverseRenderer:
         """
         wanted = check_maps(maps, self.card)
         framing = plan_framing(photo.size, self.card.size, photo.name)
-        display = photo.rgb * percentile_gain(photo.rgb, *EXPOSURE) if photo.hdr else photo.rgb
-        noise = self._noise(framing, len(photo), seed) if noise is None else noise
+        noise = self.engine.draw_noise(framing.canvas, len(photo), seed) if noise is None else noise
         # One frame at a time: a clip needs no more memory than a still.
-        parts = [
-            self._take_apart(display[t : t + 1], noise[t : t + 1], framing, wanted, steps) for t in range(len(photo))
-        ]
+        parts = [self._take_apart(photo.frame(t), noise[t : t + 1], wanted, steps, seed) for t in range(len(photo))]
         return _finish(concatenate(parts), photo, wanted)
 
-    def latents(self, rgb: Tensor, noise: Tensor, steps: int | None = None) -> Tensor:
-        """The clean latents (B, C, h, w), float32, of pictures (B, 3, H, W): linear, for display, at a size that the
-        network takes. For holding the engine against another implementation number by number."""
-        card, dtype, device = self.card, self.compute.dtype, self.compute.device
-        with torch.inference_mode():
-            picture = encode_photo(rgb, card).to(device, dtype)
-            photo = encode(self.checkpoint.autoencoder, picture, card.latent_scale)
-            walks = [self._walk(photo, noise.to(device, dtype), name, steps) for name in self._prompts()]
-            return torch.cat(walks, dim=1).float()
+    def pictures(
+        self,
+        photo: Frames,
+        maps: Sequence[str] | None = None,
+        *,
+        steps: int | None = None,
+        noise: Tensor | None = None,
+        seed: int = 0,
+    ) -> dict[str, Tensor]:
+        """The decoded pictures by name, (T, C, h, w) float32, about [-1, 1], without padding, at the size of the
+        network, as the autoencoder gives them. Arguments as in `__call__`. For holding the engine against another
+        implementation number by number."""
+        framing = plan_framing(photo.size, self.card.size, photo.name)
+        wanted = self._wanted(check_maps(maps, self.card))
+        decoded = decode_pictures(self.engine, self.latents(photo, maps, steps=steps, noise=noise, seed=seed))
+        return {target.name: unframe(one, framing) for target, one in zip(wanted, decoded, strict=True)}
 
-    def decode(self, latents: Tensor) -> list[Tensor]:
-        """Clean latents (B, C, h, w) to one picture (B, C', H, W), float32, for each `card.pictures`, in one batch."""
-        card = self.card
-        with torch.inference_mode():
-            stacked = latents.unflatten(1, (len(card.pictures), card.latent_channels)).flatten(0, 1)
-            stacked = stacked.to(self.compute.device, self.compute.dtype)
-            decoded = decode(self.checkpoint.autoencoder, stacked, card.latent_scale, self.memory).float().cpu()
-            return list(decoded.unflatten(0, (len(latents), len(card.pictures))).unbind(1))
+    @torch.inference_mode()
+    def latents(
+        self,
+        photo: Frames,
+        maps: Sequence[str] | None = None,
+        *,
+        steps: int | None = None,
+        noise: Tensor | None = None,
+        seed: int = 0,
+    ) -> Tensor:
+        """The clean latents (T, pictures x C, h, w), float32, of the pictures that carry `maps`. Arguments as in
+        `__call__`."""
+        engine, given = self.engine, self.card.given[0]
+        framing = plan_framing(photo.size, self.card.size, photo.name)
+        noise = engine.draw_noise(framing.canvas, len(photo), seed) if noise is None else noise
+        rgb = expose(photo.rgb, given.exposure) if photo.hdr else photo.rgb
+        shown = present(rgb, given, self.card.size, framing)
+        latent = give(engine, [shown], engine.latent_size(framing.canvas), seed=seed)
+        pictures = self._wanted(check_maps(maps, self.card))
+        return walk(engine, latent, noise, pictures=pictures, steps=steps, photo=(shown + 1) / 2).float()
 
     def noise_shape(self, photo: Frames) -> tuple[int, int, int, int]:
         """The shape that `noise` must have for `photo`."""
-        return self._noise_shape(plan_framing(photo.size, self.card.size, photo.name), len(photo))
+        framing = plan_framing(photo.size, self.card.size, photo.name)
+        return self.engine.noise_shape(framing.canvas, len(photo))
 
-    def _noise_shape(self, framing: Framing, frames: int) -> tuple[int, int, int, int]:
-        factor = 2 ** (len(self.checkpoint.autoencoder.config["block_out_channels"]) - 1)
-        height, width = framing.canvas
-        return frames, self.card.target_channels, height // factor, width // factor
+    def _wanted(self, maps: Sequence[str]) -> list[TargetPicture]:
+        """The pictures that carry the maps asked for; all, where one pass gives all or they attend to one another."""
+        card = self.card
+        if card.passes == "stacked" or card.joint_attention:
+            return list(card.pictures)
+        return [p for p in card.pictures if any(codec.map in maps for codec in p.maps)]
 
-    def _noise(self, framing: Framing, frames: int, seed: int) -> Tensor:
-        return draw_noise(self.card.noise, self._noise_shape(framing, frames), seed, shared=True)
-
-    def _prompts(self) -> list[str]:
-        """The tokens' name of each pass."""
-        return [""] if self.card.passes == "stacked" else [picture.name for picture in self.card.pictures]
-
-    def _walk(self, photo: Tensor, noise: Tensor, prompt: str, steps: int | None) -> Tensor:
-        schedule = make_schedule(self.card.schedule)
-        tokens = self.checkpoint.tokens[prompt].to(photo).expand(len(photo), -1, -1)
-
-        def network(latent: Tensor, timestep: int, context: Tensor) -> Tensor:
-            return self.checkpoint.unet(latent, timestep, context, return_dict=False)[0]
-
-        condition = Condition(photo, tokens, self.card.concatenation)
-        return denoise(network, schedule, condition, noise, steps or self.card.schedule.steps)
-
-    def _take_apart(
-        self, rgb: Tensor, noise: Tensor, framing: Framing, wanted: Sequence[str], steps: int | None
-    ) -> GBuffer:
-        maps = self._maps(rgb, noise, framing, steps)
+    def _take_apart(self, photo: Frames, noise: Tensor, wanted: Sequence[str], steps: int | None, seed: int) -> GBuffer:
+        maps = self._maps(photo, noise, wanted, steps, seed)
         if self.card.mirrored:
-            maps = average_mirrored(maps, self._maps(rgb.flip(3), noise, framing, steps))
+            turned = self._maps(replace(photo, rgb=photo.rgb.flip(3)), noise, wanted, steps, seed)
+            maps = average_mirrored(maps, turned)
         kept = {name: value for name, value in maps.items() if name in (*wanted, "mask")}
-        return enlarge(gbuffer_of(kept, self.card), rgb, self.card.size.guided)
+        return enlarge(gbuffer_of(kept, self.card), photo.rgb, self.card.size.guided)
 
-    def _maps(self, rgb: Tensor, noise: Tensor, framing: Framing, steps: int | None) -> dict[str, Tensor]:
-        """Every map of one frame, at the size of the framing's content."""
-        decoded = self.decode(self.latents(frame_picture(rgb, framing), noise, steps))
-        maps: dict[str, Tensor] = {}
-        for picture, target in zip(decoded, self.card.pictures, strict=True):
-            maps |= decode_maps(unframe(picture, framing), target)
+    def _maps(
+        self, photo: Frames, noise: Tensor, wanted: Sequence[str], steps: int | None, seed: int
+    ) -> dict[str, Tensor]:
+        """Every map of one frame: at the size of the network where maps are resized in unrender's conventions, at that
+        of the photo where they are resized as the official pipeline hands them over."""
+        pictures = self.pictures(photo, wanted, steps=steps, noise=noise, seed=seed)
+        rule, maps = self.card.size, {}
+        for target in self._wanted(wanted):
+            codes = read_codes(pictures[target.name], target)
+            for codec in target.maps:
+                values = codes[codec.map]
+                if rule.space != "linear":
+                    values = resize_picture(values, photo.size, codec.back or rule.back)
+                maps[codec.map] = decode_codes(values, codec)
         return maps
 
 
@@ -181,8 +183,13 @@ def average_mirrored(maps: dict[str, Tensor], mirrored: dict[str, Tensor]) -> di
 
 
 def gbuffer_of(maps: dict[str, Tensor], card: ModelCard) -> GBuffer:
-    """Maps that a model gave as a G-buffer that says so."""
-    return GBuffer(depth_kind=card.depth_kind, model=card.id, **maps)  # ty: ignore[invalid-argument-type]
+    """Maps that a model gave as a G-buffer that says so. The irradiance of a network has an exposure of its own."""
+    return GBuffer(
+        depth_kind=card.depth_kind,
+        irradiance_kind="relative" if "irradiance" in card.map_names else "metric",
+        model=card.id,
+        **maps,  # ty: ignore[invalid-argument-type]
+    )
 
 
 def check_maps(maps: Sequence[str] | None, card: ModelCard) -> tuple[str, ...]:
@@ -193,10 +200,15 @@ def check_maps(maps: Sequence[str] | None, card: ModelCard) -> tuple[str, ...]:
     """
     for name in maps or ():
         if name not in card.map_names:
-            near = difflib.get_close_matches(name, card.map_names, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"right is {', '.join(card.map_names)}"
-            raise UserError(f"model {card.id} gives no map {name}; {hint}")
+            raise unknown_map(name, card.map_names, f"model {card.id}")
     return tuple(maps) if maps else card.map_names
+
+
+def unknown_map(name: str, known: Collection[str], by: str) -> UserError:
+    """What to say where nobody gives a map; the nearest name is suggested."""
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"right is {', '.join(known)}"
+    return UserError(f"{by} gives no map {name}; {hint}")
 
 
 def _finish(gbuffer: GBuffer, photo: Frames, wanted: Sequence[str]) -> GBuffer:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from unrender.forward.surface import coverage_of
+from unrender.forward.surface import coverage
 from unrender.forward.transport import transport_matrix
 from unrender.scene.camera import Camera
 from unrender.scene.environment import EnvironmentMap
@@ -91,11 +91,6 @@ def solve_light(
         spread = 1.4826 * residual.median(dim=1, keepdim=True).values + 1e-6
         robust = weights / expected**2 * (HUBER * spread / residual.clamp(min=1e-9)).clamp(max=1)
     return x
-
-
-def coverage(gbuffer: GBuffer) -> Tensor:
-    """How much of each pixel a surface fills, (T, 1, H, W): the mask, and nothing where there is no normal."""
-    return torch.stack([coverage_of(gbuffer.frame(index)) for index in range(len(gbuffer))])
 
 
 def _non_negative_minimum(gram: Tensor, right: Tensor, start: Tensor) -> Tensor:

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from unrender.forward import LightGroups
+from unrender.forward.surface import coverage
 from unrender.relight.detail import detail_gain
-from unrender.relight.light_estimate import coverage, estimate_light
+from unrender.relight.light_estimate import estimate_light
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
 
 Background = Literal["light", "photo", "none"]
-Inverse = Callable[[Frames, Sequence[str]], GBuffer]
-"""How an inverse renderer is called: frames, and the maps wanted."""
+Inverse = Callable[[Frames, Sequence[str] | None], GBuffer]
+"""How an inverse renderer is called: frames, and the maps wanted; None for all that it gives."""
 
 Forward = Callable[[GBuffer, EnvironmentMap, float], LightGroups]
 """How a forward renderer is called: G-buffer, light, and the degrees that the light is turned by."""
-
-MAPS = ("base_color", "normal", "depth", "roughness", "metallic")
-"""The maps that relighting asks an inverse renderer for."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class Relit:
     """A relit picture and what it was made from.
 
     Attributes:
-        groups: diffuse, specular and background, each (T, 3, H, W) scene-linear.
+        groups: what surfaces send out and the background, each (T, 3, H, W) scene-linear.
         decomposition: the picture taken apart, ready for the next light.
     """
 
@@ -106,13 +104,13 @@ def take_apart(
     """Takes `frames` apart, with the light they were taken in (close to `previous`, for the next part of a clip) and
     the detail that their re-rendering lacks, where `detail` is wanted."""
     # A mask that a network guessed says where there is no normal; as an alpha it would mix in background everywhere.
-    gbuffer = inverse(frames, MAPS).with_maps(rgb=frames.rgb, mask=frames.mask)
+    gbuffer = inverse(frames, None).with_maps(rgb=frames.rgb, mask=frames.mask)
     if not detail:
         return Decomposition(frames, gbuffer)
     light = estimate_light(frames, gbuffer, previous)
     # The whole frame is rendered as surface: under a soft edge, too, the photo's colour is the surface's.
     surface = forward(gbuffer.with_maps(mask=None), light, 0.0)
-    return Decomposition(frames, gbuffer, light, detail_gain(frames.rgb, surface.diffuse + surface.specular))
+    return Decomposition(frames, gbuffer, light, detail_gain(frames.rgb, surface.surface))
 
 
 def put_together(
@@ -120,13 +118,13 @@ def put_together(
 ) -> LightGroups:
     """Renders a decomposition under `light`, as `options` say (whose `detail` was settled when it was taken apart).
 
-    The gain multiplies diffuse and specular alike, so the groups still add up to the beauty.
+    The gain multiplies all that surfaces send out alike, so the groups still add up to the beauty.
     """
     groups = forward(apart.gbuffer, light, options.yaw)
     if apart.gain is not None:
-        groups = replace(groups, diffuse=groups.diffuse * apart.gain, specular=groups.specular * apart.gain)
+        groups = groups.times(apart.gain)
     if options.background == "light":
         return groups
     if options.background == "none":
-        return replace(groups, background=torch.zeros_like(groups.background))
-    return replace(groups, background=apart.frames.rgb * (1 - coverage(apart.gbuffer)))
+        return groups.before(torch.zeros_like(groups.background))
+    return groups.before(apart.frames.rgb * (1 - coverage(apart.gbuffer)))

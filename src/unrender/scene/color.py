@@ -1,6 +1,7 @@
 """Colour: transfer curves and luminance. Linear is scene-linear Rec.709; every curve is differentiable."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -53,8 +54,8 @@ def reinhard(linear: Tensor, white: float) -> Tensor:
     return (linear * (1 + linear / white**2) / (1 + linear)).clamp(max=1)
 
 
-def luminance(rgb: Tensor, dim: int = 1) -> Tensor:
-    """Rec.709 luminance of linear rgb along `dim`, which is kept with size 1."""
+def luminance(rgb: Tensor, dim: int = 1, weights: Sequence[float] = REC709_LUMINANCE) -> Tensor:
+    """Luminance of linear rgb along `dim`, which is kept with size 1; Rec.709's but for other `weights`."""
     shape = [1] * rgb.ndim
     shape[dim] = 3
-    return (rgb * rgb.new_tensor(REC709_LUMINANCE).reshape(shape)).sum(dim, keepdim=True)
+    return (rgb * rgb.new_tensor(weights).reshape(shape)).sum(dim, keepdim=True)

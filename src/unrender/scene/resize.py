@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-
 from typing import Literal
 
 import torch
@@ -13,7 +12,6 @@ from torch.nn import functional
 from unrender.errors import UserError
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
-
 
 Filter = Literal["bilinear", "bilinear_sharp", "bicubic", "nearest", "nearest_exact"]
 """How values are found between pixels. `bilinear` and `bicubic` are widened to an area where a picture shrinks;

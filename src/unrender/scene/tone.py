@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from unrender.conventions import REC709_LUMINANCE
 from unrender.scene.color import luminance
 
 _COMPRESSION_START = 0.8
@@ -20,13 +22,13 @@ _OPPONENT_FROM_LMS = (
 )
 
 
-def log_average_gain(rgb: Tensor, key: float = 0.18) -> Tensor:
+def log_average_gain(rgb: Tensor, key: float = 0.18, weights: Sequence[float] = REC709_LUMINANCE) -> Tensor:
     """The factor (T, 1, 1, 1) that brings the log-average luminance of linear rgb (T, 3, H, W) to `key`.
 
-    The "key value" of Reinhard et al. 2002, eq. 1, and RGB<->X's exposure of HDR pictures. Luminance counts from 1e-6
-    up; a black frame has the gain 1.
+    The "key value" of Reinhard et al. 2002, eq. 1, and RGB<->X's exposure of HDR pictures, whose luminance has
+    `weights` of its own. Luminance counts from 1e-6 up; a black frame has the gain 1.
     """
-    y = luminance(rgb)
+    y = luminance(rgb, weights=weights)
     average = y.clamp(min=1e-6).log().mean((1, 2, 3), keepdim=True).exp()
     return torch.where(y.amax((1, 2, 3), keepdim=True) > 0, key / average, torch.ones_like(average))
 

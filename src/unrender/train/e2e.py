@@ -19,11 +19,12 @@ from torch import Tensor
 from unrender.device import Compute
 from unrender.diffusion.card import ModelCard
 from unrender.diffusion.checkpoints.loader import Checkpoint, load_checkpoint, save_checkpoint
-from unrender.diffusion.checkpoints.registry import resolve
-from unrender.diffusion.codec import encode_map, encode_photo, raw_map
+from unrender.diffusion.checkpoints.registry import find
+from unrender.diffusion.codec import encode_map, raw_map
+from unrender.diffusion.conditioning import Condition, network_of
 from unrender.diffusion.decoding import Memory, decode, encode
 from unrender.diffusion.noise import draw_noise
-from unrender.diffusion.sampler import Condition, denoise
+from unrender.diffusion.sampler import denoise
 from unrender.diffusion.schedule import NoiseSchedule, make_schedule
 from unrender.errors import UserError
 from unrender.files.atomic import whole
@@ -167,14 +168,11 @@ def predict(
     """One differentiable single-step pass: photo (B, 3, H, W), linear, to every map as the network gives it,
     (B, 1 or 3, H, W) in [-1, 1]."""
     card = checkpoint.card
-    photo = encode(checkpoint.autoencoder, encode_photo(rgb, card), card.latent_scale)
+    photo = encode(checkpoint.autoencoder, encode_map(rgb, card.given[0].codec), card.latent_scale)
     noise = draw_noise(card.noise, (len(rgb), card.target_channels, *photo.shape[2:]), seed=0)
-    tokens = checkpoint.tokens[""].expand(len(rgb), -1, -1)
-
-    def network(latent: Tensor, timestep: int, context: Tensor) -> Tensor:
-        return checkpoint.unet(latent, timestep, context, return_dict=False)[0]
-
-    clean = denoise(network, schedule, Condition(photo, tokens, card.concatenation), noise, steps=1)
+    tokens = checkpoint.tokens[card.prompts[0]].expand(len(rgb), -1, -1)
+    network = network_of(checkpoint.unet, card, Condition(photo, tokens))
+    clean = denoise(network, schedule, noise, steps=1)
     pictures = clean.unflatten(1, (len(card.pictures), card.latent_channels)).flatten(0, 1)
     decoded = decode(checkpoint.autoencoder, pictures, card.latent_scale, memory).float()
     decoded = decoded.unflatten(0, (len(rgb), len(card.pictures)))
@@ -238,7 +236,7 @@ def _train_step(run: _Run, schedule: NoiseSchedule, stills: Stills, recipe: E2ER
 
 def _start(recipe: E2ERecipe) -> _Run:
     checkpoint = (
-        load_checkpoint(resolve(recipe.start), Compute(torch.device("cpu"), torch.float32))
+        load_checkpoint(find(recipe.start, "inverse"), Compute(torch.device("cpu"), torch.float32))
         if recipe.start
         else build_mini(recipe.seed)
     )

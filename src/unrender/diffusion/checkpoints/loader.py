@@ -10,20 +10,26 @@ from typing import Any, TypeVar, cast
 import safetensors.torch
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from huggingface_hub import split_torch_state_dict_into_shards
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from unrender.device import Compute
 from unrender.diffusion.card import ModelCard
-from unrender.diffusion.card_file import read_card, write_card
+from unrender.diffusion.card_file import write_card
+from unrender.diffusion.checkpoints.home import Home
+from unrender.diffusion.checkpoints.image_encoder import ImageEncoder, load_image_encoder
+from unrender.diffusion.checkpoints.official import refined
+from unrender.diffusion.checkpoints.prompts import TOKENS_FILE, prompt_tokens
+from unrender.diffusion.checkpoints.tensors import check_tensors, read_tensors, tensor_shapes
+from unrender.diffusion.decoding import Decoder
+from unrender.diffusion.networks.joint_attention import join_pictures
 from unrender.errors import UserError
 
-TOKENS_FILE = "tokens.safetensors"
 WEIGHTS = "diffusion_pytorch_model"
 
-Network = TypeVar("Network", UNet2DConditionModel, AutoencoderKL)
+Network = TypeVar("Network", UNet2DConditionModel, AutoencoderKL, AutoencoderTiny)
 
 
 @dataclass(frozen=True)
@@ -33,28 +39,46 @@ class Checkpoint:
     Attributes:
         card: its habits.
         unet, autoencoder: its networks.
-        tokens: (N, D) cross-attention tokens for each picture that has its own, and "" for the rest.
+        tokens: (N, D) cross-attention tokens, by prompt.
+        decoder: what decodes in the autoencoder's place, None for the autoencoder itself.
+        image_encoder: what shows the photo to the network, where the card wants image tokens.
+        home: where it came from, None for one that was built here.
     """
 
     card: ModelCard
     unet: UNet2DConditionModel
     autoencoder: AutoencoderKL
     tokens: dict[str, Tensor]
+    decoder: Decoder | None = None
+    image_encoder: ImageEncoder | None = None
+    home: Home | None = None
 
 
-def load_checkpoint(folder: Path, compute: Compute) -> Checkpoint:
-    """Reads a model folder: `unrender.json`, `unet/`, `vae/` (diffusers layout, safetensors) and `tokens.safetensors`.
-    The networks come in the precision and to the device of `compute`.
+def load_checkpoint(home: Home, compute: Compute, decoder: Path | None = None) -> Checkpoint:
+    """Reads a model: the UNet and the autoencoder (diffusers layout, safetensors), and the tokens of its prompts. The
+    networks come in the precision and to the device of `compute`.
+
+    Args:
+        decoder: the folder of a tiny decoder (TAESD's layout) to decode with.
 
     Raises:
         UserError: a file is missing, a tensor is missing, extra or mis-shaped, or the card and the networks disagree.
     """
-    card = read_card(folder)
-    unet = _load_network(UNet2DConditionModel, folder / "unet", compute)
-    autoencoder = _load_network(AutoencoderKL, folder / "vae", compute)
-    tokens = _read_tensors(folder / TOKENS_FILE)
-    checkpoint = Checkpoint(card, unet, autoencoder, tokens)
-    _check_fit(checkpoint, folder)
+    card = refined(home.card, home)
+    unet_folder = home.component(card.source.unet)
+    _check_channels(card, _config(unet_folder), unet_folder)
+    checkpoint = Checkpoint(
+        card,
+        unet=_load_network(UNet2DConditionModel, unet_folder, compute),
+        autoencoder=_load_network(AutoencoderKL, home.component("vae"), compute),
+        tokens=prompt_tokens(home),
+        decoder=_load_network(AutoencoderTiny, decoder, compute) if decoder else None,
+        image_encoder=load_image_encoder(home, compute) if card.image_tokens else None,
+        home=home,
+    )
+    _check_tokens(checkpoint, home.folder)
+    if card.joint_attention:
+        join_pictures(checkpoint.unet, len(card.pictures))
     return checkpoint
 
 
@@ -63,7 +87,7 @@ def save_checkpoint(
 ) -> None:
     """Writes a model folder that `load_checkpoint` takes, its weights in `dtype`."""
     folder.mkdir(parents=True, exist_ok=True)
-    for network, name in ((checkpoint.unet, "unet"), (checkpoint.autoencoder, "vae")):
+    for network, name in ((checkpoint.unet, checkpoint.card.source.unet), (checkpoint.autoencoder, "vae")):
         state = {key: value.detach().to(dtype) for key, value in network.state_dict().items()}
         network.save_config(folder / name)
         _save_shards(state, folder / name, max_shard_size)
@@ -84,59 +108,61 @@ def _save_shards(state: dict[str, Tensor], folder: Path, max_shard_size: str) ->
 
 
 def _load_network(kind: type[Network], folder: Path, compute: Compute) -> Network:
-    config_path = folder / "config.json"
-    if not config_path.is_file():
-        raise UserError(f"{folder} has no config.json; a network folder in diffusers' layout is right")
-    config: dict[str, Any] = json.loads(config_path.read_text())
-    state: dict[str, Tensor] = {}
-    for path in _weight_files(folder):
-        state |= _read_tensors(path)
+    config = _config(folder)
     # Built without memory, then given the tensors themselves: no time goes into random weights that are thrown away.
     with torch.device("meta"):
         network = cast(Network, kind.from_config(config))
-    _check_tensors(network.state_dict(), state, folder)
-    placed = {name: tensor.to(compute.device, compute.dtype) for name, tensor in state.items()}
-    network.load_state_dict(placed, assign=True)
-    return network.eval()
+    files = _weight_files(folder)
+    rename = _modern_name if kind is AutoencoderKL else str
+    shapes = {rename(name): shape for path in files for name, shape in tensor_shapes(path).items()}
+    check_tensors({name: tuple(value.shape) for name, value in network.state_dict().items()}, shapes, folder)
+    state: dict[str, Tensor] = {}
+    for path in files:
+        state |= {rename(name): value.reshape(shapes[rename(name)]) for name, value in read_tensors(path, compute)}
+    network.load_state_dict(state, assign=True)
+    # Convolutions with their channels last are faster on processors that have bfloat16, and on GPUs.
+    return network.to(memory_format=torch.channels_last).eval()
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise UserError(f"{folder} has no config.json; a network folder in diffusers' layout is right")
+    return json.loads(path.read_text())
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    index = folder / f"{WEIGHTS}.safetensors.index.json"
-    if index.is_file():
-        return [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
+    """The files of a network: full precision where there is one, else half; in parts where there is an index."""
+    for variant in ("", ".fp16"):
+        index = folder / f"{WEIGHTS}.safetensors.index{variant}.json"
+        if index.is_file():
+            return [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
+        whole = folder / f"{WEIGHTS}{variant}.safetensors"
+        if whole.is_file():
+            return [whole]
     return [folder / f"{WEIGHTS}.safetensors"]
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise UserError(f"{path.parent} has no {path.name}; safetensors weights in diffusers' layout are right")
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except SafetensorError as error:
-        raise UserError(f"{path} is not a whole safetensors file: {error}") from error
+def _modern_name(name: str) -> str:
+    """The name of a tensor of an autoencoder's attention, which Stable Diffusion's own files still call otherwise."""
+    for old, new in (("query", "to_q"), ("key", "to_k"), ("value", "to_v"), ("proj_attn", "to_out.0")):
+        name = name.replace(f".attentions.0.{old}.", f".attentions.0.{new}.")
+    return name
 
 
-def _check_tensors(expected: dict[str, Tensor], found: dict[str, Tensor], folder: Path) -> None:
-    missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
-    if missing:
-        raise UserError(f"{folder}: tensor {missing[0]} is missing ({len(missing)} in all)")
-    if extra:
-        raise UserError(f"{folder}: tensor {extra[0]} is not one of this network's ({len(extra)} in all)")
-    for name, tensor in expected.items():
-        if tensor.shape != found[name].shape:
-            raise UserError(f"{folder}: {name} is {tuple(found[name].shape)}; {tuple(tensor.shape)} is right")
-
-
-def _check_fit(checkpoint: Checkpoint, folder: Path) -> None:
-    card, config = checkpoint.card, checkpoint.unet.config
+def _check_channels(card: ModelCard, config: dict[str, Any], folder: Path) -> None:
     for side, have, want in (
-        ("in", config["in_channels"], card.input_channels),
-        ("out", config["out_channels"], card.target_channels),
+        ("in", config.get("in_channels", 4), card.input_channels),
+        ("out", config.get("out_channels", 4), card.target_channels),
+        ("task", config.get("projection_class_embeddings_input_dim") or 0, card.task_numbers),
     ):
         if have != want:
-            raise UserError(f"{folder}: the UNet has {have} {side} channels; the card of {card.id} wants {want}")
-    width = config["cross_attention_dim"]
+            what = "task numbers" if side == "task" else f"{side} channels"
+            raise UserError(f"{folder}: the UNet has {have} {what}; the card of {card.id} wants {want}")
+
+
+def _check_tokens(checkpoint: Checkpoint, folder: Path) -> None:
+    width = checkpoint.unet.config["cross_attention_dim"]
     for name, tokens in checkpoint.tokens.items():
         if tokens.ndim != 2 or tokens.shape[1] != width:
             raise UserError(f"{folder}: tokens {name!r} are {tuple(tokens.shape)}; (N, {width}) is right")

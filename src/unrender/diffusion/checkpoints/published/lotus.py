@@ -12,7 +12,7 @@ PREDICT = (1.0, 0.0)
 
 DEPTH = TargetPicture("depth", (MapCodec("depth"),), task=PREDICT)
 DISPARITY = TargetPicture("disparity", (MapCodec("disparity"),), task=PREDICT)
-NORMALS = TargetPicture("normals", (MapCodec("normal", signs=(-1, 1, 1), clipped=True),), task=PREDICT)
+NORMALS = TargetPicture("normals", (MapCodec("normal", signs=(-1, 1, 1), vectors="clipped"),), task=PREDICT)
 
 SIZE = SizeRule(long_side=768, rounding="down")
 OFFICIAL_SIZE = replace(SIZE, fit="cut", space="encoded", back="nearest_exact")

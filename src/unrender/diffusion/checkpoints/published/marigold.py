@@ -12,7 +12,7 @@ V1_0 = ScheduleCard(spacing="leading", steps=50)
 V1_1 = ScheduleCard(zero_terminal_snr=True, steps=4)
 
 DEPTH = (TargetPicture("depth", (MapCodec("depth"),)),)
-NORMALS = (TargetPicture("normals", (MapCodec("normal", clipped=True),)),)
+NORMALS = (TargetPicture("normals", (MapCodec("normal", vectors="clipped_unit"),)),)
 
 ALBEDO = TargetPicture("albedo", (MapCodec("base_color", transfer="srgb"),))
 MATERIAL_AS_GIVEN = TargetPicture("material", (MapCodec("roughness", (0,)), MapCodec("metallic", (1,))))

@@ -5,7 +5,7 @@ One repository with two UNets; the autoencoder and the text encoder are those of
 
 from dataclasses import replace
 
-from unrender.diffusion.card import Guidance, MapCodec, ModelCard, Quirks, ScheduleCard, SizeRule, Source
+from unrender.diffusion.card import Guidance, MapCodec, Quirks, ScheduleCard, SizeRule, Source
 from unrender.diffusion.checkpoints.published.rgbx import (
     AOVS,
     LICENCE,

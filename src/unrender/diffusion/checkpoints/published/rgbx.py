@@ -26,12 +26,10 @@ PHOTO = GivenMap(MapCodec("rgb", transfer="code22"), exposure="log_average")
 
 AOVS = (
     TargetPicture("albedo", (MapCodec("base_color", transfer="code22"),), prompt="Albedo (diffuse basecolor)"),
-    TargetPicture("normal", (MapCodec("normal", clipped=True),), prompt="Camera-space Normal"),
+    TargetPicture("normal", (MapCodec("normal", vectors="clipped"),), prompt="Camera-space Normal"),
     TargetPicture("roughness", (MapCodec("roughness", (0,)),), prompt="Roughness"),
     TargetPicture("metallic", (MapCodec("metallic", (0,)),), prompt="Metallicness"),
-    TargetPicture(
-        "irradiance", (MapCodec("irradiance", transfer="code22"),), prompt="Irradiance (diffuse lighting)"
-    ),
+    TargetPicture("irradiance", (MapCodec("irradiance", transfer="code22"),), prompt="Irradiance (diffuse lighting)"),
 )
 PICTURE = (TargetPicture("rgb", (MapCodec("rgb", transfer="code22"),)),)
 

@@ -1,0 +1,47 @@
+"""What an official folder says of its own model, where that is more than its card knows."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from unrender.diffusion.card import ModelCard, ScheduleCard, TargetPicture
+from unrender.diffusion.checkpoints.home import Home
+
+_BETAS = {
+    "num_train_timesteps": "train_steps",
+    "beta_start": "beta_start",
+    "beta_end": "beta_end",
+    "beta_schedule": "beta_schedule",
+    "steps_offset": "steps_offset",
+    "set_alpha_to_one": "set_alpha_to_one",
+}
+
+
+def refined(card: ModelCard, home: Home) -> ModelCard:
+    """The card with the betas of the folder's scheduler, and with the range that its pipeline gives to normals' z.
+
+    What the network predicts, and where its few timesteps lie, stay the card's: official code overrides the file in
+    both, and Lotus' file is a leftover of another scheduler.
+    """
+    scheduler = home.find("scheduler")
+    said = _read(scheduler / "scheduler_config.json") if scheduler else {}
+    index = _read(home.folder / "model_index.json")
+    card = replace(card, schedule=_refined_schedule(card.schedule, said))
+    if index.get("use_full_z_range", True):
+        return card
+    return replace(card, pictures=tuple(_half_z(picture) for picture in card.pictures))
+
+
+def _refined_schedule(schedule: ScheduleCard, said: dict[str, Any]) -> ScheduleCard:
+    known = {ours: said[theirs] for theirs, ours in _BETAS.items() if said.get(theirs) is not None}
+    return replace(schedule, **known)
+
+
+def _half_z(picture: TargetPicture) -> TargetPicture:
+    return replace(picture, maps=tuple(replace(codec, half_z=codec.map == "normal") for codec in picture.maps))
+
+
+def _read(path: Any) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.is_file() else {}

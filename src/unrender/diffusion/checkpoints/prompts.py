@@ -1,0 +1,115 @@
+"""Text without a text encoder: the prompts that a card needs are embedded once and kept beside the weights, so that
+inference loads no text encoder unless the caller gives a caption."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import safetensors.torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from unrender.diffusion.checkpoints.home import Home
+from unrender.diffusion.checkpoints.text_encoder import embed_prompts, missing_components
+from unrender.errors import UserError
+from unrender.files.atomic import whole
+
+TOKENS_FILE = "tokens.safetensors"
+
+_PADDED = "padded"
+_REMEDY = "without it the prompts are embedded anew"
+
+
+def prompt_tokens(home: Home) -> dict[str, Tensor]:
+    """The tokens (N, D) of every prompt of the card, float32, by prompt; {} for a card without prompts.
+
+    Those that are not kept yet are embedded, and kept beside the weights, or in the user's cache where nothing can be
+    written there.
+
+    Raises:
+        UserError: the kept tokens are damaged; or some are not kept, and there is no text encoder to embed them with.
+    """
+    prompts = home.card.prompts
+    if not prompts:
+        return {}
+    padded = home.card.padded_prompts
+    tokens = _read(home.folder / TOKENS_FILE, padded)
+    if not tokens.keys() >= set(prompts):
+        tokens = _read(_cached(home), padded) | tokens
+    unknown = [prompt for prompt in prompts if prompt not in tokens]
+    if unknown:
+        embedded = _embedded(home, unknown)
+        _keep(home, embedded)
+        tokens |= embedded
+    return {prompt: tokens[prompt] for prompt in prompts}
+
+
+def keep_prompts(home: Home) -> None:
+    """Embeds the prompts of the card that are not kept yet, and keeps them.
+
+    Raises:
+        UserError: see `prompt_tokens`.
+    """
+    prompt_tokens(home)
+
+
+def _embedded(home: Home, prompts: list[str]) -> dict[str, Tensor]:
+    if missing := missing_components(home):
+        raise UserError(
+            f"{home.folder} has no {missing}, and no {TOKENS_FILE} with the prompts of {home.card.id}; "
+            "one or the other is right"
+        )
+    return dict(zip(prompts, embed_prompts(home, prompts, home.card.padded_prompts), strict=True))
+
+
+def _read(path: Path, padded: bool) -> dict[str, Tensor]:
+    """The tokens in a file; {} where there is none, or its prompts are padded otherwise. A file that does not say how
+    they are padded is one that was made with its card."""
+    if not path.is_file():
+        return {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            said = (file.metadata() or {}).get(_PADDED, _said(padded))
+            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except SafetensorError as error:
+        raise UserError(f"{path} is not a whole safetensors file: {error}; {_REMEDY}") from error
+    for name, value in found.items():
+        if value.ndim != 2 or not value.is_floating_point():
+            raise UserError(f"{path} is no file of tokens: {name!r} is {tuple(value.shape)}, not (N, D); {_REMEDY}")
+    return {name: value.float() for name, value in found.items()} if said == _said(padded) else {}
+
+
+def _keep(home: Home, tokens: dict[str, Tensor]) -> None:
+    """Adds `tokens` to those beside the weights, else to those in the cache; else they are embedded again next time."""
+    padded = home.card.padded_prompts
+    if not _add(home.folder / TOKENS_FILE, tokens, padded):
+        _add(_cached(home), tokens, padded, make=True)
+
+
+def _add(path: Path, tokens: dict[str, Tensor], padded: bool, make: bool = False) -> bool:
+    """Adds `tokens` to a file, in a folder that is made where `make`; whether it could be written."""
+    try:
+        if make:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with whole(path) as unfinished:
+            # Read anew: another card of the folder may have kept its own prompts meanwhile.
+            safetensors.torch.save_file(_read(path, padded) | tokens, unfinished, {_PADDED: _said(padded)})
+    except (OSError, SafetensorError, UserError):
+        return False
+    return True
+
+
+def _said(padded: bool) -> str:
+    return "true" if padded else "false"
+
+
+def _cached(home: Home) -> Path:
+    """The tokens of a folder that cannot be written to."""
+    card = home.card
+    facts = [str(home.folder.resolve()), home.revision, card.padded_prompts, *card.prompts]
+    key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return root / "unrender" / "tokens" / key / TOKENS_FILE

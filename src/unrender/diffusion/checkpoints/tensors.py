@@ -1,0 +1,62 @@
+"""Safetensors files: what is in them, and whether it is what a network wants."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from unrender.device import Compute
+from unrender.errors import UserError
+
+Shape = tuple[int, ...]
+
+
+def tensor_shapes(path: Path) -> dict[str, Shape]:
+    """The shape of every tensor in a file, without reading the tensors.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    with _opened(path) as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (not a dict)
+
+
+def read_tensors(path: Path, compute: Compute | None = None) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor in a file by name, one after the other, in the precision and on the device of `compute`: a file in
+    float32 never lies in memory whole where bfloat16 is wanted.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    with _opened(path) as file:
+        for name in file.keys():  # noqa: SIM118 (not a dict)
+            tensor = file.get_tensor(name)
+            yield name, tensor if compute is None else tensor.to(compute.device, compute.dtype)
+
+
+def check_tensors(expected: dict[str, Shape], found: dict[str, Shape], folder: Path) -> None:
+    """Raises UserError, naming one, where a tensor is missing, extra or mis-shaped."""
+    missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    if missing:
+        raise UserError(f"{folder}: tensor {missing[0]} is missing ({len(missing)} in all)")
+    if extra:
+        raise UserError(f"{folder}: tensor {extra[0]} is not one of this network's ({len(extra)} in all)")
+    for name, shape in expected.items():
+        if shape != found[name]:
+            raise UserError(f"{folder}: {name} is {found[name]}; {shape} is right")
+
+
+@contextmanager
+def _opened(path: Path) -> Generator[Any]:
+    if not path.is_file():
+        raise UserError(f"{path.parent} has no {path.name}; safetensors weights in diffusers' layout are right")
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except SafetensorError as error:
+        raise UserError(f"{path} is not a whole safetensors file: {error}") from error

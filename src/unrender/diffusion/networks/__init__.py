@@ -1,0 +1,1 @@
+"""What diffusers' networks lack, added by attention processors; no network is forked."""

@@ -1,0 +1,179 @@
+"""Maps to picture by a network: X->RGB, its inpainting, and Ouroboros' forward half."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from unrender.diffusion.card import GivenMap, Guidance, ModelCard
+from unrender.diffusion.checkpoints.prompts import embed_prompts
+from unrender.diffusion.codec import decode_maps, expose
+from unrender.diffusion.engine import Engine, decode_pictures, give, load_engine, walk
+from unrender.diffusion.framing import Framing, frame_picture, plan_framing, unframe
+from unrender.diffusion.presenting import present
+from unrender.diffusion.running import Running
+from unrender.errors import UserError
+from unrender.forward.deferred import DeferredRenderer, backdrops
+from unrender.forward.lit import lit_irradiance
+from unrender.forward.surface import LightGroups, coverage
+from unrender.forward.wish import Wish
+from unrender.scene.camera import Camera
+from unrender.scene.color import luminance
+from unrender.scene.environment import EnvironmentMap
+from unrender.scene.gbuffer import GBuffer
+from unrender.scene.resize import resize_picture
+
+
+@dataclass(frozen=True)
+class NeuralRenderer:
+    """Renders a G-buffer as the card of its checkpoint says.
+
+    Attributes:
+        engine: the checkpoint, and where and how it runs.
+        wish: what the picture shall be like.
+        caption: (N, D) tokens of the wish's caption; None for the card's empty one.
+    """
+
+    engine: Engine
+    wish: Wish
+    caption: Tensor | None = None
+
+    @classmethod
+    def from_pretrained(cls, model: str | Path, running: Running, wish: Wish) -> NeuralRenderer:
+        """The renderer of a published model or of a model folder.
+
+        Raises:
+            UserError: no such model, one that was not pulled, a broken folder, a device that is not present, or a
+                caption where there is no text encoder.
+        """
+        engine = load_engine(model, "forward", running)
+        card = replace(engine.card, guidance=_guidance(engine.card.guidance, wish))
+        engine = replace(engine, checkpoint=replace(engine.checkpoint, card=card))
+        home = engine.checkpoint.home
+        caption = None
+        if wish.caption and home is not None:
+            (caption,) = embed_prompts(home, [wish.caption], engine.card.padded_prompts)
+        return cls(engine, wish, caption)
+
+    @property
+    def card(self) -> ModelCard:
+        """The habits of the checkpoint."""
+        return self.engine.card
+
+    def __call__(
+        self,
+        gbuffer: GBuffer,
+        light: EnvironmentMap | None = None,
+        yaw: float | Tensor = 0.0,
+        *,
+        edit: Tensor | None = None,
+        noise: Tensor | None = None,
+    ) -> LightGroups:
+        """The picture of `gbuffer`, under its own irradiance or that of a light.
+
+        Args:
+            gbuffer: any of the maps that the card is given; what is missing, the network makes up.
+            light: whose irradiance takes the place of the G-buffer's: one frame, or one for every frame. The picture
+                then has the brightness that the deferred renderer finds under it, which the network is not told.
+            yaw: degrees that the light is turned by about +Y, one number or one per frame (T,).
+            edit: (T or 1, 1, H, W) in [0, 1], 1 where the picture is rendered anew, for cards that edit; the rest is
+                `gbuffer.rgb`.
+            noise: (T, C, h, w) to start from instead of the card's noise.
+
+        Returns:
+            LightGroups of (T, 3, H, W), scene-linear, with one surface group, `rendered`. A network paints the
+            background too: without a light the whole picture is in `rendered`.
+
+        Raises:
+            UserError: no map that the card is given, an edit where the card makes none or none where it does.
+        """
+        self._check(gbuffer, edit)
+        yaws = torch.as_tensor(yaw, dtype=torch.float32).expand(len(gbuffer))
+        if light is not None:
+            lit = lit_irradiance(gbuffer, light, yaws, shadows=self.wish.shadows)
+            gbuffer = replace(gbuffer, irradiance=lit, irradiance_kind="metric")
+        picture = self._picture(gbuffer, edit, noise)
+        if light is None:
+            return LightGroups({"rendered": picture}, torch.zeros_like(picture))
+        covered = coverage(gbuffer)
+        picture = picture * _brightness(gbuffer, light, yaws, picture, covered)
+        camera = gbuffer.camera or Camera.perspective(gbuffer.size)
+        return LightGroups({"rendered": picture * covered}, backdrops(gbuffer, light, camera, yaws.tolist()))
+
+    @torch.inference_mode()
+    def latents(self, gbuffer: GBuffer, edit: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
+        """The clean latents (T, C, h, w), float32. For holding the engine against another implementation number by
+        number."""
+        engine, card = self.engine, self.card
+        framing = plan_framing(gbuffer.size, card.size, "the G-buffer")
+        noise = engine.draw_noise(framing.canvas, len(gbuffer), self.wish.seed) if noise is None else noise
+        shown = [self._present(gbuffer, given, framing, edit) for given in card.given]
+        keep = None if edit is None else self._kept(edit, framing).expand(len(gbuffer), -1, -1, -1)
+        given = give(engine, shown, engine.latent_size(framing.canvas), keep=keep, seed=self.wish.seed)
+        return walk(engine, given, noise, steps=self.wish.steps, tokens=self.caption).float()
+
+    def _picture(self, gbuffer: GBuffer, edit: Tensor | None, noise: Tensor | None) -> Tensor:
+        """(T, 3, H, W) linear, in [0, 1]: as bright as a photograph of it."""
+        framing = plan_framing(gbuffer.size, self.card.size, "the G-buffer")
+        (decoded,) = decode_pictures(self.engine, self.latents(gbuffer, edit, noise))
+        rgb = decode_maps(unframe(decoded, framing), self.card.pictures[0])["rgb"]
+        rgb = resize_picture(rgb, gbuffer.size)
+        if edit is None or gbuffer.rgb is None or not self.card.composite:
+            return rgb
+        return gbuffer.rgb + edit * (rgb - gbuffer.rgb)
+
+    def _present(self, gbuffer: GBuffer, given: GivenMap, framing: Framing, edit: Tensor | None) -> Tensor | None:
+        values = getattr(gbuffer, given.codec.map)
+        if values is None:
+            return None
+        if given.codec.map == "irradiance" and gbuffer.irradiance_kind == "metric":
+            values = expose(values, given.exposure)
+        region = None if edit is None or given.region == "all" else edit if given.region == "edit" else 1 - edit
+        return present(values, given, self.card.size, framing, region)
+
+    def _kept(self, edit: Tensor, framing: Framing) -> Tensor:
+        """The part that stays, on the canvas; official code brings it from its own size to that of the latents."""
+        return frame_picture(1 - edit, framing) if self.card.size.space == "linear" else 1 - edit
+
+    def _check(self, gbuffer: GBuffer, edit: Tensor | None) -> None:
+        names = [given.codec.map for given in self.card.given]
+        if not any(name in gbuffer.maps for name in names):
+            raise UserError(
+                f"{self.card.id} is given {', '.join(names)}; this G-buffer has only {', '.join(gbuffer.maps)}"
+            )
+        if self.card.edits and edit is None:
+            raise UserError(f"{self.card.id} renders a part of a picture; an edit mask, white where, would be right")
+        if edit is not None and tuple(edit.shape[2:]) != gbuffer.size:
+            (height, width), (tall, wide) = edit.shape[2:], gbuffer.size
+            raise UserError(f"the edit mask is {width}x{height} pixels; {wide}x{tall}, as the G-buffer, is right")
+        if self.card.edits and gbuffer.rgb is None:
+            raise UserError(f"{self.card.id} keeps the rest of a photo; a G-buffer with rgb would be right")
+        if edit is not None and not self.card.edits:
+            raise UserError(f"{self.card.id} renders whole pictures; zheng95z/x-to-rgb-inpainting edits a part")
+
+
+def _guidance(own: Guidance, wish: Wish) -> Guidance:
+    """The card's guidance with what the wish says of it; words alone guide where a card knows no guidance by maps."""
+    text = own.text if wish.guidance is None else wish.guidance
+    image = (own.image or 1.0) if wish.image_guidance is None else wish.image_guidance
+    return replace(own, text=text, image=image)
+
+
+def _brightness(gbuffer: GBuffer, light: EnvironmentMap, yaw: Tensor, picture: Tensor, covered: Tensor) -> Tensor:
+    """What brings a picture's log-average luminance to that of the deferred rendering under the same light, over what
+    both cover: (T, 1, 1, 1). 1 where the G-buffer says too little to be rendered."""
+    if gbuffer.base_color is None or gbuffer.normal is None:
+        return torch.ones(len(picture), 1, 1, 1)
+    expected = DeferredRenderer(background=False)(gbuffer, light, yaw).surface
+    weight = (covered > 0.5).to(picture)
+    averages = [_log_average(rgb, weight) for rgb in (picture, expected)]
+    return averages[1] / averages[0]
+
+
+def _log_average(rgb: Tensor, weight: Tensor) -> Tensor:
+    """Log-average luminance (T, 1, 1, 1) of linear rgb (T, 3, H, W) under weights (T, 1, H, W), from 1e-6 up."""
+    logs = luminance(rgb).clamp(min=1e-6).log() * weight
+    return (logs.sum((1, 2, 3), keepdim=True) / weight.sum((1, 2, 3), keepdim=True).clamp(min=1)).exp()

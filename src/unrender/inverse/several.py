@@ -1,0 +1,63 @@
+"""Several inverse renderers on one picture: depth from one, normals from another, material from a third."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from unrender.diffusion.encoded import EncodedOnce
+from unrender.inverse.renderer import InverseRenderer, unknown_map
+from unrender.scene.frames import Frames
+from unrender.scene.gbuffer import GBuffer
+
+
+@dataclass(frozen=True)
+class SeveralRenderers:
+    """Takes pictures apart with one model after the other, and puts all maps into one G-buffer.
+
+    Attributes:
+        loaders: give the models, in turn: at every call anew, so that each is gone before the next one comes, or the
+            same one always, where there are many pictures.
+        memo: encodes a picture once for all models that share an autoencoder.
+    """
+
+    loaders: tuple[Callable[[], InverseRenderer], ...]
+    memo: EncodedOnce = field(default_factory=EncodedOnce)
+
+    def __call__(
+        self, photo: Frames, maps: Sequence[str] | None = None, *, steps: int | None = None, seed: int = 0
+    ) -> GBuffer:
+        """The G-buffer of a picture or clip; of a map that several models give, the first one's.
+
+        Args:
+            photo: (T, 3, H, W) scene-linear frames.
+            maps: names of the maps wanted; every one that any model gives when None.
+            steps, seed: as in `InverseRenderer.__call__`.
+
+        Raises:
+            UserError: a map that no model gives.
+        """
+        parts: list[GBuffer] = []
+        known: dict[str, None] = {}
+        for load in self.loaders:
+            renderer = load()
+            own = [name for name in renderer.card.map_names if name not in known]
+            wanted = [name for name in own if maps is None or name in maps]
+            known |= dict.fromkeys(own)
+            if wanted:
+                sharing = replace(renderer, engine=replace(renderer.engine, memo=self.memo))
+                parts.append(sharing(photo, wanted, steps=steps, seed=seed))
+        for name in maps or ():
+            if name not in known:
+                raise unknown_map(name, known, "the models")
+        return _merged(parts)
+
+
+def _merged(parts: Sequence[GBuffer]) -> GBuffer:
+    """One G-buffer of all maps, and of what is known of their scale."""
+    first = parts[0]
+    depth_kind = next((part.depth_kind for part in parts if part.depth is not None), first.depth_kind)
+    irradiance_kind = next((p.irradiance_kind for p in parts if p.irradiance is not None), first.irradiance_kind)
+    maps = {name: value for part in reversed(parts) for name, value in part.maps.items()}
+    model = " + ".join(part.model for part in parts)
+    return replace(first, depth_kind=depth_kind, irradiance_kind=irradiance_kind, model=model, **maps)
