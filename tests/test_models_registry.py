@@ -15,7 +15,7 @@ from unrender.diffusion.checkpoints.cache import pin, store
 from unrender.diffusion.checkpoints.ids import cards_of, embedded
 from unrender.diffusion.checkpoints.published import PUBLISHED
 from unrender.diffusion.checkpoints.recognise import adopt, card_of
-from unrender.diffusion.checkpoints.registry import cards, find, resolve
+from unrender.diffusion.checkpoints.registry import cards, find, find_decoder, resolve
 from unrender.errors import UserError
 
 MARIGOLD, OUROBOROS = "prs-eth/marigold-depth-v1-1", "Y-Research-Group/Ouroboros"
@@ -319,6 +319,13 @@ def test_what_cannot_be_adopted(tmp_path: Path):
     with pytest.raises(UserError, match="a card of its own"):
         adopt(tmp_path / "own", MARIGOLD)
     assert not list(tmp_path.glob("[se]*/unrender.json"))
+
+
+def test_a_tiny_decoder(tmp_path: Path):
+    write(tmp_path / "taesd", config={})
+    assert find_decoder(tmp_path / "taesd") == tmp_path / "taesd"
+    with pytest.raises(UserError, match=r"is no decoder; a folder in TAESD's layout"):
+        find_decoder(tmp_path)
 
 
 def test_where_training_starts_from(tmp_path: Path):
