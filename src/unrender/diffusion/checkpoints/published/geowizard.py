@@ -55,7 +55,8 @@ V2 = replace(
         V1.quirks,
         pictures=tuple(replace(picture, prompt="{domain} geometry") for picture in (STRETCHED_DEPTH, NEAREST_NORMALS)),
     ),
-    source=Source("lemonaddie/geowizard-v2"),
+    # In the repository of v1, as a second UNet; the text encoder is Stable Diffusion 2's.
+    source=Source("lemonaddie/geowizard", unet="unet_v2"),
     description="depth and normals together, told the scene in words",
 )
 
