@@ -8,7 +8,7 @@ import torch
 from official_folders import write_official
 from tiny_models import tiny_card, tiny_checkpoint
 from unrender.diffusion.checkpoints.published import published
-from unrender.diffusion.decoding import decode
+from unrender.diffusion.decoding import BATCH_PIXELS, decode
 from unrender.diffusion.running import Running
 from unrender.errors import UserError
 from unrender.inverse.renderer import InverseRenderer
@@ -47,7 +47,7 @@ def test_a_batch_that_is_decoded_in_parts_is_the_same(monkeypatch):
         whole = decode(autoencoder, latents, 0.18215)
         seen = []
         autoencoder.decoder.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
-        monkeypatch.setattr("unrender.diffusion.decoding.BATCH_PIXELS", 2 * 8 * 8 * 8 * 8)
+        monkeypatch.setitem(BATCH_PIXELS, "cpu", 2 * 8 * 8 * 8 * 8)
         parts = decode(autoencoder, latents, 0.18215)
     assert seen == [2, 2, 1]
     torch.testing.assert_close(parts, whole, atol=1e-5, rtol=1e-4)
