@@ -10,8 +10,8 @@ from unrender.diffusion.card import MapCodec, ModelCard, Quirks, ScheduleCard, S
 
 PREDICT = (1.0, 0.0)
 
-DEPTH = TargetPicture("depth", (MapCodec("depth"),), task=PREDICT)
-DISPARITY = TargetPicture("disparity", (MapCodec("disparity"),), task=PREDICT)
+DEPTH = TargetPicture("depth", (MapCodec("depth", clipped="channels"),), task=PREDICT)
+DISPARITY = TargetPicture("disparity", (MapCodec("disparity", clipped="channels"),), task=PREDICT)
 NORMALS = TargetPicture("normals", (MapCodec("normal", signs=(-1, 1, 1), vectors="clipped"),), task=PREDICT)
 
 SIZE = SizeRule(long_side=768, rounding="down")
