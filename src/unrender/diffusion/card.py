@@ -199,12 +199,15 @@ class Source:
         revision: the commit that is pulled; None for the newest, which the first pull then pins on this machine.
         unet: the UNet's folder.
         rest: the repository that has the folders which this one lacks.
+        tells_defaults: whether its `model_index.json`, where it names steps and pixels, has the last word on them, as
+            for diffusers' Marigold pipelines.
     """
 
     repository: str = ""
     revision: str | None = None
     unet: str = "unet"
     rest: str = ""
+    tells_defaults: bool = False
 
 
 @dataclass(frozen=True)
