@@ -40,7 +40,7 @@ def plan_framing(size: tuple[int, int], rule: SizeRule, name: str) -> Framing:
     height, width = size
     if min(size) < SMALLEST:
         raise UserError(f"{name} is {width}x{height} pixels; at least {SMALLEST} on each side is right")
-    content = _scaled(height, max(size), rule), _scaled(width, max(size), rule)
+    content = _scaled(size, rule)
     if min(content) < rule.min_side:
         longest = max(size) // max(1, min(size))
         raise UserError(
@@ -49,7 +49,7 @@ def plan_framing(size: tuple[int, int], rule: SizeRule, name: str) -> Framing:
         )
     if rule.fit == "cut":
         return Framing(content, content)
-    down = rule.fit == "stretch" and rule.rounding == "down"
+    down = rule.fit == "stretch" and rule.rounding != "nearest"
     bring = _down if down else _up
     canvas = bring(content[0], rule.multiple), bring(content[1], rule.multiple)
     return Framing(content if rule.fit == "pad" else canvas, canvas)
@@ -82,10 +82,16 @@ def pad(picture: Tensor, framing: Framing) -> Tensor:
     return functional.pad(picture, (0, right, 0, below), mode="replicate") if below or right else picture
 
 
-def _scaled(side: int, longest: int, rule: SizeRule) -> int:
+def _scaled(size: tuple[int, int], rule: SizeRule) -> tuple[int, int]:
     if not rule.long_side:
-        return side
-    return side * rule.long_side // longest if rule.rounding == "down" else round(side * rule.long_side / longest)
+        return size
+    (height, width), longest, side = size, max(size), rule.long_side
+    if rule.rounding == "down":
+        return height * side // longest, width * side // longest
+    if rule.rounding == "down_by_ratio":
+        ratio = height / width
+        return (side, int(side / ratio)) if height > width else (int(side * ratio), side)
+    return round(height * side / longest), round(width * side / longest)
 
 
 def _up(value: int, multiple: int) -> int:

@@ -50,6 +50,7 @@ OFFICIAL_GIVEN = tuple(OFFICIAL_NORMAL if given is NORMAL else given for given i
 OFFICIAL_FORWARD_SIZE = SizeRule(long_side=0, fit="stretch", rounding="down", space="encoded", inward="nearest")
 
 INVERSE_SIZE = SizeRule(long_side=1000, rounding="down")
+OFFICIAL_INVERSE_SIZE = replace(INVERSE_SIZE, fit="stretch", rounding="down_by_ratio", space="encoded")
 FORWARD_SIZE = SizeRule(long_side=0)
 
 RGB_TO_X = ModelCard(
@@ -65,7 +66,7 @@ RGB_TO_X = ModelCard(
     noise="gaussian",
     size=INVERSE_SIZE,
     padded_prompts=True,
-    quirks=Quirks(size=replace(INVERSE_SIZE, fit="stretch", space="encoded"), final_step="previous"),
+    quirks=Quirks(size=OFFICIAL_INVERSE_SIZE, final_step="previous"),
     source=Source("zheng95z/rgb-to-x"),
     description="base colour, normals, roughness, metallicity, irradiance, fifty steps each",
 )
