@@ -40,6 +40,7 @@ class MapCodec:
             they are back at the size of the input.
         half_z: for normals, the checkpoint's z is in [0, 1], stretched to [-1, 1].
         none: for normals, what the network is shown where there is none.
+        clip_first: of a single-valued map with several channels, each is clipped before their mean is taken.
         stretched: for depth, every picture is stretched to the whole of [0, 1].
         back: the filter that brings it back to the size of the input; None for that of the size rule.
     """
@@ -51,6 +52,7 @@ class MapCodec:
     vectors: Vectors = "unit"
     half_z: bool = False
     none: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    clip_first: bool = False
     stretched: bool = False
     back: Filter | None = None
 

@@ -68,7 +68,8 @@ def decode_maps(picture: Tensor, target: TargetPicture) -> dict[str, Tensor]:
 def read_codes(picture: Tensor, target: TargetPicture) -> dict[str, Tensor]:
     """A decoded picture (B, C, H, W), about [-1, 1], to what an official pipeline hands over of it: normals in the
     checkpoint's axes, everything else in [0, 1], colours as display codes. Each (B, 1 or 3, H, W)."""
-    return {codec.map: _read(raw_map(picture, codec), codec) for codec in target.maps}
+    clipped = picture.clamp(-1, 1)
+    return {c.map: _read(raw_map(clipped if c.clip_first else picture, c), c) for c in target.maps}
 
 
 def decode_codes(codes: Tensor, codec: MapCodec) -> Tensor:
