@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unrender.diffusion.card import GivenMap, Guidance, ModelCard
 from unrender.diffusion.checkpoints.prompts import embed_prompts
-from unrender.diffusion.codec import decode_maps, expose
+from unrender.diffusion.codec import decode_maps
 from unrender.diffusion.engine import Engine, decode_pictures, give, load_engine, walk
 from unrender.diffusion.framing import Framing, frame_picture, plan_framing, unframe
 from unrender.diffusion.presenting import present
@@ -129,10 +129,9 @@ class NeuralRenderer:
         values = getattr(gbuffer, given.codec.map)
         if values is None:
             return None
-        if given.codec.map == "irradiance" and gbuffer.irradiance_kind == "metric":
-            values = expose(values, given.exposure)
+        scene = given.codec.map == "irradiance" and gbuffer.irradiance_kind == "metric"
         region = None if edit is None or given.region == "all" else edit if given.region == "edit" else 1 - edit
-        return present(values, given, self.card.size, framing, region)
+        return present(values, given, self.card.size, framing, scene=scene, region=region)
 
     def _kept(self, edit: Tensor, framing: Framing) -> Tensor:
         """The part that stays, on the canvas; official code brings it from its own size to that of the latents."""

@@ -11,6 +11,7 @@ from unrender.diffusion.checkpoints.published.rgbx import (
     LICENCE,
     OFFICIAL_FORWARD_SIZE,
     OFFICIAL_GIVEN,
+    OFFICIAL_PHOTO,
     RGB_TO_X,
     X_TO_RGB,
 )
@@ -37,6 +38,7 @@ INVERSE = replace(
     schedule=ONE_STEP,
     size=SIZE,
     quirks=Quirks(
+        given=(OFFICIAL_PHOTO,),
         pictures=OFFICIAL_AOVS,
         size=replace(SIZE, fit="stretch", rounding="down", space="encoded"),
         final_step="previous",
