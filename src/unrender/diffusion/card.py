@@ -12,7 +12,7 @@ from unrender.scene.resize import Filter
 Direction = Literal["inverse", "forward"]
 Transfer = Literal["linear", "srgb", "gamma22", "code22"]
 Vectors = Literal["unit", "clipped_unit", "clipped"]
-Exposure = Literal["none", "percentile", "log_average", "log_average_yxy"]
+Exposure = Literal["none", "percentile", "log_average", "log_average_lit", "log_average_yxy"]
 Region = Literal["all", "edit", "keep"]
 Prediction = Literal["v_prediction", "epsilon", "sample"]
 Spacing = Literal["leading", "trailing", "linspace"]
@@ -70,7 +70,8 @@ class GivenMap:
         scale: what its latent is multiplied by; None for the card's `latent_scale`.
         encoded: whether the autoencoder encodes it; else the picture itself is given, at the size of the latent.
         exposure: how scene-referred values are brought into [0, 1]: their 90th `percentile` to 0.6; or the
-            `log_average` of their luminance to 0.18 (RGB<->X), which official code does by way of `yxy`.
+            `log_average` of their luminance to 0.18 (RGB<->X), of all pixels, of those that are `lit` at all, or, as
+            official code has it, of all by way of `yxy`.
         scene_transfer: curve of scene-referred values once they are exposed; None for the codec's.
         region: which part of it is shown where only a part of the picture is rendered; the rest is 0 before it is
             stretched to [-1, 1].

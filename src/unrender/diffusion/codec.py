@@ -42,7 +42,7 @@ def expose(linear: Tensor, exposure: Exposure) -> Tensor:
         return linear * percentile_gain(linear, *PERCENTILE)
     if exposure == "none":
         return linear
-    gain = log_average_gain(linear, weights=RGBX_LUMINANCE)
+    gain = log_average_gain(linear, weights=RGBX_LUMINANCE, lit_only=exposure == "log_average_lit")
     return _scale_luminance(linear, gain) if exposure == "log_average_yxy" else linear * gain
 
 

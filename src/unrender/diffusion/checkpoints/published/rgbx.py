@@ -36,7 +36,7 @@ PICTURE = (TargetPicture("rgb", (MapCodec("rgb", transfer="code22"),)),)
 
 NORMAL = GivenMap(MapCodec("normal"), scale=0.17483895473058078)
 IRRADIANCE = GivenMap(
-    MapCodec("irradiance", transfer="code22"), encoded=False, exposure="log_average", scene_transfer="linear"
+    MapCodec("irradiance", transfer="code22"), encoded=False, exposure="log_average_lit", scene_transfer="linear"
 )
 GIVEN = (
     GivenMap(MapCodec("base_color", transfer="code22"), scale=0.17301377137652138),
