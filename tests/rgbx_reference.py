@@ -126,6 +126,12 @@ def smooth(picture: Tensor, size: Size) -> Tensor:
     return functional.interpolate(picture, size, mode="bilinear", align_corners=False, antialias=True)
 
 
+def padded(picture: Tensor) -> Tensor:
+    """To a multiple of 8, by default: its border is repeated to the right and below."""
+    height, width = picture.shape[2:]
+    return functional.pad(picture, (0, -width % 8, 0, -height % 8), mode="replicate")
+
+
 def preprocessed(picture: Tensor) -> Tensor:
     """diffusers' VaeImageProcessor: pixels are dropped to come to a multiple of 8, then [0, 1] becomes [-1, 1]."""
     height, width = picture.shape[2:]
@@ -174,6 +180,16 @@ def as_light(code: Tensor) -> Tensor:
 
 def close(found: Tensor, right: Tensor, what: str = "") -> None:
     torch.testing.assert_close(found, right, atol=1e-4, rtol=0, msg=lambda said: f"{what}: {said}")
+
+
+def close_light(found: Tensor, right: Tensor, what: str = "") -> None:
+    """Linear light, compared before the power 1 / 2.2, whose slope at black is infinite and makes much of rounding."""
+    close(as_power(found), as_power(right), what)
+
+
+def close_direction(found: Tensor, right: Tensor, what: str = "") -> None:
+    """Unit normals against vectors of any length: the shorter one is, the less is known of its direction."""
+    close(found * right.norm(dim=1, keepdim=True), right, what)
 
 
 MULTIPLIERS = {

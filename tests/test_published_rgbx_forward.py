@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from rgbx_reference import (
     MULTIPLIERS,
@@ -14,6 +13,7 @@ from rgbx_reference import (
     as_light,
     as_power,
     close,
+    close_light,
     codes,
     decoded,
     display_code,
@@ -23,6 +23,7 @@ from rgbx_reference import (
     map_files,
     official_given,
     official_maps,
+    padded,
     plain,
     read_official,
     smooth,
@@ -93,7 +94,7 @@ def check(renderer: NeuralRenderer, gbuffer: GBuffer, latent: Tensor, model: Mod
     with torch.no_grad():
         light = as_light(display_code(decoded(model.official, latent)))
     groups = renderer(gbuffer)
-    close(groups.beauty, smooth(light, gbuffer.size), "picture")
+    close_light(groups.beauty, smooth(light, gbuffer.size), "picture")
     assert list(groups.surfaces) == ["rendered"]
 
 
@@ -175,11 +176,6 @@ def test_scene_referred_irradiance_is_exposed_and_stays_linear(rgbx, dark, side)
     check(renderer, gbuffer_of_files(files, scene=True), latent, rgbx)
 
 
-def padded(picture: Tensor) -> Tensor:
-    height, width = picture.shape[2:]
-    return functional.pad(picture, (0, -width % 8, 0, -height % 8), mode="replicate")
-
-
 @torch.no_grad()
 def right_given(official: Official, gbuffer: GBuffer) -> Tensor:
     """What is given by default: at the maps' own size, padded; nothing where there is no normal."""
@@ -215,7 +211,7 @@ def test_the_default_reading_decodes_the_clean_latent_of_padded_maps(rgbx, size,
     renderer = NeuralRenderer.from_pretrained(rgbx.folder, DEFAULT, Wish(steps=2))
     close(renderer.latents(gbuffer), latent, "latents")
     right = as_light(display_code(decoded(rgbx.official, latent)))
-    close(renderer(gbuffer).beauty, right[..., : size[0], : size[1]], "picture")
+    close_light(renderer(gbuffer).beauty, right[..., : size[0], : size[1]], "picture")
 
 
 @torch.no_grad()
