@@ -90,7 +90,7 @@ class NeuralRenderer:
         Raises:
             UserError: no map that the card is given, an edit where the card makes none or none where it does.
         """
-        self._check(gbuffer, edit)
+        self._check(gbuffer, edit, light)
         yaws = torch.as_tensor(yaw, dtype=torch.float32).expand(len(gbuffer))
         if light is not None:
             lit = lit_irradiance(gbuffer, light, yaws, shadows=self.wish.shadows)
@@ -137,7 +137,9 @@ class NeuralRenderer:
         """The part that stays, on the canvas; official code brings it from its own size to that of the latents."""
         return frame_picture(1 - edit, framing) if self.card.size.space == "linear" else 1 - edit
 
-    def _check(self, gbuffer: GBuffer, edit: Tensor | None) -> None:
+    def _check(self, gbuffer: GBuffer, edit: Tensor | None, light: EnvironmentMap | None) -> None:
+        if light is not None and len(light) not in (1, len(gbuffer)):
+            raise UserError(f"a light of {len(light)} frames for a G-buffer of {len(gbuffer)}; 1 or as many is right")
         names = [given.codec.map for given in self.card.given]
         if not any(name in gbuffer.maps for name in names):
             raise UserError(
