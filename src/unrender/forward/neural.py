@@ -77,7 +77,8 @@ class NeuralRenderer:
         Args:
             gbuffer: any of the maps that the card is given; what is missing, the network makes up.
             light: whose irradiance takes the place of the G-buffer's: one frame, or one for every frame. The picture
-                then has the brightness that the deferred renderer finds under it, which the network is not told.
+                then has the brightness that the deferred renderer finds under it, which the network is not told; an
+                edit has that of the photo around it.
             yaw: degrees that the light is turned by about +Y, one number or one per frame (T,).
             edit: (T or 1, 1, H, W) in [0, 1], 1 where the picture is rendered anew, for cards that edit; the rest is
                 `gbuffer.rgb`.
@@ -85,7 +86,7 @@ class NeuralRenderer:
 
         Returns:
             LightGroups of (T, 3, H, W), scene-linear, with one surface group, `rendered`. A network paints the
-            background too: without a light the whole picture is in `rendered`.
+            background too: without a light, and where a part is edited, the whole picture is in `rendered`.
 
         Raises:
             UserError: no map that the card is given, an edit where the card makes none or none where it does.
@@ -96,7 +97,7 @@ class NeuralRenderer:
             lit = lit_irradiance(gbuffer, light, yaws, shadows=self.wish.shadows)
             gbuffer = replace(gbuffer, irradiance=lit, irradiance_kind="metric")
         picture = self._picture(gbuffer, edit, noise)
-        if light is None:
+        if light is None or edit is not None:
             return LightGroups({"rendered": picture}, torch.zeros_like(picture))
         covered = coverage(gbuffer)
         picture = picture * _brightness(gbuffer, light, yaws, picture, covered)
