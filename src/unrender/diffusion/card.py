@@ -12,6 +12,7 @@ from unrender.scene.resize import Filter
 Direction = Literal["inverse", "forward"]
 Transfer = Literal["linear", "srgb", "gamma22", "code22"]
 Vectors = Literal["unit", "clipped_unit", "clipped"]
+Clipping = Literal["mean", "channels"]
 Exposure = Literal["none", "percentile", "log_average", "log_average_lit", "log_average_yxy"]
 Region = Literal["all", "edit", "keep"]
 Prediction = Literal["v_prediction", "epsilon", "sample"]
@@ -33,6 +34,7 @@ class MapCodec:
     Attributes:
         map: name of the GBuffer map.
         channels: channels of the picture that carry it; a single-valued map with several channels is their mean.
+        clipped: of such a map, whether the `mean` is brought into range, or all `channels` before it is taken.
         transfer: curve of its values in [0, 1] before they are stretched to [-1, 1]; vectors have none. `code22` is
             what RGB<->X calls linear: the sRGB code value to the power 2.2.
         signs: for normals, +1 or -1 for each axis that the checkpoint keeps or mirrors.
@@ -40,19 +42,18 @@ class MapCodec:
             they are back at the size of the input.
         half_z: for normals, the checkpoint's z is in [0, 1], stretched to [-1, 1].
         none: for normals, what the network is shown where there is none.
-        clip_first: of a single-valued map with several channels, each is clipped before their mean is taken.
         stretched: for depth, every picture is stretched to the whole of [0, 1].
         back: the filter that brings it back to the size of the input; None for that of the size rule.
     """
 
     map: str
     channels: tuple[int, ...] = (0, 1, 2)
+    clipped: Clipping = "mean"
     transfer: Transfer = "linear"
     signs: tuple[int, int, int] = (1, 1, 1)
     vectors: Vectors = "unit"
     half_z: bool = False
     none: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    clip_first: bool = False
     stretched: bool = False
     back: Filter | None = None
 

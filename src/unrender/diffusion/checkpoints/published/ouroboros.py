@@ -25,7 +25,7 @@ SIZE = SizeRule(long_side=0)
 # The pipeline takes one channel of `metallic`, but is asked for `metallicity`: all three come out, and are averaged
 # here, where a map has one value.
 OFFICIAL_AOVS = tuple(
-    replace(picture, maps=(MapCodec("metallic", clip_first=True),)) if picture.name == "metallic" else picture
+    replace(picture, maps=(MapCodec("metallic", clipped="channels"),)) if picture.name == "metallic" else picture
     for picture in AOVS
 )
 
