@@ -22,7 +22,7 @@ Posterior = Literal["mode", "sample"]
 Concatenation = Literal["given_first", "noise_first"]
 Passes = Literal["stacked", "one_each"]
 Fit = Literal["pad", "stretch", "cut"]
-Rounding = Literal["nearest", "down"]
+Rounding = Literal["nearest", "down", "truncated"]
 ResizeSpace = Literal["linear", "encoded", "bytes"]
 
 
@@ -142,7 +142,8 @@ class SizeRule:
         multiple: both sides are brought to a multiple of this.
         fit: `pad` replicates the border and takes it off again; `stretch` resizes; `cut` leaves it to the autoencoder,
             which drops the rows and columns that are over, and stretches what comes out back to the whole.
-        rounding: of the resized sides, and of the multiple where the fit is `stretch`.
+        rounding: of the resized sides, and of the multiple where the fit is `stretch`. `truncated` multiplies by the
+            quotient in floating point before it rounds down, as much official code does: 47 may become 767 of 768.
         min_side: the shortest side, in pixels after resizing, that the network can take.
         guided: maps that are enlarged along the picture's edges; the others are interpolated. For colours and masks:
             the texture of the picture is none of a normal's.

@@ -49,7 +49,7 @@ def plan_framing(size: tuple[int, int], rule: SizeRule, name: str) -> Framing:
         )
     if rule.fit == "cut":
         return Framing(content, content)
-    down = rule.fit == "stretch" and rule.rounding == "down"
+    down = rule.fit == "stretch" and rule.rounding != "nearest"
     bring = _down if down else _up
     canvas = bring(content[0], rule.multiple), bring(content[1], rule.multiple)
     return Framing(content if rule.fit == "pad" else canvas, canvas)
@@ -85,6 +85,8 @@ def pad(picture: Tensor, framing: Framing) -> Tensor:
 def _scaled(side: int, longest: int, rule: SizeRule) -> int:
     if not rule.long_side:
         return side
+    if rule.rounding == "truncated":
+        return int(side * (rule.long_side / longest))
     return side * rule.long_side // longest if rule.rounding == "down" else round(side * rule.long_side / longest)
 
 

@@ -23,7 +23,9 @@ STRETCHED_DEPTH = replace(DEPTH, maps=(MapCodec("depth", stretched=True),))
 NEAREST_NORMALS = replace(NORMALS, maps=(replace(NORMALS.maps[0], back="nearest"),))
 
 SIZE = SizeRule(long_side=768, rounding="down")
-OFFICIAL_SIZE = replace(SIZE, fit="cut", space="bytes", inward="bicubic", back="bicubic")
+OFFICIAL_SIZE = replace(
+    SIZE, fit="cut", rounding="truncated", space="bytes", inward="bicubic", back="bicubic"
+)
 
 V1 = ModelCard(
     id="lemonaddie/geowizard",
