@@ -152,7 +152,7 @@ def test_renderers_are_found_by_id():
         assert torch.equal(found, DeferredRenderer(quality, samples=8)(gbuffer, light).beauty)
     with pytest.raises(UserError, match="did you mean deferred:monte_carlo"):
         ForwardRenderer.from_pretrained("deferred:montecarlo")
-    with pytest.raises(UserError, match="deferred:screen_space are right"):
+    with pytest.raises(UserError, match="no model is called zzz"):
         ForwardRenderer.from_pretrained("zzz")
 
 

@@ -13,7 +13,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from PIL import Image
 
-from official_folders import write_official
+from official_folders import published_folder
 from unrender.cli import main
 from unrender.diffusion.card import ModelCard
 from unrender.diffusion.checkpoints.published.e2e_ft import E2E_FT
@@ -37,21 +37,14 @@ Load = Callable[[ModelCard], InverseRenderer]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """The folder of a card's tiny weights; of the same seed, autoencoders are the same."""
-    parent = tmp_path_factory.mktemp("models")
-
-    def of(card: ModelCard, seed: int = 0) -> Path:
-        place = parent / str(seed)
-        path = place / card.id.rpartition("/")[2]
-        return path if path.is_dir() else write_official(place, card, seed)
-
-    return of
+    """The folder of a card's tiny weights. Cards with the same channels have the same networks, where the seed is the
+    same: so have those of depth and of normals, autoencoder and all."""
+    return partial(published_folder, tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture
 def load(folder) -> Load:
     def of(card: ModelCard, seed: int = 0, decoder: str = "") -> InverseRenderer:
-        # The weights of the UNet are random, and each card's own; the autoencoder's are those of the seed.
         running = Running("cpu", "float32", decoder=decoder)
         return InverseRenderer.from_pretrained(folder(card, seed), running, long_side=LONG_SIDE)
 

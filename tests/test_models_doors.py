@@ -28,7 +28,7 @@ def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_list_is_a_table_of_plain_lines(capsys: pytest.CaptureFixture[str]):
     snapshot(MARIGOLD, NEW, "unet", "vae", *WORDS)
     assert main(["models", "list"]) == 0
-    heading, *rows, foot = capsys.readouterr().out.splitlines()
+    heading, *rows, foot, decoders = capsys.readouterr().out.splitlines()
     assert "\x1b" not in "".join(rows)
     assert [row.split()[0] for row in rows] == [card.id for card in cards()]
     assert " ".join(heading.split()) == ("id system direction maps resolution licence commercial download memory here")
@@ -39,6 +39,7 @@ def test_list_is_a_table_of_plain_lines(capsys: pytest.CaptureFixture[str]):
     assert lines[X_TO_RGB][-4:] == ["no", "2.58", "2.81", "no"]
     assert lines[X_TO_RGB][4] == "native"
     assert "estimate" in foot
+    assert decoders.endswith("madebyollin/taesd.")
 
 
 def test_no_id_is_cut_off_on_a_narrow_terminal():

@@ -297,6 +297,15 @@ def test_a_repository_that_has_no_words_has_those_of_its_base(hub: LocalHub, she
     assert shell.find(MARIGOLD, UNRENDER_STABLE_DIFFUSION_2=mine)["rest"] == mine
 
 
+def test_a_tiny_decoder_is_pulled_alike(hub: LocalHub, shell: Shell):
+    name = "diffusion_pytorch_model.safetensors"
+    hub.publish("madebyollin/taesd", {"config.json": settings("tiny"), name: b"tiny", "taesd_encoder.pth": b"pickle"})
+    said = shell.pull("madebyollin/taesd")
+    assert said[0] == "madebyollin/taesd: licence MIT"
+    folder = Path(said[-1])
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", name]
+
+
 def test_a_connection_that_breaks_goes_on_in_the_middle(hub: LocalHub, shell: Shell):
     name, long = "unet/diffusion_pytorch_model.safetensors", bytes(range(256)) * 48 * 1024
     hub.publish(MARIGOLD, whole_model() | {name: long})

@@ -12,10 +12,11 @@ from unrender.diffusion.card import Direction
 from unrender.diffusion.card_file import write_card
 from unrender.diffusion.checkpoints.bases import base_repository
 from unrender.diffusion.checkpoints.cache import pin, store
+from unrender.diffusion.checkpoints.decoders import find_decoder
 from unrender.diffusion.checkpoints.ids import cards_of, embedded
 from unrender.diffusion.checkpoints.published import PUBLISHED
 from unrender.diffusion.checkpoints.recognise import adopt, card_of
-from unrender.diffusion.checkpoints.registry import cards, find, find_decoder, resolve
+from unrender.diffusion.checkpoints.registry import cards, find, resolve
 from unrender.errors import UserError
 
 MARIGOLD, OUROBOROS = "prs-eth/marigold-depth-v1-1", "Y-Research-Group/Ouroboros"
@@ -247,7 +248,7 @@ PIPELINES = [
     ({"_class_name": "MarigoldIntrinsicsPipeline", "target_properties": {"target_names": ["albedo"]}}, {}, None),
     ({"_class_name": "MarigoldIntrinsicsPipeline"}, {}, None),
     ({"_class_name": "StableDiffusionAOVMatEstPipeline"}, {}, RGB_TO_X),
-    ({"_class_name": "DepthNormalEstimationPipeline"}, {}, "lemonaddie/geowizard-v2"),
+    ({"_class_name": "DepthNormalEstimationPipeline"}, {}, "lemonaddie/geowizard"),
     ({"_class_name": "StableDiffusionPipeline"}, {}, None),
     ({}, {}, None),
 ]
@@ -278,9 +279,11 @@ def test_a_dropout_pipeline_by_its_channels(channels: int, model: str, tmp_path:
     assert card_of(tmp_path, "forward").id == model
 
 
-def test_geowizard_with_an_image_encoder(tmp_path: Path):
-    write(hold(tmp_path, "image_encoder"), model_index={"_class_name": "DepthNormalEstimationPipeline"})
+def test_geowizard_by_its_unet(tmp_path: Path):
+    write(hold(tmp_path, "unet"), model_index={"_class_name": "DepthNormalEstimationPipeline"})
     assert card_of(tmp_path).id == "lemonaddie/geowizard"
+    write(hold(tmp_path / "second", "unet_v2"), model_index={"_class_name": "DepthNormalEstimationPipeline"})
+    assert card_of(tmp_path / "second").id == "lemonaddie/geowizard-v2"
 
 
 def test_a_local_ouroboros_and_where_its_rest_is(tmp_path: Path):
@@ -323,9 +326,12 @@ def test_what_cannot_be_adopted(tmp_path: Path):
 
 def test_a_tiny_decoder(tmp_path: Path):
     write(tmp_path / "taesd", config={})
+    with pytest.raises(UserError, match="is no decoder; madebyollin/taesd, or a folder with"):
+        find_decoder(tmp_path / "taesd")
+    (tmp_path / "taesd" / "diffusion_pytorch_model.safetensors").write_bytes(b"weights")
     assert find_decoder(tmp_path / "taesd") == tmp_path / "taesd"
-    with pytest.raises(UserError, match=r"is no decoder; a folder in TAESD's layout"):
-        find_decoder(tmp_path)
+    with pytest.raises(UserError, match="`unrender models pull madebyollin/taesd` is right"):
+        find_decoder("madebyollin/taesd")
 
 
 def test_where_training_starts_from(tmp_path: Path):

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
-from official_folders import write_official
+from official_folders import published_folder
 from unrender.device import Compute
 from unrender.diffusion.card import ModelCard
 from unrender.diffusion.checkpoints.home import Home
@@ -43,15 +43,8 @@ Folder = Callable[[ModelCard], Path]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
-    """The folder of a card's tiny weights; each is written once."""
-    parent, written = tmp_path_factory.mktemp("official"), {}
-
-    def of(card: ModelCard) -> Path:
-        if card.id not in written:
-            written[card.id] = write_official(parent, card)
-        return written[card.id]
-
-    return of
+    """The folder of a card's tiny weights."""
+    return partial(published_folder, tmp_path_factory.mktemp("official"))
 
 
 def picture(folder: Path, height: int, width: int, seed: int = 0) -> Path:
@@ -117,7 +110,7 @@ def official_vae(path: Path) -> AutoencoderKL:
 
 @lru_cache
 def official_unet(path: Path, self_keys=both, cross_keys=None) -> UNet2DConditionModel:
-    unet = UNet2DConditionModel.from_pretrained(path / "unet").eval()
+    unet = UNet2DConditionModel.from_pretrained(next(path.glob("unet*"))).eval()
     for block in unet.modules():
         if isinstance(block, BasicTransformerBlock):
             block.attn1.set_processor(AttentionWrittenOut(self_keys))

@@ -19,12 +19,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from unrender.diffusion.running import Running
     from unrender.errors import UserError
     from unrender.files.environments import world
     from unrender.files.gbuffers import read_gbuffer
     from unrender.files.images import read_image
     from unrender.files.sequences import open_frames
-    from unrender.forward import DeferredRenderer, ForwardRenderer, LightGroups
+    from unrender.forward import DeferredRenderer, ForwardRenderer, LightGroups, Wish
     from unrender.inverse.renderer import InverseRenderer
     from unrender.output import write
     from unrender.scene.camera import Camera
@@ -44,8 +45,10 @@ _HOMES = {
     "GBuffer": "unrender.scene.gbuffer",
     "InverseRenderer": "unrender.inverse.renderer",
     "LightGroups": "unrender.forward",
+    "Running": "unrender.diffusion.running",
     "SphericalGaussians": "unrender.scene.gaussians",
     "UserError": "unrender.errors",
+    "Wish": "unrender.forward",
     "open_frames": "unrender.files.sequences",
     "read_gbuffer": "unrender.files.gbuffers",
     "read_image": "unrender.files.images",
@@ -62,8 +65,10 @@ __all__ = [
     "GBuffer",
     "InverseRenderer",
     "LightGroups",
+    "Running",
     "SphericalGaussians",
     "UserError",
+    "Wish",
     "__version__",
     "open_frames",
     "read_gbuffer",

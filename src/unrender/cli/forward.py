@@ -71,6 +71,8 @@ def forward(job: ForwardJob, prompt: PromptOptions, network: NetworkOptions, com
 
 
 def _check(job: ForwardJob, network: NetworkOptions) -> None:
-    """Raises UserError where a deferred renderer is told what only a network can be."""
+    """Raises UserError where something is said that nobody listens to."""
+    if job.light is None and (job.yaw or job.exposure):
+        raise UserError("--yaw and --exposure are a light's; --light HDRI with them would be right")
     if job.model.split(":")[0] == "deferred" and network != NetworkOptions():
         raise UserError(f"--model {job.model} has no network; --steps, --faithful and the like are a network's")

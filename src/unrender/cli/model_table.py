@@ -11,6 +11,7 @@ from unrender.cli.models import COMMERCIAL
 from unrender.diffusion.card import ModelCard
 from unrender.diffusion.checkpoints.architecture import NATIVE_SIDE, download_parameters, memory_bytes, parameters
 from unrender.diffusion.checkpoints.cache import pulled
+from unrender.diffusion.checkpoints.decoders import DECODERS
 from unrender.diffusion.checkpoints.ids import embedded
 
 PIPE_WIDTH = 1000
@@ -23,6 +24,7 @@ HEADINGS = ("id", "system", "direction", "maps", "resolution", "licence", "comme
 FOOT = (
     "download, memory: GB in half precision. memory is an estimate: the weights that inference reads, and the widest "
     f"moment of the decoder for a square picture of that resolution (native: of {NATIVE_SIDE})."
+    f"\nTiny decoders for --decoder, pulled alike: {', '.join(DECODERS)}."
 )
 
 

@@ -85,9 +85,15 @@ def pull(choice: PullChoice) -> None:
 
 def fetch(choice: PullChoice, prepare: "Callable[[Home], None] | None") -> None:
     """Pulls every direction of a model once its licence is agreed to, and prints its folder."""
+    from unrender.diffusion.checkpoints.decoders import DECODERS
     from unrender.diffusion.checkpoints.hub import pull as pull_weights
+    from unrender.diffusion.checkpoints.hub import pull_decoder
     from unrender.diffusion.checkpoints.ids import cards_of
 
+    if choice.model in DECODERS:
+        print(f"{choice.model}: licence {DECODERS[choice.model]}", flush=True)
+        print(pull_decoder(choice.model, revision=choice.revision, half=choice.half, report=_say))
+        return
     cards = cards_of(choice.model)
     _agree(cards, choice.accept_licence)
     for line in dict.fromkeys(map(_licence, cards)):

@@ -12,6 +12,7 @@ from unrender.scene.resize import Filter
 Direction = Literal["inverse", "forward"]
 Transfer = Literal["linear", "srgb", "gamma22", "code22"]
 Vectors = Literal["unit", "clipped_unit", "clipped"]
+Clipping = Literal["mean", "channels"]
 Exposure = Literal["none", "percentile", "log_average"]
 Region = Literal["all", "edit", "keep"]
 Prediction = Literal["v_prediction", "epsilon", "sample"]
@@ -22,7 +23,7 @@ Posterior = Literal["mode", "sample"]
 Concatenation = Literal["given_first", "noise_first"]
 Passes = Literal["stacked", "one_each"]
 Fit = Literal["pad", "stretch", "cut"]
-Rounding = Literal["nearest", "down", "truncated"]
+Rounding = Literal["nearest", "down", "down_of_floats"]
 ResizeSpace = Literal["linear", "encoded", "bytes"]
 
 
@@ -33,6 +34,7 @@ class MapCodec:
     Attributes:
         map: name of the GBuffer map.
         channels: channels of the picture that carry it; a single-valued map with several channels is their mean.
+        clipped: of such a map, whether the `mean` is brought into range, or all `channels` before it is taken.
         transfer: curve of its values in [0, 1] before they are stretched to [-1, 1]; vectors have none. `code22` is
             what RGB<->X calls linear: the sRGB code value to the power 2.2.
         signs: for normals, +1 or -1 for each axis that the checkpoint keeps or mirrors.
@@ -46,6 +48,7 @@ class MapCodec:
 
     map: str
     channels: tuple[int, ...] = (0, 1, 2)
+    clipped: Clipping = "mean"
     transfer: Transfer = "linear"
     signs: tuple[int, int, int] = (1, 1, 1)
     vectors: Vectors = "unit"
@@ -142,8 +145,8 @@ class SizeRule:
         multiple: both sides are brought to a multiple of this.
         fit: `pad` replicates the border and takes it off again; `stretch` resizes; `cut` leaves it to the autoencoder,
             which drops the rows and columns that are over, and stretches what comes out back to the whole.
-        rounding: of the resized sides, and of the multiple where the fit is `stretch`. `truncated` multiplies by the
-            quotient in floating point before it rounds down, as much official code does: 47 may become 767 of 768.
+        rounding: of the resized sides, and of the multiple where the fit is `stretch`. `down_of_floats` multiplies by
+            a factor first, in floating point: 49 pixels brought to 64 are 63.
         min_side: the shortest side, in pixels after resizing, that the network can take.
         guided: maps that are enlarged along the picture's edges; the others are interpolated. For colours and masks:
             the texture of the picture is none of a normal's.
@@ -196,12 +199,15 @@ class Source:
         revision: the commit that is pulled; None for the newest, which the first pull then pins on this machine.
         unet: the UNet's folder.
         rest: the repository that has the folders which this one lacks.
+        tells_defaults: whether its `model_index.json`, where it names steps and pixels, has the last word on them, as
+            for diffusers' Marigold pipelines.
     """
 
     repository: str = ""
     revision: str | None = None
     unet: str = "unet"
     rest: str = ""
+    tells_defaults: bool = False
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def decode_maps(picture: Tensor, target: TargetPicture) -> dict[str, Tensor]:
 def read_codes(picture: Tensor, target: TargetPicture) -> dict[str, Tensor]:
     """A decoded picture (B, C, H, W), about [-1, 1], to what an official pipeline hands over of it: normals in the
     checkpoint's axes, everything else in [0, 1], colours as display codes. Each (B, 1 or 3, H, W)."""
-    return {codec.map: _read(raw_map(picture, codec), codec) for codec in target.maps}
+    return {codec.map: _read(raw_map(_clipped(picture, codec), codec), codec) for codec in target.maps}
 
 
 def decode_codes(codes: Tensor, codec: MapCodec) -> Tensor:
@@ -88,6 +88,10 @@ def raw_map(picture: Tensor, codec: MapCodec) -> Tensor:
     unclipped: (B, 1 or 3, H, W). Training losses are taken here."""
     values = picture[:, list(codec.channels)]
     return values.mean(1, keepdim=True) if CHANNELS[codec.map] == 1 else values
+
+
+def _clipped(picture: Tensor, codec: MapCodec) -> Tensor:
+    return picture.clamp(-1, 1) if codec.clipped == "channels" else picture
 
 
 def _read(values: Tensor, codec: MapCodec) -> Tensor:

@@ -6,6 +6,7 @@ its pictures asked for together and decoded together; with little memory, one af
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,9 +17,10 @@ from torch import Tensor
 
 from unrender.device import Compute, choose_compute
 from unrender.diffusion.card import Direction, GivenMap, ModelCard, TargetPicture, faithful
+from unrender.diffusion.checkpoints.decoders import find_decoder
 from unrender.diffusion.checkpoints.image_encoder import image_tokens
 from unrender.diffusion.checkpoints.loader import Checkpoint, load_checkpoint
-from unrender.diffusion.checkpoints.registry import find, find_decoder
+from unrender.diffusion.checkpoints.registry import find
 from unrender.diffusion.conditioning import Condition, guided_network, network_of, task_vector
 from unrender.diffusion.decoding import decode, encode
 from unrender.diffusion.encoded import EncodedOnce
@@ -30,6 +32,8 @@ from unrender.errors import UserError
 from unrender.scene.resize import resize_picture
 
 Size = tuple[int, int]
+
+_COMPILERS = ("g++", "clang++", "cl")
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,8 @@ def load_engine(model: str | Path, direction: Direction, running: Running, domai
             that the card does not know.
     """
     compute = choose_compute(running.device, running.dtype)
+    if running.compile and compute.device.type == "cpu" and not any(map(shutil.which, _COMPILERS)):
+        raise UserError(f"compiling on the CPU needs a C++ compiler; one of {', '.join(_COMPILERS)}, or no --compile")
     home = find(model, direction)
     if running.faithful:
         home = replace(home, card=faithful(home.card))

@@ -85,7 +85,7 @@ def pad(picture: Tensor, framing: Framing) -> Tensor:
 def _scaled(side: int, longest: int, rule: SizeRule) -> int:
     if not rule.long_side:
         return side
-    if rule.rounding == "truncated":
+    if rule.rounding == "down_of_floats":
         return int(side * (rule.long_side / longest))
     return side * rule.long_side // longest if rule.rounding == "down" else round(side * rule.long_side / longest)
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from unrender.diffusion.checkpoints.registry import cards
 from unrender.diffusion.running import Running
 from unrender.errors import UserError
 from unrender.forward.deferred import DeferredRenderer, Quality
@@ -67,11 +66,9 @@ class ForwardRenderer:
                 raise UserError("the deferred renderer takes no caption, guidance or shadows; a network's id would")
             quality = DEFERRED[str(model)]
             return cls(DeferredRenderer(quality, samples=samples, seed=wish.seed, background=background))
-        known = [*DEFERRED, *(card.id for card in cards() if card.direction == "forward")]
-        if str(model) not in known and not Path(model).is_dir() and str(model).split(":")[0] not in _inverse_ids():
-            near = difflib.get_close_matches(str(model), known, n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]}?" if near else f"{', '.join(known)} are right, or a model folder"
-            raise UserError(f"no forward renderer {str(model)!r}; {hint}")
+        near = difflib.get_close_matches(str(model), DEFERRED, n=1, cutoff=0.7)
+        if near:
+            raise UserError(f"no forward renderer {str(model)!r}; did you mean {near[0]}?")
         # Networks are slow to import, and a deferred renderer wants none.
         from unrender.forward.neural import NeuralRenderer
 
@@ -97,7 +94,3 @@ class ForwardRenderer:
         if edit is not None:
             raise UserError("the deferred renderer renders whole pictures; an edit mask needs a model that edits")
         return self.engine(gbuffer, light, yaw)
-
-
-def _inverse_ids() -> set[str]:
-    return {card.id for card in cards() if card.direction == "inverse"}

@@ -19,6 +19,7 @@ from unrender.diffusion.card import ModelCard
 from unrender.diffusion.checkpoints import cache
 from unrender.diffusion.checkpoints.bases import BASE_COMPONENTS, base_repository
 from unrender.diffusion.checkpoints.components import choose_files, is_whole, required, wanted
+from unrender.diffusion.checkpoints.decoders import decoder_files
 from unrender.diffusion.checkpoints.home import Home
 from unrender.errors import UserError
 
@@ -90,17 +91,34 @@ def pull(
     return home
 
 
+def pull_decoder(
+    repository: str, *, revision: str | None = None, half: bool = False, report: Report = lambda line: None
+) -> Path:
+    """Fetches a tiny decoder, and returns its folder. Arguments and errors as in `pull`."""
+    share = _listed(repository, lambda sizes: decoder_files(list(sizes), half), revision)
+    if not share.sizes:
+        raise UserError(f"{repository} has no decoder in safetensors at {share.commit}; another revision is right")
+    _check_room([share])
+    folder = _fetch(share, report)
+    cache.pin(repository, share.commit)
+    return folder
+
+
 def _share(
     repository: str, card: ModelCard, half: bool, components: Sequence[str] | None, revision: str | None = None
 ) -> Share:
+    return _listed(repository, lambda sizes: choose_files(sizes, card, half, components), revision)
+
+
+def _listed(repository: str, choose: Callable[[dict[str, int]], list[str]], revision: str | None) -> Share:
+    """What `choose` takes of the files of a repository, by name and size."""
     from huggingface_hub import HfApi
 
     revision = revision or cache.pinned(repository) or "main"
     with _one_line(repository, revision):
         info = HfApi().model_info(repository, revision=revision, files_metadata=True)
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
-    chosen = choose_files(sizes, card, half, components)
-    return Share(repository, info.sha or revision, {name: sizes[name] for name in chosen})
+    return Share(repository, info.sha or revision, {name: sizes[name] for name in choose(sizes)})
 
 
 def _rest(card: ModelCard, own: Share, half: bool) -> Share | Path | None:

@@ -20,7 +20,8 @@ _BETAS = {
 
 
 def refined(card: ModelCard, home: Home) -> ModelCard:
-    """The card with the betas of the folder's scheduler, and with the range that its pipeline gives to normals' z.
+    """The card with the betas of the folder's scheduler, and with what its pipeline's index says: the range of normals'
+    z, and where the card wants it the steps and the pixels that are taken by default.
 
     What the network predicts, and where its few timesteps lie, stay the card's: official code overrides the file in
     both, and Lotus' file is a leftover of another scheduler.
@@ -29,6 +30,8 @@ def refined(card: ModelCard, home: Home) -> ModelCard:
     said = _read(scheduler / "scheduler_config.json") if scheduler else {}
     index = _read(home.folder / "model_index.json")
     card = replace(card, schedule=_refined_schedule(card.schedule, said))
+    if card.source.tells_defaults:
+        card = _with_defaults(card, index)
     if index.get("use_full_z_range", True):
         return card
     return replace(card, pictures=tuple(_half_z(picture) for picture in card.pictures))
@@ -37,6 +40,13 @@ def refined(card: ModelCard, home: Home) -> ModelCard:
 def _refined_schedule(schedule: ScheduleCard, said: dict[str, Any]) -> ScheduleCard:
     known = {ours: said[theirs] for theirs, ours in _BETAS.items() if said.get(theirs) is not None}
     return replace(schedule, **known)
+
+
+def _with_defaults(card: ModelCard, index: dict[str, Any]) -> ModelCard:
+    steps, long_side = index.get("default_denoising_steps"), index.get("default_processing_resolution")
+    schedule = card.schedule if steps is None else replace(card.schedule, steps=steps)
+    size = card.size if long_side is None else replace(card.size, long_side=long_side)
+    return replace(card, schedule=schedule, size=size)
 
 
 def _half_z(picture: TargetPicture) -> TargetPicture:

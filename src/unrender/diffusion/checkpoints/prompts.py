@@ -96,7 +96,9 @@ def _add(path: Path, tokens: dict[str, Tensor], padded: bool, make: bool = False
             path.parent.mkdir(parents=True, exist_ok=True)
         with whole(path) as unfinished:
             # Read anew: another card of the folder may have kept its own prompts meanwhile.
-            safetensors.torch.save_file(_read(path, padded) | tokens, unfinished, {_PADDED: _said(padded)})
+            # As bytes: the library writes files that only their owner can read.
+            together = _read(path, padded) | tokens
+            unfinished.write_bytes(safetensors.torch.save(together, {_PADDED: _said(padded)}))
     except (OSError, SafetensorError, UserError):
         return False
     return True

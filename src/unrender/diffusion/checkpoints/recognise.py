@@ -129,7 +129,7 @@ def _marigold(folder: Path, newer: str, older: str) -> str | None:
 def _geowizard(folder: Path) -> str | None:
     if _scheduler(folder).get("timestep_spacing") == "trailing":
         return None  # one of E2E-FT's, which have the class too
-    return "lemonaddie/geowizard" if (folder / "image_encoder").is_dir() else "lemonaddie/geowizard-v2"
+    return "lemonaddie/geowizard" if (folder / "unet").is_dir() else "lemonaddie/geowizard-v2"
 
 
 def _scheduler(folder: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from unrender.diffusion.checkpoints.ids import cards, cards_of, embedded, known_
 from unrender.diffusion.checkpoints.recognise import local_home
 from unrender.errors import UserError
 
-__all__ = ["cards", "embedded", "find", "find_decoder", "resolve"]
+__all__ = ["cards", "embedded", "find", "resolve"]
 
 
 def find(model: str | Path, direction: Direction | None = None) -> Home:
@@ -47,18 +47,6 @@ def resolve(model: str | Path) -> Path:
     if Path(model).is_dir():
         return Path(model)
     raise unknown(str(model))
-
-
-def find_decoder(model: str | Path) -> Path:
-    """The folder of a tiny decoder.
-
-    Raises:
-        UserError: there is no such folder, or no network in it.
-    """
-    folder = Path(model)
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{folder} is no decoder; a folder in TAESD's layout, config.json and safetensors, is right")
-    return folder
 
 
 def _pulled(card: ModelCard) -> Home:

@@ -23,7 +23,7 @@ STRETCHED_DEPTH = replace(DEPTH, maps=(MapCodec("depth", stretched=True),))
 NEAREST_NORMALS = replace(NORMALS, maps=(replace(NORMALS.maps[0], back="nearest_double"),))
 
 SIZE = SizeRule(long_side=768, rounding="down")
-OFFICIAL_SIZE = replace(SIZE, fit="cut", rounding="truncated", space="bytes", inward="bicubic", back="bicubic")
+OFFICIAL_SIZE = replace(SIZE, fit="cut", rounding="down_of_floats", space="bytes", inward="bicubic", back="bicubic")
 
 V1 = ModelCard(
     id="lemonaddie/geowizard",
@@ -55,7 +55,8 @@ V2 = replace(
         V1.quirks,
         pictures=tuple(replace(picture, prompt="{domain} geometry") for picture in (STRETCHED_DEPTH, NEAREST_NORMALS)),
     ),
-    source=Source("lemonaddie/geowizard-v2"),
+    # In the repository of v1, as a second UNet; the text encoder is Stable Diffusion 2's.
+    source=Source("lemonaddie/geowizard", unet="unet_v2"),
     description="depth and normals together, told the scene in words",
 )
 

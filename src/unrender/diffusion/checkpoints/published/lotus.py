@@ -10,12 +10,12 @@ from unrender.diffusion.card import MapCodec, ModelCard, Quirks, ScheduleCard, S
 
 PREDICT = (1.0, 0.0)
 
-DEPTH = TargetPicture("depth", (MapCodec("depth"),), task=PREDICT)
-DISPARITY = TargetPicture("disparity", (MapCodec("disparity"),), task=PREDICT)
+DEPTH = TargetPicture("depth", (MapCodec("depth", clipped="channels"),), task=PREDICT)
+DISPARITY = TargetPicture("disparity", (MapCodec("disparity", clipped="channels"),), task=PREDICT)
 NORMALS = TargetPicture("normals", (MapCodec("normal", signs=(-1, 1, 1), vectors="clipped"),), task=PREDICT)
 
 SIZE = SizeRule(long_side=768, rounding="down")
-OFFICIAL_SIZE = replace(SIZE, fit="cut", rounding="truncated", space="encoded", back="nearest_exact")
+OFFICIAL_SIZE = replace(SIZE, fit="cut", rounding="down_of_floats", space="encoded", back="nearest_exact")
 
 
 def _card(name: str, picture: TargetPicture, description: str) -> ModelCard:

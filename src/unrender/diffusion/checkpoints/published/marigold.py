@@ -49,7 +49,7 @@ def _card(
         noise="gaussian",
         size=SIZE,
         quirks=Quirks(pictures=official_pictures, size=OFFICIAL_SIZE, final_step="previous"),
-        source=Source(f"prs-eth/{name}"),
+        source=Source(f"prs-eth/{name}", tells_defaults=True),
         description=description,
     )
 

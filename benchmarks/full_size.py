@@ -1,0 +1,30 @@
+"""Full-size networks with random weights, for benchmarks: what they cost does not depend on what they have learned."""
+
+from __future__ import annotations
+
+import platform
+
+import torch
+
+from unrender.device import Compute
+from unrender.diffusion.card import ModelCard
+from unrender.diffusion.checkpoints.architecture import WORDS, build_unet, build_vae
+from unrender.diffusion.checkpoints.loader import Checkpoint
+
+
+def full_size(card: ModelCard, compute: Compute, seed: int = 0) -> Checkpoint:
+    """A checkpoint of `card` at its published size, in the precision and memory format that the loader gives it."""
+    torch.manual_seed(seed)
+    unet, vae = (
+        network.to(compute.device, compute.dtype, memory_format=torch.channels_last).eval()
+        for network in (build_unet(card), build_vae())
+    )
+    length = 77 if card.padded_prompts else 2
+    tokens = {prompt: torch.randn(length, WORDS) for prompt in card.prompts}
+    return Checkpoint(card, unet, vae, tokens)
+
+
+def machine() -> str:
+    """One line about where the numbers come from."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return f"{platform.machine()}, {torch.get_num_threads()} threads, {device}, torch {torch.__version__}"

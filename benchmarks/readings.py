@@ -1,0 +1,92 @@
+"""How far the two readings of each published card are apart: what is right, and what the official code does.
+
+    python benchmarks/readings.py [--long-side 256] [ID ...]
+
+Full-size networks with random weights, scikit-image's coffee (CC0) at 3/8 of its size, whose sides are not multiples of
+8, float32, one noise for both readings, the card's own steps up to four. The differences are of the maps at the size of
+the photo, in their units (normals: degrees); beside them the deviation of the map itself, which an untrained network
+keeps small: what a quirk does to a trained one lies between the two.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+
+import torch
+from full_size import full_size, machine
+from skimage import data
+
+from unrender.device import Compute
+from unrender.diffusion.card import ModelCard, faithful
+from unrender.diffusion.checkpoints.loader import Checkpoint
+from unrender.diffusion.checkpoints.published import PUBLISHED
+from unrender.diffusion.engine import Engine
+from unrender.forward.neural import NeuralRenderer
+from unrender.forward.wish import Wish
+from unrender.inverse.renderer import InverseRenderer
+from unrender.scene.color import srgb_to_linear
+from unrender.scene.frames import Frames
+from unrender.scene.gbuffer import GBuffer
+from unrender.scene.resize import resize_picture
+
+CPU = Compute(torch.device("cpu"), torch.float32)
+
+
+def photo() -> Frames:
+    codes = torch.from_numpy(data.coffee()).permute(2, 0, 1)[None].float() / 255
+    smaller = (resize_picture(codes, (150, 225)) * 255).round() / 255
+    return Frames(srgb_to_linear(smaller), name="coffee")
+
+
+def maps_of(checkpoint: Checkpoint, card: ModelCard, steps: int) -> dict[str, torch.Tensor]:
+    engine = Engine(replace(checkpoint, card=card), CPU)
+    if card.direction == "inverse":
+        return InverseRenderer(engine)(photo(), steps=steps).maps
+    rgb = photo().rgb
+    bumps = torch.nn.functional.normalize(torch.cat((rgb[:, :2] - 0.5, torch.ones_like(rgb[:, :1])), 1), dim=1)
+    hole = torch.zeros_like(rgb[:, :1])
+    hole[..., 40:110, 60:160] = 1
+    gbuffer = GBuffer(base_color=rgb, normal=bumps * (1 - hole), roughness=rgb[:, :1], irradiance=rgb, rgb=rgb)
+    rendered = NeuralRenderer(engine, Wish(steps=steps))(gbuffer, edit=hole if card.edits else None)
+    return {"picture": rendered.beauty}
+
+
+def apart(name: str, right: torch.Tensor, official: torch.Tensor) -> tuple[float, float, float, str]:
+    """Mean and largest difference, the map's own deviation, and the unit."""
+    if name == "normal":
+        angle = torch.rad2deg(torch.arccos((right * official).sum(1).clamp(-1, 1)))
+        spread = torch.rad2deg(torch.arccos((right * right.mean((2, 3), keepdim=True)).sum(1).clamp(-1, 1)))
+        return float(angle.mean()), float(angle.max()), float(spread.mean()), "deg"
+    difference = (right - official).abs()
+    return float(difference.mean()), float(difference.max()), float(right.std()), ""
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--long-side", type=int, default=256)
+    arguments.add_argument("ids", nargs="*")
+    chosen = arguments.parse_args()
+    print(f"python benchmarks/readings.py --long-side {chosen.long_side}\n{machine()}", flush=True)
+    for card in PUBLISHED:
+        if card.image_tokens or (chosen.ids and card.id not in chosen.ids):
+            continue
+        checkpoint = full_size(card, CPU)
+        steps = min(4, card.schedule.steps)
+        readings = []
+        for reading in (card, faithful(card)):
+            side = min(chosen.long_side, reading.size.long_side)
+            sized = replace(reading, size=replace(reading.size, long_side=side))
+            readings.append(maps_of(checkpoint, sized, steps))
+        for name in readings[0]:
+            if name != "rgb":
+                mean, largest, spread, unit = apart(name, readings[0][name], readings[1][name])
+                print(
+                    f"{card.id:<42} {steps} steps {name:<15} mean {mean:8.4f} {unit:<3} max {largest:8.4f} {unit:<3} "
+                    f"of a map that varies by {spread:.4f} {unit}",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()
