@@ -68,6 +68,14 @@ def test_the_log_average_lands_on_middle_grey():
     assert float(log_average_gain(torch.zeros(1, 3, 4, 4))) == 1.0
 
 
+def test_black_pixels_can_be_left_out_of_the_log_average():
+    hdr = noise(1, 3, 16, 16) + 0.1
+    half = torch.cat((hdr, torch.zeros_like(hdr)), dim=3)
+    torch.testing.assert_close(log_average_gain(half, lit_only=True), log_average_gain(hdr))
+    assert float(log_average_gain(half)) > 100 * float(log_average_gain(hdr))
+    assert float(log_average_gain(torch.zeros(1, 3, 4, 4), lit_only=True)) == 1.0
+
+
 def test_the_percentile_lands_on_its_target():
     hdr = noise(2, 3, 20, 20, seed=1) * torch.tensor([3.0, 0.01])[:, None, None, None]
     exposed = luminance(hdr * percentile_gain(hdr, 90.0, 0.8)).flatten(1)

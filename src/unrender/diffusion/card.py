@@ -13,7 +13,7 @@ Direction = Literal["inverse", "forward"]
 Transfer = Literal["linear", "srgb", "gamma22", "code22"]
 Vectors = Literal["unit", "clipped_unit", "clipped"]
 Clipping = Literal["mean", "channels"]
-Exposure = Literal["none", "percentile", "log_average"]
+Exposure = Literal["none", "percentile", "log_average", "log_average_lit", "log_average_yxy"]
 Region = Literal["all", "edit", "keep"]
 Prediction = Literal["v_prediction", "epsilon", "sample"]
 Spacing = Literal["leading", "trailing", "linspace"]
@@ -23,7 +23,7 @@ Posterior = Literal["mode", "sample"]
 Concatenation = Literal["given_first", "noise_first"]
 Passes = Literal["stacked", "one_each"]
 Fit = Literal["pad", "stretch", "cut"]
-Rounding = Literal["nearest", "down", "down_of_floats"]
+Rounding = Literal["nearest", "down", "down_by_scale", "down_by_ratio"]
 ResizeSpace = Literal["linear", "encoded", "bytes"]
 
 
@@ -70,8 +70,10 @@ class GivenMap:
         codec: how it becomes a picture in [-1, 1].
         scale: what its latent is multiplied by; None for the card's `latent_scale`.
         encoded: whether the autoencoder encodes it; else the picture itself is given, at the size of the latent.
-        exposure: how scene-referred values are brought into [0, 1]: `log_average` of their luminance to 0.18
-            (RGB<->X), or their 90th `percentile` to 0.6.
+        exposure: how scene-referred values are brought into [0, 1]: their 90th `percentile` to 0.6; or the
+            `log_average` of their luminance to 0.18 (RGB<->X), of all pixels, of those that are `lit` at all, or, as
+            official code has it, of all by way of `yxy`.
+        scene_transfer: curve of scene-referred values once they are exposed; None for the codec's.
         region: which part of it is shown where only a part of the picture is rendered; the rest is 0 before it is
             stretched to [-1, 1].
         resized: whether it follows the card's size rule; if not, the autoencoder takes it at its own size.
@@ -81,6 +83,7 @@ class GivenMap:
     scale: float | None = None
     encoded: bool = True
     exposure: Exposure = "none"
+    scene_transfer: Transfer | None = None
     region: Region = "all"
     resized: bool = True
 
@@ -145,8 +148,9 @@ class SizeRule:
         multiple: both sides are brought to a multiple of this.
         fit: `pad` replicates the border and takes it off again; `stretch` resizes; `cut` leaves it to the autoencoder,
             which drops the rows and columns that are over, and stretches what comes out back to the whole.
-        rounding: of the resized sides, and of the multiple where the fit is `stretch`. `down_of_floats` multiplies by
-            a factor first, in floating point: 49 pixels brought to 64 are 63.
+        rounding: of the resized sides, and of the multiple where the fit is `stretch`. Official scripts round down what
+            they have multiplied in floating point, by a factor (`down_by_scale`: 49 pixels brought to 64 are 63), or the
+            long side by height / width (`down_by_ratio`).
         min_side: the shortest side, in pixels after resizing, that the network can take.
         guided: maps that are enlarged along the picture's edges; the others are interpolated. For colours and masks:
             the texture of the picture is none of a normal's.

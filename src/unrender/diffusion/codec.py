@@ -27,14 +27,33 @@ frame by itself, so that a clip read frame by frame gives what the whole clip gi
 RGBX_LUMINANCE = (0.2125, 0.7154, 0.0721)
 """The weights that RGB<->X's log-average is taken with."""
 
+XYZ_FROM_RGB = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
+RGB_FROM_XYZ = (
+    (3.2404542, -1.5371385, -0.4985314),
+    (-0.9692660, 1.8760108, 0.0415560),
+    (0.0556434, -0.2040259, 1.0572252),
+)
+"""Between linear sRGB and CIE XYZ under D65 (Lindbloom), in the digits that RGB<->X has."""
+
 
 def expose(linear: Tensor, exposure: Exposure) -> Tensor:
     """Scene-referred values (B, 3, H, W), linear, brought to where a display has [0, 1], frame by frame; unclipped."""
     if exposure == "percentile":
         return linear * percentile_gain(linear, *PERCENTILE)
-    if exposure == "log_average":
-        return linear * log_average_gain(linear, weights=RGBX_LUMINANCE)
-    return linear
+    if exposure == "none":
+        return linear
+    gain = log_average_gain(linear, weights=RGBX_LUMINANCE, lit_only=exposure == "log_average_lit")
+    return _scale_luminance(linear, gain) if exposure == "log_average_yxy" else linear * gain
+
+
+def _scale_luminance(linear: Tensor, gain: Tensor) -> Tensor:
+    """Linear rgb (T, 3, H, W) times a gain (T, 1, 1, 1), in Yxy as RGB<->X does it: what saves it from dividing by zero
+    turns pixels that are nearly black blue."""
+    xyz = torch.einsum("ij,tjhw->tihw", linear.new_tensor(XYZ_FROM_RGB), linear)
+    x, y, _ = (xyz / xyz.sum(1, keepdim=True).clamp(min=1e-4)).split(1, dim=1)
+    light = xyz[:, 1:2] * gain
+    scaled = torch.cat((x / y.clamp(min=1e-6) * light, light, (1 - x - y) / y.clamp(min=1e-4) * light), dim=1)
+    return torch.einsum("ij,tjhw->tihw", linear.new_tensor(RGB_FROM_XYZ), scaled)
 
 
 def encode_transfer(linear: Tensor, transfer: Transfer) -> Tensor:

@@ -40,7 +40,7 @@ def plan_framing(size: tuple[int, int], rule: SizeRule, name: str) -> Framing:
     height, width = size
     if min(size) < SMALLEST:
         raise UserError(f"{name} is {width}x{height} pixels; at least {SMALLEST} on each side is right")
-    content = _scaled(height, max(size), rule), _scaled(width, max(size), rule)
+    content = _scaled(size, rule)
     if min(content) < rule.min_side:
         longest = max(size) // max(1, min(size))
         raise UserError(
@@ -82,12 +82,20 @@ def pad(picture: Tensor, framing: Framing) -> Tensor:
     return functional.pad(picture, (0, right, 0, below), mode="replicate") if below or right else picture
 
 
-def _scaled(side: int, longest: int, rule: SizeRule) -> int:
+def _scaled(size: tuple[int, int], rule: SizeRule) -> tuple[int, int]:
+    """`size` (height, width) brought to the rule's long side, in the arithmetic that its official code has."""
     if not rule.long_side:
-        return side
-    if rule.rounding == "down_of_floats":
-        return int(side * (rule.long_side / longest))
-    return side * rule.long_side // longest if rule.rounding == "down" else round(side * rule.long_side / longest)
+        return size
+    (height, width), longest, side = size, max(size), rule.long_side
+    if rule.rounding == "down":
+        return height * side // longest, width * side // longest
+    if rule.rounding == "down_by_scale":
+        scale = side / longest
+        return int(height * scale), int(width * scale)
+    if rule.rounding == "down_by_ratio":
+        ratio = height / width
+        return (side, int(side / ratio)) if height > width else (int(side * ratio), side)
+    return round(height * side / longest), round(width * side / longest)
 
 
 def _up(value: int, multiple: int) -> int:

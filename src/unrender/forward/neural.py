@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unrender.diffusion.card import GivenMap, Guidance, ModelCard
 from unrender.diffusion.checkpoints.prompts import embed_prompts
-from unrender.diffusion.codec import decode_maps, expose
+from unrender.diffusion.codec import decode_maps
 from unrender.diffusion.engine import Engine, decode_pictures, give, load_engine, walk
 from unrender.diffusion.framing import Framing, frame_picture, plan_framing, unframe
 from unrender.diffusion.presenting import present
@@ -77,7 +77,8 @@ class NeuralRenderer:
         Args:
             gbuffer: any of the maps that the card is given; what is missing, the network makes up.
             light: whose irradiance takes the place of the G-buffer's: one frame, or one for every frame. The picture
-                then has the brightness that the deferred renderer finds under it, which the network is not told.
+                then has the brightness that the deferred renderer finds under it, which the network is not told; an
+                edit has that of the photo around it.
             yaw: degrees that the light is turned by about +Y, one number or one per frame (T,).
             edit: (T or 1, 1, H, W) in [0, 1], 1 where the picture is rendered anew, for cards that edit; the rest is
                 `gbuffer.rgb`.
@@ -85,18 +86,18 @@ class NeuralRenderer:
 
         Returns:
             LightGroups of (T, 3, H, W), scene-linear, with one surface group, `rendered`. A network paints the
-            background too: without a light the whole picture is in `rendered`.
+            background too: without a light, and where a part is edited, the whole picture is in `rendered`.
 
         Raises:
             UserError: no map that the card is given, an edit where the card makes none or none where it does.
         """
-        self._check(gbuffer, edit)
+        self._check(gbuffer, edit, light)
         yaws = torch.as_tensor(yaw, dtype=torch.float32).expand(len(gbuffer))
         if light is not None:
             lit = lit_irradiance(gbuffer, light, yaws, shadows=self.wish.shadows)
             gbuffer = replace(gbuffer, irradiance=lit, irradiance_kind="metric")
         picture = self._picture(gbuffer, edit, noise)
-        if light is None:
+        if light is None or edit is not None:
             return LightGroups({"rendered": picture}, torch.zeros_like(picture))
         covered = coverage(gbuffer)
         picture = picture * _brightness(gbuffer, light, yaws, picture, covered)
@@ -129,16 +130,17 @@ class NeuralRenderer:
         values = getattr(gbuffer, given.codec.map)
         if values is None:
             return None
-        if given.codec.map == "irradiance" and gbuffer.irradiance_kind == "metric":
-            values = expose(values, given.exposure)
+        scene = given.codec.map == "irradiance" and gbuffer.irradiance_kind == "metric"
         region = None if edit is None or given.region == "all" else edit if given.region == "edit" else 1 - edit
-        return present(values, given, self.card.size, framing, region)
+        return present(values, given, self.card.size, framing, scene=scene, region=region)
 
     def _kept(self, edit: Tensor, framing: Framing) -> Tensor:
         """The part that stays, on the canvas; official code brings it from its own size to that of the latents."""
         return frame_picture(1 - edit, framing) if self.card.size.space == "linear" else 1 - edit
 
-    def _check(self, gbuffer: GBuffer, edit: Tensor | None) -> None:
+    def _check(self, gbuffer: GBuffer, edit: Tensor | None, light: EnvironmentMap | None) -> None:
+        if light is not None and len(light) not in (1, len(gbuffer)):
+            raise UserError(f"a light of {len(light)} frames for a G-buffer of {len(gbuffer)}; 1 or as many is right")
         names = [given.codec.map for given in self.card.given]
         if not any(name in gbuffer.maps for name in names):
             raise UserError(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from unrender.diffusion.card import ModelCard, TargetPicture
-from unrender.diffusion.codec import decode_codes, expose, read_codes
+from unrender.diffusion.codec import decode_codes, read_codes
 from unrender.diffusion.engine import Engine, decode_pictures, give, load_engine, walk
 from unrender.diffusion.framing import plan_framing, unframe
 from unrender.diffusion.presenting import present
@@ -125,8 +125,7 @@ class InverseRenderer:
         engine, given = self.engine, self.card.given[0]
         framing = plan_framing(photo.size, self.card.size, photo.name)
         noise = engine.draw_noise(framing.canvas, len(photo), seed) if noise is None else noise
-        rgb = expose(photo.rgb, given.exposure) if photo.hdr else photo.rgb
-        shown = present(rgb, given, self.card.size, framing)
+        shown = present(photo.rgb, given, self.card.size, framing, scene=photo.hdr)
         latent = give(engine, [shown], engine.latent_size(framing.canvas), seed=seed)
         pictures = self._wanted(check_maps(maps, self.card))
         return walk(engine, latent, noise, pictures=pictures, steps=steps, photo=(shown + 1) / 2).float()

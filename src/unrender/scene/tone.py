@@ -22,14 +22,19 @@ _OPPONENT_FROM_LMS = (
 )
 
 
-def log_average_gain(rgb: Tensor, key: float = 0.18, weights: Sequence[float] = REC709_LUMINANCE) -> Tensor:
+def log_average_gain(
+    rgb: Tensor, key: float = 0.18, weights: Sequence[float] = REC709_LUMINANCE, *, lit_only: bool = False
+) -> Tensor:
     """The factor (T, 1, 1, 1) that brings the log-average luminance of linear rgb (T, 3, H, W) to `key`.
 
     The "key value" of Reinhard et al. 2002, eq. 1, and RGB<->X's exposure of HDR pictures, whose luminance has
-    `weights` of its own. Luminance counts from 1e-6 up; a black frame has the gain 1.
+    `weights` of its own. Luminance counts from 1e-6 up, where `lit_only` that of pixels alone that are not black; a
+    black frame has the gain 1.
     """
     y = luminance(rgb, weights=weights)
-    average = y.clamp(min=1e-6).log().mean((1, 2, 3), keepdim=True).exp()
+    counted = (y > 0).to(y) if lit_only else torch.ones_like(y)
+    logs = y.clamp(min=1e-6).log() * counted
+    average = (logs.sum((1, 2, 3), keepdim=True) / counted.sum((1, 2, 3), keepdim=True).clamp(min=1)).exp()
     return torch.where(y.amax((1, 2, 3), keepdim=True) > 0, key / average, torch.ones_like(average))
 
 

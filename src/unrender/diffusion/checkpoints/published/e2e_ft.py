@@ -22,7 +22,7 @@ STRETCHED_DEPTH = (TargetPicture("depth", (MapCodec("depth", stretched=True),)),
 NORMALS = (TargetPicture("normals", (MapCodec("normal", signs=(-1, 1, 1)),)),)
 
 SIZE = SizeRule(long_side=768, rounding="down")
-OFFICIAL_SIZE = replace(SIZE, fit="cut", rounding="down_of_floats", space="bytes")
+OFFICIAL_SIZE = replace(SIZE, fit="cut", rounding="down_by_scale", space="bytes")
 ONE_STEP = ScheduleCard(steps=1)
 
 

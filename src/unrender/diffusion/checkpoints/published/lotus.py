@@ -15,7 +15,7 @@ DISPARITY = TargetPicture("disparity", (MapCodec("disparity", clipped="channels"
 NORMALS = TargetPicture("normals", (MapCodec("normal", signs=(-1, 1, 1), vectors="clipped"),), task=PREDICT)
 
 SIZE = SizeRule(long_side=768, rounding="down")
-OFFICIAL_SIZE = replace(SIZE, fit="cut", rounding="down_of_floats", space="encoded", back="nearest_exact")
+OFFICIAL_SIZE = replace(SIZE, fit="cut", rounding="down_by_scale", space="encoded", back="nearest_exact")
 
 
 def _card(name: str, picture: TargetPicture, description: str) -> ModelCard:

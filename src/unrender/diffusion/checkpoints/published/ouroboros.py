@@ -11,6 +11,7 @@ from unrender.diffusion.checkpoints.published.rgbx import (
     LICENCE,
     OFFICIAL_FORWARD_SIZE,
     OFFICIAL_GIVEN,
+    OFFICIAL_PHOTO,
     RGB_TO_X,
     X_TO_RGB,
 )
@@ -24,7 +25,8 @@ SIZE = SizeRule(long_side=0)
 # The pipeline takes one channel of `metallic`, but is asked for `metallicity`: all three come out, and are averaged
 # here, where a map has one value.
 OFFICIAL_AOVS = tuple(
-    replace(picture, maps=(MapCodec("metallic"),)) if picture.name == "metallic" else picture for picture in AOVS
+    replace(picture, maps=(MapCodec("metallic", clipped="channels"),)) if picture.name == "metallic" else picture
+    for picture in AOVS
 )
 
 INVERSE = replace(
@@ -36,6 +38,7 @@ INVERSE = replace(
     schedule=ONE_STEP,
     size=SIZE,
     quirks=Quirks(
+        given=(OFFICIAL_PHOTO,),
         pictures=OFFICIAL_AOVS,
         size=replace(SIZE, fit="stretch", rounding="down", space="encoded"),
         final_step="previous",
