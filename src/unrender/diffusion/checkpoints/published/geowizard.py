@@ -23,7 +23,7 @@ STRETCHED_DEPTH = replace(DEPTH, maps=(MapCodec("depth", stretched=True),))
 NEAREST_NORMALS = replace(NORMALS, maps=(replace(NORMALS.maps[0], back="nearest_double"),))
 
 SIZE = SizeRule(long_side=768, rounding="down")
-OFFICIAL_SIZE = replace(SIZE, fit="cut", rounding="down_of_floats", space="bytes", inward="bicubic", back="bicubic")
+OFFICIAL_SIZE = replace(SIZE, fit="cut", rounding="down_by_scale", space="bytes", inward="bicubic", back="bicubic")
 
 V1 = ModelCard(
     id="lemonaddie/geowizard",
