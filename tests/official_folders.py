@@ -27,6 +27,15 @@ def write_official(parent: Path, card: ModelCard, seed: int = 0) -> Path:
     return folder
 
 
+def published_folder(parent: Path, card: ModelCard, seed: int = 0) -> Path:
+    """A tiny model of `card` in a folder that nothing else is in, and whose name says whose weights it holds, as after
+    `git clone`; written once."""
+    place, name = parent / f"{card.id}-{card.direction}-{seed}", card.id.rpartition("/")[2]
+    if not place.is_dir():
+        write_official(place, card, seed).rename(place / name)
+    return place / name
+
+
 def tiny_unet(card: ModelCard) -> UNet2DConditionModel:
     """A UNet with the channels and the task projection of `card`, three sizes of features and two attention levels."""
     task = {"class_embed_type": "projection", "projection_class_embeddings_input_dim": card.task_numbers}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from unrender.cli.options import ComputeOptions, NetworkOptions, PromptOptions, SceneOptions
 from unrender.cli.run_record import RunRecord
+from unrender.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,6 +69,8 @@ def inverse_renderer(models: str, engines: Engines, scene: SceneOptions, picture
 
     facts: dict[str, dict[str, object]] = {}
     names = [name.strip() for name in models.split(",") if name.strip()]
+    if not names:
+        raise UserError(f"--model {models!r} names no model; an id, a folder, or several with commas would be right")
     if len(names) == 1:
         return partial(load(names[0]), **settings)
     if pictures == 1:

@@ -149,8 +149,8 @@ class SizeRule:
         fit: `pad` replicates the border and takes it off again; `stretch` resizes; `cut` leaves it to the autoencoder,
             which drops the rows and columns that are over, and stretches what comes out back to the whole.
         rounding: of the resized sides, and of the multiple where the fit is `stretch`. Official scripts round down what
-            they multiplied in floating point, by a factor (`down_by_scale`: 49 pixels brought to 64 are 63), or the
-            long side by height / width (`down_by_ratio`).
+            they have multiplied in floating point, by a factor (`down_by_scale`: 49 pixels brought to 64 are 63), or
+            the long side by height / width (`down_by_ratio`).
         min_side: the shortest side, in pixels after resizing, that the network can take.
         guided: maps that are enlarged along the picture's edges; the others are interpolated. For colours and masks:
             the texture of the picture is none of a normal's.

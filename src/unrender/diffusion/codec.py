@@ -91,9 +91,10 @@ def read_codes(picture: Tensor, target: TargetPicture) -> dict[str, Tensor]:
 
 
 def decode_codes(codes: Tensor, codec: MapCodec) -> Tensor:
-    """What `read_codes` gives, to unrender's conventions; (B, 1 or 3, H, W) both."""
+    """What `read_codes` gives, resized by any filter, to unrender's conventions; (B, 1 or 3, H, W) both."""
     if codec.map == "normal":
         return functional.normalize(codes * codes.new_tensor(codec.signs)[:, None, None], dim=1)
+    codes = codes.clamp(0, 1)  # a bicubic filter overshoots
     if codec.map == "depth":
         return RELATIVE_NEAR + codes
     if codec.transfer in ("srgb", "code22"):

@@ -204,7 +204,8 @@ def _given_part(
 
 
 def _at_latent_size(engine: Engine, picture: Tensor, size: Size) -> Tensor:
-    return resize_picture(picture.to(engine.compute.device, engine.compute.dtype), size)
+    # In single precision: processors resize in no less.
+    return resize_picture(picture.float(), size).to(engine.compute.device, engine.compute.dtype)
 
 
 def _walk_batch(

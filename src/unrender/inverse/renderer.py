@@ -199,7 +199,7 @@ def check_maps(maps: Sequence[str] | None, card: ModelCard) -> tuple[str, ...]:
     """
     for name in maps or ():
         if name not in card.map_names:
-            raise unknown_map(name, card.map_names, f"model {card.id}")
+            raise unknown_map(name, card.map_names, f"model {card.id} gives")
     return tuple(maps) if maps else card.map_names
 
 
@@ -207,7 +207,7 @@ def unknown_map(name: str, known: Collection[str], by: str) -> UserError:
     """What to say where nobody gives a map; the nearest name is suggested."""
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"right is {', '.join(known)}"
-    return UserError(f"{by} gives no map {name}; {hint}")
+    return UserError(f"{by} no map {name}; {hint}")
 
 
 def _finish(gbuffer: GBuffer, photo: Frames, wanted: Sequence[str]) -> GBuffer:

@@ -45,12 +45,15 @@ class SeveralRenderers:
             wanted = [name for name in own if maps is None or name in maps]
             known |= dict.fromkeys(own)
             if wanted:
-                sharing = replace(renderer, engine=replace(renderer.engine, memo=self.memo))
-                parts.append(sharing(photo, wanted, steps=steps, seed=seed))
+                parts.append(self._sharing(renderer)(photo, wanted, steps=steps, seed=seed))
+            del renderer  # before the next one is loaded
         for name in maps or ():
             if name not in known:
-                raise unknown_map(name, known, "the models")
+                raise unknown_map(name, known, "the models give")
         return _merged(parts)
+
+    def _sharing(self, renderer: InverseRenderer) -> InverseRenderer:
+        return replace(renderer, engine=replace(renderer.engine, memo=self.memo))
 
 
 def _merged(parts: Sequence[GBuffer]) -> GBuffer:

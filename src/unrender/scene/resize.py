@@ -13,10 +13,11 @@ from unrender.errors import UserError
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
 
-Filter = Literal["bilinear", "bilinear_sharp", "bicubic", "nearest", "nearest_exact"]
+Filter = Literal["bilinear", "bilinear_sharp", "bicubic", "nearest", "nearest_exact", "nearest_double"]
 """How values are found between pixels. `bilinear` and `bicubic` are widened to an area where a picture shrinks;
 `bilinear_sharp` is not, and aliases there. `nearest` takes the pixel at floor(i scale), `nearest_exact` the one whose
-centre is nearest."""
+centre is nearest; `nearest_double` is `nearest` with a scale of double precision, which OpenCV has and torch has not:
+where i scale is a whole number, they may take neighbours."""
 
 _MODES: dict[Filter, dict[str, str | bool]] = {
     "bilinear": {"mode": "bilinear", "antialias": True},
@@ -38,6 +39,9 @@ def resize_picture(rgb: Tensor, size: tuple[int, int], filter: Filter = "bilinea
         raise UserError(f"a picture of size {size[0]} x {size[1]}; at least 1 x 1 is right")
     if tuple(rgb.shape[2:]) == tuple(size):
         return rgb
+    if filter == "nearest_double":
+        rows, columns = (_whole_index(old, new) for old, new in zip(rgb.shape[2:], size, strict=True))
+        return rgb[:, :, rows][..., columns]
     return functional.interpolate(rgb, size=tuple(size), **_MODES[filter])  # ty: ignore[invalid-argument-type]
 
 
@@ -80,3 +84,8 @@ def resize_frames(frames: Frames, size: tuple[int, int]) -> Frames:
     """The frames at (height, width) `size`, their mask with them."""
     mask = resize_picture(frames.mask, size) if frames.mask is not None else None
     return replace(frames, rgb=resize_picture(frames.rgb, size), mask=mask)
+
+
+def _whole_index(old: int, new: int) -> Tensor:
+    """(new,) the pixel of `old` that each of `new` takes: floor(i / (new / old))."""
+    return (torch.arange(new, dtype=torch.float64) * (1 / (new / old))).long().clamp(max=old - 1)

@@ -109,6 +109,8 @@ def _save_shards(state: dict[str, Tensor], folder: Path, max_shard_size: str) ->
 
 def _load_network(kind: type[Network], folder: Path, compute: Compute) -> Network:
     config = _config(folder)
+    if kind is AutoencoderTiny:
+        config.pop("block_out_channels", None)  # diffusers writes it down itself, and then warns of it
     # Built without memory, then given the tensors themselves: no time goes into random weights that are thrown away.
     with torch.device("meta"):
         network = cast(Network, kind.from_config(config))

@@ -20,10 +20,10 @@ from unrender.diffusion.card import (
 DEPTH = TargetPicture("depth", (MapCodec("depth"),), task=(0.0, 1.0))
 NORMALS = TargetPicture("normals", (MapCodec("normal", signs=(1, -1, -1)),), task=(1.0, 0.0))
 STRETCHED_DEPTH = replace(DEPTH, maps=(MapCodec("depth", stretched=True),))
-NEAREST_NORMALS = replace(NORMALS, maps=(replace(NORMALS.maps[0], back="nearest"),))
+NEAREST_NORMALS = replace(NORMALS, maps=(replace(NORMALS.maps[0], back="nearest_double"),))
 
 SIZE = SizeRule(long_side=768, rounding="down")
-OFFICIAL_SIZE = replace(SIZE, fit="cut", space="bytes", inward="bicubic", back="bicubic")
+OFFICIAL_SIZE = replace(SIZE, fit="cut", rounding="down_by_scale", space="bytes", inward="bicubic", back="bicubic")
 
 V1 = ModelCard(
     id="lemonaddie/geowizard",
