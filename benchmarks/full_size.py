@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 
 import torch
+from diffusers.utils import logging
 
 from unrender.device import Compute
 from unrender.diffusion.card import ModelCard
@@ -14,6 +15,7 @@ from unrender.diffusion.checkpoints.loader import Checkpoint
 
 def full_size(card: ModelCard, compute: Compute, seed: int = 0) -> Checkpoint:
     """A checkpoint of `card` at its published size, in the precision and memory format that the loader gives it."""
+    logging.set_verbosity_error()  # of layers that are kept in float32 there are none here
     torch.manual_seed(seed)
     unet, vae = (
         network.to(compute.device, compute.dtype, memory_format=torch.channels_last).eval()

@@ -5,7 +5,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
+
+from official_folders import write_official
+from unrender.diffusion.checkpoints.published import published
+from unrender.files.gbuffers import read_gbuffer
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 data = pytest.importorskip("skimage.data", reason="scikit-image is not installed (extra: demo)")
@@ -28,6 +33,22 @@ def test_an_example(name: str, left: set[str], tmp_path: Path, monkeypatch: pyte
     Image.fromarray(data.coffee()).resize((96, 64)).save(photo)
     run(monkeypatch, name, photo, tmp_path / "out")
     assert left <= {path.name for path in (tmp_path / "out").iterdir()}
+
+
+def test_the_example_of_published_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    photo = tmp_path / "photo.png"
+    Image.fromarray(data.coffee()).resize((60, 44)).save(photo)
+    (normals,), (appearance,) = (
+        published("prs-eth/marigold-normals-v1-1"),
+        published("prs-eth/marigold-iid-appearance-v1-1"),
+    )
+    folders = [write_official(tmp_path, card) for card in (normals, appearance)]
+    for folder in folders:
+        (folder / "model_index.json").write_text('{"default_denoising_steps": 1, "default_processing_resolution": 64}')
+    run(monkeypatch, "published_model.py", photo, tmp_path / "out", *folders)
+    right, official = (read_gbuffer(tmp_path / "out" / f"{name}.exr") for name in ("right", "official"))
+    assert set(right.maps) == {"normal", "base_color", "roughness", "metallic", "rgb"}
+    assert not torch.allclose(right.maps["roughness"], official.maps["roughness"], atol=0.05)
 
 
 @pytest.mark.slow

@@ -7,8 +7,9 @@ import torch
 
 from official_folders import write_official
 from tiny_models import tiny_card, tiny_checkpoint
+from unrender.device import Compute
 from unrender.diffusion.checkpoints.published import published
-from unrender.diffusion.decoding import BATCH_PIXELS, decode
+from unrender.diffusion.engine import BATCH_PIXELS, Engine
 from unrender.diffusion.running import Running
 from unrender.errors import UserError
 from unrender.inverse.renderer import InverseRenderer
@@ -41,13 +42,15 @@ def test_compiling_without_a_compiler_is_one_line(tmp_path, monkeypatch):
         renderer(folder, compile=True)
 
 
-def test_a_batch_that_is_decoded_in_parts_is_the_same(monkeypatch):
-    autoencoder, latents = tiny_checkpoint(tiny_card()).autoencoder, torch.randn(5, 4, 8, 8)
-    with torch.no_grad():
-        whole = decode(autoencoder, latents, 0.18215)
-        seen = []
-        autoencoder.decoder.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
-        monkeypatch.setitem(BATCH_PIXELS, "cpu", 2 * 8 * 8 * 8 * 8)
-        parts = decode(autoencoder, latents, 0.18215)
-    assert seen == [2, 2, 1]
-    torch.testing.assert_close(parts, whole, atol=1e-5, rtol=1e-4)
+def test_a_batch_in_parts_is_the_same(monkeypatch):
+    """Three pictures of a frame are decoded, of 32 x 48 pixels each: two at once, and one."""
+    engine = Engine(tiny_checkpoint(tiny_card()), Compute(torch.device("cpu"), torch.float32))
+    small = Frames(photo().rgb[..., :32, :48])
+    whole = InverseRenderer(engine)(small)
+    seen = []
+    engine.checkpoint.autoencoder.decoder.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    monkeypatch.setitem(BATCH_PIXELS, "cpu", 2 * 32 * 48)
+    parts = InverseRenderer(engine)(small)
+    assert seen == [2, 1]
+    for name, values in whole.maps.items():
+        torch.testing.assert_close(parts.maps[name], values, atol=1e-4, rtol=1e-3, msg=name)

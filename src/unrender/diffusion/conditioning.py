@@ -28,12 +28,15 @@ class Condition:
 
 
 def network_of(unet: UNet2DConditionModel, card: ModelCard, condition: Condition) -> Network:
-    """The UNet as a function of the noisy latent (B, C', h, w) and the timestep, everything else told."""
+    """The UNet as a function of the noisy latent (B, C', h, w) and the timestep, everything else told. It runs in the
+    precision of what is given, and answers in that of the latent."""
 
     def network(latent: Tensor, timestep: int) -> Tensor:
-        pair = (condition.given, latent) if card.concatenation == "given_first" else (latent, condition.given)
-        picture = condition.given if card.noise == "none" else torch.cat(pair, dim=1)
-        return unet(picture, timestep, condition.tokens, class_labels=condition.task, return_dict=False)[0]
+        given, noisy = condition.given, latent.to(condition.given.dtype)
+        pair = (given, noisy) if card.concatenation == "given_first" else (noisy, given)
+        picture = given if card.noise == "none" else torch.cat(pair, dim=1)
+        output = unet(picture, timestep, condition.tokens, class_labels=condition.task, return_dict=False)[0]
+        return output.to(latent.dtype)
 
     return network
 

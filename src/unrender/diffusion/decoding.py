@@ -16,14 +16,6 @@ Decoder = AutoencoderKL | AutoencoderTiny
 TILE = 384
 """Side of a tile in pixels: a picture of 768 x 768 takes nine, in a quarter of the memory."""
 
-BATCH_PIXELS = {"cpu": 2**16, "cuda": 2**20, "mps": 2**20}
-"""Pixels that are decoded together, by device. On a CPU a batch is a quarter slower than its pictures one by one, as
-its activations outgrow the caches; anywhere they outgrow the weights (three tensors of 256 channels at full size for
-every picture)."""
-
-TYPICAL_FACTOR = 8
-"""How many times smaller than its picture a latent of Stable Diffusion is, each way."""
-
 
 def encode(
     autoencoder: AutoencoderKL,
@@ -51,9 +43,8 @@ def decode(decoder: Decoder, latent: Tensor, scale: float, memory: Memory = "who
     """Latents (B, C, h, w) to pictures (B, C', H, W), about [-1, 1]; differentiable in `latent`.
 
     Args:
-        memory: `whole` decodes the batch at once, or in parts of `BATCH_PIXELS`; `tiled` in overlapping, blended tiles,
-            one picture at a time; `checkpointed` keeps no activation but recomputes them in the backward pass, one
-            picture at a time.
+        memory: `whole` decodes the batch at once; `tiled` in overlapping, blended tiles, one picture at a time;
+            `checkpointed` keeps no activation but recomputes them in the backward pass, one picture at a time.
     """
     _set_tiles(decoder, memory)
     # A tiny decoder was made for latents as the UNet has them.
@@ -61,9 +52,7 @@ def decode(decoder: Decoder, latent: Tensor, scale: float, memory: Memory = "who
     if memory == "checkpointed":
         parts = [checkpoint(lambda z: decoder.decode(z).sample, one, use_reentrant=False) for one in latent.split(1)]
         return torch.cat([part for part in parts if part is not None])
-    pixels = TYPICAL_FACTOR**2 * latent[0, 0].numel()
-    together = 1 if memory == "tiled" else max(1, BATCH_PIXELS[latent.device.type] // pixels)
-    return torch.cat([decoder.decode(part).sample for part in latent.split(together)])
+    return torch.cat([decoder.decode(part).sample for part in (latent.split(1) if memory == "tiled" else (latent,))])
 
 
 def _set_tiles(autoencoder: Decoder, memory: Memory) -> None:

@@ -35,6 +35,11 @@ Size = tuple[int, int]
 
 _COMPILERS = ("g++", "clang++", "cl")
 
+BATCH_PIXELS = {"cpu": 2**16, "cuda": 2**20, "mps": 2**20}
+"""Pixels that go through the autoencoder together, by device. On a CPU a batch is a quarter slower than its pictures
+one by one, as its activations outgrow the caches; anywhere they outgrow the weights (three tensors of 256 channels at
+full size for every picture)."""
+
 
 @dataclass(frozen=True)
 class Engine:
@@ -59,10 +64,19 @@ class Engine:
         """The habits of the checkpoint."""
         return self.checkpoint.card
 
+    @property
+    def told_domain(self) -> str:
+        """The kind of scene that the network is told, "" where it is told none."""
+        return self.domain or next(iter(self.card.domains), "")
+
+    @property
+    def factor(self) -> int:
+        """How many times smaller than its picture a latent is, each way."""
+        return 2 ** (len(self.checkpoint.autoencoder.config["block_out_channels"]) - 1)
+
     def latent_size(self, canvas: Size) -> Size:
         """(height, width) of the latents of a picture."""
-        factor = 2 ** (len(self.checkpoint.autoencoder.config["block_out_channels"]) - 1)
-        return canvas[0] // factor, canvas[1] // factor
+        return canvas[0] // self.factor, canvas[1] // self.factor
 
     def noise_shape(self, canvas: Size, frames: int) -> tuple[int, int, int, int]:
         """The shape of the noise that `frames` frames start from: all pictures of a frame side by side."""
@@ -83,7 +97,7 @@ def load_engine(model: str | Path, direction: Direction, running: Running, domai
         UserError: no such model, one of the other direction, a broken folder, a device that is not present, or a domain
             that the card does not know.
     """
-    compute = choose_compute(running.device, running.dtype)
+    compute = _compute(running)
     if running.compile and compute.device.type == "cpu" and not any(map(shutil.which, _COMPILERS)):
         raise UserError(f"compiling on the CPU needs a C++ compiler; one of {', '.join(_COMPILERS)}, or no --compile")
     home = find(model, direction)
@@ -98,6 +112,13 @@ def load_engine(model: str | Path, direction: Direction, running: Running, domai
     if running.compile:
         checkpoint.unet.compile()
     return Engine(checkpoint, compute, running.memory, domain)
+
+
+def _compute(running: Running) -> Compute:
+    """Where and in what; a faithful reading on a CPU is in float32, as official code runs there."""
+    compute = choose_compute(running.device, running.dtype)
+    exact = running.faithful and running.dtype == "auto" and compute.device.type == "cpu"
+    return replace(compute, dtype=torch.float32) if exact else compute
 
 
 def give(
@@ -165,8 +186,9 @@ def decode_pictures(engine: Engine, latents: Tensor) -> list[Tensor]:
     stacked = latents.unflatten(1, (count, card.latent_channels)).flatten(0, 1)
     stacked = stacked.to(engine.compute.device, engine.compute.dtype)
     decoder = checkpoint.decoder or checkpoint.autoencoder
-    decoded = decode(decoder, stacked, card.latent_scale, _tiles(engine)).float().cpu()
-    return list(decoded.unflatten(0, (len(latents), count)).unbind(1))
+    pixels = stacked[0, 0].numel() * engine.factor**2
+    parts = [decode(decoder, part, card.latent_scale, _tiles(engine)) for part in _parts(engine, stacked, pixels)]
+    return list(torch.cat(parts).float().cpu().unflatten(0, (len(latents), count)).unbind(1))
 
 
 def _encode_all(engine: Engine, pictures: Sequence[Tensor], seed: int) -> list[Tensor]:
@@ -184,7 +206,9 @@ def _encode_all(engine: Engine, pictures: Sequence[Tensor], seed: int) -> list[T
     autoencoder = engine.checkpoint.autoencoder
 
     def encoded() -> Tensor:
-        return encode(autoencoder, batch, 1.0, deviation, _tiles(engine))
+        parts = _parts(engine, batch, batch[0, 0].numel())
+        apart = [None] * len(parts) if deviation is None else _parts(engine, deviation, batch[0, 0].numel())
+        return torch.cat([encode(autoencoder, p, 1.0, d, _tiles(engine)) for p, d in zip(parts, apart, strict=True)])
 
     once = engine.memo if deviation is None else None
     latents = once.encode(autoencoder, batch, encoded) if once else encoded()
@@ -221,7 +245,7 @@ def _walk_batch(
     card, unet = engine.card, engine.checkpoint.unet
     frames = len(given)
     told = torch.cat([_tokens(engine, picture, frames, photo, tokens) for picture in pictures])
-    tasks = [task_vector(card, picture, engine.domain or next(iter(card.domains), "")) for picture in pictures]
+    tasks = [task_vector(card, picture, engine.told_domain) for picture in pictures]
     task = torch.cat([t.expand(frames, -1) for t in tasks if t is not None]).to(given) if card.task_numbers else None
     condition = Condition(given.repeat(len(pictures), 1, 1, 1), told, task)
     if card.guidance.on:
@@ -229,8 +253,9 @@ def _walk_batch(
         network = guided_network(unet, card, condition, untold, one_by_one=engine.memory == "low")
     else:
         network = network_of(unet, card, condition)
-    schedule = make_schedule(card.schedule)
-    return denoise(network, schedule, noise.to(given), steps or card.schedule.steps)
+    # The walk itself is in single precision: fifty small steps would be lost in a half.
+    start = noise.to(given.device, torch.float32)
+    return denoise(network, make_schedule(card.schedule), start, steps or card.schedule.steps)
 
 
 def _tokens(engine: Engine, picture: TargetPicture, frames: int, photo: Tensor | None, tokens: Tensor | None) -> Tensor:
@@ -238,14 +263,18 @@ def _tokens(engine: Engine, picture: TargetPicture, frames: int, photo: Tensor |
     if checkpoint.image_encoder is not None and photo is not None:
         return image_tokens(checkpoint.image_encoder, photo.to(device)).to(dtype)
     if tokens is None:
-        domain = engine.domain or next(iter(engine.card.domains), "")
-        tokens = checkpoint.tokens[picture.prompt.format(domain=domain)]
+        tokens = checkpoint.tokens[picture.prompt.format(domain=engine.told_domain)]
     return tokens.to(device, dtype).expand(frames, -1, -1)
 
 
 def _part(noise: Tensor, card: ModelCard, picture: TargetPicture) -> Tensor:
     """The channels of one picture."""
     return noise.unflatten(1, (len(card.pictures), -1))[:, card.pictures.index(picture)]
+
+
+def _parts(engine: Engine, batch: Tensor, pixels: int) -> tuple[Tensor, ...]:
+    """A batch in parts that go through the autoencoder together, its pictures having so many pixels each."""
+    return batch.split(max(1, BATCH_PIXELS[batch.device.type] // pixels))
 
 
 def _tiles(engine: Engine) -> Literal["whole", "tiled"]:

@@ -15,7 +15,8 @@ class Running:
     """How a checkpoint is run.
 
     Attributes:
-        device, dtype: where, and in which precision; `auto` takes the fastest that is present.
+        device, dtype: where, and in which precision; `auto` takes the fastest that is present, but float32 on a CPU
+            where the reading is faithful.
         memory: `low` encodes and decodes in tiles and asks for one picture at a time: slower, in less memory.
         faithful: read the card as the official code does, number by number, quirks included.
         decoder: id or folder of a tiny decoder (TAESD's layout) to decode with; "" for the model's own.
