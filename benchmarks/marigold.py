@@ -65,6 +65,7 @@ def write_tokenizer(folder: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "vocab.json").write_text(json.dumps({"!": 0, "<|startoftext|>": 1, "<|endoftext|>": 2}))
     (folder / "merges.txt").write_text("#version: 0.2\n")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 77}))
 
 
 def photo(size: int) -> torch.Tensor:
@@ -139,7 +140,7 @@ def main() -> None:
     arguments.add_argument("--steps", type=int, default=4)
     arguments.add_argument("--rounds", type=int, default=2)
     arguments.add_argument("--run", choices=RUNS)
-    arguments.add_argument("--folder", type=Path)
+    arguments.add_argument("--folder", type=Path, help="models that are there already")
     chosen = arguments.parse_args()
     if chosen.run:
         start = time.perf_counter()
@@ -151,10 +152,10 @@ def main() -> None:
 
     print(f"python benchmarks/marigold.py --size {chosen.size} --steps {chosen.steps}\n{machine()}", flush=True)
     with tempfile.TemporaryDirectory() as name:
-        write_models(Path(name))
-        rounds = [
-            {run: measured(run, Path(name), chosen.size, chosen.steps) for run in RUNS} for _ in range(chosen.rounds)
-        ]
+        folder = chosen.folder or Path(name)
+        if not chosen.folder:
+            write_models(folder)
+        rounds = [{run: measured(run, folder, chosen.size, chosen.steps) for run in RUNS} for _ in range(chosen.rounds)]
     first = next(iter(RUNS))
     for run in RUNS:
         taken, memory = (statistics.median(done[run][i] for done in rounds) for i in (0, 1))

@@ -43,7 +43,7 @@ def forward(job: ForwardJob, prompt: PromptOptions, network: NetworkOptions, com
     Writes a PNG for looking (of a clip an mp4), an EXR whose light groups (diffuse, specular, background) add up to
     the beauty, and run.json. A network takes the irradiance of the G-buffer, or that of --light in its place.
     """
-    _check(job, network)
+    _check(job, prompt, network)
     destination = parse_destination(job.out, (".exr", ".mp4", ".png"))
     record = RunRecord("forward", (job, prompt, network, compute))
     with staged(destination) as stage:
@@ -70,9 +70,9 @@ def forward(job: ForwardJob, prompt: PromptOptions, network: NetworkOptions, com
     destination.report()
 
 
-def _check(job: ForwardJob, network: NetworkOptions) -> None:
+def _check(job: ForwardJob, prompt: PromptOptions, network: NetworkOptions) -> None:
     """Raises UserError where something is said that nobody listens to."""
-    if job.light is None and (job.yaw or job.exposure):
-        raise UserError("--yaw and --exposure are a light's; --light HDRI with them would be right")
+    if job.light is None and (job.yaw or job.exposure or prompt.shadows):
+        raise UserError("--yaw, --exposure and --shadows are a light's; --light HDRI with them would be right")
     if job.model.split(":")[0] == "deferred" and network != NetworkOptions():
         raise UserError(f"--model {job.model} has no network; --steps, --faithful and the like are a network's")
