@@ -15,7 +15,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from unrender.diffusion.card import ModelCard
 from unrender.diffusion.card_file import write_card
-from unrender.diffusion.checkpoints.prompts import prompt_tokens
+from unrender.diffusion.checkpoints.clip.prompts import prompt_tokens
 from unrender.diffusion.running import Running
 from unrender.inverse.renderer import InverseRenderer
 from unrender.scene.color import srgb_to_linear

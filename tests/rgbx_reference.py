@@ -17,8 +17,8 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from official_folders import write_official
 from unrender.device import Compute
 from unrender.diffusion.card import ModelCard
-from unrender.diffusion.checkpoints.home import Home
 from unrender.diffusion.checkpoints.loader import load_checkpoint
+from unrender.diffusion.checkpoints.places.home import Home
 from unrender.diffusion.engine import Engine
 from unrender.diffusion.running import Frugality
 from unrender.scene.color import linear_to_srgb, srgb_to_linear

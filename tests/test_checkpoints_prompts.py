@@ -17,11 +17,11 @@ from tiny_models import tiny_card
 from unrender.device import Compute
 from unrender.diffusion.card import MapCodec, TargetPicture
 from unrender.diffusion.card_file import read_card
-from unrender.diffusion.checkpoints.home import Home
-from unrender.diffusion.checkpoints.image_encoder import image_tokens, load_image_encoder
-from unrender.diffusion.checkpoints.prompts import TOKENS_FILE, embed_prompts, keep_prompts, prompt_tokens
+from unrender.diffusion.checkpoints.clip.image_encoder import image_tokens, load_image_encoder
+from unrender.diffusion.checkpoints.clip.prompts import TOKENS_FILE, embed_prompts, keep_prompts, prompt_tokens
+from unrender.diffusion.checkpoints.places.home import Home
+from unrender.diffusion.checkpoints.places.registry import embedded
 from unrender.diffusion.checkpoints.published.ouroboros import FORWARD, INVERSE
-from unrender.diffusion.checkpoints.registry import embedded
 from unrender.errors import UserError
 
 CPU = Compute(torch.device("cpu"), torch.float32)
@@ -236,9 +236,9 @@ def test_reading_kept_tokens_loads_no_text_encoder(folder):
 import sys
 from pathlib import Path
 from unrender.diffusion.card import MapCodec, ModelCard, TargetPicture
-from unrender.diffusion.checkpoints.home import Home
-from unrender.diffusion.checkpoints.image_encoder import load_image_encoder
-from unrender.diffusion.checkpoints.prompts import prompt_tokens
+from unrender.diffusion.checkpoints.places.home import Home
+from unrender.diffusion.checkpoints.clip.image_encoder import load_image_encoder
+from unrender.diffusion.checkpoints.clip.prompts import prompt_tokens
 card = ModelCard("tiny", "test", "none", (TargetPicture("depth", (MapCodec("depth"),)),))
 assert prompt_tokens(Home(card, Path({str(folder)!r})))[""].shape == (2, {WIDTH})
 sys.exit(str({{"transformers", "diffusers", "accelerate", "tokenizers"}} & sys.modules.keys() or ""))

@@ -352,6 +352,8 @@ def test_relighting_with_a_model_that_gives_no_base_colour(model, tmp_path, told
     ("options", "right"),
     [
         ([], "the deferred renderer needs a light; --light HDRI would be right"),
+        (["--yaw", "30"], "--yaw, --exposure and --shadows are a light's; --light HDRI with them would be right"),
+        (["--shadows"], "--yaw, --exposure and --shadows are a light's; --light HDRI with them would be right"),
         (["--light", "studio", "--steps", "2"], "--model deferred has no network; --steps, --faithful and the like"),
         (["--light", "studio", "--caption", "a ball"], "the deferred renderer takes no caption, guidance or shadows"),
         (["--light", "studio", "--guidance", "2"], "the deferred renderer takes no caption, guidance or shadows"),

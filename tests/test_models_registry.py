@@ -10,13 +10,13 @@ from huggingface_hub import constants, scan_cache_dir
 from model_folders import NEW, OLD, WORDS, hold, snapshot
 from unrender.diffusion.card import Direction
 from unrender.diffusion.card_file import write_card
-from unrender.diffusion.checkpoints.bases import base_repository
-from unrender.diffusion.checkpoints.cache import pin, store
-from unrender.diffusion.checkpoints.decoders import find_decoder
-from unrender.diffusion.checkpoints.ids import cards_of, embedded
+from unrender.diffusion.checkpoints.places.bases import base_repository
+from unrender.diffusion.checkpoints.places.cache import pin, store
+from unrender.diffusion.checkpoints.places.decoders import find_decoder
+from unrender.diffusion.checkpoints.places.ids import cards_of, embedded
+from unrender.diffusion.checkpoints.places.recognise import adopt, card_of
+from unrender.diffusion.checkpoints.places.registry import cards, find, resolve
 from unrender.diffusion.checkpoints.published import PUBLISHED
-from unrender.diffusion.checkpoints.recognise import adopt, card_of
-from unrender.diffusion.checkpoints.registry import cards, find, resolve
 from unrender.errors import UserError
 
 MARIGOLD, OUROBOROS = "prs-eth/marigold-depth-v1-1", "Y-Research-Group/Ouroboros"

@@ -23,8 +23,8 @@ from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjec
 from official_folders import published_folder
 from unrender.device import Compute
 from unrender.diffusion.card import ModelCard
-from unrender.diffusion.checkpoints.home import Home
 from unrender.diffusion.checkpoints.loader import load_checkpoint
+from unrender.diffusion.checkpoints.places.home import Home
 from unrender.diffusion.checkpoints.published.e2e_ft import E2E_FT
 from unrender.diffusion.checkpoints.published.geowizard import E2E, GEOWIZARD, V1, V2
 from unrender.diffusion.running import Running

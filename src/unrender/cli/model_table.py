@@ -7,12 +7,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from unrender.cli.models import COMMERCIAL
 from unrender.diffusion.card import ModelCard
 from unrender.diffusion.checkpoints.architecture import NATIVE_SIDE, download_parameters, memory_bytes, parameters
-from unrender.diffusion.checkpoints.cache import pulled
-from unrender.diffusion.checkpoints.decoders import DECODERS
-from unrender.diffusion.checkpoints.ids import embedded
+from unrender.diffusion.checkpoints.places.cache import pulled
+from unrender.diffusion.checkpoints.places.decoders import DECODERS
+from unrender.diffusion.checkpoints.places.ids import embedded
 
 PIPE_WIDTH = 1000
 """Columns where nobody looks: no line is folded, so that `grep` finds whole ones."""
@@ -55,7 +54,7 @@ def _row(card: ModelCard) -> tuple[str, ...]:
         ", ".join(card.map_names),
         str(card.size.long_side or "native"),
         card.licence,
-        COMMERCIAL[card.commercial],
+        card.commercial_use,
         f"{size / 1e9:.2f}",
         f"{memory / 1e9:.2f}",
         here,

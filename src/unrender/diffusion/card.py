@@ -298,6 +298,11 @@ class ModelCard:
         return "forward" if "rgb" in self.map_names else "inverse"
 
     @property
+    def commercial_use(self) -> Literal["yes", "no", "unclear"]:
+        """Whether the licence allows commercial use, in a word."""
+        return "unclear" if self.commercial is None else "yes" if self.commercial else "no"
+
+    @property
     def map_names(self) -> tuple[str, ...]:
         """Every map the model gives, in the order of its pictures."""
         return tuple(codec.map for picture in self.pictures for codec in picture.maps)

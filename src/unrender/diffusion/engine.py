@@ -17,10 +17,10 @@ from torch import Tensor
 
 from unrender.device import Compute, choose_compute
 from unrender.diffusion.card import Direction, GivenMap, ModelCard, TargetPicture, faithful
-from unrender.diffusion.checkpoints.decoders import find_decoder
-from unrender.diffusion.checkpoints.image_encoder import image_tokens
+from unrender.diffusion.checkpoints.clip.image_encoder import image_tokens
 from unrender.diffusion.checkpoints.loader import Checkpoint, load_checkpoint
-from unrender.diffusion.checkpoints.registry import find
+from unrender.diffusion.checkpoints.places.decoders import find_decoder
+from unrender.diffusion.checkpoints.places.registry import find
 from unrender.diffusion.conditioning import Condition, guided_network, network_of, task_vector
 from unrender.diffusion.decoding import decode, encode
 from unrender.diffusion.encoded import EncodedOnce

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unrender.diffusion.card import GivenMap, Guidance, ModelCard
-from unrender.diffusion.checkpoints.prompts import embed_prompts
+from unrender.diffusion.checkpoints.clip.prompts import embed_prompts
 from unrender.diffusion.codec import decode_maps
 from unrender.diffusion.engine import Engine, decode_pictures, give, load_engine, walk
 from unrender.diffusion.framing import Framing, frame_picture, plan_framing, unframe

@@ -19,7 +19,7 @@ from torch import Tensor
 from unrender.device import Compute
 from unrender.diffusion.card import ModelCard
 from unrender.diffusion.checkpoints.loader import Checkpoint, load_checkpoint, save_checkpoint
-from unrender.diffusion.checkpoints.registry import find
+from unrender.diffusion.checkpoints.places.registry import find
 from unrender.diffusion.codec import encode_map, raw_map
 from unrender.diffusion.conditioning import Condition, network_of
 from unrender.diffusion.decoding import Memory, decode, encode

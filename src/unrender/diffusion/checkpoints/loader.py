@@ -18,10 +18,10 @@ from torch import Tensor
 from unrender.device import Compute
 from unrender.diffusion.card import ModelCard
 from unrender.diffusion.card_file import write_card
-from unrender.diffusion.checkpoints.home import Home
-from unrender.diffusion.checkpoints.image_encoder import ImageEncoder, load_image_encoder
+from unrender.diffusion.checkpoints.clip.image_encoder import ImageEncoder, load_image_encoder
+from unrender.diffusion.checkpoints.clip.prompts import TOKENS_FILE, prompt_tokens
 from unrender.diffusion.checkpoints.official import refined
-from unrender.diffusion.checkpoints.prompts import TOKENS_FILE, prompt_tokens
+from unrender.diffusion.checkpoints.places.home import Home
 from unrender.diffusion.checkpoints.tensors import check_tensors, read_tensors, tensor_shapes
 from unrender.diffusion.decoding import Decoder
 from unrender.diffusion.networks.joint_attention import join_pictures

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from unrender.diffusion.card import ModelCard, ScheduleCard, TargetPicture
-from unrender.diffusion.checkpoints.home import Home
+from unrender.diffusion.checkpoints.places.home import Home
 
 _BETAS = {
     "num_train_timesteps": "train_steps",

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from unrender.device import Compute
-from unrender.diffusion.checkpoints.home import Home
+from unrender.diffusion.checkpoints.places.home import Home
 from unrender.errors import UserError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def load_image_encoder(home: Home, compute: Compute) -> ImageEncoder:
     """
     from transformers import CLIPVisionModelWithProjection
 
-    from unrender.diffusion.checkpoints.clip import load_clip
+    from unrender.diffusion.checkpoints.clip.network import load_clip
 
     path = home.component("feature_extractor") / _SETTINGS
     said = _read_settings(path)

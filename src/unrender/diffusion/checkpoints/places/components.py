@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from unrender.diffusion.card import ModelCard
-from unrender.diffusion.checkpoints.home import Home
+from unrender.diffusion.checkpoints.places.home import Home
 from unrender.errors import UserError
 
 MODEL_INDEX = "model_index.json"

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from unrender.diffusion.card import ModelCard
-from unrender.diffusion.checkpoints.bases import BASE_COMPONENTS, base_repository
-from unrender.diffusion.checkpoints.components import is_whole, lacking, networks, required
-from unrender.diffusion.checkpoints.home import Home
+from unrender.diffusion.checkpoints.places.bases import BASE_COMPONENTS, base_repository
+from unrender.diffusion.checkpoints.places.components import is_whole, lacking, networks, required
+from unrender.diffusion.checkpoints.places.home import Home
 from unrender.files.atomic import whole
 
 PIN = "unrender"

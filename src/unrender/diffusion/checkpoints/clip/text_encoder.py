@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from unrender.device import Compute
-from unrender.diffusion.checkpoints.home import Home
+from unrender.diffusion.checkpoints.places.home import Home
 from unrender.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def embed_prompts(home: Home, texts: Sequence[str], padded: bool) -> list[Tensor
     """
     from transformers import CLIPTextModel
 
-    from unrender.diffusion.checkpoints.clip import load_clip
+    from unrender.diffusion.checkpoints.clip.network import load_clip
 
     if missing := missing_components(home):
         raise UserError(

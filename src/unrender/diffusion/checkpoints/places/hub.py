@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unrender.diffusion.card import ModelCard
-from unrender.diffusion.checkpoints import cache
-from unrender.diffusion.checkpoints.bases import BASE_COMPONENTS, base_repository
-from unrender.diffusion.checkpoints.components import choose_files, is_whole, required, wanted
-from unrender.diffusion.checkpoints.decoders import decoder_files
-from unrender.diffusion.checkpoints.home import Home
+from unrender.diffusion.checkpoints.places import cache
+from unrender.diffusion.checkpoints.places.bases import BASE_COMPONENTS, base_repository
+from unrender.diffusion.checkpoints.places.components import choose_files, is_whole, required, wanted
+from unrender.diffusion.checkpoints.places.decoders import decoder_files
+from unrender.diffusion.checkpoints.places.home import Home
 from unrender.errors import UserError
 
 Report = Callable[[str], None]

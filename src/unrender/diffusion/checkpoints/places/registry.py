@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from unrender.diffusion.card import Direction, ModelCard
-from unrender.diffusion.checkpoints.cache import pulled, store
-from unrender.diffusion.checkpoints.components import is_whole
-from unrender.diffusion.checkpoints.home import Home
-from unrender.diffusion.checkpoints.ids import cards, cards_of, embedded, known_ids, pick, unknown
-from unrender.diffusion.checkpoints.recognise import local_home
+from unrender.diffusion.checkpoints.places.cache import pulled, store
+from unrender.diffusion.checkpoints.places.components import is_whole
+from unrender.diffusion.checkpoints.places.home import Home
+from unrender.diffusion.checkpoints.places.ids import cards, cards_of, embedded, known_ids, pick, unknown
+from unrender.diffusion.checkpoints.places.recognise import local_home
 from unrender.errors import UserError
 
 __all__ = ["cards", "embedded", "find", "resolve"]

@@ -12,8 +12,8 @@ import safetensors.torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from unrender.diffusion.checkpoints.home import Home
-from unrender.diffusion.checkpoints.text_encoder import embed_prompts, missing_components
+from unrender.diffusion.checkpoints.clip.text_encoder import embed_prompts, missing_components
+from unrender.diffusion.checkpoints.places.home import Home
 from unrender.errors import UserError
 from unrender.files.atomic import whole
 

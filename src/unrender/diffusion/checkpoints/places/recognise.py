@@ -9,10 +9,10 @@ from typing import Any
 
 from unrender.diffusion.card import Direction, ModelCard
 from unrender.diffusion.card_file import CARD_FILE, read_card
-from unrender.diffusion.checkpoints.cache import rest_of
-from unrender.diffusion.checkpoints.components import MODEL_INDEX, WORDLESS, lacking, required, wanted
-from unrender.diffusion.checkpoints.home import Home
-from unrender.diffusion.checkpoints.ids import cards_of, known_ids, pick
+from unrender.diffusion.checkpoints.places.cache import rest_of
+from unrender.diffusion.checkpoints.places.components import MODEL_INDEX, WORDLESS, lacking, required, wanted
+from unrender.diffusion.checkpoints.places.home import Home
+from unrender.diffusion.checkpoints.places.ids import cards_of, known_ids, pick
 from unrender.diffusion.checkpoints.published import PUBLISHED
 from unrender.errors import UserError
 from unrender.files.atomic import whole

@@ -11,7 +11,7 @@ from unrender.diffusion.card_file import CARD_FILE, read_card
 from unrender.diffusion.checkpoints.published import PUBLISHED, published
 from unrender.errors import UserError
 
-_HERE = Path(__file__).parent
+_HERE = Path(__file__).parents[1]
 
 _OTHER_DOOR: dict[Direction, str] = {
     "forward": "a forward renderer (maps to picture); `unrender forward` takes it, or `relight --forward`",

@@ -1,0 +1,1 @@
+"""CLIP's encoders: prompts embedded once and kept beside the weights, captions, and pictures as tokens."""
