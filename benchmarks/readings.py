@@ -2,10 +2,13 @@
 
     python benchmarks/readings.py [--long-side 256] [ID ...]
 
-Full-size networks with random weights, scikit-image's coffee (CC0) at 3/8 of its size, whose sides are not multiples of
-8, float32, one noise for both readings, the card's own steps up to four. The differences are of the maps at the size of
-the photo, in their units (normals: degrees); beside them the deviation of the map itself, which an untrained network
-keeps small: what a quirk does to a trained one lies between the two.
+The photo is scikit-image's coffee (CC0) at 150 x 225, whose sides are not multiples of 8; float32; one noise for both
+readings. The differences are of the maps at the size of the photo, in their units (normals: degrees), beside the
+deviation of the map itself.
+
+First the trained network that is at hand, `mini`, under the official habits one by one: what they do to a network that
+sees a scene. Then every published card, at full size with random weights and up to four steps: such a network paints
+texture, pixel by pixel, so that whatever moves a latent changes all of it; these figures are an upper bound.
 """
 
 from __future__ import annotations
@@ -21,7 +24,8 @@ from unrender.device import Compute
 from unrender.diffusion.card import ModelCard, faithful
 from unrender.diffusion.checkpoints.loader import Checkpoint
 from unrender.diffusion.checkpoints.published import PUBLISHED
-from unrender.diffusion.engine import Engine
+from unrender.diffusion.engine import Engine, load_engine
+from unrender.diffusion.running import Running
 from unrender.forward.neural import NeuralRenderer
 from unrender.forward.wish import Wish
 from unrender.inverse.renderer import InverseRenderer
@@ -62,12 +66,44 @@ def apart(name: str, right: torch.Tensor, official: torch.Tensor) -> tuple[float
     return float(difference.mean()), float(difference.max()), float(right.std()), ""
 
 
+HABITS: dict[str, dict[str, object]] = {
+    "resized in display codes": {"space": "encoded"},
+    "resized in 8 bits": {"space": "bytes"},
+    "rows cut instead of padded": {"space": "encoded", "fit": "cut"},
+    "stretched instead of padded": {"space": "encoded", "fit": "stretch", "rounding": "down"},
+    "back by nearest pixel": {"space": "encoded", "back": "nearest_exact"},
+}
+
+
+def report_mini() -> None:
+    """What official habits of size do to `mini`; without the guided upsampling that no published model has."""
+    engine = load_engine("mini", "inverse", Running(dtype="float32"))
+    right = replace(engine.card, mirrored=False, size=replace(engine.card.size, guided=()))
+    reference = maps_of(engine.checkpoint, right, 1)
+    for habit, changes in HABITS.items():
+        found = maps_of(engine.checkpoint, replace(right, size=replace(right.size, **changes)), 1)
+        for name in ("base_color", "normal", "depth"):
+            nothing = reference[name].isinf() | found[name].isinf()
+            values = [maps[name].masked_fill(nothing, 0.0) for maps in (reference, found)]
+            print_row("mini", habit, name, *values)
+
+
+def print_row(who: str, what: str, name: str, right: torch.Tensor, official: torch.Tensor) -> None:
+    mean, largest, spread, unit = apart(name, right, official)
+    print(
+        f"{who:<42} {what:<28} {name:<15} mean {mean:8.4f} {unit:<3} max {largest:8.4f} {unit:<3} "
+        f"of a map that varies by {spread:.4f} {unit}",
+        flush=True,
+    )
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--long-side", type=int, default=256)
     arguments.add_argument("ids", nargs="*")
     chosen = arguments.parse_args()
     print(f"python benchmarks/readings.py --long-side {chosen.long_side}\n{machine()}", flush=True)
+    report_mini()
     for card in PUBLISHED:
         if card.image_tokens or (chosen.ids and card.id not in chosen.ids):
             continue
@@ -80,12 +116,7 @@ def main() -> None:
             readings.append(maps_of(checkpoint, sized, steps))
         for name in readings[0]:
             if name != "rgb":
-                mean, largest, spread, unit = apart(name, readings[0][name], readings[1][name])
-                print(
-                    f"{card.id:<42} {steps} steps {name:<15} mean {mean:8.4f} {unit:<3} max {largest:8.4f} {unit:<3} "
-                    f"of a map that varies by {spread:.4f} {unit}",
-                    flush=True,
-                )
+                print_row(card.id, f"all its habits, {steps} steps", name, readings[0][name], readings[1][name])
 
 
 if __name__ == "__main__":
