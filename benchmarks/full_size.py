@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 
 import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.utils import logging
 
 from unrender.device import Compute
@@ -24,6 +25,21 @@ def full_size(card: ModelCard, compute: Compute, seed: int = 0) -> Checkpoint:
     length = 77 if card.padded_prompts else 2
     tokens = {prompt: torch.randn(length, WORDS) for prompt in card.prompts}
     return Checkpoint(card, unet, vae, tokens)
+
+
+def scheduler() -> DDIMScheduler:
+    """diffusers' scheduler as RGB->X and Marigold v1-1 set it."""
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
+        rescale_betas_zero_snr=True,
+    )
 
 
 def machine() -> str:

@@ -28,7 +28,7 @@ MODELS = ("marigold-depth-v1-1", "marigold-normals-v1-1", "marigold-iid-appearan
 
 def write_models(folder: Path) -> None:
     """The three models in the published layout, in half precision."""
-    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+    from full_size import scheduler
     from transformers import CLIPTextConfig, CLIPTextModel
 
     from unrender.diffusion.checkpoints.architecture import build_unet, build_vae
@@ -47,17 +47,7 @@ def write_models(folder: Path) -> None:
         vae.save_pretrained(folder / name / "vae")
         text.save_pretrained(folder / name / "text_encoder")
         write_tokenizer(folder / name / "tokenizer")
-        DDIMScheduler(
-            beta_start=0.00085,
-            beta_end=0.012,
-            beta_schedule="scaled_linear",
-            clip_sample=False,
-            set_alpha_to_one=False,
-            steps_offset=1,
-            prediction_type="v_prediction",
-            timestep_spacing="trailing",
-            rescale_betas_zero_snr=True,
-        ).save_pretrained(folder / name / "scheduler")
+        scheduler().save_pretrained(folder / name / "scheduler")
 
 
 def write_tokenizer(folder: Path) -> None:

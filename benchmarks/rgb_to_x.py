@@ -18,8 +18,7 @@ from functools import partial
 
 import torch
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from full_size import full_size, machine
+from full_size import full_size, machine, scheduler
 
 from unrender.device import Compute, choose_compute
 from unrender.diffusion.checkpoints.loader import Checkpoint
@@ -32,26 +31,16 @@ from unrender.scene.frames import Frames
 @torch.inference_mode()
 def published(checkpoint: Checkpoint, compute: Compute, photo: torch.Tensor, steps: int) -> list[torch.Tensor]:
     """RGB->X as it was published: (1, 3, H, W) in [-1, 1] to five pictures."""
-    scheduler = DDIMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        set_alpha_to_one=False,
-        steps_offset=1,
-        prediction_type="v_prediction",
-        timestep_spacing="trailing",
-        rescale_betas_zero_snr=True,
-    )
+    ddim = scheduler()
     photo, maps = photo.to(compute.device, compute.dtype), []
     for prompt in checkpoint.card.prompts:
         tokens = checkpoint.tokens[prompt][None].to(photo)
         given = checkpoint.autoencoder.encode(photo).latent_dist.mode() * 0.18215
         latent = torch.randn(given.shape).to(given)
-        scheduler.set_timesteps(steps, device=compute.device)
-        for timestep in scheduler.timesteps:
+        ddim.set_timesteps(steps, device=compute.device)
+        for timestep in ddim.timesteps:
             output = checkpoint.unet(torch.cat((latent, given), 1), timestep, tokens).sample
-            latent = scheduler.step(output, timestep, latent).prev_sample
+            latent = ddim.step(output, timestep, latent).prev_sample
         maps.append(checkpoint.autoencoder.decode(latent / 0.18215).sample.float().cpu())
     return maps
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(name="models", help="List models, show one, pull one from its hub, check a folder of weights.")
 
+
 @dataclass(frozen=True)
 class ModelChoice:
     """Which model."""

@@ -22,7 +22,7 @@ from unrender.diffusion.checkpoints.clip.image_encoder import ImageEncoder, load
 from unrender.diffusion.checkpoints.clip.prompts import TOKENS_FILE, prompt_tokens
 from unrender.diffusion.checkpoints.official import refined
 from unrender.diffusion.checkpoints.places.home import Home
-from unrender.diffusion.checkpoints.tensors import check_tensors, read_tensors, tensor_shapes
+from unrender.diffusion.checkpoints.tensors import check_tensors, read_tensors, tensor_shapes, weight_files
 from unrender.diffusion.decoding import Decoder
 from unrender.diffusion.networks.joint_attention import join_pictures
 from unrender.errors import UserError
@@ -114,13 +114,13 @@ def _load_network(kind: type[Network], folder: Path, compute: Compute) -> Networ
     # Built without memory, then given the tensors themselves: no time goes into random weights that are thrown away.
     with torch.device("meta"):
         network = cast(Network, kind.from_config(config))
-    files = _weight_files(folder)
+    files = weight_files(folder, WEIGHTS)
     rename = _modern_name if kind is AutoencoderKL else str
     shapes = {rename(name): shape for path in files for name, shape in tensor_shapes(path).items()}
     check_tensors({name: tuple(value.shape) for name, value in network.state_dict().items()}, shapes, folder)
     state: dict[str, Tensor] = {}
     for path in files:
-        state |= {rename(name): value.reshape(shapes[rename(name)]) for name, value in read_tensors(path, compute)}
+        state |= {rename(name): value for name, value in read_tensors(path, compute)}
     network.load_state_dict(state, assign=True)
     # Convolutions with their channels last are faster on processors that have bfloat16, and on GPUs.
     return network.to(memory_format=torch.channels_last).eval()
@@ -131,18 +131,6 @@ def _config(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{folder} has no config.json; a network folder in diffusers' layout is right")
     return json.loads(path.read_text())
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    """The files of a network: full precision where there is one, else half; in parts where there is an index."""
-    for variant in ("", ".fp16"):
-        index = folder / f"{WEIGHTS}.safetensors.index{variant}.json"
-        if index.is_file():
-            return [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
-        whole = folder / f"{WEIGHTS}{variant}.safetensors"
-        if whole.is_file():
-            return [whole]
-    return [folder / f"{WEIGHTS}.safetensors"]
 
 
 def _modern_name(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,19 @@ from unrender.device import Compute
 from unrender.errors import UserError
 
 Shape = tuple[int, ...]
+
+
+def weight_files(folder: Path, stem: str) -> list[Path]:
+    """The files of a network, named `stem`: full precision where there is one, else half; in parts where there is an
+    index. The first of these where there is none."""
+    for variant in ("", ".fp16"):
+        index = folder / f"{stem}.safetensors.index{variant}.json"
+        if index.is_file():
+            return [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
+        whole = folder / f"{stem}{variant}.safetensors"
+        if whole.is_file():
+            return [whole]
+    return [folder / f"{stem}.safetensors"]
 
 
 def tensor_shapes(path: Path) -> dict[str, Shape]:

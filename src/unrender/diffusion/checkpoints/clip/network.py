@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import torch
 
 from unrender.device import Compute
-from unrender.diffusion.checkpoints.tensors import check_tensors, read_tensors, tensor_shapes
+from unrender.diffusion.checkpoints.tensors import check_tensors, read_tensors, tensor_shapes, weight_files
 from unrender.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ def load_clip(kind: type[Clip], folder: Path, compute: Compute) -> Clip:
     config = _config(kind, folder)
     with torch.device("meta"):
         network = kind(config)
-    files = _weight_files(folder)
+    files = weight_files(folder, WEIGHTS)
     found = {name: shape for path in files for name, shape in tensor_shapes(path).items() if _is_weight(name)}
     named = {_as_in(found, name): name for name in network.state_dict()}
     shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
@@ -52,18 +51,6 @@ def _config(kind: type[PreTrainedModel], folder: Path) -> PreTrainedConfig:
         return cast("type[PreTrainedConfig]", kind.config_class).from_pretrained(folder, local_files_only=True)
     except (OSError, TypeError, ValueError) as error:
         raise UserError(f"{folder / 'config.json'} is no configuration of a {kind.__name__}") from error
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    """The files of a network: full precision where there is one, else half; in parts where there is an index."""
-    for variant in ("", ".fp16"):
-        index = folder / f"{WEIGHTS}.safetensors.index{variant}.json"
-        if index.is_file():
-            return [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
-        whole = folder / f"{WEIGHTS}{variant}.safetensors"
-        if whole.is_file():
-            return [whole]
-    return [folder / f"{WEIGHTS}.safetensors"]
 
 
 def _is_weight(name: str) -> bool:
