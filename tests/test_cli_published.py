@@ -16,7 +16,7 @@ from PIL import Image
 from official_folders import published_folder
 from unrender.cli import main
 from unrender.diffusion.card import ModelCard
-from unrender.diffusion.checkpoints.published import PUBLISHED
+from unrender.diffusion.checkpoints.published import PUBLISHED, published
 from unrender.diffusion.checkpoints.published.geowizard import E2E, V1
 from unrender.diffusion.checkpoints.published.lotus import LOTUS
 from unrender.diffusion.checkpoints.published.marigold import MARIGOLD
@@ -271,6 +271,18 @@ def test_forward_obeys_how_networks_are_run(flags, model, tmp_path):
         assert (found[0] - found[1]).abs().max() > 1e-3
     else:
         torch.testing.assert_close(found[1], found[0], atol=1e-4, rtol=1e-3)
+
+
+def test_an_ensemble(model, tmp_path):
+    (depth,) = published("prs-eth/marigold-depth-v1-1")
+    out, three = tmp_path / "out", ["--steps", "1", "--ensemble", "3"]
+    run("inverse", photo(tmp_path), "--model", model(depth), "-o", out, *SMALL, *three)
+    assert record(out)["settings"]["ensemble"] == 3
+
+
+def test_an_ensemble_of_a_model_without_noise(model, tmp_path, told):
+    said = told("inverse", photo(tmp_path), "--model", model(E2E), "-o", tmp_path / "no", *SMALL, "--ensemble", "3")
+    assert said == f"{E2E.id} starts from no noise: all members would be alike; one is right"
 
 
 def test_relight_with_a_network_each_way(model, tmp_path):

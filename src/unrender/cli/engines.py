@@ -57,7 +57,8 @@ def inverse_renderer(models: str, engines: Engines, scene: SceneOptions, picture
     from unrender.inverse.renderer import InverseRenderer
     from unrender.inverse.several import SeveralRenderers
 
-    record, settings = engines.record, {"steps": engines.network.steps, "seed": engines.compute.seed}
+    record = engines.record
+    settings = {"steps": engines.network.steps, "seed": engines.compute.seed, "members": scene.ensemble}
 
     def load(model: str) -> InverseRenderer:
         renderer = InverseRenderer.from_pretrained(

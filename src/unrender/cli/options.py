@@ -43,6 +43,9 @@ class SceneOptions:
     domain: Annotated[
         str, typer.Option(metavar="NAME", help="Kind of scene, for models that are told: indoor, outdoor, object.")
     ] = ""
+    ensemble: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Answers from different noise that are brought together.")
+    ] = 1
     long_side: Annotated[
         int | None,
         typer.Option(min=0, metavar="PIXELS", help="Long side in the network, 0 for the picture's own; the model's."),

@@ -12,12 +12,14 @@ from torch import Tensor
 
 from unrender.diffusion.card import ModelCard, TargetPicture
 from unrender.diffusion.codec import decode_codes, read_codes
+from unrender.diffusion.encoded import EncodedOnce
 from unrender.diffusion.engine import Engine, decode_pictures, give, load_engine, walk
 from unrender.diffusion.framing import plan_framing, unframe
 from unrender.diffusion.presenting import present
 from unrender.diffusion.running import Running
 from unrender.errors import UserError
 from unrender.inverse.enlarge import enlarge
+from unrender.inverse.ensemble import ensemble
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer, concatenate
 from unrender.scene.resize import resize_picture
@@ -72,6 +74,7 @@ class InverseRenderer:
         steps: int | None = None,
         noise: Tensor | None = None,
         seed: int = 0,
+        members: int = 1,
     ) -> GBuffer:
         """The G-buffer of a picture or clip, at its size, with the picture itself as `rgb`.
 
@@ -82,11 +85,16 @@ class InverseRenderer:
             steps: denoising steps; the card's own number when None.
             noise: (T, C, h, w) to start from instead of the card's noise; `noise_shape` says the shape.
             seed: of the noise.
+            members: answers that are brought together, each from noise of its own (see `ensemble`).
 
         Raises:
-            UserError: an unknown map, or a picture too small or too narrow.
+            UserError: an unknown map, a picture too small or too narrow, or several members where there is no noise.
         """
         wanted = check_maps(maps, self.card)
+        if members > 1:
+            self._check_members(noise)
+            once = replace(self, engine=replace(self.engine, memo=self.engine.memo or EncodedOnce()))
+            return ensemble([once(photo, wanted, steps=steps, seed=seed + k) for k in range(members)])
         framing = plan_framing(photo.size, self.card.size, photo.name)
         noise = self.engine.draw_noise(framing.canvas, len(photo), seed) if noise is None else noise
         # One frame at a time: a clip needs no more memory than a still.
@@ -134,6 +142,11 @@ class InverseRenderer:
         """The shape that `noise` must have for `photo`."""
         framing = plan_framing(photo.size, self.card.size, photo.name)
         return self.engine.noise_shape(framing.canvas, len(photo))
+
+    def _check_members(self, noise: Tensor | None) -> None:
+        if noise is not None or self.card.noise in ("zeros", "none"):
+            why = "starts from no noise" if noise is None else "was given its noise"
+            raise UserError(f"{self.card.id} {why}: all members would be alike; one is right")
 
     def _wanted(self, maps: Sequence[str]) -> list[TargetPicture]:
         """The pictures that carry the maps asked for; all, where one pass gives all or they attend to one another."""

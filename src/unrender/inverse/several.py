@@ -25,14 +25,20 @@ class SeveralRenderers:
     memo: EncodedOnce = field(default_factory=EncodedOnce)
 
     def __call__(
-        self, photo: Frames, maps: Sequence[str] | None = None, *, steps: int | None = None, seed: int = 0
+        self,
+        photo: Frames,
+        maps: Sequence[str] | None = None,
+        *,
+        steps: int | None = None,
+        seed: int = 0,
+        members: int = 1,
     ) -> GBuffer:
         """The G-buffer of a picture or clip; of a map that several models give, the first one's.
 
         Args:
             photo: (T, 3, H, W) scene-linear frames.
             maps: names of the maps wanted; every one that any model gives when None.
-            steps, seed: as in `InverseRenderer.__call__`.
+            steps, seed, members: as in `InverseRenderer.__call__`.
 
         Raises:
             UserError: a map that no model gives.
@@ -45,7 +51,7 @@ class SeveralRenderers:
             wanted = [name for name in own if maps is None or name in maps]
             known |= dict.fromkeys(own)
             if wanted:
-                parts.append(self._sharing(renderer)(photo, wanted, steps=steps, seed=seed))
+                parts.append(self._sharing(renderer)(photo, wanted, steps=steps, seed=seed, members=members))
             del renderer  # before the next one is loaded
         for name in maps or ():
             if name not in known:
