@@ -103,7 +103,7 @@ def ours(folder: Path, size: int, steps: int, memory: str) -> None:
     from unrender.scene.color import srgb_to_linear
     from unrender.scene.frames import Frames
 
-    load = partial(InverseRenderer.from_pretrained, running=Running(memory=memory), long_side=size)
+    load = partial(InverseRenderer.from_pretrained, running=Running(memory=memory, long_side=size))
     renderer = SeveralRenderers(tuple(partial(load, folder / name) for name in MODELS))
     renderer(Frames(srgb_to_linear(photo(size))), steps=steps)
 

@@ -220,6 +220,15 @@ def test_forward_takes_a_folder_of_every_family(card, light, model, tmp_path):
     assert (said["id"], said["licence"], said["commercial"]) == (card.id, card.licence, False)
 
 
+def test_forward_at_another_size_in_the_network(model, tmp_path):
+    found = []
+    for side in ("32", "64"):
+        out = tmp_path / side
+        run("forward", gbuffer(tmp_path), "--model", model(X_TO_RGB), "-o", out, *QUICK, "--long-side", side)
+        found.append(rendered(out))
+    assert (found[0] - found[1]).abs().max() > 1e-3
+
+
 def test_forward_at_the_models_own_steps(model, tmp_path):
     run("forward", gbuffer(tmp_path), "--model", model(X_TO_RGB), "-o", tmp_path / "out")
     rendered(tmp_path / "out")

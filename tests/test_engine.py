@@ -21,7 +21,7 @@ def photo() -> Frames:
 
 
 def renderer(folder: Path, **running) -> InverseRenderer:
-    return InverseRenderer.from_pretrained(folder, Running(dtype="float32", **running), long_side=64)
+    return InverseRenderer.from_pretrained(folder, Running(dtype="float32", long_side=64, **running))
 
 
 @pytest.mark.slow

@@ -45,8 +45,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 @pytest.fixture
 def load(folder) -> Load:
     def of(card: ModelCard, seed: int = 0, decoder: str = "") -> InverseRenderer:
-        running = Running("cpu", "float32", decoder=decoder)
-        return InverseRenderer.from_pretrained(folder(card, seed), running, long_side=LONG_SIDE)
+        running = Running("cpu", "float32", decoder=decoder, long_side=LONG_SIDE)
+        return InverseRenderer.from_pretrained(folder(card, seed), running)
 
     return of
 
@@ -143,7 +143,7 @@ def test_one_weight_makes_another_autoencoder(load):
 def test_another_picture_or_another_size_in_the_network_is_encoded_anew(load, folder):
     small, large = (
         load(DEPTH),
-        InverseRenderer.from_pretrained(folder(NORMALS), Running("cpu", "float32"), long_side=96),
+        InverseRenderer.from_pretrained(folder(NORMALS), Running("cpu", "float32", long_side=96)),
     )
     several = together(small, large)
     assert encodings([small, large], lambda: several(photo())) == 2

@@ -230,7 +230,7 @@ def official_size(size: tuple[int, int], long_side: int) -> tuple[int, int]:
 
 def renderer_of(path: Path, domain: str = "", long_side: int = LONG_SIDE, **running) -> InverseRenderer:
     options = {"device": "cpu", "dtype": "float32", "faithful": True} | running
-    return InverseRenderer.from_pretrained(path, Running(**options), domain=domain, long_side=long_side)
+    return InverseRenderer.from_pretrained(path, Running(**options, long_side=long_side), domain=domain)
 
 
 def start(renderer: InverseRenderer, frames: Frames, seed: int = 1) -> Tensor:

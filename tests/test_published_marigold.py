@@ -148,7 +148,7 @@ def test_a_folder_that_says_how_many_steps_and_pixels_is_believed(folders, tmp_p
         codes / 255, 3, processing_resolution=48, latents=noise, output_type="pt", output_latent=True
     )
     torch.testing.assert_close(renderer.latents(photo, noise=noise), official.latent, atol=TOLERANCE, rtol=0)
-    wished = InverseRenderer.from_pretrained(folder, Running(device="cpu"), long_side=32)
+    wished = InverseRenderer.from_pretrained(folder, Running(device="cpu", long_side=32))
     assert wished.card.size.long_side == 32
 
 

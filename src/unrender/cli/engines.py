@@ -47,7 +47,13 @@ class Engines:
 
         network, compute = self.network, self.compute
         return Running(
-            compute.device, compute.dtype, network.memory, network.faithful, network.decoder, network.compile
+            compute.device,
+            compute.dtype,
+            network.memory,
+            network.faithful,
+            network.decoder,
+            network.long_side,
+            network.compile,
         )
 
 
@@ -61,9 +67,7 @@ def inverse_renderer(models: str, engines: Engines, scene: SceneOptions, picture
     settings = {"steps": engines.network.steps, "seed": engines.compute.seed, "members": scene.ensemble}
 
     def load(model: str) -> InverseRenderer:
-        renderer = InverseRenderer.from_pretrained(
-            model, engines.running, domain=scene.domain, long_side=scene.long_side
-        )
+        renderer = InverseRenderer.from_pretrained(model, engines.running, domain=scene.domain)
         facts[model] = _facts(renderer.engine.checkpoint)
         record.facts["model"] = next(iter(facts.values())) if len(facts) == 1 else list(facts.values())
         return renderer

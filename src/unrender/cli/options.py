@@ -31,6 +31,10 @@ class NetworkOptions:
     decoder: Annotated[
         str, typer.Option(metavar="ID", help="A tiny decoder to decode with (TAESD's layout): an id or a folder.")
     ] = ""
+    long_side: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="PIXELS", help="Long side in the network, 0 for the picture's own; the model's."),
+    ] = None
     compile: Annotated[
         bool, typer.Option("--compile", help="Compile the network first; worth it for many pictures on a GPU.")
     ] = False
@@ -46,10 +50,6 @@ class SceneOptions:
     ensemble: Annotated[
         int, typer.Option(min=1, metavar="N", help="Answers from different noise that are brought together.")
     ] = 1
-    long_side: Annotated[
-        int | None,
-        typer.Option(min=0, metavar="PIXELS", help="Long side in the network, 0 for the picture's own; the model's."),
-    ] = None
 
 
 @dataclass(frozen=True)

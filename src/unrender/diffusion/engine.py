@@ -109,6 +109,9 @@ def load_engine(model: str | Path, direction: Direction, running: Running, domai
         raise UserError(f"{home.card.id} knows no domain {domain}; {right}")
     decoder = find_decoder(running.decoder) if running.decoder else None
     checkpoint = load_checkpoint(home, compute, decoder)
+    if running.long_side is not None:
+        size = replace(checkpoint.card.size, long_side=running.long_side)
+        checkpoint = replace(checkpoint, card=replace(checkpoint.card, size=size))
     if running.compile:
         checkpoint.unet.compile()
     return Engine(checkpoint, compute, running.memory, domain)

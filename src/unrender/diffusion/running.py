@@ -20,6 +20,7 @@ class Running:
         memory: `low` encodes and decodes in tiles and asks for one picture at a time: slower, in less memory.
         faithful: read the card as the official code does, number by number, quirks included.
         decoder: id or folder of a tiny decoder (TAESD's layout) to decode with; "" for the model's own.
+        long_side: pixels of a picture's long side in the network; 0 for the picture's own; the card's when None.
         compile: compile the network before its first run (torch.compile); worth it for many pictures of one size.
     """
 
@@ -28,4 +29,5 @@ class Running:
     memory: Frugality = "normal"
     faithful: bool = False
     decoder: str = ""
+    long_side: int | None = None
     compile: bool = False

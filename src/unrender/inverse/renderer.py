@@ -43,23 +43,18 @@ class InverseRenderer:
 
     @classmethod
     def from_pretrained(
-        cls, model: str | Path = "mini", running: Running = AS_IT_IS, *, domain: str = "", long_side: int | None = None
+        cls, model: str | Path = "mini", running: Running = AS_IT_IS, *, domain: str = ""
     ) -> InverseRenderer:
         """The renderer of an embedded or published model (`unrender models list`), or of a model folder.
 
         Args:
-            running: device, precision, memory, and how faithfully the official code is followed.
+            running: device, precision, memory, size, and how faithfully the official code is followed.
             domain: what kind of scene it is, for models that are told ("indoor", "outdoor", "object").
-            long_side: pixels of the picture's long side in the network; 0 for the picture's own; the card's when None.
 
         Raises:
             UserError: no such model, one that was not pulled, a broken folder, or a device that is not present.
         """
-        engine = load_engine(model, "inverse", running, domain)
-        if long_side is not None:
-            card = replace(engine.card, size=replace(engine.card.size, long_side=long_side))
-            engine = replace(engine, checkpoint=replace(engine.checkpoint, card=card))
-        return cls(engine)
+        return cls(load_engine(model, "inverse", running, domain))
 
     @property
     def card(self) -> ModelCard:
