@@ -297,12 +297,13 @@ def test_an_ensemble_of_a_model_without_noise(model, tmp_path, told):
 def test_relight_with_a_network_each_way(model, tmp_path):
     out = tmp_path / "out"
     models = ["--model", model(RGB_TO_X), "--forward", model(X_TO_RGB)]
-    run("relight", photo(tmp_path), *models, "--light", "studio", "-o", out, *SMALL, *QUICK)
+    run("relight", photo(tmp_path), *models, "--light", "studio", "-o", out, *SMALL, *QUICK, "--forward-steps", "1")
     names = {"photo.gbuffer.exr", "photo.maps.png", "photo.relit.exr", "photo.relit.png", "run.json"}
     assert {path.name for path in out.iterdir()} == names
     assert read_image(out / "photo.relit.exr").rgb.isfinite().all()
     said = record(out)
     assert (said["model"]["id"], said["forward"]["id"]) == (RGB_TO_X.id, X_TO_RGB.id)
+    assert (said["settings"]["steps"], said["settings"]["forward_steps"]) == (2, 1)
     assert said["model"]["commercial"] is said["forward"]["commercial"] is False
 
 
@@ -375,7 +376,8 @@ def test_relighting_with_a_model_that_gives_no_base_colour(model, tmp_path, told
         ([], "the deferred renderer needs a light; --light HDRI would be right"),
         (["--yaw", "30"], "--yaw, --exposure and --shadows are a light's; --light HDRI with them would be right"),
         (["--shadows"], "--yaw, --exposure and --shadows are a light's; --light HDRI with them would be right"),
-        (["--light", "studio", "--steps", "2"], "--model deferred has no network; --steps, --faithful and the like"),
+        (["--light", "studio", "--steps", "2"], "deferred has no network, and --steps is a network's"),
+        (["--light", "studio", "--faithful"], "deferred has no network, and --faithful is a network's"),
         (["--light", "studio", "--caption", "a ball"], "the deferred renderer takes no caption, guidance or shadows"),
         (["--light", "studio", "--guidance", "2"], "the deferred renderer takes no caption, guidance or shadows"),
     ],
@@ -383,6 +385,12 @@ def test_relighting_with_a_model_that_gives_no_base_colour(model, tmp_path, told
 )
 def test_what_a_renderer_without_a_network_cannot_be_told(options, right, tmp_path, told):
     assert told("forward", gbuffer(tmp_path), "-o", tmp_path / "out", *options).startswith(right)
+
+
+def test_steps_of_a_forward_network_that_is_none(tmp_path, told):
+    out, steps = tmp_path / "out", ["--forward-steps", "2"]
+    said = told("relight", photo(tmp_path), "--light", "studio", "-o", out, *steps)
+    assert said == "deferred has no network, and --forward-steps is a network's"
 
 
 def test_an_edit_that_does_not_fit(model, tmp_path, told):

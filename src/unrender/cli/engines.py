@@ -40,9 +40,8 @@ class Engines:
     compute: ComputeOptions
     record: RunRecord
 
-    @property
-    def running(self) -> Running:
-        """How networks are run."""
+    def running(self, long_side: int | None) -> Running:
+        """How a network is run whose pictures have that long side; the model's own when None."""
         from unrender.diffusion.running import Running
 
         network, compute = self.network, self.compute
@@ -52,7 +51,7 @@ class Engines:
             network.memory,
             network.faithful,
             network.decoder,
-            network.long_side,
+            long_side,
             network.compile,
         )
 
@@ -64,10 +63,10 @@ def inverse_renderer(models: str, engines: Engines, scene: SceneOptions, picture
     from unrender.inverse.several import SeveralRenderers
 
     record = engines.record
-    settings = {"steps": engines.network.steps, "seed": engines.compute.seed, "members": scene.ensemble}
+    settings = {"steps": scene.steps, "seed": engines.compute.seed, "members": scene.ensemble}
 
     def load(model: str) -> InverseRenderer:
-        renderer = InverseRenderer.from_pretrained(model, engines.running, domain=scene.domain)
+        renderer = InverseRenderer.from_pretrained(model, engines.running(scene.long_side), domain=scene.domain)
         facts[model] = _facts(renderer.engine.checkpoint)
         record.facts["model"] = next(iter(facts.values())) if len(facts) == 1 else list(facts.values())
         return renderer
@@ -84,13 +83,17 @@ def inverse_renderer(models: str, engines: Engines, scene: SceneOptions, picture
     return partial(SeveralRenderers(tuple(partial(_same, renderer) for renderer in loaded)), **settings)
 
 
-def forward_renderer(model: str, engines: Engines, prompt: PromptOptions) -> Forward:
+def forward_renderer(
+    model: str, engines: Engines, prompt: PromptOptions, steps: int | None = None, long_side: int | None = None
+) -> Forward:
     """The forward renderer `model`; notes its id, licence and revision in the record. Its pictures are on the CPU."""
     from unrender.device import choose_compute
     from unrender.forward import ForwardRenderer
 
     compute = engines.compute
-    renderer = ForwardRenderer.from_pretrained(model, engines.running, _wish(engines, prompt))
+    renderer = ForwardRenderer.from_pretrained(
+        model, engines.running(long_side), _wish(prompt, steps, engines.compute.seed)
+    )
     checkpoint = getattr(getattr(renderer.engine, "engine", None), "checkpoint", None)
     engines.record.facts["forward"] = _facts(checkpoint) if checkpoint else {"id": model}
     device = choose_compute(compute.device, compute.dtype).device
@@ -105,15 +108,22 @@ def forward_renderer(model: str, engines: Engines, prompt: PromptOptions) -> For
     return render
 
 
-def _wish(engines: Engines, prompt: PromptOptions) -> Wish:
+def check_deferred(model: str, **said: object) -> None:
+    """Raises UserError where a renderer without a network is told what only a network can be: options by name."""
+    told = [name for name, value in said.items() if value not in (None, False, "", "normal")]
+    if model.split(":")[0] == "deferred" and told:
+        raise UserError(f"{model} has no network, and --{told[0].replace('_', '-')} is a network's")
+
+
+def _wish(prompt: PromptOptions, steps: int | None, seed: int) -> Wish:
     from unrender.forward import Wish
 
     return Wish(
         prompt.caption,
         prompt.guidance,
         prompt.image_guidance,
-        engines.network.steps,
-        engines.compute.seed,
+        steps,
+        seed,
         prompt.shadows,
     )
 

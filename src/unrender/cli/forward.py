@@ -1,12 +1,22 @@
 """`unrender forward`: a G-buffer and a light to a picture."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from unrender.cli.options import ComputeOptions, Exposure, NetworkOptions, Out, PromptOptions, Yaw
+from unrender.cli.engines import check_deferred
+from unrender.cli.options import (
+    ComputeOptions,
+    Exposure,
+    LongSide,
+    NetworkOptions,
+    Out,
+    PromptOptions,
+    Steps,
+    Yaw,
+)
 from unrender.cli.outputs import parse_destination, staged
 from unrender.cli.progress import track
 from unrender.cli.run_record import RunRecord
@@ -31,6 +41,8 @@ class ForwardJob:
     ] = "deferred"
     yaw: Yaw = 0.0
     exposure: Exposure = 0.0
+    steps: Steps = None
+    long_side: LongSide = None
     edit_mask: Annotated[
         Path | None,
         typer.Option(metavar="MASK", help="A picture, white where a model that edits renders anew, black where not."),
@@ -58,7 +70,7 @@ def forward(job: ForwardJob, prompt: PromptOptions, network: NetworkOptions, com
             destination.check_frames(len(gbuffers))
             light = resolve_light(job.light).exposed(job.exposure) if job.light else None
             edit = read_mask(job.edit_mask) if job.edit_mask else None
-            renderer = forward_renderer(job.model, Engines(network, compute, record), prompt)
+            renderer = forward_renderer(job.model, Engines(network, compute, record), prompt, job.steps, job.long_side)
         take = Take(f"{gbuffers.name}.forward", len(gbuffers), gbuffers.fps)
         with RenderedWriter(stage, destination, take) as rendered:
             for gbuffer in track(gbuffers, "rendering", len(gbuffers)):
@@ -74,5 +86,4 @@ def _check(job: ForwardJob, prompt: PromptOptions, network: NetworkOptions) -> N
     """Raises UserError where something is said that nobody listens to."""
     if job.light is None and (job.yaw or job.exposure or prompt.shadows):
         raise UserError("--yaw, --exposure and --shadows are a light's; --light HDRI with them would be right")
-    if job.model.split(":")[0] == "deferred" and network != NetworkOptions():
-        raise UserError(f"--model {job.model} has no network; --steps, --faithful and the like are a network's")
+    check_deferred(job.model, **asdict(network), steps=job.steps, long_side=job.long_side)

@@ -13,6 +13,11 @@ Light = Annotated[
 ]
 
 Yaw = Annotated[float, typer.Option(metavar="DEG", help="Turn the light about the vertical axis, degrees.")]
+Steps = Annotated[int | None, typer.Option(min=1, metavar="N", help="Denoising steps; the model's own.")]
+LongSide = Annotated[
+    int | None,
+    typer.Option(min=0, metavar="PIXELS", help="Long side in the network, 0 for the picture's own; the model's."),
+]
 Exposure = Annotated[float, typer.Option(metavar="EV", help="Make the light brighter by this many stops.")]
 
 
@@ -20,7 +25,6 @@ Exposure = Annotated[float, typer.Option(metavar="EV", help="Make the light brig
 class NetworkOptions:
     """How a network is run."""
 
-    steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Denoising steps; the model's own.")] = None
     faithful: Annotated[
         bool, typer.Option("--faithful", help="Follow the model's official code number by number, quirks included.")
     ] = False
@@ -31,10 +35,6 @@ class NetworkOptions:
     decoder: Annotated[
         str, typer.Option(metavar="ID", help="A tiny decoder to decode with (TAESD's layout): an id or a folder.")
     ] = ""
-    long_side: Annotated[
-        int | None,
-        typer.Option(min=0, metavar="PIXELS", help="Long side in the network, 0 for the picture's own; the model's."),
-    ] = None
     compile: Annotated[
         bool, typer.Option("--compile", help="Compile the network first; worth it for many pictures on a GPU.")
     ] = False
@@ -47,6 +47,8 @@ class SceneOptions:
     domain: Annotated[
         str, typer.Option(metavar="NAME", help="Kind of scene, for models that are told: indoor, outdoor, object.")
     ] = ""
+    steps: Steps = None
+    long_side: LongSide = None
     ensemble: Annotated[
         int, typer.Option(min=1, metavar="N", help="Answers from different noise that are brought together.")
     ] = 1

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from unrender.cli.engines import check_deferred
 from unrender.cli.options import (
     ComputeOptions,
     Exposure,
@@ -48,6 +49,12 @@ class RelightJob:
     forward: Annotated[str, typer.Option(help="The forward renderer: an id, a folder, or deferred[:QUALITY].")] = (
         "deferred"
     )
+    forward_steps: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Denoising steps of a forward network; the model's own.")
+    ] = None
+    forward_long_side: Annotated[
+        int | None, typer.Option(min=0, metavar="PIXELS", help="Long side in a forward network; the model's.")
+    ] = None
     yaw: Yaw = 0.0
     turn: Annotated[
         float,
@@ -94,7 +101,7 @@ def relight(
             light = resolve_light(job.light).exposed(job.exposure)
             engines = Engines(network, compute, record)
             inverse = inverse_renderer(job.model, engines, scene, len(source))
-            forward = forward_renderer(job.forward, engines, prompt)
+            forward = forward_renderer(job.forward, engines, prompt, job.forward_steps, job.forward_long_side)
         run = _Run(job, stage, destination, record, forward)
         last = _relight_frames(run, source, light, inverse)
         if len(source) == 1 and job.turn:
@@ -117,6 +124,7 @@ class _Run:
 
 def _check(job: RelightJob, destination: Destination, frames: int) -> None:
     """Raises UserError where the settings do not fit together."""
+    check_deferred(job.forward, forward_steps=job.forward_steps, forward_long_side=job.forward_long_side)
     still = frames == 1
     if still and job.frames and not job.turn:
         raise UserError(f"--frames {job.frames}: {job.input} is a still; --turn 360 with it would be right")
