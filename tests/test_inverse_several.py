@@ -257,6 +257,11 @@ def test_a_tiny_decoder_decodes_the_latents_as_the_network_has_them(card, decode
     assert all((own[name] - pictures[name]).abs().max() > 1e-2 for name in own)
 
 
+def test_a_decoder_of_other_latents_is_one_line(decoder):
+    with pytest.raises(UserError, match=r"decodes latents of 4 channels, and those of mini have 16; the model's own"):
+        InverseRenderer.from_pretrained("mini", Running(decoder=str(decoder)))
+
+
 def test_a_tiny_decoder_from_the_shell(decoder, folder, tmp_path, caplog):
     source, found = picture(tmp_path / "photo.png"), []
     for index, options in enumerate(([], ["--decoder", decoder], ["--decoder", decoder, "--memory", "low"])):

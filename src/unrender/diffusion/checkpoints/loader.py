@@ -67,6 +67,8 @@ def load_checkpoint(home: Home, compute: Compute, decoder: Path | None = None) -
     card = refined(home.card, home)
     unet_folder = home.component(card.source.unet)
     _check_channels(card, _config(unet_folder), unet_folder)
+    if decoder:
+        _check_decoder(card, decoder)
     checkpoint = Checkpoint(
         card,
         unet=_load_network(UNet2DConditionModel, unet_folder, compute),
@@ -149,6 +151,15 @@ def _check_channels(card: ModelCard, config: dict[str, Any], folder: Path) -> No
         if have != want:
             what = "task numbers" if side == "task" else f"{side} channels"
             raise UserError(f"{folder}: the UNet has {have} {what}; the card of {card.id} wants {want}")
+
+
+def _check_decoder(card: ModelCard, folder: Path) -> None:
+    channels = _config(folder).get("latent_channels", 4)
+    if channels != card.latent_channels:
+        raise UserError(
+            f"{folder} decodes latents of {channels} channels, and those of {card.id} have {card.latent_channels}; "
+            "the model's own decoder is right"
+        )
 
 
 def _check_tokens(checkpoint: Checkpoint, folder: Path) -> None:
