@@ -260,7 +260,7 @@ class ModelCard:
             for small networks that know too little of which side light comes from.
         quirks: what the official code does otherwise; see `faithful`.
         source: where the weights come from.
-        description: one line for lists.
+        description: one line for people.
     """
 
     id: str

@@ -36,7 +36,7 @@ def find(model: str | Path, direction: Direction | None = None) -> Home:
 
 
 def resolve(model: str | Path) -> Path:
-    """The folder of an embedded model, or a folder itself: where training starts from, which pulls nothing.
+    """The folder of an embedded model, or a folder itself, whosever weights it holds.
 
     Raises:
         UserError: it is neither; the nearest id is suggested.
