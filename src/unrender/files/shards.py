@@ -1,7 +1,15 @@
 """Clips with their whole truth in WebDataset shards: tar files of multi-layer EXR, environment maps and JSON.
 
-A clip of key `000012` is `000012.gbuffer.0000.exr` (one for each frame), `000012.light.exr` and `000012.json`. Bytes
-depend on nothing but the clips: no times, no users.
+A clip of key `000012` is, where it has them,
+
+    000012.gbuffer.0000.exr    every map of frame 0, rgb and instance ids among them
+    000012.light.exr           the light that rgb is lit by, as in the first frame
+    000012.light-3.exr         another light, the third, on the scale of its own rgb
+    000012.rgb-3.0000.exr      rgb and irradiance of frame 0 under it
+    000012.view-2.0000.exr     every map of frame 0, seen by the second other camera
+    000012.json                cameras, caption, names of things and lights, the light's turn, seed
+
+docs/shards.md says what the layers are called. Bytes depend on nothing but the clips: no times, no users.
 """
 
 from __future__ import annotations
@@ -12,7 +20,7 @@ import os
 import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +36,36 @@ from unrender.scene.environment import EnvironmentMap
 from unrender.scene.gbuffer import CHANNELS, DepthKind, GBuffer, concatenate
 
 _FLOAT_MAPS = ("normal", "depth")  # geometry keeps 32 bits; colours and materials are well served by 16
+_INSTANCE = "instance.Y"
 _LETTERS = {"normal": "XYZ", "depth": "Z", "mask": "A"}
+
+
+@dataclass(frozen=True)
+class LitClip:
+    """The frames of a clip under another light.
+
+    Attributes:
+        light: (1, 3, H, W) radiance, on the scale of this rgb; it turns as the clip's own light does.
+        rgb: (T, 3, H, W) linear.
+        irradiance: (T, 3, H, W) linear diffuse irradiance on the scale of this rgb, not divided by pi.
+    """
+
+    light: EnvironmentMap
+    rgb: Tensor
+    irradiance: Tensor
+
+
+@dataclass(frozen=True)
+class View:
+    """The frames of a clip as another camera sees them, under the clip's own light.
+
+    Attributes:
+        gbuffer: the maps that the clip's own G-buffer has, and the other camera.
+        instances: (T, 1, H, W) float32 whole numbers, see `Clip`.
+    """
+
+    gbuffer: GBuffer
+    instances: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -37,15 +74,32 @@ class Clip:
 
     Attributes:
         gbuffer: maps (T, C, H, W), rgb among them, and the camera; a still has T = 1.
-        light: the radiance (1, 3, H, W) that it was lit by, on the scale of rgb.
+        light: the radiance (1, 3, H, W) that it was lit by, as in the first frame, on the scale of rgb.
         caption: what is in it, in words.
         seed: its index in the set, which with the set's recipe makes it again.
+        yaw: degrees that the light has turned by in each of T frames; () where it stands still.
+        instances: (T, 1, H, W) float32 whole numbers: n where things[n - 1] is seen, 0 where nothing is.
+        things: names of the things, "" for scenery that needs no word.
+        lights: the same frames under other lights.
+        views: the same frames from other cameras.
+        replaced: how many draws the quality gate refused before this one.
     """
 
     gbuffer: GBuffer
     light: EnvironmentMap
     caption: str
     seed: int
+    yaw: tuple[float, ...] = ()
+    instances: Tensor | None = None
+    things: tuple[str, ...] = ()
+    lights: tuple[LitClip, ...] = ()
+    views: tuple[View, ...] = ()
+    replaced: int = 0
+
+    def light_of(self, frame: int, other: int = 0) -> EnvironmentMap:
+        """The light (1, 3, H, W) of one frame: the clip's own, or that of `lights[other - 1]`."""
+        light = self.lights[other - 1].light if other else self.light
+        return light.rotated(self.yaw[frame]) if self.yaw else light
 
 
 def write_shard(path: Path, clips: Iterable[tuple[str, Clip]]) -> None:
@@ -63,29 +117,47 @@ def write_shard(path: Path, clips: Iterable[tuple[str, Clip]]) -> None:
     temporary.replace(path)
 
 
-def read_clips(folder: Path | str) -> Iterator[Clip]:
+def read_clips(folder: Path | str, *, others: bool = True) -> Iterator[Clip]:
     """The clips of every shard in `folder`, in order of their names.
+
+    Args:
+        folder: of shards.
+        others: False leaves out frames under other lights and from other cameras, unread.
 
     Raises:
         UserError: the folder has no shards, or one of them is damaged.
     """
-    shards = sorted(Path(folder).glob("*.tar"))
-    if not shards:
-        raise UserError(f"no shards in {folder}; a folder that `unrender synth` wrote is right")
-    for shard in shards:
+    for shard in _shards(folder):
         members: dict[str, bytes] = {}
         for name, data in _read_members(shard):
             members[name] = data
             if name.endswith(".json"):
-                yield _clip(name.removesuffix(".json"), members)
+                yield _clip(name.removesuffix(".json"), members, others)
                 members = {}
 
 
-def _read_members(shard: Path) -> Iterator[tuple[str, bytes]]:
+def read_about(shard: Path) -> Iterator[dict[str, Any]]:
+    """What the JSON of each clip in one shard says; pictures stay unread.
+
+    Raises:
+        UserError: the shard is damaged.
+    """
+    for _, data in _read_members(shard, ".json"):
+        yield json.loads(data)
+
+
+def _shards(folder: Path | str) -> list[Path]:
+    shards = sorted(Path(folder).glob("*.tar"))
+    if not shards:
+        raise UserError(f"no shards in {folder}; a folder that `unrender synth` wrote is right")
+    return shards
+
+
+def _read_members(shard: Path, ending: str = "") -> Iterator[tuple[str, bytes]]:
     try:
         with tarfile.open(shard) as tar:
             for info in tar:
-                file = tar.extractfile(info)
+                file = tar.extractfile(info) if info.name.endswith(ending) else None
                 if file is not None:
                     yield info.name, file.read()
     except tarfile.TarError as error:
@@ -93,27 +165,48 @@ def _read_members(shard: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _members(key: str, clip: Clip) -> Iterator[tuple[str, bytes]]:
-    camera = clip.gbuffer.camera
-    if camera is None:
-        raise UserError("a clip without a camera cannot be written to a shard; give its G-buffer one")
-    for frame in range(len(clip.gbuffer)):
-        channels: dict[str, np.ndarray] = {}
-        for name, value in clip.gbuffer.maps.items():
-            channels |= _channels(name, value[frame])
-        yield f"{key}.gbuffer.{frame:04d}.exr", _exr_bytes(channels)
+    frames = range(len(clip.gbuffer))
+    for frame in frames:
+        yield f"{key}.gbuffer.{frame:04d}.exr", _exr_bytes(_layers(clip, frame))
     yield f"{key}.light.exr", _exr_bytes(_channels("rgb", clip.light.radiance[0]))
+    for number, lit in enumerate(clip.lights, 1):
+        yield f"{key}.light-{number}.exr", _exr_bytes(_channels("rgb", lit.light.radiance[0]))
+        for frame in frames:
+            layers = _channels("rgb", lit.rgb[frame]) | _channels("irradiance", lit.irradiance[frame])
+            yield f"{key}.rgb-{number}.{frame:04d}.exr", _exr_bytes(layers)
+    for number, view in enumerate(clip.views, 1):
+        for frame in frames:
+            yield f"{key}.view-{number}.{frame:04d}.exr", _exr_bytes(_layers(view, frame))
     about = {
         "caption": clip.caption,
         "seed": clip.seed,
+        "replaced": clip.replaced,
         "light": clip.light.name,
+        "yaw": clip.yaw,
+        "lights": [lit.light.name for lit in clip.lights],
+        "things": clip.things,
         "depth_kind": clip.gbuffer.depth_kind,
-        "camera": {
-            "intrinsics": camera.intrinsics.tolist(),
-            "pose": camera.pose.tolist(),
-            "size": list(camera.size),
-        },
+        "fps": clip.gbuffer.fps,
+        "camera": _camera_facts(clip.gbuffer.camera),
+        "views": [_camera_facts(view.gbuffer.camera) for view in clip.views],
     }
     yield f"{key}.json", json.dumps(about, sort_keys=True).encode()
+
+
+def _camera_facts(camera: Camera | None) -> dict[str, Any]:
+    if camera is None:
+        raise UserError("a clip without a camera cannot be written to a shard; give its G-buffer one")
+    return {"intrinsics": camera.intrinsics.tolist(), "pose": camera.pose.tolist(), "size": list(camera.size)}
+
+
+def _layers(view: Clip | View, frame: int) -> dict[str, np.ndarray]:
+    """Every map of one frame as EXR channels; ids are 32-bit integers."""
+    channels: dict[str, np.ndarray] = {}
+    for name, value in view.gbuffer.maps.items():
+        channels |= _channels(name, value[frame])
+    if view.instances is not None:
+        channels[_INSTANCE] = view.instances[frame, 0].numpy().astype(np.uint32)
+    return channels
 
 
 def _channels(name: str, value: Tensor) -> dict[str, np.ndarray]:
@@ -143,19 +236,58 @@ def _read_exr(data: bytes) -> dict[str, np.ndarray]:
         return {name: pixels.astype(np.float32) for name, pixels in read_channels(path).channels.items()}
 
 
-def _clip(key: str, members: dict[str, bytes]) -> Clip:
+def _clip(key: str, members: dict[str, bytes], others: bool) -> Clip:
     about: dict[str, Any] = json.loads(members[f"{key}.json"])
-    pictures = sorted(name for name in members if name.startswith(f"{key}.gbuffer."))
-    camera = Camera(
-        torch.tensor(about["camera"]["intrinsics"]),
-        torch.tensor(about["camera"]["pose"]),
-        (about["camera"]["size"][0], about["camera"]["size"][1]),
+    own = _view(f"{key}.gbuffer", members, about["camera"], about)
+    clip = Clip(
+        own.gbuffer,
+        _light(members[f"{key}.light.exr"], about["light"]),
+        about["caption"],
+        about["seed"],
+        # Shards of the first generator have none of these.
+        yaw=tuple(about.get("yaw", ())),
+        instances=own.instances,
+        things=tuple(about.get("things", ())),
+        replaced=about.get("replaced", 0),
     )
-    frames = [
-        _gbuffer(_read_exr(members[name]), camera.frame(i), about["depth_kind"]) for i, name in enumerate(pictures)
-    ]
-    light = EnvironmentMap(_map(_read_exr(members[f"{key}.light.exr"]), "rgb"), name=about["light"])
-    return Clip(concatenate(frames), light, about["caption"], about["seed"])
+    if not others:
+        return clip
+    lights = enumerate(about.get("lights", ()), 1)
+    views = enumerate(about.get("views", ()), 1)
+    return replace(
+        clip,
+        lights=tuple(_lit(key, number, members, name) for number, name in lights),
+        views=tuple(_view(f"{key}.view-{number}", members, camera, about) for number, camera in views),
+    )
+
+
+def _view(stem: str, members: dict[str, bytes], camera_facts: dict[str, Any], about: dict[str, Any]) -> View:
+    """The frames under `stem` and the camera that saw them."""
+    camera = Camera(
+        torch.tensor(camera_facts["intrinsics"]),
+        torch.tensor(camera_facts["pose"]),
+        (camera_facts["size"][0], camera_facts["size"][1]),
+    )
+    pictures = _pictures(stem, members)
+    gbuffers = [_gbuffer(picture, camera.frame(i), about["depth_kind"]) for i, picture in enumerate(pictures)]
+    ids = [torch.from_numpy(picture[_INSTANCE])[None, None] for picture in pictures if _INSTANCE in picture]
+    gbuffer = replace(concatenate(gbuffers), fps=about.get("fps"))
+    return View(gbuffer, torch.cat(ids) if ids else None)
+
+
+def _lit(key: str, number: int, members: dict[str, bytes], name: str) -> LitClip:
+    pictures = _pictures(f"{key}.rgb-{number}", members)
+    rgb, irradiance = (torch.cat([_map(picture, which) for picture in pictures]) for which in ("rgb", "irradiance"))
+    return LitClip(_light(members[f"{key}.light-{number}.exr"], name), rgb, irradiance)
+
+
+def _pictures(stem: str, members: dict[str, bytes]) -> list[dict[str, np.ndarray]]:
+    """The channels of every frame under `stem`, in order."""
+    return [_read_exr(members[name]) for name in sorted(members) if name.startswith(f"{stem}.")]
+
+
+def _light(data: bytes, name: str) -> EnvironmentMap:
+    return EnvironmentMap(_map(_read_exr(data), "rgb"), name=name)
 
 
 def _gbuffer(channels: dict[str, np.ndarray], camera: Camera, depth_kind: DepthKind) -> GBuffer:

@@ -1,74 +1,60 @@
-"""One random still: things on a table (or against walls, or close up), a camera, a light, and the render."""
+"""One random world: things on a table (or against walls, or close up), a camera, a light."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.ndimage import median_filter
 
-from unrender.files.shards import Clip
-from unrender.raytrace.gbuffer import trace_gbuffer
-from unrender.raytrace.scene import Surface, build_scene, render
 from unrender.scene.camera import Camera
-from unrender.scene.color import luminance
 from unrender.scene.environment import EnvironmentMap
 from unrender.synth.lights import random_light
-from unrender.synth.materials import Material, random_material
+from unrender.synth.materials import random_material
 from unrender.synth.objects import random_object
-from unrender.synth.shapes import Array, Mesh, grid_faces, vertex_normals
+from unrender.synth.shapes import Array, Mesh, grid_faces
+from unrender.synth.world import Thing, World
 
 Random = np.random.Generator
 
-# All surfaces share one atlas: every scene is one mesh with one material, and Dr.Jit compiles its kernels once.
-_ATLAS = (768, 1024)
 _WIDE, _SMALL = 512, 256
-_WIDE_TILES = ((0, 0), (0, 512))
-_SMALL_TILES = ((512, 0), (512, 256), (512, 512), (512, 768))
 
 
 @dataclass(frozen=True)
-class Thing:
-    """A mesh in world space, its material, and what to call it."""
+class Sources:
+    """What the user brings; () = the built-in families, the shipped worlds and procedural lights.
 
-    mesh: Mesh
-    material: Material
-    name: str
-
-
-def random_still(rng: Random, seed: int, size: tuple[int, int], samples: int, *, test: bool) -> Clip:
-    """Draws a scene and renders it with its truth.
-
-    Args:
-        rng: what everything is drawn from, the renderer's seed too.
-        seed: what the clip is to be known by.
-        size: (height, width) in pixels.
-        samples: paths a pixel.
-        test: whether worlds and patterns are those held out of training.
-
-    Returns:
-        A clip of one frame. rgb and the light are linear Rec.709, both scaled by one exposure, half-float range.
+    Attributes:
+        assets: GLB or OBJ files.
+        lights: HDR or EXR files.
     """
+
+    assets: tuple[Path, ...] = ()
+    lights: tuple[Path, ...] = ()
+
+
+def random_world(rng: Random, size: tuple[int, int], sources: Sources, *, test: bool) -> World:
+    """Draws a scene for pictures of `size` (height, width) in pixels."""
     close = rng.random() < 0.15
     things = _close_up(rng, test) if close else _arrangement(rng, test)
     camera, away = _camera(rng, things, size, close)
     scenery = [] if close else _scenery(rng, things, away, test)
     light = random_light(rng, test=test)
-    scene = build_scene([_atlas(scenery, things)], light, camera, max_depth=4)
-    gbuffer = trace_gbuffer(scene, camera)
-    rgb = _without_fireflies(render(scene, samples=samples, seed=int(rng.integers(2**31))))
-    gain = _exposure(rng, rgb, gbuffer.maps["mask"])
-    light = EnvironmentMap((light.radiance * gain).clamp(max=6e4), name=light.name)
     place = f" {scenery[0].name}" if scenery else ""
     caption = f"{', '.join(thing.name for thing in things)}{place}, {light.name}"
-    return Clip(replace(gbuffer, rgb=(rgb * gain).clamp(0, 1000)), light, caption, seed)
+    return World((*scenery, *things), light, camera, caption)
+
+
+def another_light(rng: Random, world: World, sources: Sources, *, test: bool) -> EnvironmentMap:
+    """Another light for the same world."""
+    return random_light(rng, test=test)
 
 
 def _close_up(rng: Random, test: bool) -> list[Thing]:
     name, mesh = random_object(rng)
     material = random_material(rng, _SMALL, test=test)
-    return [Thing(_turned(mesh, _any_rotation(rng)), material, f"{material.name} {name}")]
+    return [Thing(mesh, material, f"{material.name} {name}", _pose(_any_rotation(rng)), movable=True)]
 
 
 def _arrangement(rng: Random, test: bool) -> list[Thing]:
@@ -85,8 +71,9 @@ def _arrangement(rng: Random, test: bool) -> list[Thing]:
         spot = _free_spot(rng, radius, circles)
         material = random_material(rng, _SMALL, test=test)
         circles.append((*spot, radius))
-        moved = Mesh(vertices + np.array([spot[0], 0, spot[1]]), mesh.uv, mesh.faces)
-        things.append(Thing(moved, material, f"{material.name} {name}"))
+        resting = Mesh(vertices, mesh.uv, mesh.faces)
+        pose = _pose(np.eye(3), np.array([spot[0], 0, spot[1]]))
+        things.append(Thing(resting, material, f"{material.name} {name}", pose, movable=True))
     return things
 
 
@@ -105,7 +92,7 @@ def _free_spot(rng: Random, radius: float, circles: list[tuple[float, float, flo
 
 def _camera(rng: Random, things: list[Thing], size: tuple[int, int], close: bool) -> tuple[Camera, float]:
     """A camera that has the things in frame, and the azimuth in radians that it looks away towards."""
-    points = np.concatenate([thing.mesh.vertices for thing in things])
+    points = np.concatenate([thing.placed for thing in things])
     low, high = points.min(0), points.max(0)
     center = (low + high) / 2
     radius = float(np.linalg.norm(points - center, axis=1).max())
@@ -137,7 +124,7 @@ def _scenery(rng: Random, things: list[Thing], away: float, test: bool) -> list[
     kind = rng.random()
     if kind > 0.25:
         return [ground]
-    reach = max(float(np.linalg.norm(thing.mesh.vertices[:, [0, 2]], axis=1).max()) for thing in things)
+    reach = max(float(np.linalg.norm(thing.placed[:, [0, 2]], axis=1).max()) for thing in things)
     paint = random_material(rng, _WIDE, test=test, metal_share=0.02)
     sides = (0.0,) if kind < 0.13 else (-np.pi / 4, np.pi / 4)
     tilt = rng.uniform(-0.4, 0.4)
@@ -162,60 +149,12 @@ def _plane(half_x: float, half_z: float) -> Mesh:
     return Mesh(vertices, uv, grid_faces(9, 9)[:, ::-1])
 
 
-def _atlas(scenery: list[Thing], things: list[Thing]) -> Surface:
-    """Everything as one surface; each material has its tile, and texture coordinates stay half a texel inside it."""
-    base = np.zeros((*_ATLAS, 3), np.float32)
-    rough, metal = np.full(_ATLAS, 0.5, np.float32), np.zeros(_ATLAS, np.float32)
-    tiles = [(thing, tile, _WIDE) for thing, tile in zip(scenery, _wide_tiles(len(scenery)), strict=True)]
-    tiles += [(thing, tile, _SMALL) for thing, tile in zip(things, _SMALL_TILES[: len(things)], strict=True)]
-    vertices, normals, uvs, faces, start = [], [], [], [], 0
-    for thing, (row, column), size in tiles:
-        window = (slice(row, row + size), slice(column, column + size))
-        base[window], rough[window], metal[window] = (
-            thing.material.base_color,
-            thing.material.roughness,
-            thing.material.metallic,
-        )
-        inside = thing.mesh.uv * (size - 1) + 0.5
-        uvs.append((inside + np.array([column, row])) / [_ATLAS[1], _ATLAS[0]])
-        vertices.append(thing.mesh.vertices)
-        normals.append(vertex_normals(thing.mesh.vertices, thing.mesh.faces))
-        faces.append(thing.mesh.faces + start)
-        start += len(thing.mesh.vertices)
-    return Surface(
-        np.concatenate(vertices).astype(np.float32),
-        np.concatenate(normals).astype(np.float32),
-        np.concatenate(uvs).astype(np.float32),
-        np.concatenate(faces).astype(np.uint32),
-        base,
-        rough,
-        metal,
-    )
-
-
-def _wide_tiles(count: int) -> list[tuple[int, int]]:
-    """The ground's tile, then the walls', which share one."""
-    return [_WIDE_TILES[min(i, 1)] for i in range(count)]
-
-
-def _without_fireflies(rgb: torch.Tensor) -> torch.Tensor:
-    """Pixels four times as bright as the third brightest around them take their 3 x 3 median."""
-    picture = rgb[0].numpy()
-    light = luminance(rgb)[0, 0].numpy()
-    padded = np.pad(light, 1, mode="edge")
-    around = np.stack([padded[i : i + light.shape[0], j : j + light.shape[1]] for i in range(3) for j in range(3)])
-    third = np.partition(around, -3, axis=0)[-3]
-    outlier = light > 4 * third + 1e-3
-    median = np.stack([median_filter(channel, 3, mode="nearest") for channel in picture])
-    return torch.from_numpy(np.where(outlier, median, picture))[None]
-
-
-def _exposure(rng: Random, rgb: torch.Tensor, mask: torch.Tensor) -> float:
-    """The gain that brings a bright percentile of the surfaces near white, give or take a stop."""
-    surface = luminance(rgb)[mask > 0.5].numpy()
-    key = float(np.percentile(surface, rng.uniform(80, 95))) if len(surface) else 1.0
-    mean = float(surface.mean()) if len(surface) else 1.0
-    return float(0.55 * 2 ** rng.normal(0, 0.45) / max(key, 0.5 * mean, 1e-4))
+def _pose(rotation: Array, position: Array | None = None) -> Array:
+    pose = np.eye(4)
+    pose[:3, :3] = rotation
+    if position is not None:
+        pose[:3, 3] = position
+    return pose
 
 
 def _turned(mesh: Mesh, rotation: Array) -> Mesh:

@@ -1,0 +1,149 @@
+"""Room to move: how far a thing may go without touching another or leaving its ground, and where a camera may stand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from unrender.synth.shapes import Array
+from unrender.synth.world import Thing, World
+
+_FLUSH = 0.02  # of a thing's height: nearer than that to its lowest point, a surface carries it
+
+
+def reaches(world: World) -> list[float]:
+    """How far each thing may move sideways, in the scene's units, whatever the other movable things do meanwhile.
+
+    Circles about the things, as seen from above, stay disjoint, off walls, and on the ground that carries them. While
+    it stays in reach a thing may also turn about the vertical axis of its circle. Negative where it may do neither:
+    it cannot be moved, something leans on it, or its ground is uneven. Infinite where nothing is near and nothing
+    below.
+    """
+    return [_reach(world, index) if thing.movable else -1.0 for index, thing in enumerate(world.things)]
+
+
+def circle(thing: Thing) -> tuple[Array, float]:
+    """Centre (2,) as (x, z) and radius of a circle round `thing` seen from above."""
+    flat = thing.placed[:, [0, 2]]
+    center = (flat.min(0) + flat.max(0)) / 2
+    return center, float(np.linalg.norm(flat - center, axis=1).max())
+
+
+def pivot(world: World) -> Array:
+    """The middle (3,) of the movable things, or of all where none is."""
+    things = [thing for thing in world.things if thing.movable] or list(world.things)
+    points = np.concatenate([thing.placed for thing in things])
+    return (points.min(0) + points.max(0)) / 2
+
+
+def stands_clear(world: World, eyes: Array, reach: Sequence[float]) -> bool:
+    """Whether a camera may pass through the points `eyes` (N, 3), coming from where the world's camera stands.
+
+    It must not go through scenery, nor behind scenery that would hide what it looks at, nor nearer to a thing (which
+    may come to meet it by its `reach`) than it was, unless that leaves room.
+    """
+    start, goal = world.camera.pose[0, :3, 3].double().numpy(), pivot(world)
+    scenery = [thing.placed[thing.mesh.faces] for thing in world.things if not thing.movable]
+    triangles = np.concatenate(scenery) if scenery else np.zeros((0, 3, 3))
+    beyond = eyes + 0.1 * (eyes - goal)
+    if _crossed(np.broadcast_to(start, eyes.shape), eyes, triangles).any():
+        return False
+    in_sight = not _crossed(goal[None], start[None], triangles).any()
+    if in_sight and _crossed(np.broadcast_to(goal, eyes.shape), beyond, triangles).any():
+        return False
+    for thing, distance in zip(world.things, reach, strict=True):
+        if thing.movable:
+            center = (thing.placed.min(0) + thing.placed.max(0)) / 2
+            radius = np.linalg.norm(thing.placed - center, axis=1).max() + min(max(distance, 0.0), 1.0)
+            room = np.linalg.norm(start - center) - radius
+            if (np.linalg.norm(eyes - center, axis=1) - radius < min(room, 0.1)).any():
+                return False
+    return True
+
+
+def _reach(world: World, index: int) -> float:
+    thing = world.things[index]
+    center, radius = circle(thing)
+    low, high = thing.placed[:, 1].min(), thing.placed[:, 1].max()
+    flush = max(_FLUSH * (high - low), 1e-3)
+    free, carried, over = math.inf, -math.inf, False
+    for other_index, other in enumerate(world.things):
+        if other_index == index:
+            continue
+        if other.movable:
+            other_center, other_radius = circle(other)
+            if other.placed[:, 1].min() <= high + flush and other.placed[:, 1].max() >= low - flush:
+                # Half the gap is ours, half is theirs.
+                free = min(free, (float(np.linalg.norm(center - other_center)) - radius - other_radius) / 2)
+            continue
+        triangles = other.placed[other.mesh.faces]
+        bottom, top = triangles[..., 1].min(1), triangles[..., 1].max(1)
+        beside = triangles[(top > low + flush) & (bottom < high)][..., [0, 2]]
+        free = min(free, _distance(center, beside) - radius)
+        carriers = triangles[(top <= low + flush) & (bottom >= low - flush)][..., [0, 2]]
+        carried = max(carried, _depth_inside(center, carriers) - radius)
+        over |= bool(_contains(center, triangles[top <= low + flush][..., [0, 2]]).any())
+    return min(free, carried) if over else free
+
+
+def _contains(point: Array, triangles: Array) -> Array:
+    """Which of the flat `triangles` (F, 3, 2), however wound, have `point` (2,) in them."""
+    edges = np.roll(triangles, -1, 1) - triangles
+    to = point - triangles
+    side = edges[..., 0] * to[..., 1] - edges[..., 1] * to[..., 0]
+    area = np.abs(_cross(edges[:, 0], edges[:, 1]))
+    return ((side >= -1e-9).all(1) | (side <= 1e-9).all(1)) & (area > 1e-12)
+
+
+def _distance(point: Array, triangles: Array) -> float:
+    """How far `point` (2,) is from the nearest of the flat `triangles` (F, 3, 2): 0 inside, infinite without any."""
+    if len(triangles) == 0:
+        return math.inf
+    if _contains(point, triangles).any():
+        return 0.0
+    return _to_segments(point, triangles.reshape(-1, 2), np.roll(triangles, -1, 1).reshape(-1, 2))
+
+
+def _depth_inside(point: Array, triangles: Array) -> float:
+    """How far `point` (2,) is from the border of the union of a mesh's flat `triangles` (F, 3, 2); -inf outside."""
+    if not _contains(point, triangles).any():
+        return -math.inf
+    _, corner = np.unique(np.round(triangles.reshape(-1, 2), 6), axis=0, return_inverse=True)
+    corner = corner.reshape(-1, 3)
+    sides = np.sort(np.stack((corner, np.roll(corner, -1, 1)), -1).reshape(-1, 2), axis=1)
+    _, place, times = np.unique(sides, axis=0, return_inverse=True, return_counts=True)
+    border = times[place.reshape(-1)] == 1  # a side that no second triangle shares
+    starts, ends = triangles.reshape(-1, 2), np.roll(triangles, -1, 1).reshape(-1, 2)
+    return _to_segments(point, starts[border], ends[border]) if border.any() else math.inf
+
+
+def _to_segments(point: Array, starts: Array, ends: Array) -> float:
+    along = ends - starts
+    part = ((point - starts) * along).sum(1) / np.maximum((along * along).sum(1), 1e-12)
+    nearest = starts + np.clip(part, 0, 1)[:, None] * along
+    return float(np.linalg.norm(nearest - point, axis=1).min())
+
+
+def _crossed(starts: Array, ends: Array, triangles: Array) -> Array:
+    """Which of the segments between `starts` and `ends` (N, 3) meet one of `triangles` (F, 3, 3).
+
+    Moeller and Trumbore (1997), for all pairs at once.
+    """
+    along = (ends - starts)[:, None]
+    first, second = triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
+    across = np.cross(along, second[None])
+    determinant = (across * first).sum(-1)
+    inverse = 1 / np.where(np.abs(determinant) < 1e-12, np.inf, determinant)
+    to = starts[:, None] - triangles[None, :, 0]
+    u = (to * across).sum(-1) * inverse
+    turned = np.cross(to, first[None])
+    v = (along * turned).sum(-1) * inverse
+    distance = (second * turned).sum(-1) * inverse
+    hit = (np.abs(determinant) >= 1e-12) & (u >= 0) & (v >= 0) & (u + v <= 1) & (distance > 0) & (distance < 1)
+    return hit.any(1)
+
+
+def _cross(a: Array, b: Array) -> Array:
+    return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
