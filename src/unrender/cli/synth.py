@@ -17,7 +17,17 @@ class SynthJob:
 
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder, or one that the same command began.")]
     clips: Annotated[int, typer.Option(min=1, metavar="N", help="How many.")] = 100
+    frames: Annotated[int, typer.Option(min=1, metavar="F", help="Of each clip; 1 makes stills.")] = 24
     resolution: Annotated[int, typer.Option(min=16, metavar="R", help="Height and width in pixels.")] = 160
+    samples: Annotated[int, typer.Option(min=1, metavar="S", help="Light paths a pixel.")] = 36
+    lights: Annotated[
+        int, typer.Option(min=0, metavar="K", help="Other lights that the same frames are rendered under, too.")
+    ] = 0
+    cameras: Annotated[
+        int, typer.Option(min=0, metavar="K", help="Other cameras that the same frames are seen from, too.")
+    ] = 0
+    assets: Annotated[Path | None, typer.Option(metavar="DIR", help="GLB and OBJ files to draw from.")] = None
+    hdris: Annotated[Path | None, typer.Option(metavar="DIR", help="HDR and EXR lights to draw from.")] = None
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0
     workers: Annotated[int, typer.Option(min=1, metavar="W", help="Processes, each with one thread.")] = (
         os.cpu_count() or 1
@@ -36,11 +46,22 @@ def synth(job: SynthJob) -> None:
     from unrender.synth import SynthRecipe, generate, preview
 
     record = RunRecord("synth", (job,))
-    recipe = SynthRecipe(job.clips, resolution=job.resolution, seed=job.seed, split=job.split)
-    with record.stage("render"), progress_bar("rendering") as show:
+    recipe = SynthRecipe(
+        job.clips,
+        frames=job.frames,
+        resolution=job.resolution,
+        seed=job.seed,
+        split=job.split,
+        samples=job.samples,
+        lights=job.lights,
+        cameras=job.cameras,
+        assets=job.assets,
+        hdris=job.hdris,
+    )
+    with record.stage("render"), progress_bar("rendering", "frames") as show:
         generate(recipe, job.out, job.workers, show)
     if job.preview:
         with record.stage("preview"):
             preview(job.out, job.out / "preview.png")
     record.write(job.out / "run.json")
-    print(f"{job.out}: {job.clips} clips")
+    print(f"{job.out}: {job.clips} {'stills' if job.frames == 1 else f'clips of {job.frames} frames'}")

@@ -8,47 +8,19 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from pathlib import Path
-from typing import Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from unrender.errors import UserError
+from unrender.synth.recipe import ASSET_ENDINGS, GENERATOR, LIGHT_ENDINGS, SPLITS, SynthRecipe, files_in, recipe_facts
 
-_SPLITS = {"train": 0, "test": 1}
-_SHARDS_PER_PROCESS = 16  # Mitsuba keeps a little of every scene it loads; a fresh process gives it back
+if TYPE_CHECKING:
+    from unrender.files.shards import Clip
 
-
-@dataclass(frozen=True)
-class SynthRecipe:
-    """What to generate. Equal recipes give equal bytes on one machine, whatever the number of workers.
-
-    Attributes:
-        clips: how many.
-        resolution: height and width in pixels.
-        seed: of the whole set; each clip draws from (seed, split, its index) alone.
-        split: "test" has its own seeds, worlds and texture patterns, which "train" never sees.
-        samples: paths a pixel; products of two near numbers, as 36, are taken as they are, others rounded up.
-        shard_size: clips a shard.
-    """
-
-    clips: int
-    resolution: int = 160
-    seed: int = 0
-    split: Literal["train", "test"] = "train"
-    samples: int = 36
-    shard_size: int = 50
-
-    def __post_init__(self) -> None:
-        for name in ("clips", "resolution", "samples", "shard_size"):
-            if getattr(self, name) < 1:
-                raise UserError(f"SynthRecipe.{name} is {getattr(self, name)}; 1 or more is right")
-        if self.split not in _SPLITS:
-            raise UserError(f"SynthRecipe.split is {self.split!r}; 'train' or 'test' is right")
-        if self.seed < 0:
-            raise UserError(f"SynthRecipe.seed is {self.seed}; 0 or more is right")
+_SHARDS_PER_PROCESS = 32  # Mitsuba keeps a little of every scene it loads; a fresh process gives it back
+_TELL_SECONDS = 0.5
+_clips_done: list[Any] = []  # in a worker: the counter that it shares with its parent
 
 
 def generate(
@@ -60,44 +32,53 @@ def generate(
         recipe: what to render.
         out: a new folder, or one that the same recipe began.
         workers: processes, each with one thread.
-        progress: called with (clips done, clips in all) after every shard.
+        progress: called with (frames done, frames in all), now and then; a frame counts once, however many lights and
+            cameras it has.
 
     Raises:
-        UserError: `out` holds another recipe's clips, or something that is no recipe's; it is a file; it cannot be
-            written to.
+        UserError: `out` holds another recipe's clips, or something that is no recipe's, or what another version began;
+            it is a file; it cannot be written to; a folder of assets or lights has none; the quality gate refuses draw
+            after draw.
     """
     if workers < 1:
         raise UserError(f"synth with {workers} workers; 1 or more is right")
     folder = Path(out)
-    _claim(recipe, folder)
-    starts = range(0, recipe.clips, recipe.shard_size)
-    todo = [start for start in starts if not _shard_path(folder, recipe, start).exists()]
-    done = recipe.clips - sum(_count(recipe, start) for start in todo)
-    if progress and done:
-        progress(done, recipe.clips)
-    batch = workers * _SHARDS_PER_PROCESS
-    for first in range(0, len(todo), batch):
-        for clips in _render_in_new_processes(recipe, folder, todo[first : first + batch], workers):
-            done += clips
-            if progress:
-                progress(done, recipe.clips)
+    facts = recipe_facts(recipe)
+    _claim(facts, folder)
+    todo = [start for start in recipe.starts if not _shard_path(folder, recipe, start).exists()]
+    done = recipe.clips - sum(recipe.count(start) for start in todo)
+
+    def tell(clips: int) -> None:
+        if progress:
+            progress((done + clips) * recipe.frames, recipe.clips * recipe.frames)
+
+    tell(0)
+    if not todo and (folder / "index.json").exists():
+        return
+    _render(recipe, folder, todo, workers, tell)
     for left_by_a_killed_run in folder.glob(".*.partial"):
         left_by_a_killed_run.unlink()
-    _write_whole(folder / "index.json", json.dumps(_index(recipe, folder), indent=1))
+    _write_whole(folder / "index.json", json.dumps(_index(recipe, facts, folder), indent=1))
 
 
 def _shard_path(folder: Path, recipe: SynthRecipe, start: int) -> Path:
-    return folder / f"shard-{start // recipe.shard_size:06d}.tar"
+    return folder / f"shard-{start // recipe.clips_per_shard:06d}.tar"
 
 
-def _claim(recipe: SynthRecipe, folder: Path) -> None:
-    """Marks a new folder as this recipe's, or finds that it already is."""
+def _claim(facts: dict[str, object], folder: Path) -> None:
+    """Marks a new folder as that of the recipe of these `facts`, or finds that it already is."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; give a new folder")
-    wanted = json.dumps(asdict(recipe), indent=1)
+    wanted = json.dumps(facts, indent=1)
     mark = folder / "recipe.json"
     if mark.exists():
-        if (held := mark.read_text()) != wanted:
+        held = mark.read_text()
+        if (generator := json.loads(held).get("generator", 1)) != GENERATOR:
+            raise UserError(
+                f"{folder} was begun by generator {generator}, this is generator {GENERATOR}; "
+                "finish it with the version of unrender that began it or give another folder"
+            )
+        if held != wanted:
             raise UserError(
                 f"{folder} holds clips of another recipe ({_on_one_line(held)}), not {_on_one_line(wanted)}; "
                 "give the same recipe or another folder"
@@ -122,25 +103,30 @@ def _write_whole(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def _count(recipe: SynthRecipe, start: int) -> int:
-    return min(recipe.shard_size, recipe.clips - start)
-
-
-def _render_in_new_processes(recipe: SynthRecipe, folder: Path, starts: list[int], workers: int) -> Iterator[int]:
-    """Renders the shards that begin at the clips `starts` and yields the number of clips of each as it is done."""
+def _render(recipe: SynthRecipe, folder: Path, starts: list[int], workers: int, tell: Callable[[int], None]) -> None:
+    """Renders the shards that begin at the clips `starts`; `tell` hears how many of their clips are done."""
     # Other processes even for one worker: Dr.Jit's threads and kernels stay out of the caller's. New ones for every
     # batch rather than `max_tasks_per_child`, with which an executor can wait for ever (CPython gh-115634).
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
-    try:
-        for future in as_completed([pool.submit(_render_shard, recipe, folder, start) for start in starts]):
-            yield future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    done = context.Value("q", 0)
+    batch = workers * _SHARDS_PER_PROCESS
+    for first in range(0, len(starts), batch):
+        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker, initargs=(done,))
+        try:
+            pending = {pool.submit(_render_shard, recipe, folder, start) for start in starts[first : first + batch]}
+            while pending:
+                ended, pending = wait(pending, timeout=_TELL_SECONDS, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    future.result()
+                tell(done.value)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
-def _end_with_parent() -> None:
-    """Makes a worker end at once with Ctrl-C, and when its parent is gone, killed or not."""
+def _begin_worker(done: Any) -> None:
+    """Makes a worker count its clips in `done`, and end at once with Ctrl-C and when its parent is gone, killed or
+    not."""
+    _clips_done.append(done)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     parent = multiprocessing.parent_process()
 
@@ -152,10 +138,9 @@ def _end_with_parent() -> None:
         threading.Thread(target=end_after, args=(parent,), daemon=True).start()
 
 
-def _render_shard(recipe: SynthRecipe, folder: Path, start: int) -> int:
+def _render_shard(recipe: SynthRecipe, folder: Path, start: int) -> None:
     from unrender.files.shards import write_shard
     from unrender.raytrace import backend
-    from unrender.synth.still import random_still
 
     backend.use()
     import drjit
@@ -164,30 +149,27 @@ def _render_shard(recipe: SynthRecipe, folder: Path, start: int) -> int:
     # One thread a process: threads would add up in another order, and two processes are faster than two threads.
     drjit.set_thread_count(1)
     torch.set_num_threads(1)
-    split = _SPLITS[recipe.split]
+    write_shard(_shard_path(folder, recipe, start), _clips(recipe, range(start, start + recipe.count(start))))
+
+
+def _clips(recipe: SynthRecipe, indices: range) -> Iterator[tuple[str, Clip]]:
+    """Renders clips, one at a time, with their keys."""
+    from unrender.synth.clip import Shot, random_clip
+    from unrender.synth.compose import Sources
+
+    sources = Sources(files_in(recipe.assets, ASSET_ENDINGS), files_in(recipe.hdris, LIGHT_ENDINGS))
     size = (recipe.resolution, recipe.resolution)
-    write_shard(
-        _shard_path(folder, recipe, start),
-        (
-            (
-                f"{index:06d}",
-                random_still(
-                    np.random.default_rng([recipe.seed, split, index]),
-                    index,
-                    size,
-                    recipe.samples,
-                    test=recipe.split == "test",
-                ),
-            )
-            for index in range(start, start + _count(recipe, start))
-        ),
-    )
-    return _count(recipe, start)
+    shot = Shot(size, recipe.samples, recipe.frames, recipe.lights, recipe.cameras)
+    for index in indices:
+        key = (recipe.seed, SPLITS[recipe.split], index)
+        yield f"{index:06d}", random_clip(key, index, shot, sources, test=recipe.split == "test")
+        with _clips_done[0].get_lock():
+            _clips_done[0].value += 1
 
 
-def _index(recipe: SynthRecipe, folder: Path) -> dict[str, object]:
-    shards = {
-        _shard_path(folder, recipe, start).name: _count(recipe, start)
-        for start in range(0, recipe.clips, recipe.shard_size)
-    }
-    return {"recipe": asdict(recipe), "shards": shards}
+def _index(recipe: SynthRecipe, facts: dict[str, object], folder: Path) -> dict[str, object]:
+    from unrender.files.shards import read_about
+
+    shards = {_shard_path(folder, recipe, start): recipe.count(start) for start in recipe.starts}
+    replaced = sum(about["replaced"] for path in shards for about in read_about(path))
+    return {"recipe": facts, "shards": {path.name: count for path, count in shards.items()}, "replaced": replaced}

@@ -1,0 +1,110 @@
+"""What to generate, and what the bytes of a set follow from."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from unrender.errors import UserError
+
+ASSET_ENDINGS = (".glb", ".obj")
+LIGHT_ENDINGS = (".exr", ".hdr")
+
+GENERATOR = 2
+"""Raised with every change to what a recipe renders: a folder that another generator began is not gone on with."""
+
+SPLITS = {"train": 0, "test": 1}
+"""Every split with its number in the random streams."""
+
+_STILLS_PER_SHARD, _FRAMES_PER_SHARD = 50, 24
+
+
+@dataclass(frozen=True)
+class SynthRecipe:
+    """What to generate. Equal recipes give equal bytes on one machine, whatever the number of workers.
+
+    Attributes:
+        clips: how many.
+        frames: of each clip; 1 makes stills.
+        resolution: height and width in pixels.
+        seed: of the whole set; each clip draws from (seed, split, its index) alone.
+        split: "test" has its own seeds, worlds and texture patterns, which "train" never sees.
+        samples: paths a pixel; products of two near numbers, as 36, are taken as they are, others rounded up.
+        lights: other lights that the same frames are rendered under, beside the clip's own.
+        cameras: other cameras that the same frames are seen from, beside the clip's own.
+        assets: a folder of GLB and OBJ files to draw things from; None for the built-in families.
+        hdris: a folder of HDR and EXR environment maps to draw lights from; None for shipped and procedural ones.
+        shard_size: clips a shard; by default 50 stills, or clips of 24 frames together.
+    """
+
+    clips: int
+    frames: int = 24
+    resolution: int = 160
+    seed: int = 0
+    split: Literal["train", "test"] = "train"
+    samples: int = 36
+    lights: int = 0
+    cameras: int = 0
+    assets: Path | None = None
+    hdris: Path | None = None
+    shard_size: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("clips", 1),
+            ("frames", 1),
+            ("resolution", 1),
+            ("samples", 1),
+            ("shard_size", 1),
+            ("lights", 0),
+            ("cameras", 0),
+            ("seed", 0),
+        ):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UserError(f"SynthRecipe.{name} is {value}; {least} or more is right")
+        if self.split not in SPLITS:
+            raise UserError(f"SynthRecipe.split is {self.split!r}; 'train' or 'test' is right")
+
+    @property
+    def clips_per_shard(self) -> int:
+        """Clips in every shard but the last."""
+        return self.shard_size or (_STILLS_PER_SHARD if self.frames == 1 else max(1, _FRAMES_PER_SHARD // self.frames))
+
+    @property
+    def starts(self) -> range:
+        """The first clip of every shard."""
+        return range(0, self.clips, self.clips_per_shard)
+
+    def count(self, start: int) -> int:
+        """Clips in the shard that begins at clip `start`."""
+        return min(self.clips_per_shard, self.clips - start)
+
+
+def recipe_facts(recipe: SynthRecipe) -> dict[str, object]:
+    """What the bytes of a set follow from: the generator, the recipe, and the files that it draws from.
+
+    A folder is known by the names and sizes of its files, wherever it lies.
+
+    Raises:
+        UserError: a folder of assets or lights has none.
+    """
+    facts: dict[str, object] = {"generator": GENERATOR} | asdict(recipe)
+    for name, endings in (("assets", ASSET_ENDINGS), ("hdris", LIGHT_ENDINGS)):
+        folder = getattr(recipe, name)
+        paths = files_in(folder, endings)
+        known = "".join(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n" for path in paths)
+        digest = hashlib.sha256(known.encode()).hexdigest()[:16]
+        facts[name] = f"{len(paths)} files, {digest}" if paths else None
+    return facts
+
+
+def files_in(folder: Path | None, endings: tuple[str, ...]) -> tuple[Path, ...]:
+    """The files in `folder` and below with one of `endings`, in order of their names; () for None."""
+    if folder is None:
+        return ()
+    if found := tuple(sorted(path for path in folder.rglob("*") if path.suffix.lower() in endings)):
+        return found
+    raise UserError(f"{folder} has no files that end in {' or '.join(endings)}; give a folder that has")
