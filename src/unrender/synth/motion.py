@@ -75,10 +75,11 @@ def _other_camera(
 ) -> Camera:
     distance, azimuth, elevation = home
     goal = pivot(world)
+    lowest = -1.4 if all(thing.movable for thing in world.things) else min(elevation, 0.1)  # above the ground
     for attempt in range(tries):
         nearer = 1 - attempt / tries  # to where the world's camera stands, which is known to be a good place
         angle = azimuth + rng.choice([-1, 1]) * math.radians(rng.uniform(15, 170)) * nearer
-        height = np.clip(elevation + math.radians(rng.uniform(-25, 25)) * nearer, -1.4, 1.4)
+        height = np.clip(elevation + math.radians(rng.uniform(-25, 25)) * nearer, lowest, 1.4)
         away = distance * rng.uniform(0.8, 1.25) ** nearer
         flat = math.cos(height)
         eye = goal + away * np.array([flat * math.sin(angle), math.sin(height), flat * math.cos(angle)])
