@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from unrender.errors import UserError
 from unrender.raytrace import backend
 from unrender.scene.camera import Camera
 from unrender.scene.environment import EnvironmentMap
@@ -31,6 +32,8 @@ class Surface:
         base_color: (H, W, 3) float32 linear [0, 1].
         roughness: (H, W) float32 perceptual, [0, 1].
         metallic: (H, W) float32, [0, 1].
+        slope: (H, W, 2) float32, how steeply the surface rises along u and along v, see `height_slopes`; None is flat.
+        emission: (F, 3) float32 linear radiance that the outside of each face sends out; None is none.
     """
 
     vertices: np.ndarray
@@ -40,14 +43,32 @@ class Surface:
     base_color: np.ndarray
     roughness: np.ndarray
     metallic: np.ndarray
+    slope: np.ndarray | None = None
+    emission: np.ndarray | None = None
+
+
+def height_slopes(height: np.ndarray) -> np.ndarray:
+    """Slopes (H, W, 2) along u and v, rise per length, of a (H, W) `height` in multiples of the texture's side.
+
+    By central differences, at the edges by one-sided ones. An atlas holds slopes rather than heights, for heights of
+    neighbouring tiles would make cliffs between them.
+    """
+    rows, columns = height.shape
+    down, across = np.gradient(height.astype(np.float32))
+    return np.stack((across * columns, down * rows), -1)
 
 
 def build_scene(surfaces: Sequence[Surface], light: EnvironmentMap, camera: Camera, *, max_depth: int = 5) -> Any:
     """A Mitsuba scene of one frame: `surfaces` under the first frame of `light`, seen by the first frame of `camera`.
 
     The film uses a box filter, so that a pixel is the mean over its own square. `max_depth` counts path vertices as
-    Mitsuba does: 2 is direct light alone.
+    Mitsuba does: 2 is direct light alone. For Mitsuba's own integrators, which render neither slopes nor emission.
+
+    Raises:
+        UserError: a surface with slopes or emission; `build_stage` takes those.
     """
+    if any(surface.slope is not None or surface.emission is not None for surface in surfaces):
+        raise UserError("build_scene with a surface that has slopes or emission; build_stage is right for those")
     backend.use()
     import mitsuba as mi
 

@@ -1,0 +1,67 @@
+"""Camera rays in Dr.Jit, from unrender's own cameras: any principal point, any pixel aspect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from unrender.scene.camera import Camera
+
+
+@dataclass(frozen=True)
+class CameraRays:
+    """The first frame of a camera as arguments of kernels; Dr.Jit.
+
+    Attributes:
+        origin: world position of the pinhole, Point3f.
+        axes: world right, up and back, three Vector3f.
+        intrinsics: fx, fy, cx, cy in pixels.
+        width: of the picture, UInt32.
+    """
+
+    origin: Any
+    axes: list[Any]
+    intrinsics: list[Any]
+    width: Any
+
+    def along(self, pixel: Any, offset: tuple[Any, Any]) -> Any:
+        """World direction, scaled to camera-space z = -1, through `offset` in [0, 1)^2 of pixel y * width + x."""
+        import mitsuba as mi
+
+        fx, fy, cx, cy = self.intrinsics
+        x = mi.Float(pixel % self.width) + offset[0]
+        y = mi.Float(pixel // self.width) + offset[1]
+        right, up, back = self.axes
+        return right * ((x - cx) / fx) + up * ((cy - y) / fy) - back
+
+    def direction(self, pixel: Any, offset: tuple[Any, Any]) -> Any:
+        """The same as a unit vector."""
+        import drjit as dr
+
+        return dr.normalize(self.along(pixel, offset))
+
+
+def camera_rays(camera: Camera) -> CameraRays:
+    """The rays of the first frame of `camera`."""
+    import drjit as dr
+    import mitsuba as mi
+
+    k, pose = camera.intrinsics[0].double().numpy(), camera.pose[0].double().numpy()
+    rays = CameraRays(
+        origin=mi.Point3f(*pose[:3, 3].tolist()),
+        axes=[mi.Vector3f(*pose[:3, i].tolist()) for i in range(3)],
+        intrinsics=[mi.Float(float(n)) for n in (k[0, 0], k[1, 1], k[0, 2], k[1, 2])],
+        width=mi.UInt32(camera.size[1]),
+    )
+    # Numbers would be compiled in, into a new kernel for every camera.
+    dr.make_opaque(rays.origin, *rays.axes, *rays.intrinsics, rays.width)
+    return rays
+
+
+def tiled(size: tuple[int, int]) -> np.ndarray:
+    """Pixel indices (H * W,) uint32 of a (height, width) picture by tiles of 4 x 4: neighbouring lanes of a kernel
+    then see much the same."""
+    y, x = np.divmod(np.arange(size[0] * size[1]), size[1])
+    return np.lexsort((x % 4, y % 4, x // 4, y // 4)).astype(np.uint32)

@@ -1,0 +1,187 @@
+"""A scene as the light transport reads it: one mesh, one atlas, and a camera, in a few packed arrays.
+
+Every stage runs the same compiled kernels, whatever stands on it: nothing that differs between stages is a number in
+them. Mitsuba is asked for nothing but where rays hit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from unrender.errors import UserError
+from unrender.raytrace import backend
+from unrender.raytrace.scene import Surface
+from unrender.scene.camera import Camera
+
+FACE_STRIDE, TEXEL_STRIDE, LAMP_STRIDE = 32, 8, 16
+LAMP_SLOTS = 1024
+_LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
+_LAMP_SHARE = 0.5  # of the light samples where there are lamps
+
+
+@dataclass(frozen=True)
+class Lamps:
+    """The faces that send out light, as Dr.Jit arrays.
+
+    Attributes:
+        slots: (LAMP_SLOTS * 16,) faces, drawn with equal probability: a corner, two edges, the normal, the radiance,
+            the density per area. A face has as many slots as its share of all power, one that is too weak has none.
+        share: of the light samples that go to lamps, 0 where there are none.
+    """
+
+    slots: Any
+    share: Any
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What `render_lights` and `trace_gbuffer` take; made by `build_stage`.
+
+    Attributes:
+        surface: what stands there.
+        camera: who looks, its first frame.
+        max_depth: path vertices as Mitsuba counts them; 2 is direct light alone.
+        traced: the Mitsuba scene, which knows shapes only.
+        faces: Dr.Jit (F * 32,): normals (9) and texture coordinates (6) of three corners, 0, then the face's normal,
+            the world directions of rising u and v (unit, or zero), its radiance and density per area as a lamp, 0.
+        atlas: Dr.Jit (H * W * 8,): base colour, roughness, metallic, slopes, 0.
+        atlas_size: Dr.Jit UInt32 (width, height).
+        lamps: the faces that send out light.
+    """
+
+    surface: Surface
+    camera: Camera
+    max_depth: int
+    traced: Any
+    faces: Any
+    atlas: Any
+    atlas_size: tuple[Any, Any]
+    lamps: Lamps
+
+
+def build_stage(surface: Surface, camera: Camera, *, max_depth: int = 4) -> Stage:
+    """Puts `surface` before the first frame of `camera`.
+
+    Raises:
+        UserError: Mitsuba renders here with its scalar variant alone, for which there is no compiled light transport;
+            `emission` without a row for each face.
+    """
+    if backend.use().startswith("scalar"):
+        raise UserError("the light transport needs Mitsuba's llvm_ad_rgb or cuda_ad_rgb, and only scalar_rgb runs here")
+    if surface.emission is not None and surface.emission.shape != surface.faces.shape:
+        raise UserError(
+            f"Surface.emission has shape {surface.emission.shape}; {surface.faces.shape} is right, rgb for each face"
+        )
+    import mitsuba as mi
+
+    mesh = mi.Mesh("surface", len(surface.vertices), len(surface.faces))
+    parameters = mi.traverse(mesh)
+    parameters["vertex_positions"] = np.ravel(surface.vertices).astype(np.float32)
+    parameters["faces"] = np.ravel(surface.faces).astype(np.uint32)
+    parameters.update()
+    height, width = surface.roughness.shape
+    faces, lamps = _faces(surface)
+    return Stage(
+        surface=surface,
+        camera=camera,
+        max_depth=max_depth,
+        traced=mi.load_dict({"type": "scene", "surface": mesh}),
+        faces=faces,
+        atlas=_opaque(mi.Float, _atlas(surface)),
+        atlas_size=(_opaque(mi.UInt32, width), _opaque(mi.UInt32, height)),
+        lamps=lamps,
+    )
+
+
+def move(stage: Stage, vertices: np.ndarray, normals: np.ndarray) -> Stage:
+    """The same stage with its vertices and their normals, both (V, 3), elsewhere; the old one must not be used again.
+
+    The atlas stays where it is, and the shapes are moved within Mitsuba's scene: much less work than a new stage.
+    """
+    if vertices.shape != stage.surface.vertices.shape or normals.shape != stage.surface.normals.shape:
+        raise UserError(
+            f"vertices {vertices.shape} and normals {normals.shape} for a stage of {len(stage.surface.vertices)} "
+            "vertices; (V, 3) of the same V is right"
+        )
+    import mitsuba as mi
+
+    surface = replace(stage.surface, vertices=vertices, normals=normals)
+    parameters = mi.traverse(stage.traced)
+    parameters["surface.vertex_positions"] = np.ravel(vertices).astype(np.float32)
+    parameters.update()
+    faces, lamps = _faces(surface)
+    return replace(stage, surface=surface, faces=faces, lamps=lamps)
+
+
+def set_camera(stage: Stage, camera: Camera) -> Stage:
+    """The same stage seen by the first frame of `camera`."""
+    return replace(stage, camera=camera)
+
+
+def _opaque(kind: Any, values: Any) -> Any:
+    """An array that is an argument of kernels: a number would be compiled in, and every stage compile anew."""
+    import drjit as dr
+
+    array = kind(values)
+    dr.make_opaque(array)
+    return array
+
+
+def _atlas(surface: Surface) -> np.ndarray:
+    texels = np.zeros((*surface.roughness.shape, TEXEL_STRIDE), np.float32)
+    texels[..., :3], texels[..., 3], texels[..., 4] = surface.base_color, surface.roughness, surface.metallic
+    if surface.slope is not None:
+        texels[..., 5:7] = surface.slope
+    return texels.ravel()
+
+
+def _faces(surface: Surface) -> tuple[Any, Lamps]:
+    import mitsuba as mi
+
+    corner, uv = surface.vertices[surface.faces], surface.uv[surface.faces]
+    edges, across = corner[:, 1:] - corner[:, :1], uv[:, 1:] - uv[:, :1]
+    normal = np.cross(edges[:, 0], edges[:, 1])
+    area = 0.5 * np.linalg.norm(normal, axis=1)
+    normal = _unit(normal)
+    # Solves edges = across @ (dp_du, dp_dv), up to the determinant's size: only directions are wanted.
+    sign = np.sign(across[:, 0, 0] * across[:, 1, 1] - across[:, 0, 1] * across[:, 1, 0])[:, None]
+    dp_du = sign * (across[:, 1, 1:] * edges[:, 0] - across[:, 0, 1:] * edges[:, 1])
+    dp_dv = sign * (across[:, 0, :1] * edges[:, 1] - across[:, 1, :1] * edges[:, 0])
+
+    packed = np.zeros((len(corner), FACE_STRIDE), np.float32)
+    packed[:, :9] = surface.normals[surface.faces].reshape(-1, 9)
+    packed[:, 9:15] = uv.reshape(-1, 6)
+    packed[:, 16:19], packed[:, 19:22], packed[:, 22:25] = normal, _unit(dp_du), _unit(dp_dv)
+    slots = np.zeros(0, int)
+    if surface.emission is not None:
+        packed[:, 25:28] = surface.emission
+        slots = _slots((surface.emission @ _LUMINANCE) * area)
+        packed[:, 28] = np.bincount(slots, minlength=len(corner)) / (LAMP_SLOTS * np.maximum(area, 1e-12))
+    return _opaque(mi.Float, packed.ravel()), _lamps(corner, packed, slots)
+
+
+def _slots(power: np.ndarray) -> np.ndarray:
+    """LAMP_SLOTS faces, each as often as its power is a share of all; none where nothing shines."""
+    total = np.cumsum(power)
+    if total[-1] <= 0:
+        return np.zeros(0, int)
+    return np.searchsorted(total, (np.arange(LAMP_SLOTS) + 0.5) / LAMP_SLOTS * total[-1])
+
+
+def _lamps(corner: np.ndarray, packed: np.ndarray, slots: np.ndarray) -> Lamps:
+    import mitsuba as mi
+
+    lamps = np.zeros((LAMP_SLOTS, LAMP_STRIDE), np.float32)
+    if len(slots):
+        drawn = corner[slots]
+        lamps[:, :9] = np.concatenate((drawn[:, 0], drawn[:, 1] - drawn[:, 0], drawn[:, 2] - drawn[:, 0]), 1)
+        lamps[:, 9:12], lamps[:, 12:16] = packed[slots, 16:19], packed[slots, 25:29]
+    return Lamps(_opaque(mi.Float, lamps.ravel()), _opaque(mi.Float, _LAMP_SHARE if len(slots) else 0.0))
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.where(length > 0, length, 1)
