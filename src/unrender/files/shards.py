@@ -2,7 +2,7 @@
 
 A clip of key `000012` is, where it has them,
 
-    000012.gbuffer.0000.exr    every map of frame 0, rgb and instance ids among them
+    000012.gbuffer.0000.exr    every map of frame 0, rgb among them
     000012.light.exr           the light that rgb is lit by, as in the first frame
     000012.light-3.exr         another light, the third, on the scale of its own rgb
     000012.rgb-3.0000.exr      rgb and irradiance of frame 0 under it
@@ -36,7 +36,6 @@ from unrender.scene.environment import EnvironmentMap
 from unrender.scene.gbuffer import CHANNELS, DepthKind, GBuffer, concatenate
 
 _FLOAT_MAPS = ("normal", "depth")  # geometry keeps 32 bits; colours and materials are well served by 16
-_INSTANCE = "instance.Y"
 _LETTERS = {"normal": "XYZ", "depth": "Z", "mask": "A"}
 
 
@@ -56,32 +55,19 @@ class LitClip:
 
 
 @dataclass(frozen=True)
-class View:
-    """The frames of a clip as another camera sees them, under the clip's own light.
-
-    Attributes:
-        gbuffer: the maps that the clip's own G-buffer has, and the other camera.
-        instances: (T, 1, H, W) float32 whole numbers, see `Clip`.
-    """
-
-    gbuffer: GBuffer
-    instances: Tensor | None = None
-
-
-@dataclass(frozen=True)
 class Clip:
     """A rendered clip with its whole truth.
 
     Attributes:
-        gbuffer: maps (T, C, H, W), rgb among them, and the camera; a still has T = 1.
+        gbuffer: maps (T, C, H, W), rgb among them, and the camera; a still has T = 1. In its map `instance`, n stands
+            for `things[n - 1]`.
         light: the radiance (1, 3, H, W) that it was lit by, as in the first frame, on the scale of rgb.
         caption: what is in it, in words.
         seed: its index in the set, which with the set's recipe makes it again.
         yaw: degrees that the light has turned by in each of T frames; () where it stands still.
-        instances: (T, 1, H, W) float32 whole numbers: n where things[n - 1] is seen, 0 where nothing is.
         things: names of the things, "" for scenery that needs no word.
         lights: the same frames under other lights.
-        views: the same frames from other cameras.
+        views: the same frames, maps and all, from other cameras, under the clip's own light.
         replaced: how many draws the quality gate refused before this one.
     """
 
@@ -90,10 +76,9 @@ class Clip:
     caption: str
     seed: int
     yaw: tuple[float, ...] = ()
-    instances: Tensor | None = None
     things: tuple[str, ...] = ()
     lights: tuple[LitClip, ...] = ()
-    views: tuple[View, ...] = ()
+    views: tuple[GBuffer, ...] = ()
     replaced: int = 0
 
     def light_of(self, frame: int, other: int = 0) -> EnvironmentMap:
@@ -167,7 +152,7 @@ def _read_members(shard: Path, ending: str = "") -> Iterator[tuple[str, bytes]]:
 def _members(key: str, clip: Clip) -> Iterator[tuple[str, bytes]]:
     frames = range(len(clip.gbuffer))
     for frame in frames:
-        yield f"{key}.gbuffer.{frame:04d}.exr", _exr_bytes(_layers(clip, frame))
+        yield f"{key}.gbuffer.{frame:04d}.exr", _exr_bytes(_layers(clip.gbuffer, frame))
     yield f"{key}.light.exr", _exr_bytes(_channels("rgb", clip.light.radiance[0]))
     for number, lit in enumerate(clip.lights, 1):
         yield f"{key}.light-{number}.exr", _exr_bytes(_channels("rgb", lit.light.radiance[0]))
@@ -188,7 +173,7 @@ def _members(key: str, clip: Clip) -> Iterator[tuple[str, bytes]]:
         "depth_kind": clip.gbuffer.depth_kind,
         "fps": clip.gbuffer.fps,
         "camera": _camera_facts(clip.gbuffer.camera),
-        "views": [_camera_facts(view.gbuffer.camera) for view in clip.views],
+        "views": [_camera_facts(view.camera) for view in clip.views],
     }
     yield f"{key}.json", json.dumps(about, sort_keys=True).encode()
 
@@ -199,13 +184,11 @@ def _camera_facts(camera: Camera | None) -> dict[str, Any]:
     return {"intrinsics": camera.intrinsics.tolist(), "pose": camera.pose.tolist(), "size": list(camera.size)}
 
 
-def _layers(view: Clip | View, frame: int) -> dict[str, np.ndarray]:
-    """Every map of one frame as EXR channels; ids are 32-bit integers."""
+def _layers(gbuffer: GBuffer, frame: int) -> dict[str, np.ndarray]:
+    """Every map of one frame as EXR channels."""
     channels: dict[str, np.ndarray] = {}
-    for name, value in view.gbuffer.maps.items():
+    for name, value in gbuffer.maps.items():
         channels |= _channels(name, value[frame])
-    if view.instances is not None:
-        channels[_INSTANCE] = view.instances[frame, 0].numpy().astype(np.uint32)
     return channels
 
 
@@ -238,15 +221,13 @@ def _read_exr(data: bytes) -> dict[str, np.ndarray]:
 
 def _clip(key: str, members: dict[str, bytes], others: bool) -> Clip:
     about: dict[str, Any] = json.loads(members[f"{key}.json"])
-    own = _view(f"{key}.gbuffer", members, about["camera"], about)
     clip = Clip(
-        own.gbuffer,
+        _view(f"{key}.gbuffer", members, about["camera"], about),
         _light(members[f"{key}.light.exr"], about["light"]),
         about["caption"],
         about["seed"],
         # Shards of the first generator have none of these.
         yaw=tuple(about.get("yaw", ())),
-        instances=own.instances,
         things=tuple(about.get("things", ())),
         replaced=about.get("replaced", 0),
     )
@@ -261,7 +242,7 @@ def _clip(key: str, members: dict[str, bytes], others: bool) -> Clip:
     )
 
 
-def _view(stem: str, members: dict[str, bytes], camera_facts: dict[str, Any], about: dict[str, Any]) -> View:
+def _view(stem: str, members: dict[str, bytes], camera_facts: dict[str, Any], about: dict[str, Any]) -> GBuffer:
     """The frames under `stem` and the camera that saw them."""
     camera = Camera(
         torch.tensor(camera_facts["intrinsics"]),
@@ -270,9 +251,7 @@ def _view(stem: str, members: dict[str, bytes], camera_facts: dict[str, Any], ab
     )
     pictures = _pictures(stem, members)
     gbuffers = [_gbuffer(picture, camera.frame(i), about["depth_kind"]) for i, picture in enumerate(pictures)]
-    ids = [torch.from_numpy(picture[_INSTANCE])[None, None] for picture in pictures if _INSTANCE in picture]
-    gbuffer = replace(concatenate(gbuffers), fps=about.get("fps"))
-    return View(gbuffer, torch.cat(ids) if ids else None)
+    return replace(concatenate(gbuffers), fps=about.get("fps"))
 
 
 def _lit(key: str, number: int, members: dict[str, bytes], name: str) -> LitClip:

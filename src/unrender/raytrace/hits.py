@@ -92,7 +92,8 @@ def _texels(stage: Stage, u: Any, v: Any, active: Any) -> list[Any]:
     x0, y0 = dr.floor(x), dr.floor(y)
     wx, wy = x - x0, y - y0
     columns, rows = (
-        [mi.UInt32(mi.Int32(dr.clip(t + i, 0, mi.Float(n) - 1))) for i in (0, 1)] for t, n in ((x0, width), (y0, height))
+        [mi.UInt32(mi.Int32(dr.clip(t + i, 0, mi.Float(n) - 1))) for i in (0, 1)]
+        for t, n in ((x0, width), (y0, height))
     )
     four = [
         dr.gather(mi.ArrayXf, stage.atlas, row * width + column, active, shape=(TEXEL_STRIDE, dr.width(u)))

@@ -191,7 +191,14 @@ def _step(
         sums.lamp_irradiance + glow_diffuse + diffuse * aim.radiance,
         sums.hits + dr.select(first & hit.valid, 1.0, 0.0),
     )
-    bounced, alive = _bounce(path, hit, at, shaded, for_bounce, (for_choices[0], sequences.uniform(vertex_seed + 3 + path.sample * 0x01000193)))
+    bounced, alive = _bounce(
+        path,
+        hit,
+        at,
+        shaded,
+        for_bounce,
+        (for_choices[0], sequences.uniform(vertex_seed + 3 + path.sample * 0x01000193)),
+    )
     begun = _begin(rays, pixel, lane_seed, path.sample + 1)
     return dr.select(alive, bounced, begun), sums
 
@@ -273,9 +280,9 @@ def _frame(sums: _Sums, order: np.ndarray, size: tuple[int, int], samples: int, 
 
     def pictures(lights: list[Any], lamp: Any, count: Any) -> Tensor:
         own = np.array(lamp)
-        stack = np.stack([(np.array(light) + own * np.float32(k)) / count for light, k in zip(lights, lamps, strict=True)])
+        stack = np.stack(
+            [(np.array(light) + own * np.float32(k)) / count for light, k in zip(lights, lamps, strict=True)]
+        )
         return torch.from_numpy(stack[..., place].reshape(len(lights), 3, *size).astype(np.float32))
 
-    return LitFrame(
-        pictures(sums.rgb, sums.lamp_rgb, samples), pictures(sums.irradiance, sums.lamp_irradiance, hits)
-    )
+    return LitFrame(pictures(sums.rgb, sums.lamp_rgb, samples), pictures(sums.irradiance, sums.lamp_irradiance, hits))

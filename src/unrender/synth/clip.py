@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy.ndimage import median_filter
 from torch import Tensor
 
 from unrender.errors import UserError
-from unrender.files.shards import Clip, LitClip, View
+from unrender.files.shards import Clip, LitClip
+from unrender.raytrace.gbuffer import trace_gbuffer
+from unrender.raytrace.stage import Stage, build_stage, move, set_camera
+from unrender.raytrace.transport import render_lights
 from unrender.scene.camera import Camera
 from unrender.scene.color import luminance
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.gbuffer import GBuffer, concatenate
 from unrender.synth import gate
+from unrender.synth.atlas import merged, moved
 from unrender.synth.compose import Sources, another_light, random_world
-from unrender.synth.motion import other_cameras, random_motion
-from unrender.synth.stage import Stage
+from unrender.synth.motion import Motion, other_cameras, random_motion
+from unrender.synth.shapes import Array
+from unrender.synth.world import World
 
 Random = np.random.Generator
 
 ATTEMPTS = 16
 FPS = 24.0
+MAX_DEPTH = 4  # path vertices: up to three bounces
 _BRIGHTEST = {"rgb": 1000.0, "irradiance": 6e4, "light": 6e4}  # half floats end at 65504
 
 
@@ -92,93 +97,110 @@ def _attempt(key: list[int], index: int, shot: Shot, sources: Sources, test: boo
     cameras = other_cameras(camera_rng, world, shot.cameras)
     gains: list[float] = []
     own: list[_Frame] = []
-    views: list[list[_Frame]] = [[] for _ in cameras]
-    stage = Stage(world)
-    for t in range(shot.frames):
-        stage.pose(motion.poses[t])
+    views: list[list[GBuffer]] = [[] for _ in cameras]
+    for t, (stage, subject) in enumerate(_posed(world, motion)):
         turned = [light.rotated(motion.yaw[t]) if motion.yaw[t] else light for light in lights]
-        frame = _frame(stage, motion.camera.frame(t), turned, shot.samples, render_rng, first=t == 0)
-        gains = gains or [_exposure(render_rng, rgb[None], frame.mask) for rgb in frame.rgb]
+        frame = _frame(stage, subject, motion.camera.frame(t), turned, shot.samples, render_rng, first=t == 0)
+        gains = gains or [_exposure(render_rng, rgb[None], frame.gbuffer.maps["mask"]) for rgb in frame.rgb]
         own.append(_exposed(frame, gains))
-        for camera, seen in zip(cameras, views, strict=True):
-            frame = _frame(stage, camera, turned[:1], shot.samples, render_rng, first=t == 0)
-            seen.append(_exposed(frame, gains[:1]))
+        for camera, view in zip(cameras, views, strict=True):
+            frame = _frame(stage, subject, camera, turned[:1], shot.samples, render_rng, first=t == 0)
+            view.append(_exposed(frame, gains[:1]).gbuffer)
     lights = [
         replace(light, radiance=(light.radiance * gain).clamp(max=_BRIGHTEST["light"]))
         for light, gain in zip(lights, gains, strict=True)
     ]
-    view = _view(own)
+    others = (
+        LitClip(light, torch.stack([f.rgb[k] for f in own]), torch.stack([f.irradiance[k] for f in own]))
+        for k, light in enumerate(lights[1:], 1)
+    )
     return Clip(
-        view.gbuffer,
+        _joined([frame.gbuffer for frame in own]),
         lights[0],
         world.caption,
         index,
         yaw=motion.yaw if any(motion.yaw) else (),
-        instances=view.instances,
         things=tuple(thing.name for thing in world.things),
-        lights=tuple(
-            LitClip(light, torch.stack([f.rgb[k] for f in own]), torch.stack([f.irradiance[k] for f in own]))
-            for k, light in enumerate(lights[1:], 1)
-        ),
-        views=tuple(_view(frames) for frames in views),
+        lights=tuple(others),
+        views=tuple(_joined(view) for view in views),
     )
 
 
 @dataclass(frozen=True)
+class _Subject:
+    """Which instance each face of the surface is (F,), from 1 on, and which instances are things, not scenery."""
+
+    owners: Array
+    movable: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
 class _Frame:
-    """One frame from one camera: maps and ids, and rgb and irradiance (K, 3, H, W) under each light."""
+    """One frame from one camera: its maps, and rgb and irradiance (K, 3, H, W) under each light."""
 
     gbuffer: GBuffer
-    instances: Tensor
     rgb: Tensor
     irradiance: Tensor
 
-    @property
-    def mask(self) -> Tensor:
-        return self.gbuffer.maps["mask"]
+
+def _posed(world: World, motion: Motion) -> Iterator[tuple[Stage, _Subject]]:
+    """The stage of each frame; only the latest may be used."""
+    rest, owners = merged(world.things)
+    subject = _Subject(owners[rest.faces[:, 0]] + 1, tuple(thing.movable for thing in world.things))
+    back = np.stack([np.linalg.inv(thing.pose) for thing in world.things])
+    stage = build_stage(rest, world.camera, max_depth=MAX_DEPTH)
+    moves = bool(np.ptp(motion.poses, axis=0).any())
+    for t, poses in enumerate(motion.poses):
+        if moves and t > 0:
+            stage = move(stage, *moved(rest, owners, poses @ back))
+        yield stage, subject
 
 
 def _frame(
-    stage: Stage, camera: Camera, lights: list[EnvironmentMap], samples: int, rng: Random, *, first: bool
+    stage: Stage,
+    subject: _Subject,
+    camera: Camera,
+    lights: list[EnvironmentMap],
+    samples: int,
+    rng: Random,
+    *,
+    first: bool,
 ) -> _Frame:
     """What `camera` sees under each light, before exposure; the gate looks at the geometry before light is traced."""
-    stage.look(camera)
-    gbuffer, instances = stage.trace()
-    if fault := gate.seen(gbuffer, instances, stage.movable, first=first):
+    stage = set_camera(stage, camera)
+    gbuffer = trace_gbuffer(stage, owners=subject.owners)
+    if fault := gate.seen(gbuffer, subject.movable, first=first):
         raise _Refused(fault)
-    rgb, irradiance = stage.light(lights, samples, int(rng.integers(2**31)))
-    rgb = torch.cat([_without_fireflies(picture[None]) for picture in rgb])
-    return _Frame(gbuffer, instances, rgb, irradiance)
+    lit = render_lights(stage, lights, samples=samples, seed=int(rng.integers(2**31)))
+    return _Frame(gbuffer, _without_fireflies(lit.rgb), lit.irradiance)
 
 
 def _exposed(frame: _Frame, gains: list[float]) -> _Frame:
-    """The frame with each light's `gains` applied, if the gate lets it pass."""
-    gain = torch.tensor(gains, dtype=torch.float32)[:, None, None, None]
+    """The frame with each light's `gains` applied, if the gate lets it pass; its G-buffer is lit by the first light."""
     if not gate.finite(frame.rgb, frame.irradiance):
         raise _Refused("a pixel is not finite or below zero")
+    gain = torch.tensor(gains, dtype=torch.float32)[:, None, None, None]
     rgb = (frame.rgb * gain).clamp(max=_BRIGHTEST["rgb"])
-    if fault := gate.exposed(rgb[:1], frame.mask):
+    irradiance = (frame.irradiance * gain).clamp(max=_BRIGHTEST["irradiance"])
+    if fault := gate.exposed(rgb[:1], frame.gbuffer.maps["mask"]):
         raise _Refused(fault)
-    return replace(frame, rgb=rgb, irradiance=(frame.irradiance * gain).clamp(max=_BRIGHTEST["irradiance"]))
+    return _Frame(frame.gbuffer.with_maps(rgb=rgb[:1], irradiance=irradiance[:1]), rgb, irradiance)
 
 
-def _view(frames: list[_Frame]) -> View:
-    """Frames from one camera, under the first light."""
-    gbuffer = concatenate([f.gbuffer.with_maps(rgb=f.rgb[:1], irradiance=f.irradiance[:1]) for f in frames])
-    gbuffer = replace(gbuffer, fps=FPS if len(frames) > 1 else None)
-    return View(gbuffer, torch.cat([f.instances for f in frames]))
+def _joined(frames: list[GBuffer]) -> GBuffer:
+    return replace(concatenate(frames), fps=FPS if len(frames) > 1 else None)
 
 
-def _without_fireflies(rgb: Tensor) -> Tensor:
-    """Pixels four times as bright as the third brightest around them take their 3 x 3 median."""
-    picture = rgb[0].numpy()
-    light = luminance(rgb)[0, 0].numpy()
-    padded = np.pad(light, 1, mode="edge")
-    around = np.stack([padded[i : i + light.shape[0], j : j + light.shape[1]] for i in range(3) for j in range(3)])
-    third = np.partition(around, -3, axis=0)[-3]
-    outlier = light > 4 * third + 1e-3
-    median = np.stack([median_filter(channel, 3, mode="nearest") for channel in picture])
-    return torch.from_numpy(np.where(outlier, median, picture))[None]
+def _without_fireflies(pictures: Tensor) -> Tensor:
+    """Pixels of (K, 3, H, W) four times as bright as the third brightest around them take their 3 x 3 median."""
+    padded = torch.nn.functional.pad(pictures, (1, 1, 1, 1), mode="replicate")
+    around = padded.unfold(2, 3, 1).unfold(3, 3, 1)  # (K, 3, H, W, 3, 3), a view
+    light = luminance(pictures)
+    third = luminance(padded).unfold(2, 3, 1).unfold(3, 3, 1).flatten(4).topk(3).values[..., 2]
+    k, y, x = torch.where((light > 4 * third + 1e-3)[:, 0])
+    mended = pictures.clone()
+    mended[k, :, y, x] = around[k, :, y, x].flatten(2).median(dim=2).values
+    return mended
 
 
 def _exposure(rng: Random, rgb: Tensor, mask: Tensor) -> float:

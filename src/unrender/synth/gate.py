@@ -17,13 +17,12 @@ BEHIND = 0.1  # largest share of the surface seen from behind: the camera is ins
 NEAR = 0.02  # scene units: nearer than that, the median surface is in the lens
 
 
-def seen(gbuffer: GBuffer, instances: Tensor, movable: tuple[bool, ...], *, first: bool) -> str:
+def seen(gbuffer: GBuffer, movable: tuple[bool, ...], *, first: bool) -> str:
     """What is wrong with the geometry of one frame, in words; "" where nothing is.
 
     Args:
-        gbuffer: T = 1, with normal, depth, mask and camera.
-        instances: (1, 1, H, W), see `shards.Clip`.
-        movable: of each thing, whether it is more than scenery.
+        gbuffer: T = 1, with normal, depth, mask, instance and camera.
+        movable: of each instance from 1 on, whether it is more than scenery.
         first: whether it is the first frame, of which more is asked.
     """
     maps, camera = gbuffer.maps, gbuffer.camera
@@ -35,7 +34,7 @@ def seen(gbuffer: GBuffer, instances: Tensor, movable: tuple[bool, ...], *, firs
         return "a map is not finite"
     if any(movable):
         ids = torch.tensor([False, *movable])
-        share = float(ids[instances.long()].float().mean())
+        share = float(ids[maps["instance"].long()].float().mean())
         least = IN_VIEW[0] if first else IN_VIEW[1]
         if share < least:
             return f"things fill {share:.1%} of the picture, less than {least:.1%}"

@@ -39,7 +39,7 @@ def _row(clip: Clip) -> dict[str, np.ndarray]:
     for number, lit in enumerate(clip.lights[:1], 1):
         pictures[f"light {number}"] = _displayed(lit.rgb[0])
     for number, view in enumerate(clip.views[:1], 1):
-        pictures[f"view {number}"] = _displayed(view.gbuffer.maps["rgb"][0])
+        pictures[f"view {number}"] = _displayed(view.maps["rgb"][0])
     for name in ("base_color", "diffuse_albedo"):
         if name in maps:
             pictures[name] = _displayed(clip.gbuffer.maps[name][0])
@@ -47,9 +47,10 @@ def _row(clip: Clip) -> dict[str, np.ndarray]:
     pictures["depth"] = _near_is_bright(maps["depth"])
     pictures |= {name: maps[name] for name in ("roughness", "metallic")}
     if "irradiance" in maps:
-        pictures["irradiance"] = _displayed(clip.gbuffer.maps["irradiance"][0] / np.pi)
-    if clip.instances is not None:
-        pictures["instances"] = _coloured(clip.instances[0, 0].numpy())
+        irradiance = clip.gbuffer.maps["irradiance"][0]
+        pictures["irradiance"] = _displayed(irradiance / irradiance.quantile(0.9).clamp(min=1e-4) * 0.8)
+    if "instance" in maps:
+        pictures["instance"] = _coloured(maps["instance"][..., 0])
     return {
         name: (np.broadcast_to(np.clip(p, 0, 1), (*p.shape[:2], 3)) * 255 + 0.5).astype(np.uint8)
         for name, p in pictures.items()
