@@ -1,105 +1,96 @@
-"""One random world: things on a table (or against walls, or close up), a camera, a light."""
+"""A random world: things on a ground, against walls, in a room or close up; a light; a camera.
+
+A world is a pure function of the generator it is drawn from and of the files it is drawn among.
+"""
 
 from __future__ import annotations
-
-from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from unrender.scene.camera import Camera
 from unrender.scene.environment import EnvironmentMap
+from unrender.synth.arrange import arrangement, close_up
 from unrender.synth.lights import random_light
 from unrender.synth.materials import random_material
-from unrender.synth.objects import random_object
-from unrender.synth.shapes import Array, Mesh, grid_faces
+from unrender.synth.placement import about_y, posed
+from unrender.synth.rooms import WIDE, random_room
+from unrender.synth.shapes import Array, Mesh, plane, transformed
+from unrender.synth.sources import Sources
 from unrender.synth.world import Thing, World
 
 Random = np.random.Generator
 
-_WIDE, _SMALL = 512, 256
-
-
-@dataclass(frozen=True)
-class Sources:
-    """What the user brings; () = the built-in families, the shipped worlds and procedural lights.
-
-    Attributes:
-        assets: GLB or OBJ files.
-        lights: HDR or EXR files.
-    """
-
-    assets: tuple[Path, ...] = ()
-    lights: tuple[Path, ...] = ()
+CLOSE_UPS, ROOMS = 0.15, 0.12
+"""The shares of worlds that are a single thing with nothing round it but light, and of box rooms."""
 
 
 def random_world(rng: Random, size: tuple[int, int], sources: Sources, *, test: bool) -> World:
-    """Draws a scene for pictures of `size` (height, width) in pixels."""
-    close = rng.random() < 0.15
-    things = _close_up(rng, test) if close else _arrangement(rng, test)
-    camera, away = _camera(rng, things, size, close)
-    scenery = [] if close else _scenery(rng, things, away, test)
-    light = random_light(rng, test=test)
-    place = f" {scenery[0].name}" if scenery else ""
-    caption = f"{', '.join(thing.name for thing in things)}{place}, {light.name}"
-    return World((*scenery, *things), light, camera, caption)
+    """Draws a world.
+
+    No two things cut into each other (`placement.Extent`). Its materials are at most 2 of 512 x 512 texels (grounds,
+    floors and walls) and 8 of 256 x 256; things that share a material hold the same object.
+
+    Args:
+        rng: what everything is drawn from.
+        size: (height, width) of the camera, in pixels.
+        sources: files that take the place of built-in things and lights.
+        test: whether shipped worlds and patterns are those held out of training.
+
+    Raises:
+        UserError: a file of `sources` cannot be read as what it should be; see `read_asset` and `random_light`.
+    """
+    kind = rng.random()
+    if kind < CLOSE_UPS:
+        thing = close_up(rng, sources, test=test)
+        camera, _ = _camera(rng, in_world(thing).vertices, size, (-60, 60), (0.6, 1.0))
+        light = _light(rng, sources, test=test, enclosed=False)
+        return World((thing,), light, camera, f"{thing.name}, {light.name}")
+    enclosed = kind < CLOSE_UPS + ROOMS
+    things, extents = arrangement(rng, sources, test=test, indoors=enclosed)
+    points = np.concatenate([in_world(thing).vertices for thing in things])
+    camera, away = _camera(rng, points, size, (5, 45) if enclosed else (8, 70), (0.7, 1.5))
+    if enclosed:
+        scenery, place = random_room(rng, extents, camera.pose[0, :3, 3].double().numpy(), test=test)
+    else:
+        reach = float(np.linalg.norm(points[:, [0, 2]], axis=1).max())
+        scenery, place = _scenery(rng, reach, away, test)
+    light = _light(rng, sources, test=test, enclosed=enclosed)
+    caption = f"{', '.join(thing.name for thing in things)} {place}, {light.name}"
+    return World((*scenery, *things), light, camera, caption, enclosed)
 
 
 def another_light(rng: Random, world: World, sources: Sources, *, test: bool) -> EnvironmentMap:
-    """Another light for the same world."""
-    return random_light(rng, test=test)
+    """Another light for `world`, of the kinds that it may be drawn with."""
+    return _light(rng, sources, test=test, enclosed=world.enclosed)
 
 
-def _close_up(rng: Random, test: bool) -> list[Thing]:
-    name, mesh = random_object(rng)
-    material = random_material(rng, _SMALL, test=test)
-    return [Thing(mesh, material, f"{material.name} {name}", _pose(_any_rotation(rng)), movable=True)]
+def in_world(thing: Thing) -> Mesh:
+    """The thing's mesh where it stands."""
+    return transformed(thing.mesh, thing.pose)
 
 
-def _arrangement(rng: Random, test: bool) -> list[Thing]:
-    """One to three things that rest on y = 0 with disjoint bounding circles."""
-    things: list[Thing] = []
-    circles: list[tuple[float, float, float]] = []
-    for _ in range(int(rng.choice([1, 2, 3], p=[0.35, 0.35, 0.3]))):
-        name, mesh = random_object(rng)
-        tumbled = rng.random() < (0.5 if name in ("rock", "box", "torus", "superquadric") else 0.12)
-        mesh = _turned(mesh, _any_rotation(rng) if tumbled else _about_y(rng.uniform(0, 2 * np.pi)))
-        scale = rng.uniform(0.45, 1.1)
-        vertices = (mesh.vertices - [0, mesh.vertices[:, 1].min(), 0]) * scale
-        radius = float(np.linalg.norm(vertices[:, [0, 2]], axis=1).max())
-        spot = _free_spot(rng, radius, circles)
-        material = random_material(rng, _SMALL, test=test)
-        circles.append((*spot, radius))
-        resting = Mesh(vertices, mesh.uv, mesh.faces)
-        pose = _pose(np.eye(3), np.array([spot[0], 0, spot[1]]))
-        things.append(Thing(resting, material, f"{material.name} {name}", pose, movable=True))
-    return things
+def _light(rng: Random, sources: Sources, *, test: bool, enclosed: bool) -> EnvironmentMap:
+    share = 0.8 if sources.lights else 0.45
+    return random_light(rng, test=test, world_share=share, brought=sources.lights, outdoors=enclosed)
 
 
-def _free_spot(rng: Random, radius: float, circles: list[tuple[float, float, float]]) -> tuple[float, float]:
-    """A place for a circle that touches none of `circles`, as near the first as chance allows."""
-    if not circles:
-        return 0.0, 0.0
-    reach = circles[0][2] + radius
-    while True:
-        angle, distance = rng.uniform(0, 2 * np.pi), reach * rng.uniform(1.03, 1.5)
-        x, z = circles[0][0] + distance * np.sin(angle), circles[0][1] + distance * np.cos(angle)
-        if all(np.hypot(x - cx, z - cz) > radius + r + 0.02 for cx, cz, r in circles):
-            return float(x), float(z)
-        reach *= 1.05
+def _camera(
+    rng: Random, points: Array, size: tuple[int, int], elevations: tuple[float, float], fills: tuple[float, float]
+) -> tuple[Camera, float]:
+    """A camera that has the points (N, 3) in frame, and the azimuth in radians that it looks away towards.
 
-
-def _camera(rng: Random, things: list[Thing], size: tuple[int, int], close: bool) -> tuple[Camera, float]:
-    """A camera that has the things in frame, and the azimuth in radians that it looks away towards."""
-    points = np.concatenate([thing.placed for thing in things])
+    It stands outside their bounding sphere; `elevations` in degrees, low ones the likelier where none is below 0, and
+    `fills` is about how many times as far off as would frame the sphere.
+    """
     low, high = points.min(0), points.max(0)
     center = (low + high) / 2
     radius = float(np.linalg.norm(points - center, axis=1).max())
     fov = rng.uniform(30, 60)
-    fill = rng.uniform(0.6, 1.0) if close else rng.uniform(0.7, 1.5)
-    distance = max(radius / np.sin(np.radians(fov / 2)) * fill, 1.25 * radius + 0.1)
-    elevation = np.radians(rng.uniform(-60, 60) if close else 8 + 62 * rng.beta(1.3, 1.8))
+    distance = max(radius / np.sin(np.radians(fov / 2)) * rng.uniform(*fills), 1.25 * radius + 0.1)
+    lowest, highest = elevations
+    drawn = rng.random() if lowest < 0 else rng.beta(1.3, 1.8)
+    elevation = np.radians(lowest + (highest - lowest) * drawn)
     azimuth = rng.uniform(0, 2 * np.pi)
     toward = np.array([np.cos(elevation) * np.sin(azimuth), np.sin(elevation), np.cos(elevation) * np.cos(azimuth)])
     eye = center + distance * toward
@@ -115,64 +106,27 @@ def _camera(rng: Random, things: list[Thing], size: tuple[int, int], close: bool
     return Camera.perspective(size, fov, torch.from_numpy(pose).float()[None]), azimuth + np.pi
 
 
-def _scenery(rng: Random, things: list[Thing], away: float, test: bool) -> list[Thing]:
-    """The ground, and sometimes a back wall or a corner of two, beyond the things as the camera sees them."""
-    material = random_material(rng, _WIDE, test=test, metal_share=0.06)
+def _scenery(rng: Random, reach: float, away: float, test: bool) -> tuple[list[Thing], str]:
+    """The ground, and sometimes a back wall or a corner of two, beyond the `reach` of things round the origin as the
+    camera sees them; and words for it."""
+    material = random_material(rng, WIDE, test=test, metal_share=0.06)
     extent = rng.uniform(5, 9)
-    turn = rng.uniform(0, 2 * np.pi)
-    ground = Thing(_turned(_plane(extent, extent), _about_y(turn)), material, f"on a {material.name} ground")
+    turn = posed(about_y(rng.uniform(0, 2 * np.pi)))
+    ground = Thing(plane(extent, extent), material, f"{material.name} ground", turn)
+    words = f"on a {material.name} ground"
     kind = rng.random()
     if kind > 0.25:
-        return [ground]
-    reach = max(float(np.linalg.norm(thing.placed[:, [0, 2]], axis=1).max()) for thing in things)
-    paint = random_material(rng, _WIDE, test=test, metal_share=0.02)
+        return [ground], words
+    coat = random_material(rng, WIDE, test=test, metal_share=0.02)
     sides = (0.0,) if kind < 0.13 else (-np.pi / 4, np.pi / 4)
     tilt = rng.uniform(-0.4, 0.4)
     height = rng.uniform(2.5, 7)
-    parts = []
+    flat = plane(9.0, height)
+    wall = Mesh(flat.vertices[:, [0, 2, 1]] * [1, -1, 1], flat.uv, flat.faces)
+    parts = [ground]
     for side in sides:
         distance = reach * rng.uniform(1.1, 2.2) + 0.2
-        wall = _plane(9.0, height)
-        upright = Mesh(wall.vertices[:, [0, 2, 1]] * [1, -1, 1] - [0, 0, distance], wall.uv, wall.faces)
-        # The wall of `side` 0 stands at -Z and faces +Z; `away` is measured from +Z.
-        parts.append(Thing(_turned(upright, _about_y(away + np.pi + side + tilt)), paint, "wall"))
-    return [replace(ground, name=f"{ground.name} by a {paint.name} wall"), *parts]
-
-
-def _plane(half_x: float, half_z: float) -> Mesh:
-    """A square in y = 0 facing +Y, one texture wide along its longer side."""
-    ticks = np.linspace(-1, 1, 9)
-    z, x = np.meshgrid(ticks, ticks, indexing="ij")
-    vertices = np.stack((half_x * x, 0 * x, half_z * z), -1).reshape(-1, 3)
-    longest = max(half_x, half_z)
-    uv = vertices[:, [0, 2]] / (2 * longest) + 0.5
-    return Mesh(vertices, uv, grid_faces(9, 9)[:, ::-1])
-
-
-def _pose(rotation: Array, position: Array | None = None) -> Array:
-    pose = np.eye(4)
-    pose[:3, :3] = rotation
-    if position is not None:
-        pose[:3, 3] = position
-    return pose
-
-
-def _turned(mesh: Mesh, rotation: Array) -> Mesh:
-    return Mesh(mesh.vertices @ rotation.T, mesh.uv, mesh.faces)
-
-
-def _about_y(angle: float) -> Array:
-    c, s = np.cos(angle), np.sin(angle)
-    return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
-
-
-def _any_rotation(rng: Random) -> Array:
-    """A uniformly random rotation from a random quaternion (Shoemake 1992)."""
-    w, x, y, z = (q := rng.normal(size=4)) / np.linalg.norm(q)
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
-    )
+        # The wall stands at -Z and faces +Z; `away` is measured from +Z.
+        turn = about_y(away + np.pi + side + tilt)
+        parts.append(Thing(wall, coat, f"{coat.name} wall", posed(turn, 1.0, turn @ [0, 0, -distance])))
+    return parts, f"{words} by a {coat.name} wall"
