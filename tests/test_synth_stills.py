@@ -10,8 +10,9 @@ from unrender.scene.environment import sample
 
 pytest.importorskip("mitsuba", reason="Mitsuba is not installed; the extra [raytrace] brings it")
 
-from unrender.raytrace import backend
 from unrender.synth.still import random_still
+
+from unrender.raytrace import backend
 
 
 @pytest.fixture(scope="module")

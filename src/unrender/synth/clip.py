@@ -20,9 +20,10 @@ from unrender.scene.environment import EnvironmentMap
 from unrender.scene.gbuffer import GBuffer, concatenate
 from unrender.synth import gate
 from unrender.synth.atlas import merged, moved
-from unrender.synth.compose import Sources, another_light, random_world
+from unrender.synth.compose import another_light, random_world
 from unrender.synth.motion import Motion, other_cameras, random_motion
 from unrender.synth.shapes import Array
+from unrender.synth.sources import Sources
 from unrender.synth.world import World
 
 Random = np.random.Generator

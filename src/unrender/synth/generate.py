@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unrender.errors import UserError
-from unrender.synth.recipe import ASSET_ENDINGS, GENERATOR, LIGHT_ENDINGS, SPLITS, SynthRecipe, files_in, recipe_facts
+from unrender.synth.recipe import GENERATOR, SPLITS, SynthRecipe, recipe_facts
 
 if TYPE_CHECKING:
     from unrender.files.shards import Clip
@@ -155,9 +155,9 @@ def _render_shard(recipe: SynthRecipe, folder: Path, start: int) -> None:
 def _clips(recipe: SynthRecipe, indices: range) -> Iterator[tuple[str, Clip]]:
     """Renders clips, one at a time, with their keys."""
     from unrender.synth.clip import Shot, random_clip
-    from unrender.synth.compose import Sources
+    from unrender.synth.sources import Sources
 
-    sources = Sources(files_in(recipe.assets, ASSET_ENDINGS), files_in(recipe.hdris, LIGHT_ENDINGS))
+    sources = Sources.of_folders(recipe.assets, recipe.hdris)
     size = (recipe.resolution, recipe.resolution)
     shot = Shot(size, recipe.samples, recipe.frames, recipe.lights, recipe.cameras)
     for index in indices:

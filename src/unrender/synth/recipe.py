@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from unrender.errors import UserError
-
-ASSET_ENDINGS = (".glb", ".obj")
-LIGHT_ENDINGS = (".exr", ".hdr")
+from unrender.synth.sources import Sources
 
 GENERATOR = 2
 """Raised with every change to what a recipe renders: a folder that another generator began is not gone on with."""
@@ -34,8 +32,8 @@ class SynthRecipe:
         samples: paths a pixel; products of two near numbers, as 36, are taken as they are, others rounded up.
         lights: other lights that the same frames are rendered under, beside the clip's own.
         cameras: other cameras that the same frames are seen from, beside the clip's own.
-        assets: a folder of GLB and OBJ files to draw things from; None for the built-in families.
-        hdris: a folder of HDR and EXR environment maps to draw lights from; None for shipped and procedural ones.
+        assets: a folder of meshes to draw things from, see `Sources`; None for the built-in families.
+        hdris: a folder of environment maps to draw lights from; None for the shipped worlds.
         shard_size: clips a shard; by default 50 stills, or clips of 24 frames together.
     """
 
@@ -89,22 +87,21 @@ def recipe_facts(recipe: SynthRecipe) -> dict[str, object]:
     A folder is known by the names and sizes of its files, wherever it lies.
 
     Raises:
-        UserError: a folder of assets or lights has none.
+        UserError: a folder of assets or lights is none, or has none.
     """
-    facts: dict[str, object] = {"generator": GENERATOR} | asdict(recipe)
-    for name, endings in (("assets", ASSET_ENDINGS), ("hdris", LIGHT_ENDINGS)):
-        folder = getattr(recipe, name)
-        paths = files_in(folder, endings)
-        known = "".join(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n" for path in paths)
-        digest = hashlib.sha256(known.encode()).hexdigest()[:16]
-        facts[name] = f"{len(paths)} files, {digest}" if paths else None
-    return facts
+    sources = Sources.of_folders(recipe.assets, recipe.hdris)
+    return (
+        {"generator": GENERATOR}
+        | asdict(recipe)
+        | {
+            "assets": _known_by(recipe.assets, sources.assets),
+            "hdris": _known_by(recipe.hdris, sources.lights),
+        }
+    )
 
 
-def files_in(folder: Path | None, endings: tuple[str, ...]) -> tuple[Path, ...]:
-    """The files in `folder` and below with one of `endings`, in order of their names; () for None."""
+def _known_by(folder: Path | None, files: tuple[Path, ...]) -> str | None:
     if folder is None:
-        return ()
-    if found := tuple(sorted(path for path in folder.rglob("*") if path.suffix.lower() in endings)):
-        return found
-    raise UserError(f"{folder} has no files that end in {' or '.join(endings)}; give a folder that has")
+        return None
+    listed = "".join(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n" for path in files)
+    return f"{len(files)} files, {hashlib.sha256(listed.encode()).hexdigest()[:16]}"
