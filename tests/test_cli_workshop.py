@@ -18,7 +18,21 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def synth(folder: Path, seed: int = 7) -> int:
-    options = ["--clips", "2", "--resolution", "64", "--seed", str(seed), "--workers", "1", "--preview"]
+    options = [
+        "--clips",
+        "2",
+        "--frames",
+        "1",
+        "--resolution",
+        "64",
+        "--samples",
+        "4",
+        "--seed",
+        str(seed),
+        "--workers",
+        "1",
+        "--preview",
+    ]
     return main(["synth", str(folder), *options])
 
 

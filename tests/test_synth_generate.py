@@ -7,38 +7,37 @@ import subprocess
 import sys
 import tarfile
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from unrender.errors import UserError
 
 pytest.importorskip("mitsuba", reason="Mitsuba is not installed; the extra [raytrace] brings it")
 
-from unrender.files.shards import Clip, read_clips, write_shard
+from unrender.files.shards import read_clips
 from unrender.raytrace import backend
-from unrender.scene.camera import Camera
-from unrender.scene.environment import EnvironmentMap
-from unrender.scene.gbuffer import GBuffer
 from unrender.synth import SynthRecipe, generate, preview
+from unrender.synth.preview import HEADER
+from unrender.synth.recipe import GENERATOR, recipe_facts
 
-RECIPE = SynthRecipe(clips=7, resolution=32, seed=11, samples=4, shard_size=2)
-COMMAND = f"from unrender.synth import *; import sys; generate({RECIPE!r}, sys.argv[1], workers=1)"
+RECIPE = SynthRecipe(clips=4, frames=2, resolution=20, seed=11, samples=1, lights=1, cameras=1, shard_size=1)
+COMMAND = f"from unrender.synth import *; import sys; generate({RECIPE!r}, sys.argv[1], workers=int(sys.argv[2]))"
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The folder of a run that nothing interrupted, made by two workers."""
+    """The folder of a run that nothing interrupted, made by one worker."""
     try:
         backend.use()
     except UserError as reason:
         pytest.skip(str(reason))
     folder = tmp_path_factory.mktemp("synth") / "whole"
     told = []
-    generate(RECIPE, folder, workers=2, progress=lambda done, clips: told.append((done, clips)))
-    assert told[-1] == (7, 7)
+    generate(RECIPE, folder, workers=1, progress=lambda done, frames: told.append((done, frames)))
+    assert (told[0], told[-1]) == ((0, 8), (8, 8))
     assert [done for done, _ in told] == sorted(done for done, _ in told)
     return folder
 
@@ -47,85 +46,120 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def start(folder):
+def start(folder, workers):
     return subprocess.Popen(
-        [sys.executable, "-c", COMMAND, str(folder)],
+        [sys.executable, "-c", COMMAND, str(folder), str(workers)],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
 
 
-def wait_for(path, process):
-    deadline = time.monotonic() + 120
-    while not path.exists():
-        assert process.poll() is None, "it ended before it wrote the shard"
-        assert time.monotonic() < deadline, f"no {path.name} in two minutes"
-        time.sleep(0.005)
+def wait_for(there, process):
+    deadline = time.monotonic() + 240
+    while not there():
+        assert process.poll() is None, "it ended before it was killed"
+        assert time.monotonic() < deadline, "nothing to kill in four minutes"
+        time.sleep(0.002)
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="process groups are POSIX's")
 def test_killed_twice_and_started_again_it_ends_with_the_same_bytes(whole, tmp_path):
     folder = tmp_path / "killed"
-    process = start(folder)
-    wait_for(folder / "shard-000000.tar", process)
+    process = start(folder, workers=2)
+    wait_for(lambda: any(path.stat().st_size for path in folder.glob(".shard-*.partial")), process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-
-    process = start(folder)
-    wait_for(folder / "shard-000001.tar", process)
-    process.kill()
-    # Its workers hold the other end of this pipe: it closes when the last of them is gone.
-    process.communicate(timeout=20)
-
     assert not (folder / "index.json").exists()
-    assert not (folder / "shard-000003.tar").exists()
-    generate(RECIPE, folder, workers=1)
+
+    process = start(folder, workers=1)
+    wait_for(lambda: len(list(folder.glob("shard-*.tar"))) >= 1, process)
+    process.kill()
+    # Its worker holds the other end of this pipe: it closes when that is gone.
+    process.communicate(timeout=20)
+    assert not (folder / "index.json").exists()
+
+    generate(RECIPE, folder, workers=2)
     assert contents(folder) == contents(whole)
 
 
 def test_a_finished_folder_is_left_as_it_is(whole):
-    before = {path: path.stat().st_mtime_ns for path in whole.glob("*.tar")}
+    before = {path: path.stat().st_mtime_ns for path in whole.iterdir()}
     told = []
-    generate(RECIPE, whole, workers=1, progress=lambda done, clips: told.append((done, clips)))
-    assert told == [(7, 7)]
-    assert {path: path.stat().st_mtime_ns for path in whole.glob("*.tar")} == before
+    generate(RECIPE, whole, workers=1, progress=lambda done, frames: told.append((done, frames)))
+    assert told == [(8, 8)]
+    assert {path: path.stat().st_mtime_ns for path in whole.iterdir()} == before
 
 
 def test_the_folder_says_what_is_in_it(whole):
     index = json.loads((whole / "index.json").read_text())
     assert index["recipe"] == json.loads((whole / "recipe.json").read_text())
-    assert index["recipe"]["seed"] == 11
-    assert index["shards"] == {f"shard-{i:06d}.tar": 2 if i < 3 else 1 for i in range(4)}
+    assert (index["recipe"]["seed"], index["recipe"]["frames"]) == (11, 2)
+    assert index["shards"] == {f"shard-{i:06d}.tar": 1 for i in range(4)}
+    assert index["replaced"] == sum(clip.replaced for clip in read_clips(whole, others=False))
+
+
+def test_shards_hold_fifty_stills_or_a_clip():
+    assert SynthRecipe(clips=120, frames=1).clips_per_shard == 50
+    assert SynthRecipe(clips=120).clips_per_shard == 1
+    assert SynthRecipe(clips=120, frames=5).clips_per_shard == 4
+    assert [SynthRecipe(clips=120, frames=1).count(start) for start in (0, 50, 100)] == [50, 50, 20]
 
 
 def test_clips_come_back_in_order_with_their_truth(whole):
     clips = list(read_clips(whole))
-    assert [clip.seed for clip in clips] == list(range(7))
+    assert [clip.seed for clip in clips] == list(range(4))
     for clip in clips:
-        assert len(clip.gbuffer) == 1
-        assert clip.gbuffer.size == (32, 32)
+        assert len(clip.gbuffer) == 2
+        assert clip.gbuffer.size == (20, 20)
         assert clip.gbuffer.camera is not None
-        assert clip.gbuffer.camera.size == (32, 32)
+        assert clip.gbuffer.camera.size == (20, 20)
         assert clip.light.radiance.shape == (1, 3, 128, 256)
         assert all(value.isfinite().all() for name, value in clip.gbuffer.maps.items() if name != "depth")
+        assert len(clip.lights) == len(clip.views) == 1
+        assert set(clip.views[0].maps) == set(clip.gbuffer.maps)
     assert len({clip.caption for clip in clips}) > 1
 
 
 def test_preview_shows_a_clip_in_a_row(whole, tmp_path):
     preview(whole, tmp_path / "sheet.png", rows=3)
     with Image.open(tmp_path / "sheet.png") as sheet:
-        assert sheet.size == (6 * 32, 3 * 32)
+        assert sheet.size == (12 * 20, 3 * 20 + HEADER)
         assert np.asarray(sheet).std() > 20
 
 
 def test_another_recipe_is_refused_in_one_line(whole):
-    other = SynthRecipe(clips=7, resolution=32, seed=12, samples=4, shard_size=2)
+    other = replace(RECIPE, seed=12)
     before = contents(whole)
     with pytest.raises(UserError, match=r"another recipe \(.*seed: 11.*\), not .*seed: 12") as caught:
         generate(other, whole)
     assert "\n" not in str(caught.value)
     assert contents(whole) == before
+
+
+@pytest.mark.parametrize("generator", [1, 99])
+def test_a_folder_that_another_generator_began_is_refused(whole, tmp_path, generator):
+    held = json.loads((whole / "recipe.json").read_text()) | {"generator": generator}
+    if generator == 1:
+        del held["generator"]  # the first generator did not say
+    (tmp_path / "recipe.json").write_text(json.dumps(held))
+    with pytest.raises(UserError, match=f"begun by generator {generator}, this is generator {GENERATOR}"):
+        generate(RECIPE, tmp_path)
+
+
+def test_a_folder_of_sources_is_known_by_its_files(tmp_path):
+    folder = tmp_path / "lights"
+    with pytest.raises(UserError, match="lights is no folder"):
+        recipe_facts(SynthRecipe(clips=1, hdris=folder))
+    folder.mkdir()
+    (folder / "dusk.exr").write_bytes(b"1234")
+    facts = recipe_facts(SynthRecipe(clips=1, hdris=folder))
+    assert str(facts["hdris"]).startswith("1 files, ")
+    assert facts["assets"] is None
+    moved = folder.rename(tmp_path / "elsewhere")
+    assert recipe_facts(SynthRecipe(clips=1, hdris=moved)) == facts
+    (moved / "dusk.exr").write_bytes(b"12345")
+    assert recipe_facts(SynthRecipe(clips=1, hdris=moved)) != facts
 
 
 def test_folders_that_are_not_ours_are_left_alone(tmp_path):
@@ -143,35 +177,16 @@ def test_folders_that_are_not_ours_are_left_alone(tmp_path):
 
 @pytest.mark.parametrize(
     ("mistake", "said"),
-    [({"clips": 0}, "clips is 0"), ({"seed": -1}, "seed is -1"), ({"split": "val"}, "'val'; 'train' or 'test'")],
+    [
+        ({"clips": 0}, "clips is 0"),
+        ({"lights": -1}, "lights is -1; 0 or more"),
+        ({"seed": -1}, "seed is -1"),
+        ({"split": "val"}, "'val'; 'train' or 'test'"),
+    ],
 )
 def test_recipes_that_make_no_sense_are_refused(mistake, said):
     with pytest.raises(UserError, match=said):
         SynthRecipe(**{"clips": 1} | mistake)
-
-
-def test_shards_keep_geometry_whole_and_colour_to_a_half(tmp_path):
-    torch.manual_seed(0)
-    maps = {"rgb": 3, "base_color": 3, "normal": 3, "roughness": 1, "metallic": 1, "depth": 1, "mask": 1}
-    values = {name: torch.rand(2, count, 6, 8) for name, count in maps.items()}
-    values["depth"][0, 0, 0, 0] = torch.inf
-    pose = torch.eye(4).repeat(2, 1, 1)
-    pose[1, 0, 3] = 0.1
-    gbuffer = GBuffer(rgb=values["rgb"], depth_kind="metric", camera=Camera.perspective((6, 8), 40.0, pose))
-    clip = Clip(gbuffer.with_maps(**values), EnvironmentMap(torch.rand(1, 3, 4, 8), "dusk"), "a thing", 9)
-    write_shard(tmp_path / "shard-000000.tar", [("000009", clip)])
-    (found,) = read_clips(tmp_path)
-    assert (found.caption, found.seed, found.light.name, found.gbuffer.depth_kind) == ("a thing", 9, "dusk", "metric")
-    assert torch.equal(found.gbuffer.camera.pose, pose)
-    for name, value in values.items():
-        exact = name in ("depth", "normal")
-        assert torch.equal(found.gbuffer.maps[name], value if exact else value.half().float()), name
-
-
-def test_a_clip_without_a_camera_is_refused(tmp_path):
-    clip = Clip(GBuffer(rgb=torch.rand(1, 3, 4, 4)), EnvironmentMap(torch.rand(1, 3, 4, 8)), "", 0)
-    with pytest.raises(UserError, match="without a camera"):
-        write_shard(tmp_path / "shard-000000.tar", [("000000", clip)])
 
 
 def test_folders_without_whole_shards_are_refused(whole, tmp_path):
@@ -185,7 +200,8 @@ def test_folders_without_whole_shards_are_refused(whole, tmp_path):
 
 def test_any_tar_reader_finds_the_members(whole):
     with tarfile.open(whole / "shard-000001.tar") as shard:
-        names = shard.getnames()
+        names = [name.removeprefix("000001.") for name in shard.getnames()]
     assert names == [
-        f"{key}.{end}" for key in ("000002", "000003") for end in ("gbuffer.0000.exr", "light.exr", "json")
+        *("gbuffer.0000.exr", "gbuffer.0001.exr", "light.exr", "light-1.exr", "rgb-1.0000.exr", "rgb-1.0001.exr"),
+        *("view-1.0000.exr", "view-1.0001.exr", "json"),
     ]
