@@ -42,6 +42,7 @@ PROFILES: dict[Profile, dict[str, tuple[str, ...]]] = {
         "shading": _layer("shading", _RGB),
         "residual": _layer("residual", _RGB),
         "mask": ("mask.A",),
+        "instance": ("instance.Y",),
         "rgb": _RGB,
     },
     "blender": {
@@ -56,6 +57,7 @@ PROFILES: dict[Profile, dict[str, tuple[str, ...]]] = {
         "shading": _layer("ViewLayer.shading", _RGB),
         "residual": _layer("ViewLayer.residual", _RGB),
         "mask": ("ViewLayer.mask.X",),
+        "instance": ("ViewLayer.instance.X",),
         "rgb": _layer("ViewLayer.Combined", _RGB),
     },
     "arnold": {
@@ -70,6 +72,7 @@ PROFILES: dict[Profile, dict[str, tuple[str, ...]]] = {
         "shading": _layer("shading", _RGB),
         "residual": _layer("residual", _RGB),
         "mask": ("mask",),
+        "instance": ("instance",),
         "rgb": _RGB,
     },
     "nuke": {
@@ -84,6 +87,7 @@ PROFILES: dict[Profile, dict[str, tuple[str, ...]]] = {
         "shading": _layer("shading", _LONG),
         "residual": _layer("residual", _LONG),
         "mask": ("mask.a",),
+        "instance": ("instance.red",),
         "rgb": _RGB,
     },
 }
@@ -107,6 +111,7 @@ _ALIASES = {
     "shading": "shading",
     "residual": "residual",
     "mask": "mask",
+    "instance": "instance",
     "rgb": "rgb",
     "rgba": "rgb",
     "combined": "rgb",

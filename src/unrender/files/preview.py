@@ -37,6 +37,9 @@ def map_to_rgb(name: str, value: Tensor) -> Tensor:
         return depth_to_rgb(value)
     if name in ("roughness", "metallic", "mask"):
         return value.clamp(0, 1).expand(3, -1, -1)
+    if name == "instance":
+        # Steps of the golden ratio keep the colours of a few things far apart; nothing stays black.
+        return torch.where(value > 0, _ramp(value[0] * 0.6180339887 % 1), torch.zeros(()))
     if name == "disparity":
         return _ramp(value[0].clamp(0, 1))
     if name in ("irradiance", "shading", "residual"):

@@ -1,4 +1,4 @@
-"""The exact G-buffer of a Mitsuba scene."""
+"""The exact G-buffer of a stage."""
 
 from __future__ import annotations
 
@@ -8,86 +8,84 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unrender.raytrace import backend
-from unrender.scene.camera import Camera
+from unrender.raytrace.hits import Hit, find_hit
+from unrender.raytrace.rays import camera_rays
+from unrender.raytrace.stage import Stage
 from unrender.scene.gbuffer import GBuffer
 
 
-def trace_gbuffer(scene: Any, camera: Camera, *, grid: int = 3) -> GBuffer:
-    """Traces the first frame of `camera` through `scene` with grid x grid rays a pixel.
+def trace_gbuffer(stage: Stage, *, grid: int = 3, owners: np.ndarray | None = None) -> GBuffer:
+    """Traces what the camera of `stage` sees with grid x grid rays a pixel.
 
-    base_color, roughness and metallic are means over the rays that hit, normal their mean made unit (camera space,
-    smooth shading), mask the share of rays that hit. Depth is that of the pixel's centre ray, for the mean of two
-    depths is the depth of nothing: where the mask is partial it may be +inf. Maps are zero where nothing is hit.
+    base_color, diffuse_albedo, roughness and metallic are means over the rays that hit, normal their mean made unit
+    (camera space, smooth shading with its bumps, as pictures show it), mask the share of rays that hit. Depth and
+    instance are those of the pixel's centre ray, for the mean of two depths is the depth of nothing: where the mask is
+    partial, depth may be +inf. Maps are zero where nothing is hit.
+
+    Args:
+        stage: from `build_stage`.
+        grid: odd, so that one ray is the pixel's centre.
+        owners: (F,) the instance of each face, whole and above 0; None leaves `instance` out.
     """
-    height, width = camera.size
-    base, rough, metal, normal, hit = _trace(scene, camera, _offsets(grid))
-    weight = hit.reshape(height, width, -1, 1)
-    count = weight.sum(2)
+    height, width = stage.camera.size
+    sums, centre = _trace(stage, grid)
+    count = sums[0]
 
-    def mean(values: np.ndarray) -> Tensor:
-        total = (values.reshape(height, width, grid * grid, -1) * weight).sum(2) / np.maximum(count, 1)
-        return torch.from_numpy(total.astype(np.float32)).permute(2, 0, 1)[None].contiguous()
+    def picture(planes: np.ndarray) -> Tensor:
+        return torch.from_numpy(planes.astype(np.float32).reshape(1, -1, height, width))
 
-    rotation = camera.pose[0, :3, :3]
-    world_normal = torch.nn.functional.normalize(mean(normal), dim=1)
+    base, albedo, normal, rough, metal = (picture(sums[i] / np.maximum(count, 1)) for i in _CHANNELS)
+    rotation = stage.camera.pose[0, :3, :3]
+    normal = torch.nn.functional.normalize(normal, dim=1)
+    depth, face = centre
+    instance = None if owners is None else picture(np.where(np.isfinite(depth), owners[face], 0))
     return GBuffer(
-        base_color=mean(base).clamp(0, 1),
-        normal=torch.einsum("ji,tjhw->tihw", rotation, world_normal),
-        depth=_centre_depth(scene, camera),
-        roughness=mean(rough).clamp(0, 1),
-        metallic=mean(metal).clamp(0, 1),
-        mask=torch.from_numpy((count / grid**2).astype(np.float32)).permute(2, 0, 1)[None].contiguous(),
+        base_color=base.clamp(0, 1),
+        diffuse_albedo=albedo.clamp(0, 1),
+        normal=torch.einsum("ji,tjhw->tihw", rotation, normal),
+        depth=picture(depth),
+        roughness=rough.clamp(0, 1),
+        metallic=metal.clamp(0, 1),
+        mask=picture(count / grid**2),
+        instance=instance,
         depth_kind="metric",
-        camera=camera.frame(0),
+        camera=stage.camera.frame(0),
     )
 
 
-def _offsets(grid: int) -> np.ndarray:
-    ticks = (np.arange(grid) + 0.5) / grid
-    return np.stack(np.meshgrid(ticks, ticks), -1).reshape(-1, 2)
+_CHANNELS = (slice(1, 4), slice(4, 7), slice(7, 10), slice(10, 11), slice(11, 12))  # after the count of hits
 
 
-def _rays(camera: Camera, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """World origin (3,) and directions (H * W * offsets, 3), scaled so that camera-space z = -1."""
-    height, width = camera.size
-    k, pose = camera.intrinsics[0].double().numpy(), camera.pose[0].double().numpy()
-    y, x = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
-    x = x[..., None] + offsets[:, 0]
-    y = y[..., None] + offsets[:, 1]
-    local = np.stack(((x - k[0, 2]) / k[0, 0], (k[1, 2] - y) / k[1, 1], -np.ones_like(x)), -1)
-    return pose[:3, 3], local.reshape(-1, 3).astype(np.float32) @ pose[:3, :3].T.astype(np.float32)
-
-
-def _interactions(scene: Any, camera: Camera, offsets: np.ndarray) -> tuple[Any, np.ndarray]:
-    backend.use()
+def _trace(stage: Stage, grid: int) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """Sums over each pixel's rays (12, H * W), and planar depth (+inf: none) and face of its centre ray."""
     import drjit as dr
     import mitsuba as mi
 
-    origin, direction = _rays(camera, offsets)
-    length = np.linalg.norm(direction, axis=1)
-    unit = np.ascontiguousarray((direction / length[:, None]).T, dtype=np.float32)
-    eye = mi.Point3f(*(float(value) for value in origin))
-    dr.make_opaque(eye)  # a constant would be compiled in, into a new kernel for every camera
-    return scene.ray_intersect(mi.Ray3f(eye, mi.Vector3f(unit))), length
+    height, width = stage.camera.size
+    rays = camera_rays(stage.camera)
+    pixel = dr.arange(mi.UInt32, height * width)
+    side, centre, count = mi.UInt32(grid), mi.UInt32(grid * grid // 2), mi.UInt32(grid * grid)
+    dr.make_opaque(side, centre, count)
+    sums = dr.zeros(mi.ArrayXf, (12, height * width))
+    depth, face = dr.full(mi.Float, dr.inf, height * width), dr.zeros(mi.UInt32, height * width)
+
+    def step(i: Any, sums: Any, depth: Any, face: Any) -> tuple[Any, ...]:
+        offset = tuple((mi.Float(n) + 0.5) / mi.Float(side) for n in (i % side, i // side))
+        along = rays.along(pixel, offset)
+        stretch = dr.norm(along)
+        hit = find_hit(stage, mi.Ray3f(rays.origin, along / stretch), coherent=True, active=i < count)
+        here = (i == centre) & hit.valid
+        depth, face = dr.select(here, hit.distance / stretch, depth), dr.select(here, hit.face, face)
+        return i + 1, sums + dr.select(hit.valid, _values(hit), 0), depth, face
+
+    state = (dr.zeros(mi.UInt32, height * width), sums, depth, face)
+    _, sums, depth, face = dr.while_loop(state, lambda i, *_: i < count, step, label="G-buffer")
+    dr.eval(sums, depth, face)
+    return np.array(sums), (np.array(depth), np.array(face))
 
 
-def _trace(scene: Any, camera: Camera, offsets: np.ndarray) -> tuple[np.ndarray, ...]:
-    import drjit as dr
+def _values(hit: Hit) -> Any:
+    import mitsuba as mi
 
-    si, _ = _interactions(scene, camera, offsets)
-    hit = si.is_valid()
-    bsdf = si.bsdf()
-    base = bsdf.eval_attribute_3("base_color", si, hit)
-    rough = bsdf.eval_attribute_1("roughness", si, hit)
-    metal = bsdf.eval_attribute_1("metallic", si, hit)
-    normal = si.sh_frame.n
-    dr.eval(base, rough, metal, normal, hit)
-    return np.array(base).T, np.array(rough), np.array(metal), np.array(normal).T, np.array(hit).astype(np.float32)
-
-
-def _centre_depth(scene: Any, camera: Camera) -> Tensor:
-    si, length = _interactions(scene, camera, np.array([[0.5, 0.5]]))
-    distance = np.where(np.array(si.is_valid()), np.array(si.t), np.inf)
-    depth = (distance / length).astype(np.float32).reshape(1, 1, *camera.size)
-    return torch.from_numpy(depth)
+    albedo = hit.base_color * (1 - hit.metallic)
+    return mi.ArrayXf([1.0, *hit.base_color, *albedo, *hit.normal, hit.roughness, hit.metallic])

@@ -27,6 +27,7 @@ CHANNELS: dict[str, int] = {
     "shading": 3,
     "residual": 3,
     "mask": 1,
+    "instance": 1,
     "rgb": 3,
 }
 """Every map a GBuffer can carry, with its number of channels; `conventions` says what each one means."""
@@ -48,6 +49,7 @@ class GBuffer:
         shading: (T, 3, H, W) linear diffuse shading, known up to a scale that it shares with `residual`.
         residual: (T, 3, H, W) linear, what diffuse_albedo * shading leaves of the picture: highlights, glow.
         mask: (T, 1, H, W) [0, 1], 1 where there is a surface (or the subject, where the source had an alpha).
+        instance: (T, 1, H, W) whole numbers from 1 to 2048, which thing; 0 where there is nothing. Never interpolated.
         rgb: (T, 3, H, W) the picture itself, scene-linear.
         depth_kind: "metric", or "relative" where depth is known up to scale and shift only.
         irradiance_kind: "metric" on the scale of rgb, or "relative": brought into [0, 1] by an exposure of its own.
@@ -67,6 +69,7 @@ class GBuffer:
     shading: Tensor | None = None
     residual: Tensor | None = None
     mask: Tensor | None = None
+    instance: Tensor | None = None
     rgb: Tensor | None = None
     depth_kind: DepthKind = "relative"
     irradiance_kind: IrradianceKind = "metric"

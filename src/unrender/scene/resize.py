@@ -71,10 +71,15 @@ def resize_depth(depth: Tensor, size: tuple[int, int]) -> Tensor:
     return torch.where(weight >= 0.5, total / weight.clamp(min=0.5), torch.full_like(total, torch.inf))
 
 
+def resize_instance(instance: Tensor, size: tuple[int, int]) -> Tensor:
+    """Instances (T, 1, H, W) at `size`: between two things there is no third, so the nearest pixel's number."""
+    return resize_picture(instance, size, "nearest_exact")
+
+
 def resize_gbuffer(gbuffer: GBuffer, size: tuple[int, int]) -> GBuffer:
-    """The G-buffer at (height, width) `size`, its camera with it: normals unit, depth free of background, the rest
-    averaged."""
-    rules = {"normal": resize_normal, "depth": resize_depth}
+    """The G-buffer at (height, width) `size`, its camera with it: normals unit, depth free of background, instances
+    those of the nearest pixel, the rest averaged."""
+    rules = {"normal": resize_normal, "depth": resize_depth, "instance": resize_instance}
     maps = {name: rules.get(name, resize_picture)(value, size) for name, value in gbuffer.maps.items()}
     camera = gbuffer.camera.resized(size) if gbuffer.camera is not None else None
     return replace(gbuffer, camera=camera, **maps)
