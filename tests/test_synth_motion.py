@@ -1,13 +1,14 @@
 """How clips move: from the world as drawn, smoothly, and into nothing."""
 
 import math
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 import pytest
 import torch
 
-from synth_worlds import ball, square, wall, world
+from synth_worlds import at, ball, square, wall, world
 
 pytest.importorskip("scipy", reason="scipy is not installed; the extra [raytrace] brings it")
 pytest.importorskip("mitsuba", reason="Mitsuba is not installed; the extra [raytrace] brings it")
@@ -124,3 +125,13 @@ def test_other_cameras_see_the_things_from_elsewhere():
         torch.testing.assert_close(camera.intrinsics, TABLE.camera.intrinsics)
     eyes = torch.stack([camera.pose[0, :3, 3] for camera in cameras])
     assert float((eyes[0] - eyes[1:]).norm(dim=1).min()) > 0.05
+
+
+def test_cameras_stay_in_the_room():
+    walls = [wall(-4.0), square(4.0), square(4.0, at(0, 3, 0))]  # open towards +X, -X and +Z, as by large windows
+    room = replace(world(*walls, ball(0.0, 0.0), eye=(0.0, 1.0, 3.0)), enclosed=True)
+    eyes = np.stack([camera.pose[0, :3, 3].numpy() for camera in other_cameras(generator(2), room, 30)])
+    assert np.abs(eyes[:, [0, 2]]).max() < 4 * (1 - 0.1)
+    assert (eyes[:, 1] < 3).all()
+    assert not stands_clear(room, np.array([[0.0, 1.0, 5.0]]), reaches(room))
+    assert stands_clear(replace(room, enclosed=False), np.array([[0.0, 1.0, 5.0]]), reaches(room))

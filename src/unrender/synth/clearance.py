@@ -12,6 +12,8 @@ from unrender.synth.world import Thing, World
 
 _FLUSH = 0.02  # of a thing's height: nearer than that to its lowest point, a surface carries it
 
+_INDOORS = 0.06  # of a room's sides: so far from its walls a camera stays
+
 
 def reaches(world: World) -> list[float]:
     """How far each thing may move sideways, in the scene's units, whatever the other movable things do meanwhile.
@@ -41,8 +43,8 @@ def pivot(world: World) -> Array:
 def stands_clear(world: World, eyes: Array, reach: Sequence[float]) -> bool:
     """Whether a camera may pass through the points `eyes` (N, 3), coming from where the world's camera stands.
 
-    It must not go through scenery, nor behind scenery that would hide what it looks at, nor nearer to a thing (which
-    may come to meet it by its `reach`) than it was, unless that leaves room.
+    It must not go through scenery, nor behind scenery that would hide what it looks at, nor out of a room by a window,
+    nor nearer to a thing (which may come to meet it by its `reach`) than it was, unless that leaves room.
     """
     start, goal = world.camera.pose[0, :3, 3].double().numpy(), pivot(world)
     scenery = [thing.placed[thing.mesh.faces] for thing in world.things if not thing.movable]
@@ -53,6 +55,11 @@ def stands_clear(world: World, eyes: Array, reach: Sequence[float]) -> bool:
     in_sight = not _crossed(goal[None], start[None], triangles).any()
     if in_sight and _crossed(np.broadcast_to(goal, eyes.shape), beyond, triangles).any():
         return False
+    if world.enclosed:
+        low, high = triangles.reshape(-1, 3).min(0), triangles.reshape(-1, 3).max(0)
+        margin = _INDOORS * (high - low)
+        if ((eyes < np.minimum(low + margin, start)) | (eyes > np.maximum(high - margin, start))).any():
+            return False
     for thing, distance in zip(world.things, reach, strict=True):
         if thing.movable:
             center = (thing.placed.min(0) + thing.placed.max(0)) / 2
