@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from synth_worlds import MATERIAL, ball, square, world
+from small_worlds import MATERIAL, ball, square, world
 from unrender.errors import UserError
 from unrender.scene.camera import pixel_rays, project, unproject, world_rays
 from unrender.scene.environment import sample

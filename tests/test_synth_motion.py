@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from synth_worlds import at, ball, square, wall, world
+from small_worlds import at, ball, square, wall, world
 
 pytest.importorskip("scipy", reason="scipy is not installed; the extra [raytrace] brings it")
 pytest.importorskip("mitsuba", reason="Mitsuba is not installed; the extra [raytrace] brings it")

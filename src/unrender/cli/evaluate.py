@@ -32,7 +32,7 @@ def maps(job: MapsJob, compute: ComputeOptions) -> None:
     from unrender.inverse.renderer import InverseRenderer
 
     renderer = InverseRenderer.from_pretrained(job.model, Running(compute.device, compute.dtype))
-    truths = (clip.gbuffer for clip in islice(read_clips(job.data), job.clips))
+    truths = (clip.gbuffer for clip in islice(read_clips(job.data, others=False), job.clips))
     with progress_bar("measuring") as show:
         report = evaluate_maps(renderer, truths, lambda done: show(done, job.clips))
     print(f"{job.model} on {report.pictures} pictures of {job.data}: {PROTOCOL}\n\n{table(report)}")

@@ -39,7 +39,7 @@ def e2e(job: E2EJob) -> None:
     known = RECIPES[job.recipe]
     recipe = replace(known, steps=job.steps or known.steps, start=job.start, seed=job.seed)
     with record.stage("load"):
-        stills = load_stills(clip.gbuffer for clip in read_clips(job.data))
+        stills = load_stills(clip.gbuffer for clip in read_clips(job.data, others=False))
     with record.stage("train"), progress_bar("training") as show:
         model = train(recipe, stills, job.out, lambda step, loss: show(step, recipe.steps))
     record.write(job.out / "run.json")
