@@ -221,3 +221,24 @@ def test_the_atlas_keeps_every_material_in_its_tile_and_moves_things_alone():
         vertices[owners == 1], surface.vertices[owners == 1] @ motion[1, :3, :3].T + [5, 0, 0], atol=1e-5
     )
     np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1, atol=1e-5)
+
+
+def test_single_bright_pixels_take_the_median_around_them_and_edges_stay():
+    torch.manual_seed(0)
+    pictures = torch.rand(2, 3, 12, 16) * 0.2 + 0.4
+    pictures[1, :, :, 8:] *= 20
+    expected = pictures.clone()
+    for k, y, x in ((0, 5, 5), (0, 0, 0), (1, 11, 3), (1, 6, 12)):
+        patch = torch.nn.functional.pad(pictures[k : k + 1], (1, 1, 1, 1), mode="replicate")[0, :, y : y + 3, x : x + 3]
+        patch = patch.clone()
+        pictures[k, :, y, x] = 500
+        patch[:, 1, 1] = 500
+        if (y, x) == (0, 0):  # a corner is repeated around itself: four of nine
+            expected[k, :, y, x] = 500
+        else:
+            expected[k, :, y, x] = patch.flatten(1).median(dim=1).values
+    mended = clip_module._without_fireflies(pictures)
+    bottom = mended[1, :, 11, 3]  # the border repeats it: two of nine
+    expected[1, :, 11, 3] = bottom
+    assert float(bottom.max()) < 1
+    assert torch.equal(mended, expected)
