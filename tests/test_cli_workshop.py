@@ -48,6 +48,15 @@ def test_synth_refuses_a_folder_of_another_recipe(shards: Path, capsys: pytest.C
     assert capsys.readouterr().err.startswith(f"unrender: {shards}")
 
 
+def test_synth_refuses_sources_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for option in ("--assets", "--hdris"):
+        assert main(["synth", str(tmp_path / "set"), "--clips", "1", option, str(tmp_path / "nowhere")]) == 2
+        said = capsys.readouterr().err
+        assert "nowhere is no folder" in said
+        assert said.count("\n") == 1
+    assert not (tmp_path / "set").exists()
+
+
 def test_train_check_and_evaluate(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     out = tmp_path / "run"
     train = ["train", "e2e", "--data", str(shards), "-o", str(out), "--recipe", "smoke", "--steps", "2"]

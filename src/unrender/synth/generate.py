@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ def generate(
     Raises:
         UserError: `out` holds another recipe's clips, or something that is no recipe's, or what another version began;
             it is a file; it cannot be written to; a folder of assets or lights has none; the quality gate refuses draw
-            after draw.
+            after draw; a worker was killed.
     """
     if workers < 1:
         raise UserError(f"synth with {workers} workers; 1 or more is right")
@@ -119,6 +120,11 @@ def _render(recipe: SynthRecipe, folder: Path, starts: list[int], workers: int, 
                 for future in ended:
                     future.result()
                 tell(done.value)
+        except BrokenProcessPool as error:
+            raise UserError(
+                "a worker was killed from outside, perhaps for want of memory; the same command goes on where it was, "
+                f"with fewer than {workers} workers in less memory"
+            ) from error
         finally:
             pool.shutdown(cancel_futures=True)
 
