@@ -10,7 +10,9 @@ from scipy.ndimage import median_filter
 
 from unrender.files.shards import Clip
 from unrender.raytrace.gbuffer import trace_gbuffer
-from unrender.raytrace.scene import Surface, build_scene, render
+from unrender.raytrace.scene import Surface
+from unrender.raytrace.stage import build_stage
+from unrender.raytrace.transport import render_lights
 from unrender.scene.camera import Camera
 from unrender.scene.color import luminance
 from unrender.scene.environment import EnvironmentMap
@@ -55,9 +57,9 @@ def random_still(rng: Random, seed: int, size: tuple[int, int], samples: int, *,
     camera, away = _camera(rng, things, size, close)
     scenery = [] if close else _scenery(rng, things, away, test)
     light = random_light(rng, test=test)
-    scene = build_scene([_atlas(scenery, things)], light, camera, max_depth=4)
-    gbuffer = trace_gbuffer(scene, camera)
-    rgb = _without_fireflies(render(scene, samples=samples, seed=int(rng.integers(2**31))))
+    stage = build_stage(_atlas(scenery, things), camera)
+    gbuffer = trace_gbuffer(stage)
+    rgb = _without_fireflies(render_lights(stage, [light], samples=samples, seed=int(rng.integers(2**31))).rgb)
     gain = _exposure(rng, rgb, gbuffer.maps["mask"])
     light = EnvironmentMap((light.radiance * gain).clamp(max=6e4), name=light.name)
     place = f" {scenery[0].name}" if scenery else ""
