@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from unrender.raytrace.hits import Hit, find_hit
+from unrender.raytrace.packed import opaque
 from unrender.raytrace.rays import camera_rays
 from unrender.raytrace.stage import Stage
 from unrender.scene.gbuffer import GBuffer
@@ -64,9 +65,9 @@ def _trace(stage: Stage, grid: int) -> tuple[np.ndarray, tuple[np.ndarray, np.nd
     height, width = stage.camera.size
     rays = camera_rays(stage.camera)
     pixel = dr.arange(mi.UInt32, height * width)
-    side, centre, count = mi.UInt32(grid), mi.UInt32(grid * grid // 2), mi.UInt32(grid * grid)
-    dr.make_opaque(side, centre, count)
-    sums = dr.zeros(mi.ArrayXf, (12, height * width))
+    side, centre, count = (opaque(mi.UInt32, n) for n in (grid, grid * grid // 2, grid * grid))
+    kind: Any = mi.ArrayXf
+    sums = dr.zeros(kind, (12, height * width))
     depth, face = dr.full(mi.Float, dr.inf, height * width), dr.zeros(mi.UInt32, height * width)
 
     def step(i: Any, sums: Any, depth: Any, face: Any) -> tuple[Any, ...]:

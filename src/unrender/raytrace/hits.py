@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from unrender.raytrace.packed import read_record
 from unrender.raytrace.stage import FACE_STRIDE, TEXEL_STRIDE, Stage
 
 _LEAST_FACING = 0.01
@@ -48,7 +49,7 @@ def find_hit(stage: Stage, ray: Any, *, coherent: bool, active: Any) -> Hit:
 
     found = stage.traced.ray_intersect_preliminary(ray, coherent, active=active)
     valid = found.is_valid()
-    f = dr.gather(mi.ArrayXf, stage.faces, found.prim_index, valid, shape=(FACE_STRIDE, dr.width(found.t)))
+    f = read_record(stage.faces, found.prim_index, FACE_STRIDE, valid)
     b1, b2 = found.prim_uv.x, found.prim_uv.y
     b0 = 1 - b1 - b2
     geometric = mi.Normal3f(f[16], f[17], f[18])
@@ -95,11 +96,7 @@ def _texels(stage: Stage, u: Any, v: Any, active: Any) -> list[Any]:
         [mi.UInt32(mi.Int32(dr.clip(t + i, 0, mi.Float(n) - 1))) for i in (0, 1)]
         for t, n in ((x0, width), (y0, height))
     )
-    four = [
-        dr.gather(mi.ArrayXf, stage.atlas, row * width + column, active, shape=(TEXEL_STRIDE, dr.width(u)))
-        for row in rows
-        for column in columns
-    ]
+    four = [read_record(stage.atlas, row * width + column, TEXEL_STRIDE, active) for row in rows for column in columns]
     a, b, c, d = ([texel[i] for i in range(TEXEL_STRIDE - 1)] for texel in four)
     return [dr.lerp(dr.lerp(p, q, wx), dr.lerp(r, s, wx), wy) for p, q, r, s in zip(a, b, c, d, strict=True)]
 

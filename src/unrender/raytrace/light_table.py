@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from unrender.errors import UserError
+from unrender.raytrace.packed import opaque, read_record
 from unrender.scene.color import luminance
 from unrender.scene.environment import EnvironmentMap, texel_solid_angles
 
@@ -49,14 +50,13 @@ def light_table(lights: Sequence[EnvironmentMap]) -> LightTable:
 
     Texels are drawn by the mean of the lights' luminances, each divided by its own mean, times solid angle.
     """
-    import drjit as dr
     import mitsuba as mi
 
     sizes = {light.size for light in lights}
     if len(sizes) != 1:
         listed = ", ".join(f"{h} x {w}" for h, w in sorted(sizes)) or "none at all"
         raise UserError(f"lights of the sizes {listed}; one or more of one size are right (EnvironmentMap.resized)")
-    (height, width) = sizes.pop()
+    height, width = sizes.pop()
     weight = np.zeros((height, width))
     for light in lights:
         part = (luminance(light.radiance[:1])[0, 0] * texel_solid_angles(light.size)).double().numpy()
@@ -70,8 +70,7 @@ def light_table(lights: Sequence[EnvironmentMap]) -> LightTable:
     for k, light in enumerate(lights):
         texels[..., 3 * k : 3 * k + 3] = light.radiance[0].permute(1, 2, 0).numpy()
     texels[..., 3 * len(lights)] = probability * (weight.size / (2 * math.pi**2))
-    arrays = [mi.Float(np.ravel(values).astype(np.float32)) for values in (texels, np.cumsum(row), columns)]
-    dr.make_opaque(*arrays)
+    arrays = [opaque(mi.Float, np.ravel(values).astype(np.float32)) for values in (texels, np.cumsum(row), columns)]
     return LightTable(*arrays, (height, width), len(lights))
 
 
@@ -113,11 +112,9 @@ def look_up(table: LightTable, texel: Any, active: Any) -> tuple[list[Any], Any]
     The density per steradian is that of drawing this texel and a direction, divided by the height of the texel's tent
     there: to be compared with another density of the direction alone, which `texel_towards` gives the same factor.
     """
-    import drjit as dr
     import mitsuba as mi
 
-    stride = table.stride
-    values = dr.gather(mi.ArrayXf, table.texels, texel, active, shape=(stride, dr.width(texel)))
+    values = read_record(table.texels, texel, table.stride, active)
     radiance = [mi.Color3f(values[3 * k], values[3 * k + 1], values[3 * k + 2]) for k in range(table.count)]
     return radiance, values[3 * table.count]
 

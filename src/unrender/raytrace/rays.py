@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from unrender.raytrace.packed import opaque
 from unrender.scene.camera import Camera
 
 
@@ -45,19 +46,15 @@ class CameraRays:
 
 def camera_rays(camera: Camera) -> CameraRays:
     """The rays of the first frame of `camera`."""
-    import drjit as dr
     import mitsuba as mi
 
     k, pose = camera.intrinsics[0].double().numpy(), camera.pose[0].double().numpy()
-    rays = CameraRays(
-        origin=mi.Point3f(*pose[:3, 3].tolist()),
-        axes=[mi.Vector3f(*pose[:3, i].tolist()) for i in range(3)],
-        intrinsics=[mi.Float(float(n)) for n in (k[0, 0], k[1, 1], k[0, 2], k[1, 2])],
-        width=mi.UInt32(camera.size[1]),
+    return CameraRays(
+        origin=opaque(mi.Point3f, pose[:3, 3].tolist()),
+        axes=[opaque(mi.Vector3f, pose[:3, i].tolist()) for i in range(3)],
+        intrinsics=[opaque(mi.Float, float(n)) for n in (k[0, 0], k[1, 1], k[0, 2], k[1, 2])],
+        width=opaque(mi.UInt32, camera.size[1]),
     )
-    # Numbers would be compiled in, into a new kernel for every camera.
-    dr.make_opaque(rays.origin, *rays.axes, *rays.intrinsics, rays.width)
-    return rays
 
 
 def tiled(size: tuple[int, int]) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 
 from unrender.errors import UserError
 from unrender.raytrace import backend
+from unrender.raytrace.packed import opaque
 from unrender.raytrace.scene import Surface
 from unrender.scene.camera import Camera
 
@@ -90,8 +91,8 @@ def build_stage(surface: Surface, camera: Camera, *, max_depth: int = 4) -> Stag
         max_depth=max_depth,
         traced=mi.load_dict({"type": "scene", "surface": mesh}),
         faces=faces,
-        atlas=_opaque(mi.Float, _atlas(surface)),
-        atlas_size=(_opaque(mi.UInt32, width), _opaque(mi.UInt32, height)),
+        atlas=opaque(mi.Float, _atlas(surface)),
+        atlas_size=(opaque(mi.UInt32, width), opaque(mi.UInt32, height)),
         lamps=lamps,
     )
 
@@ -119,15 +120,6 @@ def move(stage: Stage, vertices: np.ndarray, normals: np.ndarray) -> Stage:
 def set_camera(stage: Stage, camera: Camera) -> Stage:
     """The same stage seen by the first frame of `camera`."""
     return replace(stage, camera=camera)
-
-
-def _opaque(kind: Any, values: Any) -> Any:
-    """An array that is an argument of kernels: a number would be compiled in, and every stage compile anew."""
-    import drjit as dr
-
-    array = kind(values)
-    dr.make_opaque(array)
-    return array
 
 
 def _atlas(surface: Surface) -> np.ndarray:
@@ -160,7 +152,7 @@ def _faces(surface: Surface) -> tuple[Any, Lamps]:
         packed[:, 25:28] = surface.emission
         slots = _slots((surface.emission @ _LUMINANCE) * area)
         packed[:, 28] = np.bincount(slots, minlength=len(corner)) / (LAMP_SLOTS * np.maximum(area, 1e-12))
-    return _opaque(mi.Float, packed.ravel()), _lamps(corner, packed, slots)
+    return opaque(mi.Float, packed.ravel()), _lamps(corner, packed, slots)
 
 
 def _slots(power: np.ndarray) -> np.ndarray:
@@ -179,7 +171,7 @@ def _lamps(corner: np.ndarray, packed: np.ndarray, slots: np.ndarray) -> Lamps:
         drawn = corner[slots]
         lamps[:, :9] = np.concatenate((drawn[:, 0], drawn[:, 1] - drawn[:, 0], drawn[:, 2] - drawn[:, 0]), 1)
         lamps[:, 9:12], lamps[:, 12:16] = packed[slots, 16:19], packed[slots, 25:29]
-    return Lamps(_opaque(mi.Float, lamps.ravel()), _opaque(mi.Float, _LAMP_SHARE if len(slots) else 0.0))
+    return Lamps(opaque(mi.Float, lamps.ravel()), opaque(mi.Float, _LAMP_SHARE if len(slots) else 0.0))
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -21,12 +21,14 @@ from unrender.errors import UserError
 from unrender.raytrace import light_table, principled, sequences
 from unrender.raytrace.hits import Hit, find_hit, leave
 from unrender.raytrace.light_table import LightTable
+from unrender.raytrace.packed import opaque, read_record
+from unrender.raytrace.principled import Lobes
 from unrender.raytrace.rays import CameraRays, camera_rays, tiled
 from unrender.raytrace.stage import LAMP_SLOTS, LAMP_STRIDE, Stage
 from unrender.scene.environment import EnvironmentMap
 
 _COSINE_SHARE = 0.25  # of the first bounce: irradiance wants light from all around, even of a mirror
-_RANDOM_PER_VERTEX = 4
+_SALTS = (0x3C6EF372, 0x5BE0CD19, 0x1F83D9AB)  # of the three pairs of random numbers of a vertex
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,20 @@ class LitFrame:
 
     rgb: Tensor
     irradiance: Tensor
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is the same at every vertex; Dr.Jit arrays of one number, or of one for each lane."""
+
+    scene: Stage
+    table: LightTable
+    rays: CameraRays
+    pixel: Any
+    samples: Any
+    max_depth: Any
+    lane_seed: Any
+    roughness: Any
 
 
 @dataclass
@@ -82,7 +98,13 @@ class _LightSample:
 
 
 def render_lights(
-    scene: Stage, lights: Sequence[EnvironmentMap], *, samples: int, seed: int, lamps: Sequence[float] | None = None
+    scene: Stage,
+    lights: Sequence[EnvironmentMap],
+    *,
+    samples: int,
+    seed: int,
+    lamps: Sequence[float] | None = None,
+    indirect_roughness: float = 0.0,
 ) -> LitFrame:
     """Path traces `scene` once under each of `lights`.
 
@@ -92,128 +114,132 @@ def render_lights(
         samples: paths a pixel; powers of two are best spread.
         seed: of the random numbers; the same seed gives the same frame.
         lamps: what the scene's own lamps are multiplied by under each light, 1 by default.
+        indirect_roughness: the least roughness of what is seen by way of another surface. 0 is exact; 0.3 spreads the
+            caustics of polished things, whose few bright paths are fireflies, and keeps their energy.
 
     Raises:
         UserError: no lights or lights of several sizes; another number of lamps than of lights.
     """
-    import drjit as dr
     import mitsuba as mi
 
     if lamps is not None and len(lamps) != len(lights):
         raise UserError(f"{len(lamps)} factors of lamps for {len(lights)} lights; one for each is right")
-    table = light_table.light_table(lights)
-    rays = camera_rays(scene.camera)
     order = tiled(scene.camera.size)
-    numbers = [mi.UInt32(n) for n in (samples, scene.max_depth, seed)]
-    pixel = mi.UInt32(order)
-    dr.make_opaque(pixel, *numbers)
-    sums = _trace(scene, table, rays, pixel, numbers)
+    task = _Task(
+        scene=scene,
+        table=light_table.light_table(lights),
+        rays=camera_rays(scene.camera),
+        pixel=opaque(mi.UInt32, order),
+        samples=opaque(mi.UInt32, samples),
+        max_depth=opaque(mi.UInt32, scene.max_depth),
+        lane_seed=opaque(mi.UInt32, mi.UInt32(order) + sequences.hashed(mi.UInt32(seed))),
+        roughness=opaque(mi.Float, indirect_roughness),
+    )
+    sums = _trace(task)
     factors = np.ones(len(lights)) if lamps is None else np.asarray(lamps)
     return _frame(sums, order, scene.camera.size, samples, factors)
 
 
-def _trace(scene: Stage, table: LightTable, rays: CameraRays, pixel: Any, numbers: list[Any]) -> _Sums:
+def _trace(task: _Task) -> _Sums:
     import drjit as dr
     import mitsuba as mi
 
-    samples, _, seed = numbers
-    lane_seed = sequences.hashed(pixel + sequences.hashed(seed))
-    lanes = dr.width(pixel)
-    black = [dr.zeros(mi.Color3f, lanes) for _ in range(2 * table.count + 2)]
-    sums = _Sums(black[: table.count], black[table.count : -2], black[-2], black[-1], dr.zeros(mi.Float, lanes))
-    path = _begin(rays, pixel, lane_seed, dr.zeros(mi.UInt32, lanes))
-
-    def going_on(path: _Path, sums: _Sums) -> Any:
-        return path.sample < samples
-
-    def step(path: _Path, sums: _Sums) -> tuple[_Path, _Sums]:
-        return _step(scene, table, rays, (pixel, lane_seed, numbers), path, sums)
-
-    path, sums = dr.while_loop((path, sums), going_on, step, label="paths under all lights")
+    lanes, count = dr.width(task.pixel), task.table.count
+    black = [dr.zeros(mi.Color3f, lanes) for _ in range(2 * count + 2)]
+    sums = _Sums(black[:count], black[count:-2], black[-2], black[-1], dr.zeros(mi.Float, lanes))
+    _, sums = dr.while_loop(
+        (_begin(task, dr.zeros(mi.UInt32, lanes)), sums),
+        lambda path, sums: path.sample < task.samples,
+        lambda path, sums: _step(task, path, sums),
+        label="paths under all lights",
+    )
     dr.eval(sums)
     return sums
 
 
-def _begin(rays: CameraRays, pixel: Any, lane_seed: Any, sample: Any) -> _Path:
+def _begin(task: _Task, sample: Any) -> _Path:
     import mitsuba as mi
 
-    direction = rays.direction(pixel, sequences.scrambled_pair(sample, lane_seed))
+    rays = task.rays
+    direction = rays.direction(task.pixel, sequences.scrambled_pair(sample, sequences.hashed(task.lane_seed)))
     one = mi.Color3f(1)
     return _Path(sample, mi.UInt32(0), mi.Point3f(rays.origin), direction, one, mi.Color3f(one), mi.Float(1))
 
 
-def _step(
-    scene: Stage, table: LightTable, rays: CameraRays, lane: tuple[Any, Any, list[Any]], path: _Path, sums: _Sums
-) -> tuple[_Path, _Sums]:
+def _step(task: _Task, path: _Path, sums: _Sums) -> tuple[_Path, _Sums]:
     """One vertex of the path: finds it, adds the light that arrives there, and goes on or begins the next path."""
     import drjit as dr
     import mitsuba as mi
 
-    pixel, lane_seed, (samples, max_depth, _) = lane
-    vertex_seed = lane_seed + 0x632BE5AB * (1 + path.depth)
-    for_light, for_bounce, for_choices = (
-        sequences.scrambled_pair(path.sample, sequences.hashed(vertex_seed + i)) for i in range(3)
+    scene, first = task.scene, path.depth == 0
+    vertex_seed = task.lane_seed + 0x632BE5AB * (1 + path.depth)
+    for_light, for_bounce, (lobe, kind) = (
+        sequences.scrambled_pair(path.sample, sequences.hashed(vertex_seed ^ salt)) for salt in _SALTS
     )
-    first = path.depth == 0
-    ray = mi.Ray3f(path.origin, path.direction)
-    hit = find_hit(scene, ray, coherent=False, active=path.sample < samples)
-    at = principled.lobes(
-        hit.normal, -path.direction, (hit.base_color, hit.roughness, hit.metallic), dr.select(first, _COSINE_SHARE, 0)
-    )
-    shaded = hit.front & (path.depth + 1 < max_depth)
-    # A lane either leaves the scene or looks for light from a surface: either way one texel of the lights.
-    aim = _aim(scene, table, hit, for_light, for_choices[1])
-    out_texel, out_over_sine = light_table.texel_towards(table, path.direction, for_light)
-    texel = dr.select(hit.valid, aim.texel, out_texel)
-    radiance, factor = light_table.look_up(table, texel, ~hit.valid | shaded)
-    factor = factor * (1 - scene.lamps.share)
+    luck = sequences.uniform(sequences.hashed(vertex_seed) + path.sample)
+    hit = find_hit(scene, mi.Ray3f(path.origin, path.direction), coherent=False, active=path.sample < task.samples)
+    rough = dr.select(first, hit.roughness, dr.maximum(hit.roughness, task.roughness))
+    material = (hit.base_color, rough, hit.metallic)
+    at = principled.lobes(hit.normal, -path.direction, material, dr.select(first, _COSINE_SHARE, 0))
+    shaded = hit.front & (path.depth + 1 < task.max_depth)
 
-    seen, seen_diffuse = _balanced(path, factor * out_over_sine), mi.Color3f(0)
-    seen_diffuse = dr.select(first, mi.Color3f(0), path.diffuse_weight * seen)
+    sums.lamp_rgb, sums.lamp_irradiance = (
+        total + glow for total, glow in zip((sums.lamp_rgb, sums.lamp_irradiance), _glow(scene, hit, path), strict=True)
+    )
+    _gather(task, path, (hit, at, shaded), _aim(task, hit, for_light, kind), for_light, sums)
+    sums.hits = sums.hits + dr.select(first & hit.valid, 1.0, 0.0)
+    bounced, alive = _bounce(path, hit, at, for_bounce, (lobe, luck))
+    return dr.select(shaded & alive, bounced, _begin(task, path.sample + 1)), sums
+
+
+def _gather(
+    task: _Task, path: _Path, here: tuple[Hit, Lobes, Any], aim: _LightSample, point: tuple[Any, Any], sums: _Sums
+) -> None:
+    """Adds to `sums` what the lights give to this vertex, or to a path that has left the scene.
+
+    A lane does one or the other, so that one texel of the lights serves both.
+    """
+    import drjit as dr
+    import mitsuba as mi
+
+    (hit, at, shaded), first, black = here, path.depth == 0, mi.Color3f(0)
+    texel, over_sine = light_table.texel_towards(task.table, path.direction, point)
+    texel = dr.select(hit.valid, aim.texel, texel)
+    radiance, factor = light_table.look_up(task.table, texel, ~hit.valid | shaded)
+    factor = factor * (1 - task.scene.lamps.share)
+    found = path.weight * _balanced(path, factor * over_sine)
+    found_diffuse = dr.select(first, black, path.diffuse_weight * _balanced(path, factor * over_sine))
+
     value, density, cosine = principled.evaluate(at, aim.direction)
-    aimed = dr.rcp(dr.maximum(dr.select(aim.lamp, aim.density, factor * aim.over_sine) + density, 1e-20))
-    worth = shaded & (cosine > 0) & (~aim.lamp | (aim.density > 0)) & (aim.lamp | (factor > 0))
+    aimed = dr.select(aim.lamp, aim.density, factor * aim.over_sine)
+    worth = shaded & (cosine > 0) & (aimed > 0)
     shadow = leave(hit, aim.direction)
     shadow.maxt = aim.reach
-    lit = worth & ~scene.traced.ray_test(shadow, worth)
-    aimed = dr.select(lit, aimed, 0)
-    direct = path.weight * value * aimed
-    diffuse = path.diffuse_weight * dr.select(first, mi.Color3f(cosine), value) * aimed
+    lit = worth & ~task.scene.traced.ray_test(shadow, worth)
+    share = dr.select(lit, dr.rcp(dr.maximum(aimed + density, 1e-20)), 0)
+    direct = path.weight * value * share
+    diffuse = path.diffuse_weight * dr.select(first, mi.Color3f(cosine), value) * share
 
-    outside = ~hit.valid
-    to_sky = dr.select(outside, path.weight * seen, dr.select(aim.lamp, mi.Color3f(0), direct))
-    to_sky_diffuse = dr.select(outside, seen_diffuse, dr.select(aim.lamp, mi.Color3f(0), diffuse))
-    glow, glow_diffuse = _glow(scene, hit, path)
-    sums = _Sums(
-        [dr.fma(to_sky, light, total) for light, total in zip(radiance, sums.rgb, strict=True)],
-        [dr.fma(to_sky_diffuse, light, total) for light, total in zip(radiance, sums.irradiance, strict=True)],
-        sums.lamp_rgb + glow + direct * aim.radiance,
-        sums.lamp_irradiance + glow_diffuse + diffuse * aim.radiance,
-        sums.hits + dr.select(first & hit.valid, 1.0, 0.0),
-    )
-    bounced, alive = _bounce(
-        path,
-        hit,
-        at,
-        shaded,
-        for_bounce,
-        (for_choices[0], sequences.uniform(vertex_seed + 3 + path.sample * 0x01000193)),
-    )
-    begun = _begin(rays, pixel, lane_seed, path.sample + 1)
-    return dr.select(alive, bounced, begun), sums
+    to_sky = dr.select(hit.valid, dr.select(aim.lamp, black, direct), found)
+    to_sky_diffuse = dr.select(hit.valid, dr.select(aim.lamp, black, diffuse), found_diffuse)
+    sums.rgb = [dr.fma(to_sky, light, total) for light, total in zip(radiance, sums.rgb, strict=True)]
+    sums.irradiance = [
+        dr.fma(to_sky_diffuse, light, total) for light, total in zip(radiance, sums.irradiance, strict=True)
+    ]
+    sums.lamp_rgb = dr.fma(direct, aim.radiance, sums.lamp_rgb)
+    sums.lamp_irradiance = dr.fma(diffuse, aim.radiance, sums.lamp_irradiance)
 
 
-def _aim(scene: Stage, table: LightTable, hit: Hit, point: tuple[Any, Any], choice: Any) -> _LightSample:
+def _aim(task: _Task, hit: Hit, point: tuple[Any, Any], choice: Any) -> _LightSample:
     """A direction towards the environment, or towards a point of a lamp."""
     import drjit as dr
     import mitsuba as mi
 
-    lamps = scene.lamps
+    lamps = task.scene.lamps
     use_lamp = choice < lamps.share
-    texel, sky, over_sine = light_table.draw(table, point)
-
+    texel, sky, over_sine = light_table.draw(task.table, point)
     slot = mi.UInt32(point[0] * LAMP_SLOTS)
-    lamp = dr.gather(mi.ArrayXf, lamps.slots, slot, use_lamp, shape=(LAMP_STRIDE, dr.width(choice)))
+    lamp = read_record(lamps.slots, slot, LAMP_STRIDE, use_lamp)
     corner, one, two, normal = (mi.Vector3f(lamp[i], lamp[i + 1], lamp[i + 2]) for i in (0, 3, 6, 9))
     inside = mi.warp.square_to_uniform_triangle(mi.Point2f(choice / dr.maximum(lamps.share, 1e-6), point[1]))
     away = corner + one * inside.x + two * inside.y - hit.point
@@ -251,10 +277,8 @@ def _glow(scene: Stage, hit: Hit, path: _Path) -> tuple[Any, Any]:
     return path.weight * glow, dr.select(path.depth == 0, mi.Color3f(0), path.diffuse_weight * glow)
 
 
-def _bounce(
-    path: _Path, hit: Hit, at: principled.Lobes, shaded: Any, point: tuple[Any, Any], choices: tuple[Any, Any]
-) -> tuple[_Path, Any]:
-    """The path after a bounce, and whether it goes on (Russian roulette from the second bounce)."""
+def _bounce(path: _Path, hit: Hit, at: Lobes, point: tuple[Any, Any], choices: tuple[Any, Any]) -> tuple[_Path, Any]:
+    """The path after a bounce, and whether it is worth going on (Russian roulette from the second bounce)."""
     import drjit as dr
     import mitsuba as mi
 
@@ -266,7 +290,7 @@ def _bounce(
     diffuse = path.diffuse_weight * dr.select(first, mi.Color3f(cosine), value) * over
     matters = dr.maximum(dr.max(weight), dr.max(diffuse) / math.pi)
     chance = dr.select(first, 1, dr.minimum(matters, 0.95))
-    alive = shaded & (matters > 0) & (choices[1] < chance)
+    alive = (matters > 0) & (choices[1] < chance)
     ray = leave(hit, direction)
     scale = dr.rcp(dr.maximum(chance, 1e-6))
     after = _Path(path.sample, path.depth + 1, ray.o, direction, weight * scale, diffuse * scale, density)
