@@ -1,6 +1,7 @@
 """G-buffers, sensors and renders of scenes whose truth is a formula."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,8 @@ import trimesh
 
 from unrender.raytrace import backend
 from unrender.raytrace.gbuffer import trace_gbuffer
-from unrender.raytrace.scene import Surface, build_scene, render, sensor
+from unrender.raytrace.scene import Surface, build_scene, height_slopes, render, sensor
+from unrender.raytrace.stage import build_stage, move, set_camera
 
 BASE, ROUGHNESS, METALLIC = (0.8, 0.3, 0.05), 0.35, 0.75
 CENTER, RADIUS = np.array([0.4, -0.2, 0.3]), 0.9
@@ -40,7 +42,7 @@ def surface(vertices, normals, faces, base=BASE, roughness=ROUGHNESS, metallic=M
         np.asarray(normals, np.float32),
         np.full((len(vertices), 2), 0.5, np.float32),
         np.asarray(faces, np.uint32),
-        np.broadcast_to(np.float32(base), (2, 2, 3)),
+        np.broadcast_to(np.float32(base), (2, 2, 3)) if np.ndim(base) == 1 else np.float32(base),
         np.full((2, 2), roughness, np.float32),
         np.full((2, 2), metallic, np.float32),
     )
@@ -62,7 +64,7 @@ def camera_at(eye, target, size=(36, 48), fov=40.0):
 
 
 def gbuffer_of(thing, camera):
-    return trace_gbuffer(build_scene([thing], GREY, camera), camera)
+    return trace_gbuffer(build_stage(thing, camera))
 
 
 def sphere_by_formula(camera):
@@ -104,7 +106,8 @@ def test_sphere_covers_the_share_of_pixels_of_the_formula():
 def test_material_is_what_was_put_in():
     found = gbuffer_of(sphere(), camera_at((2.5, 1.5, 3.0), (0.6, -0.4, 0.2)))
     hit = found.maps["mask"][0, 0] > 0
-    expected = {"base_color": BASE, "roughness": (ROUGHNESS,), "metallic": (METALLIC,)}
+    albedo = tuple(value * (1 - METALLIC) for value in BASE)
+    expected = {"base_color": BASE, "diffuse_albedo": albedo, "roughness": (ROUGHNESS,), "metallic": (METALLIC,)}
     for name, value in expected.items():
         pixels = found.maps[name][0][:, hit].T
         torch.testing.assert_close(pixels, torch.tensor(value).expand_as(pixels), rtol=0, atol=1e-6)
@@ -125,6 +128,54 @@ def test_box_seen_at_an_edge_shows_two_faces():
     # World +Z is left of the edge from here, world +X right of it; both lean away from the camera.
     torch.testing.assert_close(middle[:, 20], torch.tensor([-half, 0.0, half]), rtol=0, atol=1e-6)
     torch.testing.assert_close(middle[:, 27], torch.tensor([half, 0.0, half]), rtol=0, atol=1e-6)
+
+
+def test_instances_are_whole_numbers_of_the_pixels_centres():
+    camera = camera_at((2.0, 0.0, 2.0), (0.0, 0.0, 0.0), size=(33, 48))
+    stage = build_stage(unit_box(), camera)
+    # By the side that each face is on: 1 to 6 for -x, -y, -z, +x, +y, +z.
+    normals = trimesh.creation.box().face_normals
+    owners = np.abs(normals).argmax(1) + 1 + 3 * (normals.sum(1) > 0)
+    found = trace_gbuffer(stage, owners=owners).maps
+    middle = found["instance"][0, 0, 16]
+    assert set(middle.tolist()) == {0.0, 4.0, 6.0}
+    assert middle[20] == 6  # world +Z is left of the edge from here
+    assert middle[27] == 4
+    assert torch.equal(found["instance"] > 0, found["depth"].isfinite())
+
+
+def test_a_ramp_leans_the_normal_by_its_angle_whichever_way_the_texture_runs():
+    corners = np.array([[-2, 0, 2], [2, 0, 2], [2, 0, -2], [-2, 0, -2]], float)
+    up = np.tile([0.0, 1.0, 0.0], (4, 1))
+    ramp = np.broadcast_to(np.linspace(0, 0.5, 9), (9, 9))  # half a side high, over 8 of 9 texels
+    rise = 0.5 * 9 / 8
+    length = math.hypot(1, rise)
+    for mirrored in (False, True):
+        plane = surface(corners, up, [[0, 1, 2], [0, 2, 3]], base=np.full((9, 9, 3), 0.5))
+        u = 0.5 + corners[:, 0] / 8 * (-1 if mirrored else 1)
+        plane = replace(
+            plane,
+            uv=np.stack((u, 0.5 + corners[:, 2] / 8), 1).astype(np.float32),
+            roughness=np.ones((9, 9), np.float32),
+            metallic=np.zeros((9, 9), np.float32),
+            slope=height_slopes(ramp),
+        )
+        found = trace_gbuffer(build_stage(plane, camera_at((0.0, 4.0, 0.01), (0.0, 0.0, 0.0), size=(9, 9))))
+        # This camera looks down with world +X on its right and its own +Z up: the surface rises to where u grows.
+        expected = torch.tensor([(rise if mirrored else -rise) / length, 0.0, 1 / length])
+        torch.testing.assert_close(found.maps["normal"][0, :, 4, 4], expected, rtol=0, atol=0.01)
+
+
+def test_a_stage_that_moved_is_a_new_stage():
+    camera, thing = camera_at((2.5, 1.5, 3.0), (0.6, -0.4, 0.2)), sphere()
+    elsewhere = replace(thing, vertices=thing.vertices + np.float32([0.3, 0.1, 0]))
+    other = camera_at((2.0, 1.9, 3.0), (0.6, -0.4, 0.2))
+    moved = set_camera(move(build_stage(thing, camera), elsewhere.vertices, elsewhere.normals), other)
+    new = trace_gbuffer(build_stage(elsewhere, other)).maps
+    for name, value in trace_gbuffer(moved).maps.items():
+        torch.testing.assert_close(value, new[name], rtol=0, atol=1e-5, msg=name)
+    with pytest.raises(UserError, match=r"vertices \(3, 3\) .* for a stage of 10242"):
+        move(moved, elsewhere.vertices[:3], elsewhere.normals)
 
 
 @pytest.mark.parametrize("principal_point", [(24.0, 18.0), (30.5, 11.25)])

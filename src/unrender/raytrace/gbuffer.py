@@ -71,8 +71,8 @@ def _trace(stage: Stage, grid: int) -> tuple[np.ndarray, tuple[np.ndarray, np.nd
     depth, face = dr.full(mi.Float, dr.inf, height * width), dr.zeros(mi.UInt32, height * width)
 
     def step(i: Any, sums: Any, depth: Any, face: Any) -> tuple[Any, ...]:
-        offset = tuple((mi.Float(n) + 0.5) / mi.Float(side) for n in (i % side, i // side))
-        along = rays.along(pixel, offset)
+        x, y = ((mi.Float(n) + 0.5) / mi.Float(side) for n in (i % side, i // side))
+        along = rays.along(pixel, (x, y))
         stretch = dr.norm(along)
         hit = find_hit(stage, mi.Ray3f(rays.origin, along / stretch), coherent=True, active=i < count)
         here = (i == centre) & hit.valid
@@ -89,4 +89,5 @@ def _values(hit: Hit) -> Any:
     import mitsuba as mi
 
     albedo = hit.base_color * (1 - hit.metallic)
-    return mi.ArrayXf([1.0, *hit.base_color, *albedo, *hit.normal, hit.roughness, hit.metallic])
+    kind: Any = mi.ArrayXf
+    return kind([1.0, *hit.base_color, *albedo, *hit.normal, hit.roughness, hit.metallic])

@@ -132,7 +132,7 @@ def render_lights(
         pixel=opaque(mi.UInt32, order),
         samples=opaque(mi.UInt32, samples),
         max_depth=opaque(mi.UInt32, scene.max_depth),
-        lane_seed=opaque(mi.UInt32, mi.UInt32(order) + sequences.hashed(mi.UInt32(seed))),
+        lane_seed=sequences.hashed(opaque(mi.UInt32, seed)) + mi.UInt32(order),
         roughness=opaque(mi.Float, indirect_roughness),
     )
     sums = _trace(task)
