@@ -20,6 +20,9 @@ RELATIVE_NEAR = 1.0
 """Relative depth is known up to scale and shift; the value 0 of a checkpoint is put here, so that depth is positive and
 the range [0, 1] of a checkpoint becomes [1, 2]."""
 
+DEPTH_PERCENTILES = (0.02, 0.98)
+"""What is nearer or farther than these shares of a frame is clipped in relative depth (Marigold, section 3.1)."""
+
 PERCENTILE = (90.0, 0.6)
 """Scene-referred pictures are exposed as a camera would have: this percentile of luminance comes to this value. Each
 frame by itself, so that a clip read frame by frame gives what the whole clip gives."""
@@ -63,6 +66,21 @@ def encode_transfer(linear: Tensor, transfer: Transfer) -> Tensor:
     if transfer == "code22":
         return power_to_linear(linear_to_srgb(linear))
     return linear_to_power(linear) if transfer == "gamma22" else linear
+
+
+def relative_depth(depth: Tensor, mask: Tensor) -> Tensor:
+    """Each frame's depth (T, 1, H, W), metric or not, brought to `RELATIVE_NEAR` + [0, 1] between its
+    `DEPTH_PERCENTILES`; 1 above near where there is no surface."""
+    frames = []
+    for values, there in zip(depth, mask, strict=True):
+        finite = values[(there > 0.5) & values.isfinite()]
+        if len(finite) == 0:
+            frames.append(torch.full_like(values, RELATIVE_NEAR + 1))
+            continue
+        # torch sorts no more than so many values; every second or third says the same.
+        near, far = torch.quantile(finite[:: 1 + len(finite) // 2**24], finite.new_tensor(DEPTH_PERCENTILES))
+        frames.append(RELATIVE_NEAR + ((values - near) / (far - near).clamp(min=1e-3)).clamp(0, 1))
+    return torch.stack(frames)
 
 
 def encode_map(values: Tensor, codec: MapCodec) -> Tensor:

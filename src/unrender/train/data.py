@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unrender.diffusion.codec import RELATIVE_NEAR
+from unrender.diffusion.codec import relative_depth
 from unrender.errors import UserError
 from unrender.scene.color import linear_to_srgb, srgb_to_linear
 from unrender.scene.gbuffer import GBuffer
 
 TARGETS = ("base_color", "normal", "depth", "roughness", "metallic", "mask")
-DEPTH_PERCENTILES = (0.02, 0.98)
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Stills:
 
     Attributes:
         rgb: (N, 3, H, W) linear photo, exposed for display.
-        maps: each of `TARGETS`, (N, 1 or 3, H, W); depth is relative, see `relative_depth`.
+        maps: each of `TARGETS`, (N, 1 or 3, H, W); depth is relative, see `codec.relative_depth`.
     """
 
     rgb: Tensor
@@ -58,20 +57,6 @@ def load_stills(gbuffers: Iterable[GBuffer]) -> Stills:
     if not rgb:
         raise UserError("no training pictures; give a folder that `unrender synth` has written")
     return Stills(torch.cat(rgb), {name: torch.cat(parts) for name, parts in maps.items()})
-
-
-def relative_depth(depth: Tensor, mask: Tensor) -> Tensor:
-    """Each frame's depth (T, 1, H, W) brought to `RELATIVE_NEAR` + [0, 1] between its 2nd and 98th percentile
-    (Marigold, section 3.1), beyond them clipped; 1 above near where there is no surface."""
-    frames = []
-    for values, there in zip(depth, mask, strict=True):
-        finite = values[(there > 0.5) & values.isfinite()]
-        if len(finite) == 0:
-            frames.append(torch.full_like(values, RELATIVE_NEAR + 1))
-            continue
-        near, far = torch.quantile(finite, torch.tensor(DEPTH_PERCENTILES))
-        frames.append(RELATIVE_NEAR + ((values - near) / (far - near).clamp(min=1e-3)).clamp(0, 1))
-    return torch.stack(frames)
 
 
 def draw_batch(stills: Stills, size: int, count: int, seed: int, step: int) -> Batch:
