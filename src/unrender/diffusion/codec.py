@@ -7,6 +7,8 @@ between the two.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -93,6 +95,17 @@ def encode_map(values: Tensor, codec: MapCodec) -> Tensor:
     if codec.map == "depth":
         return (values - RELATIVE_NEAR) * 2 - 1
     return encode_transfer(values.clamp(0, 1), codec.transfer) * 2 - 1
+
+
+def encode_picture(maps: Mapping[str, Tensor], target: TargetPicture) -> Tensor:
+    """The picture (B, C, H, W) in [-1, 1] that carries `maps`, (B, 1 or 3, H, W) each: the inverse of `decode_maps`."""
+    encoded = {codec: encode_map(maps[codec.map], codec) for codec in target.maps}
+    first = next(iter(encoded.values()))
+    channels = 1 + max(max(codec.channels) for codec in target.maps)
+    picture = first.new_zeros(len(first), channels, *first.shape[2:])
+    for codec, values in encoded.items():
+        picture[:, list(codec.channels)] = values.expand(-1, len(codec.channels), -1, -1)
+    return picture
 
 
 def decode_maps(picture: Tensor, target: TargetPicture) -> dict[str, Tensor]:
