@@ -1,4 +1,4 @@
-"""Every format at the edge: pictures, EXR, HDR, video, cameras, meshes, shards, datasets. Beyond it all is scene-linear.
+"""Every format at the edge: pictures, EXR, HDR, video, cameras, meshes, shards, datasets. Beyond it all is linear.
 
 The names below are imported when first used, so that nobody waits for a video library to read a picture.
 """
