@@ -12,9 +12,9 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from planes import NORMAL, everywhere, plane_depth
 from torch import Tensor
 
+from planes import NORMAL, everywhere, plane_depth
 from unrender.errors import UserError
 from unrender.files.datasets.hypersim import CAMERA_FILE, SPLIT_FILE, official_gain, open_hypersim
 from unrender.scene.camera import Camera, depth_to_ray_distance, project
@@ -75,9 +75,7 @@ def write_scene(folder: Path, distance: Tensor, normal: Tensor) -> None:
     detail = folder / SCENE / "_detail"
     dataset(detail / "cam_00" / "camera_keyframe_orientations.hdf5", np.stack([np.eye(3)] * FRAME + [TURN]))
     dataset(detail / "cam_00" / "camera_keyframe_positions.hdf5", np.stack([np.zeros(3)] * FRAME + [POSITION]))
-    table(
-        detail / "metadata_scene.csv", [{"parameter_name": "meters_per_asset_unit", "parameter_value": METRES}]
-    )
+    table(detail / "metadata_scene.csv", [{"parameter_name": "meters_per_asset_unit", "parameter_value": METRES}])
 
 
 @pytest.fixture
@@ -205,7 +203,7 @@ def test_mistakes_are_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
         "the split of Hypersim is 'dev'; train, val, test": lambda: open_hypersim(folder, "dev"),
         "a map of Hypersim is 'roughness'": lambda: open_hypersim(folder, maps=["roughness"]),
         "metadata_camera_parameters.csv does not exist": lambda: open_hypersim(folder, lens="scene"),
-        f"copy it from apple/ml-hypersim": lambda: open_hypersim(folder / SCENE),
+        "copy it from apple/ml-hypersim": lambda: open_hypersim(folder / SCENE),
         "has no column": lambda: _wrong_table(folder),
     }
     for message, act in checks.items():

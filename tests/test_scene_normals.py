@@ -1,8 +1,8 @@
 """Normals: made unit, turned to the viewer, found from depth."""
 
 import torch
-from planes import NORMAL, everywhere, plane_depth
 
+from planes import NORMAL, everywhere, plane_depth
 from unrender.scene.camera import Camera
 from unrender.scene.normals import facing_viewer, normal_from_depth, unit_normals
 

@@ -104,7 +104,8 @@ def open_matrixcity(
         raise UserError("the mask of MatrixCity follows from depth or normal; ask for one of them beside it")
     blocks = [path for view in views for path in sorted((folder / city / view / split).glob("*/transforms.json"))]
     if not blocks:
-        raise UserError(f"{folder / city} has no block with transforms.json for the split {split}; unpack one there")
+        expected = folder / city / next(iter(views), VIEWS[0]) / split / "BLOCK" / "transforms.json"
+        raise UserError(f"no block of MatrixCity for the split {split}; files like {expected} are right")
     found = {key: view for path in blocks for key, view in _views(path).items()}
     read = partial(_read, _Wish(folder, wanted, found))
     return Pictures("MatrixCity", tuple(found), read)
