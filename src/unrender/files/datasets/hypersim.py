@@ -60,6 +60,7 @@ _BRIGHTNESS = (0.3, 0.59, 0.11)  # CCIR 601, as the tone mapping has it
 _PERCENTILE, _TARGET, _DARKEST, _GAMMA = 0.9, 0.8, 1e-4, 2.2
 _HALF_FOV = math.pi / 6
 _LISTED = r"(ai_\d{3}_\d{3})/rgb_(cam_\d+)_fr(\d+)"
+_SCENE_COLUMNS = ("parameter_name", "parameter_value")
 _INSTALL = "Hypersim's files are HDF5 and h5py is not here; pip install unrender[datasets]"
 
 # Rows of a matrix from (u, v, 1), each in [-1, 1] and v up, to camera-space rays.
@@ -243,9 +244,6 @@ def _pose(scene: Path, trajectory: str, frame: int, turn: Tensor) -> Tensor:
     pose[:3, :3] = turns[frame] @ turn.double().numpy()
     pose[:3, 3] = places[frame] * float(scales["meters_per_asset_unit"])
     return torch.tensor(Z_UP_TO_Y_UP @ pose, dtype=torch.float32)
-
-
-_SCENE_COLUMNS = ("parameter_name", "parameter_value")
 
 
 def _dataset(path: Path) -> NDArray[Any]:
