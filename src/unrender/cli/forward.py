@@ -53,8 +53,8 @@ def forward(job: ForwardJob, prompt: PromptOptions, network: NetworkOptions, com
     """Render a G-buffer under a light.
 
     Writes a PNG for looking (of a clip an mp4), an EXR whose light groups (diffuse, specular, background) add up to
-    the beauty, and run.json. A network that is told no light takes the irradiance of the G-buffer, or that of --light in
-    its place.
+    the beauty, and run.json. A network takes the light itself where its card has a `light`; else the irradiance of the
+    G-buffer, or that of --light in its place.
     """
     _check(job, prompt, network)
     destination = parse_destination(job.out, (".exr", ".mp4", ".png"))
