@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from unrender.conventions import yaw_matrix
+from unrender.diffusion.card import GivenMap
 from unrender.diffusion.codec import PERCENTILE, relative_depth
 from unrender.forward.deferred import DeferredRenderer
 from unrender.forward.surface import DEFAULT_METALLIC, DEFAULT_ROUGHNESS, coverage
@@ -45,6 +46,11 @@ class ShownLight:
     picture: Tensor
     gain: Tensor
     covered: Tensor
+
+    def values_of(self, given: GivenMap) -> Tensor | None:
+        """What the network is given for one entry of its card, (T, 1 or 3, H, W) as the codec takes it; None where the
+        G-buffer has no such map."""
+        return self.first if given.rendered else self.maps.get(given.codec.map)
 
 
 def show_light(
