@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from unrender.diffusion.codec import relative_depth
+from unrender.diffusion.codec import expose, relative_depth
 from unrender.errors import UserError
 from unrender.forward.lighting import ShownLight, mirror_light_picture, show_light
 from unrender.scene.environment import EnvironmentMap
@@ -17,6 +17,8 @@ from unrender.train.loop import Draw
 from unrender.train.views import crop, mirror, photographed
 
 TARGETS = ("base_color", "normal", "depth", "roughness", "metallic", "mask")
+EXTRAS = ("irradiance",)
+"""Maps that are learnt where they are known, and missed where they are not."""
 VALID_COVERAGE = 0.9
 """A pixel that a surface covers less than this teaches nothing of the surface."""
 
@@ -106,10 +108,12 @@ def load_stills(gbuffers: Iterable[GBuffer], required: Sequence[str] = TARGETS) 
     frames: list[dict[str, Tensor]] = []
     for gbuffer in gbuffers:
         gbuffer.require("rgb", *required, by="training")
-        maps = {name: values for name, values in gbuffer.maps.items() if name in ("rgb", *TARGETS)}
+        maps = {name: values for name, values in gbuffer.maps.items() if name in ("rgb", *TARGETS, *EXTRAS)}
         if "depth" in maps:
             there = maps.get("mask", torch.ones_like(maps["depth"]))
             maps["depth"] = relative_depth(maps["depth"], there)
+        if "irradiance" in maps:
+            maps["irradiance"] = expose(maps["irradiance"], "percentile")
         frames += [{name: values[t].half() for name, values in maps.items()} for t in range(len(gbuffer))]
     if not frames:
         raise UserError("no training pictures; give a folder that `unrender synth` has written")

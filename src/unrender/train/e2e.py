@@ -19,11 +19,11 @@ from unrender.train.learner import Learner
 from unrender.train.loop import Draw, Report, run
 from unrender.train.lora import adapt
 from unrender.train.model_task import ModelTask
-from unrender.train.pretrain import told
 from unrender.train.recipe import Course, Lora, Stage
 from unrender.train.run_folder import RunFolder
 from unrender.train.start import Start, starting_checkpoint
 from unrender.train.task_losses import Weights, task_losses
+from unrender.train.telling import tell_some
 
 PAPER = Course(
     steps=20_000,
@@ -96,7 +96,7 @@ def single_step(card: ModelCard, noise: NoiseKind) -> ModelCard:
 def end_to_end_loss(learner: Learner, batch: Batch, draw: Draw, recipe: E2ERecipe) -> dict[str, Tensor]:
     """One step, decoded, held against the truth."""
     asked = learner.asked(draw.seed)
-    condition = learner.condition(batch, asked, told(learner, batch, draw, recipe.dropped))
+    condition = learner.condition(batch, asked, tell_some(learner.card, batch, draw, recipe.dropped))
     noise = learner.noise(recipe.noise, learner.blank(batch, asked), draw.seed)
     predicted = learner.maps(learner.single_step(condition, noise), asked, recipe.memory)
     return task_losses(predicted, batch, asked, recipe.weights)

@@ -20,6 +20,7 @@ from unrender.diffusion.schedule import make_schedule
 from unrender.scene.resize import resize_picture
 from unrender.train.data import Batch
 from unrender.train.loop import Networks
+from unrender.train.telling import Told
 
 
 @dataclass(frozen=True)
@@ -55,18 +56,14 @@ class Learner:
         passes = self.passes()
         return passes[int(torch.randint(len(passes), (), generator=torch.Generator().manual_seed(seed)))]
 
-    def condition(self, batch: Batch, asked: Sequence[TargetPicture], told: Tensor | None = None) -> Condition:
-        """What the network is told of a batch.
-
-        Args:
-            told: (B, number of given maps) which of them it is told; the latents of the others are zeros, as where the
-                engine lacks a map. None for all that are known.
-        """
-        given = [self._give(batch, one, None if told is None else told[:, i]) for i, one in enumerate(self.card.given)]
+    def condition(self, batch: Batch, asked: Sequence[TargetPicture], told: Told) -> Condition:
+        """What the network is told of a batch: the latents of the maps that are not told are zeros, as where the engine
+        lacks a map, and so are the tokens of a light."""
+        given = [self._give(batch, one, told.maps[:, i]) for i, one in enumerate(self.card.given)]
         latents = torch.cat(given, dim=1)
         task = task_vector(self.card, asked[0], next(iter(self.card.domains), ""))
         task = None if task is None else task.to(latents).expand(len(batch), -1)
-        return Condition(latents, self._tokens(batch, asked[0]).to(latents), task)
+        return Condition(latents, self._tokens(batch, asked[0], told.light).to(latents), task)
 
     def clean(self, batch: Batch, asked: Sequence[TargetPicture]) -> Tensor:
         """The latents (B, C, h, w) of the pictures that are asked for, as the truth has them."""
@@ -74,9 +71,7 @@ class Learner:
 
     def blank(self, batch: Batch, asked: Sequence[TargetPicture]) -> Tensor:
         """Zeros of the shape of the latents of the pictures that are asked for."""
-        height, width = batch.photo.shape[2:]
-        channels = len(asked) * self.card.latent_channels
-        return batch.photo.new_zeros(len(batch), channels, height // self._factor, width // self._factor)
+        return batch.photo.new_zeros(len(batch), len(asked) * self.card.latent_channels, *self._latent_size(batch))
 
     def single_step(self, condition: Condition, noise: Tensor) -> Tensor:
         """The clean latent (B, C, h, w) that one step from `noise` at t = T gives; differentiable."""
@@ -103,27 +98,34 @@ class Learner:
         """Noise of the shape of a latent."""
         return draw_noise(kind, tuple(like.shape), seed).to(like)
 
-    def _give(self, batch: Batch, given: GivenMap, told: Tensor | None) -> Tensor:
-        values = source_of(batch, given, self.card)
+    def _give(self, batch: Batch, given: GivenMap, told: Tensor) -> Tensor:
+        if not bool(told.any()):
+            return self._nothing(batch, given)
+        picture = encode_map(source_of(batch, given, self.card), given.codec)
         if given.encoded:
-            latent = self.encode(encode_map(values, given.codec)) * ((given.scale or 1.0) / self._scale(given))
+            latent = self.encode(picture) * ((given.scale or self.card.latent_scale) / self.card.latent_scale)
         else:
-            size = (values.shape[2] // self._factor, values.shape[3] // self._factor)
-            latent = resize_picture(encode_map(values, given.codec), size)
-        shown = _known(batch, given, self.card)
-        shown = shown if told is None else shown & told
-        return latent * shown.to(latent)[:, None, None, None]
+            latent = resize_picture(picture, self._latent_size(batch))
+        return latent * told.to(latent)[:, None, None, None]
+
+    def _nothing(self, batch: Batch, given: GivenMap) -> Tensor:
+        channels = self.card.latent_channels if given.encoded else len(given.codec.channels)
+        return batch.photo.new_zeros(len(batch), channels, *self._latent_size(batch))
+
+    def _latent_size(self, batch: Batch) -> tuple[int, int]:
+        height, width = batch.photo.shape[2:]
+        return height // self._factor, width // self._factor
 
     @property
     def _factor(self) -> int:
         return 2 ** (len(self.checkpoint.autoencoder.config["block_out_channels"]) - 1)
 
-    def _scale(self, given: GivenMap) -> float:
-        return self.card.latent_scale if given.scale is not None else 1.0
-
-    def _tokens(self, batch: Batch, picture: TargetPicture) -> Tensor:
-        if self.environment is not None and batch.lit is not None:
-            return self.environment(batch.lit.picture)
+    def _tokens(self, batch: Batch, picture: TargetPicture, light: Tensor) -> Tensor:
+        if self.environment is not None:
+            height, width = (0, 0) if self.card.light is None else self.card.light.size
+            shown = batch.photo.new_zeros(len(batch), 9, height, width) if batch.lit is None else batch.lit.picture
+            tokens = self.environment(shown)
+            return tokens * light.to(tokens)[:, None, None]
         prompt = picture.prompt.format(domain=next(iter(self.card.domains), ""))
         return self.checkpoint.tokens[prompt].to(batch.photo).expand(len(batch), -1, -1)
 
@@ -133,9 +135,3 @@ def source_of(batch: Batch, given: GivenMap, card: ModelCard) -> Tensor:
     if given.rendered and batch.lit is not None:
         return batch.lit.first
     return batch.photo if card.direction == "inverse" and given.codec.map == "rgb" else batch.maps[given.codec.map]
-
-
-def _known(batch: Batch, given: GivenMap, card: ModelCard) -> Tensor:
-    if card.direction == "inverse" or given.rendered:
-        return torch.ones(len(batch), dtype=torch.bool, device=batch.photo.device)
-    return batch.known[given.codec.map]

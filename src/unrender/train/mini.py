@@ -33,6 +33,7 @@ MINI_PICTURES = (
     TargetPicture("normal", (MapCodec("normal"),)),
     TargetPicture("geometry", (MapCodec("depth", (0, 2)), MapCodec("mask", (1,)))),
     TargetPicture("material", (MapCodec("roughness", (0, 2)), MapCodec("metallic", (1,)))),
+    TargetPicture("irradiance", (MapCodec("irradiance", transfer="srgb"),)),
 )
 
 _SIZE = SizeRule(long_side=128, multiple=16, fit="pad", min_side=24)
@@ -61,6 +62,7 @@ FORWARD_MINI_CARD = ModelCard(
         GivenMap(MapCodec("rgb", transfer="srgb"), rendered="split_sum"),
         *(GivenMap(codec) for picture in MINI_PICTURES[:2] for codec in picture.maps),
         *(GivenMap(MapCodec(name)) for name in ("depth", "roughness", "metallic", "mask")),
+        GivenMap(MapCodec("irradiance", transfer="srgb"), exposure="percentile"),
     ),
     pictures=(TargetPicture("rgb", (MapCodec("rgb", transfer="srgb"),)),),
     latent_channels=LATENT_CHANNELS,
@@ -70,7 +72,8 @@ FORWARD_MINI_CARD = ModelCard(
     size=_SIZE,
     description="small, trained from nothing on unrender's own synthetic scenes; mends a first render under a light",
 )
-"""The forward renderer, of many steps: what split-sum shading lacks, shadows above all, it adds."""
+"""The forward renderer, of many steps. Told a light, it adds to split-sum shading what that lacks, shadows above all;
+told the irradiance of a picture instead, it makes that picture again, as RGB<->X and Ouroboros do."""
 
 
 def build_autoencoder(seed: int = 0) -> AutoencoderKL:

@@ -20,6 +20,7 @@ from unrender.train.learner import Learner, source_of
 from unrender.train.loop import Draw, Networks
 from unrender.train.lora import merged
 from unrender.train.sheets import sheet
+from unrender.train.telling import tell_all
 
 Loss = Callable[[Learner, Batch, Draw], dict[str, Tensor]]
 
@@ -70,8 +71,8 @@ class ModelTask:
         given = encode_map(source_of(batch, shown, learner.card), shown.codec).expand(-1, 3, -1, -1)
         sheets = {}
         for asked in learner.passes():
-            condition = learner.condition(batch, asked)
-            noise = learner.noise(learner.card.noise, learner.clean(batch, asked), seed=0)
+            condition = learner.condition(batch, asked, tell_all(learner.card, batch))
+            noise = learner.noise(learner.card.noise, learner.blank(batch, asked), seed=0)
             network = network_of(self.checkpoint.unet, learner.card, condition)
             latent = denoise(network, make_schedule(learner.card.schedule), noise, learner.card.schedule.steps)
             for index, picture in enumerate(asked):

@@ -20,6 +20,7 @@ from unrender.train.model_task import ModelTask
 from unrender.train.recipe import Course, Lora, Stage
 from unrender.train.run_folder import RunFolder
 from unrender.train.start import Start, starting_checkpoint
+from unrender.train.telling import tell_some
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def diffusion_loss(learner: Learner, batch: Batch, draw: Draw, recipe: PretrainR
     """The squared error of the network's answer on truth drowned in noise, at a random timestep for each view (Ho et
     al. 2020, eq. 14, in the card's parametrisation), by picture."""
     asked = learner.asked(draw.seed)
-    condition = learner.condition(batch, asked, told(learner, batch, draw, recipe.dropped))
+    condition = learner.condition(batch, asked, tell_some(learner.card, batch, draw, recipe.dropped))
     clean = learner.clean(batch, asked)
     schedule = make_schedule(learner.card.schedule)
     timestep = torch.randint(len(schedule.alphas_cumprod), (len(batch),), generator=draw.generator(3))
@@ -79,13 +80,3 @@ def diffusion_loss(learner: Learner, batch: Batch, draw: Draw, recipe: PretrainR
         for i, picture in enumerate(asked)
         for known in [torch.stack([batch.known[codec.map] for codec in picture.maps]).all(0).to(clean)]
     }
-
-
-def told(learner: Learner, batch: Batch, draw: Draw, dropped: float) -> Tensor | None:
-    """(B, given maps) which maps a forward network is told: each is dropped now and then, but for a first render. An
-    inverse renderer is always told the photo."""
-    if learner.card.direction == "inverse":
-        return None
-    kept = torch.rand(len(batch), len(learner.card.given), generator=draw.generator(4)) >= dropped
-    always = torch.tensor([bool(given.rendered) for given in learner.card.given])
-    return (kept | always).to(batch.photo.device)
