@@ -11,9 +11,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from unrender.errors import UserError
+from unrender.evaluate.maps import score
 from unrender.evaluate.metrics.frechet import Moments, frechet_distance, moments
 from unrender.evaluate.metrics.inception import Inception
 from unrender.evaluate.metrics.lpips import Lpips
+from unrender.evaluate.pictures import evaluate_pictures
+from unrender.files.images import write_image
+from unrender.files.sequences import open_frames
+from unrender.scene.color import linear_to_srgb
+from unrender.scene.gbuffer import GBuffer
 
 ALL = torch.ones(1, 48, 64, dtype=torch.bool)
 ALEX = {0: (3, 6, 11), 3: (6, 8, 5), 6: (8, 8, 3), 8: (8, 6, 3), 10: (6, 6, 3)}
@@ -82,6 +88,24 @@ def test_lpips_of_one_file(tmp_path: Path):
     save_file(whole | linear("vgg"), tmp_path / "whole.safetensors")
     a, b = pictures()
     assert Lpips.read(tmp_path / "whole.safetensors")(a, b, ALL) == apart(a, b, ALL)
+
+
+def test_lpips_and_fid_in_reports(tmp_path: Path):
+    lpips = network(tmp_path, "alex")
+    torch.save(inception_weights(), tmp_path / "inception.pth")
+    a, b = pictures()
+    for name, picture in (("a", a), ("b", b)):
+        (tmp_path / name).mkdir()
+        for number in range(2):
+            write_image(tmp_path / name / f"{number}.png", picture.roll(number, dims=-1))
+    clips = open_frames(tmp_path / "a"), open_frames(tmp_path / "b")
+    scores = evaluate_pictures(*clips, lpips, Inception.read(tmp_path / "inception.pth")).answers["predicted"]
+    by_name = {figure.name: value for figure, value in scores.items()}
+    encoded = (linear_to_srgb(frames.rgb[0]) for frames in (next(iter(clip)) for clip in clips))
+    assert by_name["FID"] > 0
+    assert by_name["LPIPS (alex)"] == pytest.approx(lpips(*encoded, ALL), rel=0.1)
+    still = GBuffer(base_color=a[None], mask=torch.ones(1, 1, 48, 64))
+    assert min(value for figure, value in score(still, still, lpips).items() if figure.name == "LPIPS (alex)") == 0
 
 
 def test_lpips_takes_the_linear_weights_that_torchmetrics_carries(tmp_path: Path):

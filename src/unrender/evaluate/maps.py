@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 import torch
@@ -89,7 +89,9 @@ def score(guess: GBuffer, truth: GBuffer, lpips: Lpips | None = None) -> Scores:
             figures = (figure for figure in FIGURES if figure.map == name)
             scores |= zip(figures, _MEASURES[name](predicted[0], truth.maps[name][0], inside), strict=True)
         if name == LPIPS.map and lpips is not None:
-            scores[LPIPS] = lpips(_encoded(predicted[0]), _encoded(truth.maps[name][0]), inside)
+            scores[replace(LPIPS, name=lpips.name)] = lpips(
+                _encoded(predicted[0]), _encoded(truth.maps[name][0]), inside
+            )
     return scores
 
 

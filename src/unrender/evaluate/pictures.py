@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -90,7 +91,8 @@ def score(predicted: Frames, target: Frames, lpips: Lpips | None = None) -> Scor
         metrics.si_rmse(*linear),
         metrics.si_rmse(*linear, per_channel=True),
     )
-    return dict(zip(FIGURES, values, strict=True)) | ({} if lpips is None else {LPIPS: lpips(*encoded)})
+    scores = dict(zip(FIGURES, values, strict=True))
+    return scores if lpips is None else scores | {replace(LPIPS, name=lpips.name): lpips(*encoded)}
 
 
 def _encoded(linear: Tensor) -> Tensor:

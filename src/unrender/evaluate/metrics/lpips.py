@@ -98,6 +98,11 @@ class Lpips:
     family: Family
     weights: Weights
 
+    @property
+    def name(self) -> str:
+        """What to call it: figures of the two networks do not compare."""
+        return f"LPIPS ({self.family.name})"
+
     @classmethod
     def read(cls, backbone: str | Path | None, linear: str | Path | None = None) -> Lpips:
         """Reads the weights; whether it is AlexNet or VGG16 is seen by them.
@@ -144,8 +149,7 @@ class Lpips:
         """
         if min(mask.shape[1:]) < self.family.smallest:
             raise UserError(
-                f"LPIPS ({self.family.name}) of a picture of {tuple(mask.shape[1:])}; at least {self.family.smallest} "
-                "pixels are right"
+                f"{self.name} of a picture of {tuple(mask.shape[1:])}; at least {self.family.smallest} pixels are right"
             )
         if not mask.any():
             return math.nan
