@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from unrender.cli import main
+from unrender.evaluate.pictures import score
 from unrender.evaluate.report import Figure, Report, as_dict, markdown, mean_scores, table
 from unrender.files.images import write_image
+from unrender.scene.frames import Frames
 
 PSNR = Figure("base_color", "PSNR", "dB", "sRGB", "surface", "scale", higher_is_better=True)
 RMSE = Figure("roughness", "RMSE", "", "perceptual", "all")
@@ -75,6 +77,17 @@ def test_pictures_beside_what_they_should_be(clips: tuple[Path, Path], tmp_path:
     assert values["RMSE", "linear", "none"] == pytest.approx(0.5 * math.sqrt(0.25 + 0.6**2 / 12), rel=0.05)
     assert values["SSIM", "sRGB", "none"] < 1
     assert (tmp_path / "told.md").read_text().startswith("| map | figure | space | mask | alignment | predicted |")
+
+
+def test_the_targets_alpha_is_the_mask():
+    g = torch.Generator().manual_seed(2)
+    guess, truth = torch.rand(2, 1, 3, 32, 32, generator=g)
+    alpha = torch.ones(1, 1, 32, 32)
+    alpha[..., 16:] = 0.5
+    spoiled = torch.where(alpha > 0.9, guess, 9.0)
+    assert score(Frames(spoiled), Frames(truth, alpha)) == score(Frames(guess), Frames(truth, alpha))
+    assert score(Frames(spoiled), Frames(truth)) != score(Frames(guess), Frames(truth))
+    assert all(map(math.isnan, score(Frames(guess), Frames(truth, 0 * alpha)).values()))
 
 
 def test_what_is_missing_is_said_in_a_line(clips: tuple[Path, Path], tmp_path: Path, capsys):
