@@ -65,6 +65,21 @@ class E2EJob:
     noise: Annotated[Literal["zeros", "gaussian", "multi_resolution"], typer.Option(help="Of the one step.")] = "zeros"
 
 
+@dataclass(frozen=True)
+class OuroborosJob:
+    """What to train together, and how."""
+
+    inverse: Annotated[str, typer.Option(metavar="MODEL", help="A single-step inverse model to start from.")] = "mini"
+    forward: Annotated[str, typer.Option(metavar="MODEL", help="A single-step forward model to start from.")] = "mini"
+    photos: Annotated[Path | None, typer.Option(metavar="DIR", help="Real photos, whose maps nobody knows.")] = None
+    recipe: Annotated[Literal["mini", "smoke"], typer.Option(help="`smoke` only shows that it runs.")] = "mini"
+    noise: Annotated[Literal["zeros", "gaussian", "multi_resolution"], typer.Option(help="Of the one step.")] = (
+        "multi_resolution"
+    )
+    cycles: Annotated[bool, typer.Option("--cycles/--no-cycles", help="Without cycles: the task losses alone.")] = True
+    lora: Annotated[int, typer.Option(min=0, metavar="RANK", help="Train adapters of this rank; 0: all weights.")] = 0
+
+
 def vae(job: VaeJob, options: RunOptions) -> None:
     """Train an autoencoder of photos and maps, from nothing."""
     from unrender.train.vae import RECIPES, train_vae
@@ -77,7 +92,7 @@ def pretrain(job: PretrainJob, model: ModelOptions, options: RunOptions) -> None
     from unrender.train.pretrain import RECIPES
     from unrender.train.pretrain import pretrain as train
 
-    _train("pretrain", (job, model, options), _started(RECIPES[job.recipe], model), train)
+    _train("pretrain", (job, model, options), _started(RECIPES[job.recipe], model), train, lit=_lit(model))
 
 
 def e2e(job: E2EJob, model: ModelOptions, options: RunOptions) -> None:
@@ -85,7 +100,30 @@ def e2e(job: E2EJob, model: ModelOptions, options: RunOptions) -> None:
     from unrender.train.e2e import RECIPES, train_e2e
 
     recipe = _started(RECIPES[job.recipe], model)
-    _train("e2e", (job, model, options), replace(recipe, noise=job.noise), train_e2e)
+    _train("e2e", (job, model, options), replace(recipe, noise=job.noise), train_e2e, lit=_lit(model))
+
+
+def ouroboros(job: OuroborosJob, options: RunOptions) -> None:
+    """Train an inverse and a forward model together, each held to what the other makes of it (Ouroboros)."""
+    from functools import partial
+
+    from unrender.train.ouroboros import RECIPES, train_ouroboros
+    from unrender.train.photos import load_photos
+    from unrender.train.recipe import Lora
+    from unrender.train.start import Start
+
+    known = RECIPES[job.recipe]
+    recipe = replace(
+        known,
+        inverse=Start("inverse", job.inverse),
+        forward=Start("forward", job.forward),
+        noise=job.noise,
+        photo_cycle=known.photo_cycle if job.cycles else 0.0,
+        maps_cycle=known.maps_cycle if job.cycles else 0.0,
+        lora=Lora(job.lora, job.lora) if job.lora else None,
+    )
+    photos = None if job.photos is None else load_photos(job.photos)
+    _train("ouroboros", (job, options), recipe, partial(train_ouroboros, photos=photos), lit=True)
 
 
 def _started(recipe: Any, model: ModelOptions) -> Any:
@@ -99,7 +137,11 @@ def _started(recipe: Any, model: ModelOptions) -> Any:
     return replace(recipe, start=start if given else replace(recipe.start, direction=model.direction), lora=lora)
 
 
-def _train(name: str, jobs: tuple[Any, ...], recipe: Any, train: Callable[..., Path]) -> None:
+def _lit(model: ModelOptions) -> bool:
+    return model.direction == "forward"
+
+
+def _train(name: str, jobs: tuple[Any, ...], recipe: Any, train: Callable[..., Path], *, lit: bool = False) -> None:
     from unrender.train.recipe import resolved
 
     options: RunOptions = jobs[-1]
@@ -109,25 +151,24 @@ def _train(name: str, jobs: tuple[Any, ...], recipe: Any, train: Callable[..., P
         print(resolved(recipe), end="")
         return
     record = RunRecord(f"train {name}", jobs)
-    direction = recipe.start.direction if hasattr(recipe, "start") else "inverse"
     with record.stage("load"):
-        stills = _stills(options.data, direction)
+        stills = _stills(options.data, lit=lit)
     with record.stage("train"), progress_bar("training") as show:
         model = train(recipe, stills, options.out, lambda step, loss: show(step, course.steps))
     record.write(options.out / "run.json")
     print(model)
 
 
-def _stills(folders: list[Path], direction: str) -> Any:
+def _stills(folders: list[Path], *, lit: bool) -> Any:
     from unrender.diffusion.card import LightCard
     from unrender.files.shards import read_clips
     from unrender.train.data import load_lit_stills, load_stills
 
     clips = (clip for folder in folders for clip in read_clips(folder))
-    if direction == "forward":
+    if lit:
         return load_lit_stills(((clip.gbuffer, clip.light) for clip in clips), LightCard().size)
     return load_stills(clip.gbuffer for clip in clips)
 
 
-for verb in (vae, pretrain, e2e):
+for verb in (vae, pretrain, e2e, ouroboros):
     add_verb(app, verb.__name__, verb)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unrender.diffusion.codec import expose, relative_depth
 from unrender.errors import UserError
-from unrender.forward.lighting import ShownLight, mirror_light_picture, show_light
+from unrender.forward.lighting import mirror_light_picture, show_light
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.gbuffer import CHANNELS, GBuffer
 from unrender.train.loop import Draw
@@ -29,11 +29,21 @@ class Lit:
 
     Attributes:
         first: (N, 3, H, W) the surfaces as the split sum renders them, exposed, on black.
+        rgb: (N, 3, H, W) the surfaces as they are, as exposed and on black.
         picture: (N, 9, h, w) the light in the camera's axes, exposed.
     """
 
     first: Tensor
+    rgb: Tensor
     picture: Tensor
+
+    def part(self, start: int, end: int | None) -> Lit:
+        """The lights of the stills from `start` to `end`."""
+        return Lit(self.first[start:end], self.rgb[start:end], self.picture[start:end])
+
+    def to(self, device: torch.device) -> Lit:
+        """The same on a device."""
+        return Lit(self.first.to(device), self.rgb.to(device), self.picture.to(device))
 
 
 @dataclass(frozen=True)
@@ -59,7 +69,7 @@ class Stills:
         return Stills(
             {name: values[start:end] for name, values in self.maps.items()},
             {name: values[start:end] for name, values in self.known.items()},
-            None if self.lit is None else Lit(self.lit.first[start:end], self.lit.picture[start:end]),
+            self.lit and self.lit.part(start, end),
         )
 
 
@@ -88,8 +98,12 @@ class Batch:
             self.photo.to(device),
             {name: values.to(device) for name, values in self.maps.items()},
             {name: values.to(device) for name, values in self.known.items()},
-            None if self.lit is None else Lit(self.lit.first.to(device), self.lit.picture.to(device)),
+            self.lit and self.lit.to(device),
         )
+
+    def seen_forward(self) -> Batch:
+        """The same, its `rgb` what a forward network is to answer where it is told a light."""
+        return self if self.lit is None else replace(self, maps=self.maps | {"rgb": self.lit.rgb})
 
     def surface(self) -> Tensor:
         """(B, 1, H, W) 1 where a surface covers the pixel; everywhere, where no mask is known."""
@@ -137,22 +151,21 @@ def join(parts: Sequence[Stills]) -> Stills:
 
 
 def load_lit_stills(lit: Iterable[tuple[GBuffer, EnvironmentMap]], light_size: tuple[int, int]) -> Stills:
-    """Gathers G-buffers with the light that each is lit by, as a forward network sees them: exposed by the first
-    render (`forward.lighting.light_gain`), on black where no surface is, `rgb` included.
+    """Gathers G-buffers with the light that each is lit by (`forward.lighting.show_light`).
 
     Raises:
         UserError: as `load_stills`.
     """
-    shown: list[ShownLight] = []
+    lights: list[Lit] = []
     gbuffers: list[GBuffer] = []
     for gbuffer, light in lit:
         gbuffer.require("rgb", *TARGETS, by="training")
-        one = show_light(gbuffer, light, size=light_size)
-        shown.append(one)
-        gbuffers.append(gbuffer.with_maps(rgb=gbuffer.maps["rgb"] * one.gain * one.covered))
-    stills = load_stills(gbuffers)
-    first, picture = (torch.cat([getattr(one, name) for one in shown]).half() for name in ("first", "picture"))
-    return replace(stills, lit=Lit(first, picture))
+        shown = show_light(gbuffer, light, size=light_size)
+        rgb = gbuffer.maps["rgb"] * shown.gain * shown.covered
+        lights.append(Lit(shown.first.half(), rgb.half(), shown.picture.half()))
+        gbuffers.append(gbuffer)
+    whole = (torch.cat([getattr(one, name) for one in lights]) for name in ("first", "rgb", "picture"))
+    return replace(load_stills(gbuffers), lit=Lit(*whole))
 
 
 def hold_out(stills: Stills, count: int = 8) -> tuple[Stills, Stills]:
@@ -185,20 +198,22 @@ def whole_batch(stills: Stills, side: int) -> Batch:
     return _batch(maps, stills.known, picture, maps["rgb"].clamp(0, 1))
 
 
-_FIRST = "first"  # the first render goes through the views as one more map
+# What is lit goes through the views as two more maps.
+_FIRST, _LIT_RGB = "first", "lit rgb"
 
 
 def _chosen(stills: Stills, index: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
     maps = {name: values[index].float() for name, values in stills.maps.items()}
     if stills.lit is None:
         return maps, None
-    return maps | {_FIRST: stills.lit.first[index].float()}, stills.lit.picture[index].float()
+    lit = {_FIRST: stills.lit.first[index].float(), _LIT_RGB: stills.lit.rgb[index].float()}
+    return maps | lit, stills.lit.picture[index].float()
 
 
 def _batch(maps: dict[str, Tensor], known: dict[str, Tensor], picture: Tensor | None, photo: Tensor) -> Batch:
-    first = maps.pop(_FIRST, None)
-    lit = None if first is None or picture is None else Lit(first, picture)
-    return Batch(photo, maps, known, lit)
+    if picture is None:
+        return Batch(photo, maps, known)
+    return Batch(photo, maps, known, Lit(maps.pop(_FIRST), maps.pop(_LIT_RGB), picture))
 
 
 def _map_or_zeros(frame: dict[str, Tensor], name: str) -> Tensor:

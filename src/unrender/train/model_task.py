@@ -59,13 +59,13 @@ class ModelTask:
     def losses(self, networks: Networks, draw: Draw) -> dict[str, Tensor]:
         """The recipe's losses of one batch."""
         self.checkpoint.autoencoder.to(self.device)
-        batch = draw_batch(self.stills, draw).to(self.device)
+        batch = self._seen(draw_batch(self.stills, draw))
         return self.loss(Learner.of(self.checkpoint, networks), batch, draw)
 
     @torch.no_grad()
     def validate(self) -> dict[str, Tensor]:
         """For each picture of the card: what was given above the truth above what the model says."""
-        batch = whole_batch(self.held_out.part(0, SHOWN), self.stills_side).to(self.device)
+        batch = self._seen(whole_batch(self.held_out.part(0, SHOWN), self._side))
         learner = Learner.of(self.checkpoint, self.networks)
         shown = learner.card.given[0]
         given = encode_map(source_of(batch, shown, learner.card), shown.codec).expand(-1, 3, -1, -1)
@@ -81,8 +81,12 @@ class ModelTask:
                 sheets[picture.name] = sheet([row * 0.5 + 0.5 for row in rows])
         return sheets
 
+    def _seen(self, batch: Batch) -> Batch:
+        forward = self.checkpoint.card.direction == "forward"
+        return (batch.seen_forward() if forward else batch).to(self.device)
+
     @property
-    def stills_side(self) -> int:
+    def _side(self) -> int:
         """The side of validation's pictures: what the card's size rule says, or what there is."""
         height, width = self.held_out.maps["rgb"].shape[2:]
         multiple = self.checkpoint.card.size.multiple
