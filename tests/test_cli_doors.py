@@ -10,7 +10,18 @@ from unrender import __version__
 from unrender.cli import main, run
 from unrender.errors import UserError
 
-VERBS = ("inverse", "forward", "relight", "synth", "train e2e", "evaluate maps", "models list", "models show", "doctor")
+VERBS = (
+    "inverse",
+    "forward",
+    "relight",
+    "synth",
+    "train e2e",
+    "evaluate maps",
+    "evaluate pictures",
+    "models list",
+    "models show",
+    "doctor",
+)
 
 
 def shell(*arguments: str) -> subprocess.CompletedProcess[str]:

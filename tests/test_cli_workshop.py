@@ -64,8 +64,12 @@ def test_train_check_and_evaluate(shards: Path, tmp_path: Path, capsys: pytest.C
     assert capsys.readouterr().out == f"{out / 'model'}\n"
     assert main(["models", "check", str(out / "model")]) == 0
     assert capsys.readouterr().out.endswith("sound\n")
-    assert main(["evaluate", "maps", "--model", str(out / "model"), "--data", str(shards), "--clips", "1"]) == 0
+    evaluate = ["evaluate", "maps", "--model", str(out / "model"), "--data", str(shards), "--clips", "1"]
+    assert main([*evaluate, "--json", str(tmp_path / "scores.json")]) == 0
     told = capsys.readouterr().out
     assert "on 1 pictures" in told
     assert "normal" in told
     assert "trivial" in told
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["pictures"] == 1
+    assert {"space", "mask", "alignment", "higher_is_better"} < scores["figures"][0].keys()

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from tiny_models import tiny_card, tiny_checkpoint
+from unrender.diffusion.codec import relative_depth
 from unrender.diffusion.schedule import make_schedule
 from unrender.errors import UserError
 from unrender.scene.gbuffer import GBuffer
-from unrender.train.data import Stills, draw_batch, load_stills, relative_depth
+from unrender.train.data import Stills, draw_batch, load_stills
 from unrender.train.e2e import E2ERecipe, Stage, learning_rate, predict, stage_at, task_losses, train
 from unrender.train.losses import affine_invariant_l1, align, angular_loss, mean_squared
 

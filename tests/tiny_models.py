@@ -7,8 +7,9 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-from unrender.diffusion.card import MapCodec, ModelCard, SizeRule, TargetPicture
+from unrender.diffusion.card import GivenMap, LightCard, MapCodec, ModelCard, SizeRule, TargetPicture
 from unrender.diffusion.checkpoints.loader import Checkpoint, save_checkpoint
+from unrender.diffusion.networks.environment import EnvironmentEncoder
 
 THREE_PICTURES = (
     TargetPicture("base_color", (MapCodec("base_color", transfer="srgb"),), prompt="base_color"),
@@ -52,7 +53,21 @@ def tiny_checkpoint(card: ModelCard, seed: int = 0) -> Checkpoint:
         norm_num_groups=4,
     )
     tokens = {prompt: torch.randn(2, 8) for prompt in card.prompts}
-    return Checkpoint(card, unet.eval(), autoencoder.eval(), tokens)
+    environment = EnvironmentEncoder((4, 8), 8).eval() if card.light else None
+    return Checkpoint(card, unet.eval(), autoencoder.eval(), tokens, environment=environment)
+
+
+def tiny_lit_card(**changes) -> ModelCard:
+    """A forward renderer that is told a light, and is given what one can be given."""
+    singles = tuple(GivenMap(MapCodec(name)) for name in ("depth", "roughness", "metallic", "mask"))
+    colour, hint = GivenMap(MapCodec("base_color", transfer="srgb")), GivenMap(MapCodec("rgb", transfer="srgb"))
+    return tiny_card(
+        id="tiny-lit",
+        given=(colour, GivenMap(MapCodec("normal")), *singles, replace(hint, rendered="split_sum")),
+        pictures=(TargetPicture("rgb", (MapCodec("rgb", transfer="srgb"),)),),
+        light=LightCard((8, 16)),
+        **changes,
+    )
 
 
 def tiny_folder(folder: Path, **changes) -> Path:

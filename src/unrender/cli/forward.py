@@ -33,7 +33,7 @@ class ForwardJob:
         str | None,
         typer.Option(
             metavar="HDRI",
-            help="An environment map (.exr, .hdr, or a picture), or a shipped one's name. Networks can do without.",
+            help="An environment map (.exr, .hdr, or a picture), or a shipped one's name. Some networks do without.",
         ),
     ] = None
     model: Annotated[
@@ -53,7 +53,8 @@ def forward(job: ForwardJob, prompt: PromptOptions, network: NetworkOptions, com
     """Render a G-buffer under a light.
 
     Writes a PNG for looking (of a clip an mp4), an EXR whose light groups (diffuse, specular, background) add up to
-    the beauty, and run.json. A network takes the irradiance of the G-buffer, or that of --light in its place.
+    the beauty, and run.json. A network takes the light itself where its card has a `light`; else the irradiance of the
+    G-buffer, or that of --light in its place.
     """
     _check(job, prompt, network)
     destination = parse_destination(job.out, (".exr", ".mp4", ".png"))

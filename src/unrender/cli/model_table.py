@@ -44,7 +44,7 @@ def print_table(cards: Sequence[ModelCard]) -> None:
 
 
 def _row(card: ModelCard) -> tuple[str, ...]:
-    own = embedded().get(card.id)
+    own = embedded(card.direction).get(card.id)
     here = "embedded" if own else "pulled" if pulled(card) else "no"
     size, memory = _embedded_bytes(card, own) if own else _published_bytes(card)
     return (

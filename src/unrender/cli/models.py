@@ -118,8 +118,8 @@ def check(choice: FolderChoice) -> None:
 
     for card in _cards(choice.folder):
         checkpoint = load_checkpoint(find(choice.folder, card.direction), choose_compute("cpu", "float32"))
-        networks = (checkpoint.unet, checkpoint.autoencoder)
-        parameters = sum(p.numel() for network in networks for p in network.parameters())
+        networks = (checkpoint.unet, checkpoint.autoencoder, checkpoint.environment)
+        parameters = sum(p.numel() for network in networks if network for p in network.parameters())
         print(
             f"{choice.folder}: {card.id}, {card.direction}, {card.licence}, {parameters / 1e6:.1f} M parameters, sound"
         )

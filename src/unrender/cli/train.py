@@ -1,8 +1,9 @@
 """`unrender train RECIPE`: weights from ground truth."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -14,37 +15,161 @@ app = typer.Typer(name="train", help="Train a model. Stopped, the same command g
 
 
 @dataclass(frozen=True)
-class E2EJob:
-    """What to train, and on what."""
+class RunOptions:
+    """What every recipe is told."""
 
-    data: Annotated[Path, typer.Option(metavar="DIR", help="A folder that `unrender synth` has written.")]
+    data: Annotated[list[Path], typer.Option(metavar="DIR", help="A folder of `unrender synth`; again for more.")]
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="OUT", help="A new folder, or one that the same command began.")
     ]
-    recipe: Annotated[
-        Literal["mini", "smoke"], typer.Option(help="`smoke` is minutes long and only shows that it runs.")
-    ] = "mini"
     steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Optimiser steps; the recipe's own.")] = None
-    start: Annotated[str | None, typer.Option(metavar="FOLDER", help="Weights to start from; none.")] = None
-    seed: Annotated[int, typer.Option(min=0, help="Of weights, pictures and order.")] = 0
+    seed: Annotated[int, typer.Option(min=0, help="Of weights, pictures, order and noise.")] = 0
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the whole recipe, and stop.")] = False
 
 
-def e2e(job: E2EJob) -> None:
-    """Train a single-step inverse renderer end to end through its decoder (E2E-FT), with the losses of the task."""
-    from unrender.files.shards import read_clips
-    from unrender.train.data import load_stills
-    from unrender.train.e2e import RECIPES, train
+@dataclass(frozen=True)
+class ModelOptions:
+    """What a model starts from, and what of it is trained."""
 
-    record = RunRecord("train e2e", (job,))
+    direction: Annotated[Literal["inverse", "forward"], typer.Option(help="Picture to maps, or maps to picture.")] = (
+        "inverse"
+    )
+    start: Annotated[str | None, typer.Option(metavar="MODEL", help="A model's id or folder to start from.")] = None
+    autoencoder: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Start from nothing but this, of `unrender train vae`.")
+    ] = None
+    lora: Annotated[int, typer.Option(min=0, metavar="RANK", help="Train adapters of this rank; 0: all weights.")] = 0
+
+
+@dataclass(frozen=True)
+class VaeJob:
+    """Which recipe."""
+
+    recipe: Annotated[Literal["mini", "smoke"], typer.Option(help="`smoke` only shows that it runs.")] = "mini"
+
+
+@dataclass(frozen=True)
+class PretrainJob:
+    """Which recipe."""
+
+    recipe: Annotated[Literal["mini", "smoke"], typer.Option(help="`smoke` only shows that it runs.")] = "mini"
+
+
+@dataclass(frozen=True)
+class E2EJob:
+    """Which recipe, and what its one step starts from."""
+
+    recipe: Annotated[
+        Literal["paper", "mini", "smoke"], typer.Option(help="`smoke` learns a few pictures by heart in minutes.")
+    ] = "mini"
+    noise: Annotated[Literal["zeros", "gaussian", "multi_resolution"], typer.Option(help="Of the one step.")] = "zeros"
+
+
+@dataclass(frozen=True)
+class OuroborosJob:
+    """What to train together, and how."""
+
+    inverse: Annotated[str, typer.Option(metavar="MODEL", help="A single-step inverse model to start from.")] = "mini"
+    forward: Annotated[str, typer.Option(metavar="MODEL", help="A single-step forward model to start from.")] = "mini"
+    photos: Annotated[Path | None, typer.Option(metavar="DIR", help="Real photos, whose maps nobody knows.")] = None
+    recipe: Annotated[Literal["mini", "smoke"], typer.Option(help="`smoke` only shows that it runs.")] = "mini"
+    noise: Annotated[Literal["zeros", "gaussian", "multi_resolution"], typer.Option(help="Of the one step.")] = (
+        "multi_resolution"
+    )
+    cycles: Annotated[bool, typer.Option("--cycles/--no-cycles", help="Without cycles: the task losses alone.")] = True
+    lora: Annotated[int, typer.Option(min=0, metavar="RANK", help="Train adapters of this rank; 0: all weights.")] = 0
+
+
+def vae(job: VaeJob, options: RunOptions) -> None:
+    """Train an autoencoder of photos and maps, from nothing."""
+    from unrender.train.vae import RECIPES, train_vae
+
+    _train("vae", (job, options), RECIPES[job.recipe], train_vae)
+
+
+def pretrain(job: PretrainJob, model: ModelOptions, options: RunOptions) -> None:
+    """Train a multi-step diffusion model, as Marigold and RGB<->X are."""
+    from unrender.train.pretrain import RECIPES
+    from unrender.train.pretrain import pretrain as train
+
+    _train("pretrain", (job, model, options), _started(RECIPES[job.recipe], model), train, lit=_lit(model))
+
+
+def e2e(job: E2EJob, model: ModelOptions, options: RunOptions) -> None:
+    """Train a single-step model end to end through its decoder (E2E-FT), with the losses of the task."""
+    from unrender.train.e2e import RECIPES, train_e2e
+
+    recipe = _started(RECIPES[job.recipe], model)
+    _train("e2e", (job, model, options), replace(recipe, noise=job.noise), train_e2e, lit=_lit(model))
+
+
+def ouroboros(job: OuroborosJob, options: RunOptions) -> None:
+    """Train an inverse and a forward model together, each held to what the other makes of it (Ouroboros)."""
+    from functools import partial
+
+    from unrender.train.ouroboros import RECIPES, train_ouroboros
+    from unrender.train.photos import load_photos
+    from unrender.train.recipe import Lora
+    from unrender.train.start import Start
+
     known = RECIPES[job.recipe]
-    recipe = replace(known, steps=job.steps or known.steps, start=job.start, seed=job.seed)
+    recipe = replace(
+        known,
+        inverse=Start("inverse", job.inverse),
+        forward=Start("forward", job.forward),
+        noise=job.noise,
+        photo_cycle=known.photo_cycle if job.cycles else 0.0,
+        maps_cycle=known.maps_cycle if job.cycles else 0.0,
+        lora=Lora(job.lora, job.lora) if job.lora else None,
+    )
+    photos = None if job.photos is None else load_photos(job.photos)
+    _train("ouroboros", (job, options), recipe, partial(train_ouroboros, photos=photos), lit=True)
+
+
+def _started(recipe: Any, model: ModelOptions) -> Any:
+    """The recipe with the caller's start; where there is none, its own."""
+    from unrender.train.recipe import Lora
+    from unrender.train.start import Start
+
+    lora = Lora(model.lora, model.lora) if model.lora else recipe.lora
+    start = Start(model.direction, model.start, model.autoencoder)
+    given = model.start is not None or model.autoencoder is not None
+    return replace(recipe, start=start if given else replace(recipe.start, direction=model.direction), lora=lora)
+
+
+def _lit(model: ModelOptions) -> bool:
+    return model.direction == "forward"
+
+
+def _train(name: str, jobs: tuple[Any, ...], recipe: Any, train: Callable[..., Path], *, lit: bool = False) -> None:
+    from unrender.train.recipe import resolved
+
+    options: RunOptions = jobs[-1]
+    course = replace(recipe.course, steps=options.steps or recipe.course.steps, seed=options.seed)
+    recipe = replace(recipe, course=course)
+    if options.dry_run:
+        print(resolved(recipe), end="")
+        return
+    record = RunRecord(f"train {name}", jobs)
     with record.stage("load"):
-        stills = load_stills(clip.gbuffer for clip in read_clips(job.data, others=False))
+        stills = _stills(options.data, lit=lit)
     with record.stage("train"), progress_bar("training") as show:
-        model = train(recipe, stills, job.out, lambda step, loss: show(step, recipe.steps))
-    record.write(job.out / "run.json")
+        model = train(recipe, stills, options.out, lambda step, loss: show(step, course.steps))
+    record.write(options.out / "run.json")
     print(model)
 
 
-add_verb(app, "e2e", e2e)
-app.callback()(lambda: None)  # keeps `e2e` a word of its own while it is the only recipe
+def _stills(folders: list[Path], *, lit: bool) -> Any:
+    from unrender.diffusion.card import LightCard
+    from unrender.files.shards import read_clips
+    from unrender.train.data import load_lit_stills, load_stills
+
+    clips = (clip for folder in folders for clip in read_clips(folder, others=False))
+    if lit:
+        frames = ((clip.gbuffer.frame(t), clip.light_of(t)) for clip in clips for t in range(len(clip.gbuffer)))
+        return load_lit_stills(frames, LightCard().size)
+    return load_stills(clip.gbuffer for clip in clips)
+
+
+for verb in (vae, pretrain, e2e, ouroboros):
+    add_verb(app, verb.__name__, verb)

@@ -15,6 +15,7 @@ Vectors = Literal["unit", "clipped_unit", "clipped"]
 Clipping = Literal["mean", "channels"]
 Exposure = Literal["none", "percentile", "log_average", "log_average_lit", "log_average_yxy"]
 Region = Literal["all", "edit", "keep"]
+FirstRender = Literal["", "split_sum"]
 Prediction = Literal["v_prediction", "epsilon", "sample"]
 Spacing = Literal["leading", "trailing", "linspace"]
 NoiseKind = Literal["none", "zeros", "gaussian", "multi_resolution"]
@@ -77,6 +78,9 @@ class GivenMap:
         region: which part of it is shown where only a part of the picture is rendered; the rest is 0 before it is
             stretched to [-1, 1].
         resized: whether it follows the card's size rule; if not, the autoencoder takes it at its own size.
+        rendered: it is no map of the G-buffer, but its surfaces rendered under the light by the deferred `split_sum`,
+            on black: a first guess that the network mends (DiLightNet's radiance hints, Zeng et al. 2024). Its codec's
+            map is rgb.
     """
 
     codec: MapCodec
@@ -86,6 +90,28 @@ class GivenMap:
     scene_transfer: Transfer | None = None
     region: Region = "all"
     resized: bool = True
+    rendered: FirstRender = ""
+
+    def __post_init__(self) -> None:
+        if self.rendered and self.codec.map != "rgb":
+            raise UserError(f"card: a rendered {self.codec.map} is given; a rendered rgb is right")
+
+
+@dataclass(frozen=True)
+class LightCard:
+    """How the light itself is told to a forward network: an `EnvironmentEncoder` makes tokens of a picture of it, and
+    they take the place of a prompt's (`forward.lighting.light_picture`).
+
+    Attributes:
+        size: (height, width) of that picture, in texels; multiples of 4, for a token stands for 4 x 4.
+    """
+
+    size: tuple[int, int] = (16, 32)
+
+    def __post_init__(self) -> None:
+        if min(self.size) < 4 or any(side % 4 for side in self.size):
+            height, width = self.size
+            raise UserError(f"card: a light of {height} x {width} texels; multiples of 4 are right")
 
 
 @dataclass(frozen=True)
@@ -254,6 +280,7 @@ class ModelCard:
         domain_task: whether the domain is told as numbers too, beside the picture's task.
         joint_attention: whether the pictures of one frame attend to one another (GeoWizard's cross-task attention).
         image_tokens: whether the network is shown an embedding of the photo in place of a prompt.
+        light: how the light is told to the network in place of a prompt; None where it is told none.
         edits: whether it renders a part of the picture, and is given the mask of what it keeps.
         composite: whether an edit leaves the rest of the picture as it was.
         mirrored: the photo is also taken apart mirrored left to right, and the answers are averaged: twice the time,
@@ -285,12 +312,17 @@ class ModelCard:
     domain_task: bool = False
     joint_attention: bool = False
     image_tokens: bool = False
+    light: LightCard | None = None
     edits: bool = False
     composite: bool = True
     mirrored: bool = False
     quirks: Quirks = field(default_factory=Quirks)
     source: Source = field(default_factory=Source)
     description: str = ""
+
+    def __post_init__(self) -> None:
+        if self.light is None and any(given.rendered for given in self.given):
+            raise UserError(f"card: {self.id} is given a picture rendered under a light that it is not told")
 
     @property
     def direction(self) -> Direction:
@@ -326,7 +358,7 @@ class ModelCard:
     @property
     def prompts(self) -> tuple[str, ...]:
         """Every prompt that a caller's choices can ask for; the empty one is among them where guidance needs it."""
-        if self.image_tokens:
+        if self.image_tokens or self.light is not None:
             return ()
         told = [p.prompt for p in (self.pictures[:1] if self.passes == "stacked" else self.pictures)]
         asked = [prompt.format(domain=domain) for domain in self.domains or ("",) for prompt in told]

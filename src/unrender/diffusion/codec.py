@@ -7,6 +7,8 @@ between the two.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -19,6 +21,9 @@ from unrender.scene.tone import log_average_gain, percentile_gain
 RELATIVE_NEAR = 1.0
 """Relative depth is known up to scale and shift; the value 0 of a checkpoint is put here, so that depth is positive and
 the range [0, 1] of a checkpoint becomes [1, 2]."""
+
+DEPTH_PERCENTILES = (0.02, 0.98)
+"""What is nearer or farther than these shares of a frame is clipped in relative depth (Marigold, section 3.1)."""
 
 PERCENTILE = (90.0, 0.6)
 """Scene-referred pictures are exposed as a camera would have: this percentile of luminance comes to this value. Each
@@ -65,6 +70,21 @@ def encode_transfer(linear: Tensor, transfer: Transfer) -> Tensor:
     return linear_to_power(linear) if transfer == "gamma22" else linear
 
 
+def relative_depth(depth: Tensor, mask: Tensor) -> Tensor:
+    """Each frame's depth (T, 1, H, W), metric or not, brought to `RELATIVE_NEAR` + [0, 1] between its
+    `DEPTH_PERCENTILES`; 1 above near where there is no surface."""
+    frames = []
+    for values, there in zip(depth, mask, strict=True):
+        finite = values[(there > 0.5) & values.isfinite()]
+        if len(finite) == 0:
+            frames.append(torch.full_like(values, RELATIVE_NEAR + 1))
+            continue
+        # torch sorts no more than so many values; every second or third says the same.
+        near, far = torch.quantile(finite[:: 1 + len(finite) // 2**24], finite.new_tensor(DEPTH_PERCENTILES))
+        frames.append(RELATIVE_NEAR + ((values - near) / (far - near).clamp(min=1e-3)).clamp(0, 1))
+    return torch.stack(frames)
+
+
 def encode_map(values: Tensor, codec: MapCodec) -> Tensor:
     """A map in unrender's conventions (B, 1 or 3, H, W) to the [-1, 1] that `codec` wants of the network: the inverse
     of `decode_maps`. Depth is the relative one, in `RELATIVE_NEAR` + [0, 1]."""
@@ -75,6 +95,17 @@ def encode_map(values: Tensor, codec: MapCodec) -> Tensor:
     if codec.map == "depth":
         return (values - RELATIVE_NEAR) * 2 - 1
     return encode_transfer(values.clamp(0, 1), codec.transfer) * 2 - 1
+
+
+def encode_picture(maps: Mapping[str, Tensor], target: TargetPicture) -> Tensor:
+    """The picture (B, C, H, W) in [-1, 1] that carries `maps`, (B, 1 or 3, H, W) each: the inverse of `decode_maps`."""
+    encoded = {codec: encode_map(maps[codec.map], codec) for codec in target.maps}
+    first = next(iter(encoded.values()))
+    channels = 1 + max(max(codec.channels) for codec in target.maps)
+    picture = first.new_zeros(len(first), channels, *first.shape[2:])
+    for codec, values in encoded.items():
+        picture[:, list(codec.channels)] = values.expand(-1, len(codec.channels), -1, -1)
+    return picture
 
 
 def decode_maps(picture: Tensor, target: TargetPicture) -> dict[str, Tensor]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from unrender.diffusion.card import Guidance, ModelCard, TargetPicture
 from unrender.diffusion.sampler import Network
@@ -27,11 +26,11 @@ class Condition:
     task: Tensor | None = None
 
 
-def network_of(unet: UNet2DConditionModel, card: ModelCard, condition: Condition) -> Network:
+def network_of(unet: nn.Module, card: ModelCard, condition: Condition) -> Network:
     """The UNet as a function of the noisy latent (B, C', h, w) and the timestep, everything else told. It runs in the
     precision of what is given, and answers in that of the latent."""
 
-    def network(latent: Tensor, timestep: int) -> Tensor:
+    def network(latent: Tensor, timestep: int | Tensor) -> Tensor:
         given, noisy = condition.given, latent.to(condition.given.dtype)
         pair = (given, noisy) if card.concatenation == "given_first" else (noisy, given)
         picture = given if card.noise == "none" else torch.cat(pair, dim=1)
@@ -42,7 +41,7 @@ def network_of(unet: UNet2DConditionModel, card: ModelCard, condition: Condition
 
 
 def guided_network(
-    unet: UNet2DConditionModel, card: ModelCard, condition: Condition, untold: Tensor, *, one_by_one: bool = False
+    unet: nn.Module, card: ModelCard, condition: Condition, untold: Tensor, *, one_by_one: bool = False
 ) -> Network:
     """The same under the card's guidance (Brooks et al. 2023, eq. 3): what is given and told, what is given and told
     nothing, and, where the image counts other than 1, nothing at all; evaluated as one batch.
@@ -57,7 +56,7 @@ def guided_network(
     if guidance.image != 1:
         branches.append(replace(silent, given=torch.zeros_like(condition.given)))
 
-    def network(latent: Tensor, timestep: int) -> Tensor:
+    def network(latent: Tensor, timestep: int | Tensor) -> Tensor:
         if one_by_one:
             outputs = [network_of(unet, card, branch)(latent, timestep) for branch in branches]
         else:

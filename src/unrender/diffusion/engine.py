@@ -167,7 +167,8 @@ def walk(
         pictures: of the card; all when None. Where one pass gives them all, all come.
         steps: denoising steps; the card's own number when None.
         photo: (B, 3, H, W) in [0, 1] as the network sees it, for cards that want image tokens.
-        tokens: (N, D) of a caller's prompt, in place of the card's.
+        tokens: (N, D) of a caller's prompt, in place of the card's; (B, N, D) where every frame is told its own, as a
+            light is.
     """
     card = engine.card
     wanted = list(pictures or card.pictures)

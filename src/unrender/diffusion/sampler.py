@@ -8,8 +8,9 @@ from torch import Tensor
 
 from unrender.diffusion.schedule import NoiseSchedule, predict_clean, step_towards
 
-Network = Callable[[Tensor, int], Tensor]
-"""(noisy latent (B, C, h, w), timestep) -> output (B, C, h, w); what else it is told is in the network already."""
+Network = Callable[[Tensor, int | Tensor], Tensor]
+"""(noisy latent (B, C, h, w), timestep of all or (B,) of each) -> output (B, C, h, w); what else it is told is in the
+network already."""
 
 
 def denoise(network: Network, schedule: NoiseSchedule, noise: Tensor, steps: int) -> Tensor:

@@ -68,9 +68,17 @@ def step_towards(clean: Tensor, noisy: Tensor, alpha: float, next_alpha: float) 
     return next_alpha**0.5 * clean + (1 - next_alpha) ** 0.5 * residual
 
 
-def add_noise(clean: Tensor, noise: Tensor, alpha: float) -> Tensor:
+def add_noise(clean: Tensor, noise: Tensor, alpha: float | Tensor) -> Tensor:
     """z_t = sqrt(alpha) z_0 + sqrt(1 - alpha) noise (Ho et al. 2020, eq. 4)."""
     return alpha**0.5 * clean + (1 - alpha) ** 0.5 * noise
+
+
+def training_target(clean: Tensor, noise: Tensor, alpha: Tensor, prediction: Prediction) -> Tensor:
+    """What the network should answer on `add_noise(clean, noise, alpha)`: the noise, the sample, or
+    v = sqrt(alpha) noise - sqrt(1 - alpha) z_0 (Salimans & Ho 2022, appendix D)."""
+    if prediction == "sample":
+        return clean
+    return noise if prediction == "epsilon" else alpha**0.5 * noise - (1 - alpha) ** 0.5 * clean
 
 
 def _scheduler(card: ScheduleCard) -> DDIMScheduler:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 import torch
@@ -12,6 +11,8 @@ from torch import Tensor
 
 from unrender.errors import UserError
 from unrender.evaluate import metrics
+from unrender.evaluate.metrics.lpips import Lpips
+from unrender.evaluate.report import Figure, Report, Scores, mean_scores
 from unrender.scene.color import linear_to_srgb
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
@@ -19,51 +20,38 @@ from unrender.scene.gbuffer import GBuffer
 Inverse = Callable[[Frames], GBuffer]
 
 PROTOCOL = (
-    "mean over pictures of each picture's figure; pixels whose surface coverage is above 0.9; photo clipped to [0, 1]; "
-    "base color: PSNR of sRGB-encoded values, no alignment, and of linear values; normal: mean angle; depth: AbsRel "
-    "after least-squares scale and shift; roughness, metallic: RMSE, no alignment"
+    "mean over pictures of each picture's figure; photo clipped to [0, 1]; base color clipped to [0, 1], then encoded "
+    "where the space is sRGB; mask `surface`: pixels whose surface coverage is above 0.9; alignments by least squares "
+    "over the mask: one scale, a scale for each channel, or scale and shift; depth and its RMSE in the truth's unit"
 )
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One line of the table: what, in which unit, and whether more is better."""
-
-    map: str
-    name: str
-    unit: str
-    more_is_better: bool = False
-
 
 FIGURES = (
-    Figure("base_color", "PSNR (sRGB)", "dB", more_is_better=True),
-    Figure("base_color", "PSNR (linear)", "dB", more_is_better=True),
-    Figure("normal", "mean angle", "deg"),
-    Figure("normal", "within 11.25 deg", "%", more_is_better=True),
-    Figure("depth", "AbsRel", "%"),
-    Figure("depth", "delta < 1.25", "%", more_is_better=True),
-    Figure("roughness", "RMSE", ""),
-    Figure("metallic", "RMSE", ""),
-    Figure("mask", "RMSE", ""),
+    Figure("base_color", "PSNR", "dB", "sRGB", "surface", higher_is_better=True),
+    Figure("base_color", "PSNR", "dB", "linear", "surface", higher_is_better=True),
+    Figure("base_color", "SSIM", "", "sRGB", "surface", higher_is_better=True),
+    Figure("base_color", "si-PSNR", "dB", "linear", "surface", "scale", higher_is_better=True),
+    Figure("base_color", "si-PSNR", "dB", "linear", "surface", "3 scales", higher_is_better=True),
+    Figure("normal", "mean angle", "deg", "camera axes", "surface"),
+    Figure("normal", "median angle", "deg", "camera axes", "surface"),
+    Figure("normal", "within 11.25 deg", "%", "camera axes", "surface", higher_is_better=True),
+    Figure("normal", "within 22.5 deg", "%", "camera axes", "surface", higher_is_better=True),
+    Figure("normal", "within 30 deg", "%", "camera axes", "surface", higher_is_better=True),
+    Figure("depth", "AbsRel", "%", "planar Z", "surface", "scale + shift"),
+    Figure("depth", "delta < 1.25", "%", "planar Z", "surface", "scale + shift", higher_is_better=True),
+    Figure("depth", "RMSE", "", "planar Z", "surface", "scale + shift"),
+    Figure("roughness", "RMSE", "", "perceptual", "surface"),
+    Figure("metallic", "RMSE", "", "value", "surface"),
+    Figure("mask", "RMSE", "", "coverage", "all"),
 )
-
-Scores = dict[Figure, float]
-
-
-@dataclass(frozen=True)
-class Report:
-    """What the protocol found.
-
-    Attributes:
-        pictures: how many were measured.
-        answers: name of an answer ("model", or a trivial one) to its scores.
-    """
-
-    pictures: int
-    answers: dict[str, Scores]
+LPIPS = Figure("base_color", "LPIPS", "", "sRGB", "surface, else black")
 
 
-def evaluate_maps(inverse: Inverse, truths: Iterable[GBuffer], report: Callable[[int], None] | None = None) -> Report:
+def evaluate_maps(
+    inverse: Inverse,
+    truths: Iterable[GBuffer],
+    report: Callable[[int], None] | None = None,
+    lpips: Lpips | None = None,
+) -> Report:
     """Measures `inverse` on stills of known truth (with `rgb`, `mask` and metric depth), beside trivial answers.
 
     The trivial answers: base color = the photo; normal = the mean normal of the whole set, and, stronger, the true mean
@@ -71,9 +59,10 @@ def evaluate_maps(inverse: Inverse, truths: Iterable[GBuffer], report: Callable[
 
     Args:
         report: called with the number of pictures done.
+        lpips: measures base color too, where given.
 
     Raises:
-        UserError: there are no pictures.
+        UserError: there are no pictures, or none with any surface.
     """
     stills = [still for truth in truths for still in _stills(truth)]
     if not stills:
@@ -83,41 +72,27 @@ def evaluate_maps(inverse: Inverse, truths: Iterable[GBuffer], report: Callable[
     for done, truth in enumerate(stills, start=1):
         photo = Frames(truth.maps["rgb"].clamp(0, 1))
         trivial = _trivial(truth, average)
-        scores["model"].append(score(inverse(photo), truth))
-        scores["trivial"].append(score(trivial, truth))
-        scores["trivial, own mean normal"].append(score(_with_own_mean_normal(trivial, truth), truth))
+        scores["model"].append(score(inverse(photo), truth, lpips))
+        scores["trivial"].append(score(trivial, truth, lpips))
+        scores["trivial, own mean normal"].append(score(_with_own_mean_normal(trivial, truth), truth, lpips))
         if report is not None:
             report(done)
-    return Report(len(stills), {answer: _mean(rows) for answer, rows in scores.items()})
+    return Report(PROTOCOL, len(stills), {answer: mean_scores(rows) for answer, rows in scores.items()})
 
 
-def score(guess: GBuffer, truth: GBuffer) -> Scores:
-    """The figures of one still; only of maps that the guess has."""
+def score(guess: GBuffer, truth: GBuffer, lpips: Lpips | None = None) -> Scores:
+    """The figures of one still; only of maps that the guess has. NaN where no pixel is surface."""
     inside = truth.maps["mask"][0] > 0.9
-    values: dict[str, list[float]] = {}
+    scores: Scores = {}
     for name, predicted in guess.maps.items():
         if name in _MEASURES and name in truth.maps:
-            values[name] = _MEASURES[name](predicted[0], truth.maps[name][0], inside)
-    counters = {name: iter(figures) for name, figures in values.items()}
-    return {figure: next(counters[figure.map]) for figure in FIGURES if figure.map in counters}
-
-
-def table(report: Report) -> str:
-    """The report as lines of text: a row a figure, a column an answer, and the model's share of the trivial error."""
-    names = list(report.answers)
-    rows = [f"{'map':<11} {'figure':<17}" + "".join(f"{name:>26}" for name in names) + f"{'model / trivial':>18}"]
-    for figure in FIGURES:
-        if figure not in report.answers["model"]:
-            continue
-        cells = "".join(f"{report.answers[name].get(figure, math.nan):>22.3f} {figure.unit:<3}" for name in names)
-        model, trivial = report.answers["model"][figure], report.answers["trivial"].get(figure, math.nan)
-        if figure.more_is_better:
-            beside = f"{model - trivial:+.2f} {figure.unit}"
-        else:
-            # A trivial answer can be right: every metallic of a small set may be the same.
-            beside = f"{100 * model / trivial:.0f} %" if trivial else "-"
-        rows.append(f"{figure.map:<11} {figure.name:<17}{cells}{beside:>18}")
-    return "\n".join(rows)
+            figures = (figure for figure in FIGURES if figure.map == name)
+            scores |= zip(figures, _MEASURES[name](predicted[0], truth.maps[name][0], inside), strict=True)
+        if name == LPIPS.map and lpips is not None:
+            scores[replace(LPIPS, name=lpips.name)] = lpips(
+                _encoded(predicted[0]), _encoded(truth.maps[name][0]), inside
+            )
+    return scores
 
 
 def _stills(truth: GBuffer) -> Iterator[GBuffer]:
@@ -126,13 +101,24 @@ def _stills(truth: GBuffer) -> Iterator[GBuffer]:
 
 
 def _colors(predicted: Tensor, target: Tensor, inside: Tensor) -> list[float]:
-    encoded = metrics.psnr(linear_to_srgb(predicted.clamp(0, 1)), linear_to_srgb(target.clamp(0, 1)), inside)
-    return [encoded, metrics.psnr(predicted.clamp(0, 1), target.clamp(0, 1), inside)]
+    linear = predicted.clamp(0, 1), target.clamp(0, 1), inside
+    encoded = _encoded(predicted), _encoded(target), inside
+    return [
+        metrics.psnr(*encoded),
+        metrics.psnr(*linear),
+        metrics.ssim(*encoded),
+        metrics.si_psnr(*linear),
+        metrics.si_psnr(*linear, per_channel=True),
+    ]
+
+
+def _encoded(linear: Tensor) -> Tensor:
+    return linear_to_srgb(linear.clamp(0, 1))
 
 
 def _normals(predicted: Tensor, target: Tensor, inside: Tensor) -> list[float]:
-    angles = metrics.angular_errors(predicted, target, inside & (target.norm(dim=0, keepdim=True) > 0.5))
-    return [float(angles.mean()), 100 * float((angles < 11.25).double().mean())]
+    angles = metrics.angles(predicted, target, inside & (target.norm(dim=0, keepdim=True) > 0.5))
+    return [angles.mean, angles.median, 100 * angles.within_11, 100 * angles.within_22, 100 * angles.within_30]
 
 
 def _depths(predicted: Tensor, target: Tensor, inside: Tensor) -> list[float]:
@@ -140,7 +126,8 @@ def _depths(predicted: Tensor, target: Tensor, inside: Tensor) -> list[float]:
     # What the model took for background has no depth; the farthest that it gave stands in, so that it counts as wrong.
     farthest = predicted[predicted.isfinite()].max() if predicted.isfinite().any() else torch.tensor(1.0)
     aligned = metrics.align_depth(torch.where(predicted.isfinite(), predicted, farthest), target, inside)
-    return [100 * metrics.absrel(aligned, target, inside), 100 * metrics.delta1(aligned, target, inside)]
+    compared = aligned, target, inside
+    return [100 * metrics.absrel(*compared), 100 * metrics.delta1(*compared), metrics.rmse(*compared)]
 
 
 def _values(predicted: Tensor, target: Tensor, inside: Tensor) -> list[float]:
@@ -171,6 +158,10 @@ class _Average:
 
 
 def _average_answer(stills: list[GBuffer]) -> _Average:
+    # A still without any surface has no means, and no figures that they could be compared by.
+    stills = [still for still in stills if (still.maps["mask"] > 0.9).any()]
+    if not stills:
+        raise UserError("no picture has any surface to evaluate on; stills of `unrender synth` would be right")
     normals = torch.stack([_mean_normal(still) for still in stills]).mean(0)
     means = {
         name: fmean(float(still.maps[name][still.maps["mask"] > 0.9].mean()) for still in stills)
@@ -200,7 +191,3 @@ def _trivial(truth: GBuffer, average: _Average) -> GBuffer:
 
 def _with_own_mean_normal(trivial: GBuffer, truth: GBuffer) -> GBuffer:
     return trivial.with_maps(normal=_mean_normal(truth)[None, :, None, None].expand(1, 3, *truth.size))
-
-
-def _mean(rows: list[Scores]) -> Scores:
-    return {figure: fmean(row[figure] for row in rows if figure in row) for figure in FIGURES if figure in rows[0]}

@@ -1,4 +1,4 @@
-"""Every format at the edge: pictures, EXR, HDR, video, cameras, meshes, shards. Beyond it, all is scene-linear.
+"""Every format at the edge: pictures, EXR, HDR, video, cameras, meshes, shards, datasets. Beyond it all is linear.
 
 The names below are imported when first used, so that nobody waits for a video library to read a picture.
 """
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from unrender.files.cameras import read_colmap as read_colmap
     from unrender.files.cameras import read_transforms as read_transforms
     from unrender.files.cameras import write_transforms as write_transforms
+    from unrender.files.datasets.pictures import Pictures as Pictures
+    from unrender.files.datasets.registry import open_dataset as open_dataset
     from unrender.files.environments import read_environment as read_environment
     from unrender.files.environments import resolve_light as resolve_light
     from unrender.files.environments import world as world
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "atomic": ("whole",),
     "cameras": ("NamedCameras", "read_co3d", "read_colmap", "read_transforms", "write_transforms"),
+    "datasets.pictures": ("Pictures",),
+    "datasets.registry": ("open_dataset",),
     "environments": ("read_environment", "resolve_light", "world", "world_names", "write_environment"),
     "gbuffers": ("read_gbuffer", "read_metadata", "write_gbuffer", "write_layers"),
     "images": ("read_image", "write_image"),

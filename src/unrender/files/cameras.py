@@ -28,8 +28,8 @@ from unrender.scene.camera import Camera
 
 Matrix = NDArray[np.float64]
 
-_Z_UP_TO_Y_UP: Matrix = np.array([[1, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]], dtype=np.float64)
-_OPENCV_TO_OPENGL: Matrix = np.diag([1.0, -1, -1, 1])
+Z_UP_TO_Y_UP: Matrix = np.array([[1, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]], dtype=np.float64)
+OPENCV_TO_OPENGL: Matrix = np.diag([1.0, -1, -1, 1])
 _PYTORCH3D_TO_OPENGL: Matrix = np.diag([-1.0, 1, -1])
 _DISTORTIONS = ("k1", "k2", "k3", "k4", "p1", "p2")
 # Where fx, fy, cx, cy stand among a COLMAP model's parameters; what follows them is distortion.
@@ -79,7 +79,7 @@ def read_transforms(path: str | Path, *, world_up: Literal["z", "y"] = "z") -> N
     try:
         if "applied_transform" in said:
             applied[:3] = np.asarray(said["applied_transform"], dtype=np.float64)[:3]
-        turn = (_Z_UP_TO_Y_UP if world_up == "z" else np.eye(4)) @ np.linalg.inv(applied)
+        turn = (Z_UP_TO_Y_UP if world_up == "z" else np.eye(4)) @ np.linalg.inv(applied)
         for frame in said["frames"]:
             both = {**said, **frame}
             if any(both.get(name) for name in _DISTORTIONS):
@@ -95,7 +95,7 @@ def read_transforms(path: str | Path, *, world_up: Literal["z", "y"] = "z") -> N
 def write_transforms(path: str | Path, cameras: NamedCameras, *, world_up: Literal["z", "y"] = "z") -> None:
     """Writes `transforms.json`, the world turned from +Y up to `world_up`; intrinsics stand on every frame."""
     height, width = cameras.camera.size
-    turn = _Z_UP_TO_Y_UP.T if world_up == "z" else np.eye(4)
+    turn = Z_UP_TO_Y_UP.T if world_up == "z" else np.eye(4)
     frames = []
     for name, k, pose in zip(cameras.names, cameras.camera.intrinsics, cameras.camera.pose, strict=True):
         frames.append(
@@ -223,7 +223,7 @@ def _colmap_pose(numbers: list[float]) -> Matrix:
         (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
     )
     to_camera[:3, 3] = numbers[4:7]
-    return np.linalg.inv(to_camera) @ _OPENCV_TO_OPENGL
+    return np.linalg.inv(to_camera) @ OPENCV_TO_OPENGL
 
 
 def _co3d_view(frame: Mapping[str, Any]) -> _View:

@@ -1,4 +1,4 @@
-"""Maps to picture by a network: X->RGB, its inpainting, and Ouroboros' forward half."""
+"""Maps to picture by a network: X->RGB, its inpainting, Ouroboros' forward half, and networks that are told a light."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from unrender.diffusion.running import Running
 from unrender.errors import UserError
 from unrender.forward.deferred import DeferredRenderer, backdrops
 from unrender.forward.lit import lit_irradiance
+from unrender.forward.neural_light import check_wish, lit_picture
 from unrender.forward.surface import LightGroups, coverage
 from unrender.forward.wish import Wish
 from unrender.scene.camera import Camera
@@ -47,9 +48,12 @@ class NeuralRenderer:
 
         Raises:
             UserError: no such model, one that was not pulled, a broken folder, a device that is not present, or a
-                caption where there is no text encoder.
+                caption where there is no text encoder, or where the network is told a light.
         """
         engine = load_engine(model, "forward", running)
+        if engine.card.light is not None:
+            check_wish(engine.card.id, wish)
+            return cls(engine, wish)
         card = replace(engine.card, guidance=_guidance(engine.card.guidance, wish))
         engine = replace(engine, checkpoint=replace(engine.checkpoint, card=card))
         home = engine.checkpoint.home
@@ -76,7 +80,8 @@ class NeuralRenderer:
 
         Args:
             gbuffer: any of the maps that the card is given; what is missing, the network makes up.
-            light: whose irradiance takes the place of the G-buffer's: one frame, or one for every frame. The picture
+            light: one frame, or one for every frame. A card with a `light` is told it, and needs it (see
+                `neural_light.lit_picture`). Of others its irradiance takes the place of the G-buffer's; the picture
                 then has the brightness that the deferred renderer finds under it, which the network is not told; an
                 edit has that of the photo around it.
             yaw: degrees that the light is turned by about +Y, one number or one per frame (T,).
@@ -89,10 +94,14 @@ class NeuralRenderer:
             background too: without a light, and where a part is edited, the whole picture is in `rendered`.
 
         Raises:
-            UserError: no map that the card is given, an edit where the card makes none or none where it does.
+            UserError: no map that the card is given, an edit where the card makes none or none where it does, or no
+                light where the card is told one.
         """
         self._check(gbuffer, edit, light)
         yaws = torch.as_tensor(yaw, dtype=torch.float32).expand(len(gbuffer))
+        if light is not None and self.card.light is not None:
+            picture = lit_picture(self.engine, self.wish, gbuffer, light, yaws, noise)
+            return _before_light(picture, coverage(gbuffer), gbuffer, light, yaws)
         if light is not None:
             lit = lit_irradiance(gbuffer, light, yaws, shadows=self.wish.shadows)
             gbuffer = replace(gbuffer, irradiance=lit, irradiance_kind="metric")
@@ -101,13 +110,12 @@ class NeuralRenderer:
             return LightGroups({"rendered": picture}, torch.zeros_like(picture))
         covered = coverage(gbuffer)
         picture = picture * _brightness(gbuffer, light, yaws, picture, covered)
-        camera = gbuffer.camera or Camera.perspective(gbuffer.size)
-        return LightGroups({"rendered": picture * covered}, backdrops(gbuffer, light, camera, yaws.tolist()))
+        return _before_light(picture, covered, gbuffer, light, yaws)
 
     @torch.inference_mode()
     def latents(self, gbuffer: GBuffer, edit: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
         """The clean latents (T, C, h, w), float32. For holding the engine against another implementation number by
-        number."""
+        number. Those of a card with a `light` are `neural_light.lit_latents`."""
         engine, card = self.engine, self.card
         framing = plan_framing(gbuffer.size, card.size, "the G-buffer")
         noise = engine.draw_noise(framing.canvas, len(gbuffer), self.wish.seed) if noise is None else noise
@@ -141,7 +149,9 @@ class NeuralRenderer:
     def _check(self, gbuffer: GBuffer, edit: Tensor | None, light: EnvironmentMap | None) -> None:
         if light is not None and len(light) not in (1, len(gbuffer)):
             raise UserError(f"a light of {len(light)} frames for a G-buffer of {len(gbuffer)}; 1 or as many is right")
-        names = [given.codec.map for given in self.card.given]
+        if light is None and self.card.light is not None:
+            raise UserError(f"{self.card.id} renders under a light that it is told; --light HDRI would be right")
+        names = [given.codec.map for given in self.card.given if not given.rendered]
         if not any(name in gbuffer.maps for name in names):
             raise UserError(
                 f"{self.card.id} is given {', '.join(names)}; this G-buffer has only {', '.join(gbuffer.maps)}"
@@ -162,6 +172,14 @@ def _guidance(own: Guidance, wish: Wish) -> Guidance:
     text = own.text if wish.guidance is None else wish.guidance
     image = (own.image or 1.0) if wish.image_guidance is None else wish.image_guidance
     return replace(own, text=text, image=image)
+
+
+def _before_light(
+    picture: Tensor, covered: Tensor, gbuffer: GBuffer, light: EnvironmentMap, yaw: Tensor
+) -> LightGroups:
+    """A picture (T, 3, H, W) where there are surfaces, and the light past them."""
+    camera = gbuffer.camera or Camera.perspective(gbuffer.size)
+    return LightGroups({"rendered": picture * covered}, backdrops(gbuffer, light, camera, yaw.tolist()))
 
 
 def _brightness(gbuffer: GBuffer, light: EnvironmentMap, yaw: Tensor, picture: Tensor, covered: Tensor) -> Tensor:

@@ -1,20 +1,49 @@
-"""Training pictures: ground truth in memory, random views of it that depend on nothing but the seed and the step."""
+"""Training pictures: ground truth in memory, random views of it that depend on nothing but a seed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from unrender.diffusion.codec import RELATIVE_NEAR
+from unrender.diffusion.codec import expose, relative_depth
 from unrender.errors import UserError
-from unrender.scene.color import linear_to_srgb, srgb_to_linear
-from unrender.scene.gbuffer import GBuffer
+from unrender.forward.lighting import mirror_light_picture, show_light
+from unrender.scene.environment import EnvironmentMap
+from unrender.scene.gbuffer import CHANNELS, GBuffer
+from unrender.train.loop import Draw
+from unrender.train.views import crop, mirror, photographed
 
 TARGETS = ("base_color", "normal", "depth", "roughness", "metallic", "mask")
-DEPTH_PERCENTILES = (0.02, 0.98)
+EXTRAS = ("irradiance",)
+"""Maps that are learnt where they are known, and missed where they are not."""
+VALID_COVERAGE = 0.9
+"""A pixel that a surface covers less than this teaches nothing of the surface."""
+
+
+@dataclass(frozen=True)
+class Lit:
+    """What a network is shown of the lights of N stills; see `forward.lighting`.
+
+    Attributes:
+        first: (N, 3, H, W) the surfaces as the split sum renders them, exposed, on black.
+        rgb: (N, 3, H, W) the surfaces as they are, as exposed and on black.
+        picture: (N, 9, h, w) the light in the camera's axes, exposed.
+    """
+
+    first: Tensor
+    rgb: Tensor
+    picture: Tensor
+
+    def part(self, start: int, end: int | None) -> Lit:
+        """The lights of the stills from `start` to `end`."""
+        return Lit(self.first[start:end], self.rgb[start:end], self.picture[start:end])
+
+    def to(self, device: torch.device) -> Lit:
+        """The same on a device."""
+        return Lit(self.first.to(device), self.rgb.to(device), self.picture.to(device))
 
 
 @dataclass(frozen=True)
@@ -22,112 +51,180 @@ class Stills:
     """Ground truth of N stills of one size, float16, in memory.
 
     Attributes:
-        rgb: (N, 3, H, W) linear photo, exposed for display.
-        maps: each of `TARGETS`, (N, 1 or 3, H, W); depth is relative, see `relative_depth`.
+        maps: by name, (N, 1 or 3, H, W): `rgb`, linear and exposed for display, and what is known of it; depth is
+            relative, see `relative_depth`. What is not known of a still is 0.
+        known: by name, (N,) which stills have the map.
+        lit: what a network is shown of the light; None for training without lights.
     """
 
-    rgb: Tensor
     maps: dict[str, Tensor]
+    known: dict[str, Tensor]
+    lit: Lit | None = None
 
     def __len__(self) -> int:
-        return len(self.rgb)
+        return len(self.maps["rgb"])
+
+    def part(self, start: int, end: int | None = None) -> Stills:
+        """The stills from `start` to `end`."""
+        return Stills(
+            {name: values[start:end] for name, values in self.maps.items()},
+            {name: values[start:end] for name, values in self.known.items()},
+            self.lit and self.lit.part(start, end),
+        )
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch of photos (B, 3, H, W), linear, and the maps (B, 1 or 3, H, W) behind them."""
+    """A batch of views.
 
-    rgb: Tensor
+    Attributes:
+        photo: (B, 3, H, W) linear, as a camera would have taken it.
+        maps: (B, 1 or 3, H, W) the truth, `rgb` among it.
+        known: (B,) which views have each map.
+        lit: what is shown of their lights; None for training without lights.
+    """
+
+    photo: Tensor
     maps: dict[str, Tensor]
+    known: dict[str, Tensor]
+    lit: Lit | None = None
+
+    def __len__(self) -> int:
+        return len(self.photo)
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        return Batch(
+            self.photo.to(device),
+            {name: values.to(device) for name, values in self.maps.items()},
+            {name: values.to(device) for name, values in self.known.items()},
+            self.lit and self.lit.to(device),
+        )
+
+    def seen_forward(self) -> Batch:
+        """The same, its `rgb` what a forward network is to answer where it is told a light."""
+        return self if self.lit is None else replace(self, maps=self.maps | {"rgb": self.lit.rgb})
+
+    def surface(self) -> Tensor:
+        """(B, 1, H, W) 1 where a surface covers the pixel; everywhere, where no mask is known."""
+        if "mask" not in self.maps:
+            return torch.ones_like(self.photo[:, :1])
+        unknown = ~self.known["mask"][:, None, None, None]
+        return ((self.maps["mask"] > VALID_COVERAGE) | unknown).float()
 
 
-def load_stills(gbuffers: Iterable[GBuffer]) -> Stills:
-    """Gathers G-buffers that carry `rgb` and all `TARGETS`; every frame is a still.
+def load_stills(gbuffers: Iterable[GBuffer], required: Sequence[str] = TARGETS) -> Stills:
+    """Gathers G-buffers that carry `rgb` and the maps `required`; every frame is a still.
 
     Raises:
-        UserError: there are none, or a map is missing.
+        UserError: there are none, they are of several sizes, or a map is missing.
     """
-    rgb: list[Tensor] = []
-    maps: dict[str, list[Tensor]] = {name: [] for name in TARGETS}
+    frames: list[dict[str, Tensor]] = []
     for gbuffer in gbuffers:
-        gbuffer.require("rgb", *TARGETS, by="training")
-        rgb.append(gbuffer.maps["rgb"].half())
-        for name in TARGETS:
-            values = gbuffer.maps[name]
-            maps[name].append((relative_depth(values, gbuffer.maps["mask"]) if name == "depth" else values).half())
-    if not rgb:
+        gbuffer.require("rgb", *required, by="training")
+        maps = {name: values for name, values in gbuffer.maps.items() if name in ("rgb", *TARGETS, *EXTRAS)}
+        if "depth" in maps:
+            there = maps.get("mask", torch.ones_like(maps["depth"]))
+            maps["depth"] = relative_depth(maps["depth"], there)
+        if "irradiance" in maps:
+            maps["irradiance"] = expose(maps["irradiance"], "percentile")
+        frames += [{name: values[t].half() for name, values in maps.items()} for t in range(len(gbuffer))]
+    if not frames:
         raise UserError("no training pictures; give a folder that `unrender synth` has written")
-    return Stills(torch.cat(rgb), {name: torch.cat(parts) for name, parts in maps.items()})
+    sizes = {tuple(frame["rgb"].shape[1:]) for frame in frames}
+    if len(sizes) > 1:
+        raise UserError(f"training pictures of {len(sizes)} sizes; one is right: give folders of the same resolution")
+    names = [name for name in CHANNELS if any(name in frame for frame in frames)]
+    return Stills(
+        {name: torch.stack([_map_or_zeros(frame, name) for frame in frames]) for name in names},
+        {name: torch.tensor([name in frame for frame in frames]) for name in names},
+    )
 
 
-def relative_depth(depth: Tensor, mask: Tensor) -> Tensor:
-    """Each frame's depth (T, 1, H, W) brought to `RELATIVE_NEAR` + [0, 1] between its 2nd and 98th percentile
-    (Marigold, section 3.1), beyond them clipped; 1 above near where there is no surface."""
-    frames = []
-    for values, there in zip(depth, mask, strict=True):
-        finite = values[(there > 0.5) & values.isfinite()]
-        if len(finite) == 0:
-            frames.append(torch.full_like(values, RELATIVE_NEAR + 1))
-            continue
-        near, far = torch.quantile(finite, torch.tensor(DEPTH_PERCENTILES))
-        frames.append(RELATIVE_NEAR + ((values - near) / (far - near).clamp(min=1e-3)).clamp(0, 1))
-    return torch.stack(frames)
+def join(parts: Sequence[Stills]) -> Stills:
+    """Several sets as one; what a set does not know stays unknown."""
+    names = [name for name in CHANNELS if any(name in part.maps for part in parts)]
+    return Stills(
+        {name: torch.cat([_maps_or_zeros(part, name) for part in parts]) for name in names},
+        {name: torch.cat([_known_or_not(part, name) for part in parts]) for name in names},
+    )
 
 
-def draw_batch(stills: Stills, size: int, count: int, seed: int, step: int) -> Batch:
-    """The batch of one step: each step's pictures and views follow from (seed, step) alone, so that a run that was
-    killed goes on with the same ones. Pictures are `size` x `size`."""
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-    index = torch.randint(len(stills), (count,), generator=generator)
-    rgb = stills.rgb[index].float()
+def load_lit_stills(lit: Iterable[tuple[GBuffer, EnvironmentMap]], light_size: tuple[int, int]) -> Stills:
+    """Gathers G-buffers with the light that each is lit by (`forward.lighting.show_light`).
+
+    Raises:
+        UserError: as `load_stills`.
+    """
+    lights: list[Lit] = []
+    gbuffers: list[GBuffer] = []
+    for gbuffer, light in lit:
+        gbuffer.require("rgb", *TARGETS, by="training")
+        shown = show_light(gbuffer, light, size=light_size)
+        rgb = gbuffer.maps["rgb"] * shown.gain * shown.covered
+        lights.append(Lit(shown.first.half(), rgb.half(), shown.picture.half()))
+        gbuffers.append(gbuffer)
+    whole = (torch.cat([getattr(one, name) for one in lights]) for name in ("first", "rgb", "picture"))
+    return replace(load_stills(gbuffers), lit=Lit(*whole))
+
+
+def hold_out(stills: Stills, count: int = 8) -> tuple[Stills, Stills]:
+    """The last few stills, which validation looks at, and the others, which training sees.
+
+    Where there are only a handful, as when a recipe is tried on four pictures, they are both.
+    """
+    if len(stills) <= 2 * count:
+        return stills, stills
+    return stills.part(len(stills) - count), stills.part(0, len(stills) - count)
+
+
+def draw_batch(stills: Stills, draw: Draw) -> Batch:
+    """The views of one draw: which stills, mirrored or not, which window, photographed how."""
+    generator = draw.generator(0)
+    index = torch.randint(len(stills), (draw.count,), generator=generator)
+    maps, picture = _chosen(stills, index)
+    flip = torch.rand(draw.count, generator=generator) < 0.5
+    maps = crop(mirror(maps, flip), draw.side, generator)
+    if picture is not None:
+        picture = torch.where(flip[:, None, None, None], mirror_light_picture(picture), picture)
+    known = {name: values[index] for name, values in stills.known.items()}
+    return _batch(maps, known, picture, photographed(maps["rgb"], generator))
+
+
+def whole_batch(stills: Stills, side: int) -> Batch:
+    """Every still whole, as it is, `side` pixels a side: what validation looks at."""
+    maps, picture = _chosen(stills, torch.arange(len(stills)))
+    maps = crop(maps, side, None)
+    return _batch(maps, stills.known, picture, maps["rgb"].clamp(0, 1))
+
+
+# What is lit goes through the views as two more maps.
+_FIRST, _LIT_RGB = "first", "lit rgb"
+
+
+def _chosen(stills: Stills, index: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
     maps = {name: values[index].float() for name, values in stills.maps.items()}
-    flip = torch.rand(count, generator=generator) < 0.5
-    rgb, maps = _mirror(rgb, maps, flip)
-    rgb, maps = _crop(rgb, maps, size, generator)
-    return Batch(_photographed(rgb, generator), maps)
+    if stills.lit is None:
+        return maps, None
+    lit = {_FIRST: stills.lit.first[index].float(), _LIT_RGB: stills.lit.rgb[index].float()}
+    return maps | lit, stills.lit.picture[index].float()
 
 
-def _mirror(rgb: Tensor, maps: dict[str, Tensor], flip: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """Mirrors the chosen pictures left to right; the x of their normals changes sign."""
-    chosen = flip[:, None, None, None]
-    mirrored = {name: torch.where(chosen, values.flip(3), values) for name, values in maps.items()}
-    signs = torch.where(flip, -1.0, 1.0)[:, None, None]
-    mirrored["normal"] = torch.cat((mirrored["normal"][:, :1] * signs[..., None], mirrored["normal"][:, 1:]), dim=1)
-    return torch.where(chosen, rgb.flip(3), rgb), mirrored
+def _batch(maps: dict[str, Tensor], known: dict[str, Tensor], picture: Tensor | None, photo: Tensor) -> Batch:
+    if picture is None:
+        return Batch(photo, maps, known)
+    return Batch(photo, maps, known, Lit(maps.pop(_FIRST), maps.pop(_LIT_RGB), picture))
 
 
-def _crop(
-    rgb: Tensor, maps: dict[str, Tensor], size: int, generator: torch.Generator
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """One random window, at least two thirds of the side, for the whole batch, brought to `size`."""
-    side = rgb.shape[2]
-    share = 1 - float(torch.rand((), generator=generator)) ** 2 / 3
-    window = max(1, round(side * share))
-    top, left = (int(torch.randint(side - window + 1, (), generator=generator)) for _ in range(2))
-
-    def view(values: Tensor) -> Tensor:
-        part = values[:, :, top : top + window, left : left + window]
-        return torch.nn.functional.interpolate(part, size=(size, size), mode="bilinear", antialias=True)
-
-    cropped = {name: view(values) for name, values in maps.items()}
-    cropped["normal"] = torch.nn.functional.normalize(cropped["normal"], dim=1)
-    return view(rgb), cropped
+def _map_or_zeros(frame: dict[str, Tensor], name: str) -> Tensor:
+    height, width = frame["rgb"].shape[1:]
+    return frame[name] if name in frame else torch.zeros(CHANNELS[name], height, width, dtype=torch.half)
 
 
-def _photographed(rgb: Tensor, generator: torch.Generator) -> Tensor:
-    """What a camera makes of light: exposure, white balance, tone curve, blur, noise, 8 bits. Linear in, linear out."""
-    count = len(rgb)
+def _maps_or_zeros(part: Stills, name: str) -> Tensor:
+    count, _, height, width = part.maps["rgb"].shape
+    return part.maps.get(name, torch.zeros(count, CHANNELS[name], height, width, dtype=torch.half))
 
-    def uniform(low: float, high: float, *shape: int) -> Tensor:
-        return low + (high - low) * torch.rand((count, *shape, 1, 1), generator=generator)
 
-    seen = rgb * 2 ** uniform(-0.7, 0.7, 1) * 2 ** uniform(-0.15, 0.15, 3)
-    # Between the hard clip of a sensor and a filmic shoulder.
-    soft = seen * (1 + seen / 4) / (1 + seen)
-    seen = torch.lerp(seen, soft * 1.4, uniform(0, 1, 1)).clamp(0, 1)
-    encoded = linear_to_srgb(seen) ** uniform(0.8, 1.25, 1)
-    if float(torch.rand((), generator=generator)) < 0.3:
-        small = torch.nn.functional.interpolate(encoded, scale_factor=0.6, mode="bilinear", antialias=True)
-        encoded = torch.nn.functional.interpolate(small, size=encoded.shape[2:], mode="bilinear")
-    noisy = encoded + torch.randn(encoded.shape, generator=generator) * uniform(0, 0.03, 1)
-    return srgb_to_linear((noisy.clamp(0, 1) * 255).round() / 255)
+def _known_or_not(part: Stills, name: str) -> Tensor:
+    return part.known.get(name, torch.zeros(len(part), dtype=torch.bool))

@@ -31,6 +31,14 @@ def affine_invariant_l1(predicted: Tensor, target: Tensor, valid: Tensor) -> Ten
     return masked_mean((scale * predicted + shift - target).abs(), valid)
 
 
+def affine_invariant_squared(predicted: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """Squared error of irradiance after the best scale and shift of each channel of each picture (Ouroboros, section
+    3.2); (B, C, H, W) twice and (B, 1, H, W)."""
+    apart = [values.flatten(0, 1)[:, None] for values in (predicted, target, valid.expand_as(predicted))]
+    scale, shift = align(*apart)
+    return masked_mean((scale * apart[0] + shift - apart[1]).square(), apart[2])
+
+
 def align(predicted: Tensor, target: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     """Least-squares scale and shift, (B, 1, 1, 1) each, that bring `predicted` to `target` where valid; all
     (B, 1, H, W). Where the prediction is flat the scale is 0."""

@@ -1,6 +1,8 @@
-"""The networks of `mini`, built from nothing."""
+"""The networks of `mini`, built from nothing: one small autoencoder for every picture, and one small UNet each way."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -9,54 +11,81 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import nn
 
-from unrender.diffusion.card import MapCodec, ModelCard, ScheduleCard, SizeRule, TargetPicture
+from unrender.diffusion.card import (
+    Direction,
+    GivenMap,
+    LightCard,
+    MapCodec,
+    ModelCard,
+    ScheduleCard,
+    SizeRule,
+    TargetPicture,
+)
 from unrender.diffusion.checkpoints.loader import Checkpoint
+from unrender.diffusion.networks.environment import EnvironmentEncoder
 
-LATENT_CHANNELS = 16
+LATENT_CHANNELS = 8
 TOKEN_WIDTH = 32
 
-# One decoded picture of ten channels carries all maps. Four pictures of three channels, as the published models have,
-# cost 2.5 times as much to decode and to train through, and gain nothing where there is no pretrained autoencoder.
-GBUFFER_PICTURE = TargetPicture(
-    "gbuffer",
-    (
-        MapCodec("base_color", (0, 1, 2), transfer="srgb"),
-        MapCodec("normal", (3, 4, 5)),
-        MapCodec("depth", (6,)),
-        MapCodec("roughness", (7,)),
-        MapCodec("metallic", (8,)),
-        MapCodec("mask", (9,)),
-    ),
+# A single value has two channels of a picture to itself, its neighbour one: the autoencoder mixes them little.
+MINI_PICTURES = (
+    TargetPicture("base_color", (MapCodec("base_color", transfer="srgb"),)),
+    TargetPicture("normal", (MapCodec("normal"),)),
+    TargetPicture("geometry", (MapCodec("depth", (0, 2)), MapCodec("mask", (1,)))),
+    TargetPicture("material", (MapCodec("roughness", (0, 2)), MapCodec("metallic", (1,)))),
+    TargetPicture("irradiance", (MapCodec("irradiance", transfer="srgb"),)),
 )
+
+_SIZE = SizeRule(long_side=128, multiple=16, fit="pad", min_side=24)
 
 MINI_CARD = ModelCard(
     id="mini",
     system="unrender",
     licence="Apache-2.0",
     commercial=True,
-    pictures=(GBUFFER_PICTURE,),
+    pictures=MINI_PICTURES,
     latent_channels=LATENT_CHANNELS,
-    latent_scale=1.0,
-    schedule=ScheduleCard(zero_terminal_snr=True),
-    noise="zeros",
-    # The size of the last stage of training. On 30 stills of the training split that it never saw, 96 to 128 are alike
-    # in every figure, and 144 is worse in depth and normals.
-    size=SizeRule(long_side=128, multiple=16, fit="pad", min_side=24, guided=("base_color", "mask")),
+    schedule=ScheduleCard(zero_terminal_snr=True, steps=10),
+    noise="gaussian",
+    size=replace(_SIZE, guided=("base_color", "mask")),
     mirrored=True,
     description="small, trained from nothing on unrender's own synthetic scenes; runs anywhere in a second",
 )
+"""The inverse renderer, of many steps."""
+
+FORWARD_MINI_CARD = ModelCard(
+    id="mini",
+    system="unrender",
+    licence="Apache-2.0",
+    commercial=True,
+    given=(
+        GivenMap(MapCodec("rgb", transfer="srgb"), rendered="split_sum"),
+        *(GivenMap(codec) for picture in MINI_PICTURES[:2] for codec in picture.maps),
+        *(GivenMap(MapCodec(name)) for name in ("depth", "roughness", "metallic", "mask")),
+        GivenMap(MapCodec("irradiance", transfer="srgb"), exposure="percentile"),
+    ),
+    pictures=(TargetPicture("rgb", (MapCodec("rgb", transfer="srgb"),)),),
+    latent_channels=LATENT_CHANNELS,
+    schedule=ScheduleCard(zero_terminal_snr=True, steps=10),
+    noise="gaussian",
+    light=LightCard(),
+    size=_SIZE,
+    description="small, trained from nothing on unrender's own synthetic scenes; mends a first render under a light",
+)
+"""The forward renderer, of many steps. Told a light, it adds to split-sum shading what that lacks, shadows above all;
+told the irradiance of a picture instead, it makes that picture again, as RGB<->X and Ouroboros do."""
 
 
-def build_mini(seed: int = 0) -> Checkpoint:
-    """`mini` before training: a small AutoencoderKL (4x, 16 latent channels) and a small UNet2DConditionModel.
+def build_autoencoder(seed: int = 0) -> AutoencoderKL:
+    """A small AutoencoderKL (4x, 8 latent channels) before training.
 
-    The autoencoder normalises all channels as one group: with two channels a group, as eight groups would have in its
-    last layers, a flat colour is normalised away.
+    It normalises all channels as one group: with two channels a group, as eight groups would have in its last layers,
+    a flat colour is normalised away.
     """
     torch.manual_seed(seed)
     autoencoder = AutoencoderKL(
         in_channels=3,
-        out_channels=10,
+        out_channels=3,
         down_block_types=("DownEncoderBlock2D",) * 3,
         up_block_types=("UpDecoderBlock2D",) * 3,
         block_out_channels=(16, 32, 64),
@@ -65,9 +94,16 @@ def build_mini(seed: int = 0) -> Checkpoint:
         norm_num_groups=1,
         mid_block_add_attention=False,
     )
+    carry_signal(autoencoder)
+    return autoencoder
+
+
+def build_unet(card: ModelCard, seed: int = 0) -> UNet2DConditionModel:
+    """The UNet that `card` wants (64 to 192 channels, attention at the coarsest level), before training."""
+    torch.manual_seed(seed)
     unet = UNet2DConditionModel(
-        in_channels=MINI_CARD.input_channels,
-        out_channels=MINI_CARD.target_channels,
+        in_channels=card.input_channels,
+        out_channels=card.target_channels,
         down_block_types=("DownBlock2D", "DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D", "UpBlock2D"),
         block_out_channels=(64, 96, 128, 192),
@@ -76,9 +112,18 @@ def build_mini(seed: int = 0) -> Checkpoint:
         attention_head_dim=8,
         norm_num_groups=4,
     )
-    carry_signal(autoencoder)
     carry_signal(unet)
-    return Checkpoint(MINI_CARD, unet, autoencoder, {"": torch.zeros(1, TOKEN_WIDTH)})
+    return unet
+
+
+def build_mini(direction: Direction, autoencoder: AutoencoderKL, latent_scale: float, seed: int = 0) -> Checkpoint:
+    """A multi-step renderer before training, on a trained autoencoder whose latents times `latent_scale` have unit
+    deviation."""
+    card = replace(MINI_CARD if direction == "inverse" else FORWARD_MINI_CARD, latent_scale=latent_scale)
+    unet = build_unet(card, seed)
+    if card.light is not None:
+        return Checkpoint(card, unet, autoencoder, {}, environment=EnvironmentEncoder(token_width=TOKEN_WIDTH))
+    return Checkpoint(card, unet, autoencoder, {"": torch.zeros(1, TOKEN_WIDTH)})
 
 
 @torch.no_grad()
@@ -86,8 +131,8 @@ def carry_signal(network: nn.Module) -> None:
     """Lets a new network begin as one that passes its input on, as ZerO (Zhao et al. 2022) and Fixup (Zhang et al.
     2019) do: residual branches end in zeros, and every convolution between them has the identity in it.
 
-    Encoder, UNet and decoder are some sixty layers in a row; started at random they spend most of a short training on
-    finding the photo at the other end (on 24 fixed pictures, after 90 steps, base colour errs four times as much).
+    Started at random, some sixty layers in a row spend most of a short training on finding the photo at the other end
+    (on 24 fixed pictures, after 90 steps, base colour errs four times as much).
     """
     for name, module in network.named_modules():
         if isinstance(module, ResnetBlock2D):

@@ -21,15 +21,17 @@ from unrender.diffusion.card_file import write_card
 from unrender.diffusion.checkpoints.clip.image_encoder import ImageEncoder, load_image_encoder
 from unrender.diffusion.checkpoints.clip.prompts import TOKENS_FILE, prompt_tokens
 from unrender.diffusion.checkpoints.official import refined
+from unrender.diffusion.checkpoints.places.components import ENVIRONMENT_ENCODER
 from unrender.diffusion.checkpoints.places.home import Home
 from unrender.diffusion.checkpoints.tensors import check_tensors, read_tensors, tensor_shapes, weight_files
 from unrender.diffusion.decoding import Decoder
+from unrender.diffusion.networks.environment import EnvironmentEncoder
 from unrender.diffusion.networks.joint_attention import join_pictures
 from unrender.errors import UserError
 
 WEIGHTS = "diffusion_pytorch_model"
 
-Network = TypeVar("Network", UNet2DConditionModel, AutoencoderKL, AutoencoderTiny)
+Network = TypeVar("Network", UNet2DConditionModel, AutoencoderKL, AutoencoderTiny, EnvironmentEncoder)
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Checkpoint:
         tokens: (N, D) cross-attention tokens, by prompt.
         decoder: what decodes in the autoencoder's place, None for the autoencoder itself.
         image_encoder: what shows the photo to the network, where the card wants image tokens.
+        environment: what makes tokens of a light, where the card tells one.
         home: where it came from, None for one that was built here.
     """
 
@@ -51,12 +54,14 @@ class Checkpoint:
     tokens: dict[str, Tensor]
     decoder: Decoder | None = None
     image_encoder: ImageEncoder | None = None
+    environment: EnvironmentEncoder | None = None
     home: Home | None = None
 
 
 def load_checkpoint(home: Home, compute: Compute, decoder: Path | None = None) -> Checkpoint:
-    """Reads a model: the UNet and the autoencoder (diffusers layout, safetensors), and the tokens of its prompts. The
-    networks come in the precision and to the device of `compute`.
+    """Reads a model: the UNet, the autoencoder and the environment encoder, where the card tells a light (diffusers
+    layout, safetensors), and the tokens of its prompts. The networks come in the precision and to the device of
+    `compute`.
 
     Args:
         decoder: the folder of a tiny decoder (TAESD's layout) to decode with.
@@ -76,6 +81,7 @@ def load_checkpoint(home: Home, compute: Compute, decoder: Path | None = None) -
         tokens=prompt_tokens(home),
         decoder=_load_network(AutoencoderTiny, decoder, compute) if decoder else None,
         image_encoder=load_image_encoder(home, compute) if card.image_tokens else None,
+        environment=_load_environment(card, home, compute) if card.light else None,
         home=home,
     )
     _check_tokens(checkpoint, home.folder)
@@ -89,7 +95,10 @@ def save_checkpoint(
 ) -> None:
     """Writes a model folder that `load_checkpoint` takes, its weights in `dtype`."""
     folder.mkdir(parents=True, exist_ok=True)
-    for network, name in ((checkpoint.unet, checkpoint.card.source.unet), (checkpoint.autoencoder, "vae")):
+    networks = {checkpoint.card.source.unet: checkpoint.unet, "vae": checkpoint.autoencoder}
+    if checkpoint.environment is not None:
+        networks[ENVIRONMENT_ENCODER] = checkpoint.environment
+    for name, network in networks.items():
         state = {key: value.detach().to(dtype) for key, value in network.state_dict().items()}
         network.save_config(folder / name)
         _save_shards(state, folder / name, max_shard_size)
@@ -126,6 +135,15 @@ def _load_network(kind: type[Network], folder: Path, compute: Compute) -> Networ
     network.load_state_dict(state, assign=True)
     # Convolutions with their channels last are faster on processors that have bfloat16, and on GPUs.
     return network.to(memory_format=torch.channels_last).eval()
+
+
+def _load_environment(card: ModelCard, home: Home, compute: Compute) -> EnvironmentEncoder:
+    folder = home.component(ENVIRONMENT_ENCODER)
+    have = _config(folder).get("token_width")
+    want = _config(home.component(card.source.unet)).get("cross_attention_dim")
+    if have != want:
+        raise UserError(f"{folder}: its tokens have {have} numbers; {want}, as the UNet of {card.id} takes, are right")
+    return _load_network(EnvironmentEncoder, folder, compute)
 
 
 def _config(folder: Path) -> dict[str, Any]:

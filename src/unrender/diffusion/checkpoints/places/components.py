@@ -14,18 +14,21 @@ MODEL_INDEX = "model_index.json"
 STEMS = ("diffusion_pytorch_model", "model")
 WORDLESS = ("tokenizer", "scheduler", "feature_extractor")
 """Components that have settings, and no weights."""
+ENVIRONMENT_ENCODER = "environment_encoder"
+"""Makes tokens of a light; of our own making, in the layout of the others."""
 
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
 
 def networks(card: ModelCard) -> tuple[str, ...]:
     """The components whose weights inference reads."""
-    return (card.source.unet, "vae", *(("image_encoder",) if card.image_tokens else ()))
+    light = (ENVIRONMENT_ENCODER,) if card.light else ()
+    return (card.source.unet, "vae", *(("image_encoder",) if card.image_tokens else ()), *light)
 
 
 def required(card: ModelCard) -> tuple[str, ...]:
     """The components without which a model cannot be used: its networks, and what turns its prompts into tokens."""
-    return (*networks(card), *(() if card.image_tokens else ("text_encoder", "tokenizer")))
+    return (*networks(card), *(() if card.image_tokens or card.light else ("text_encoder", "tokenizer")))
 
 
 def wanted(card: ModelCard) -> tuple[str, ...]:

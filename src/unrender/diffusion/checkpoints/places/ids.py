@@ -19,19 +19,19 @@ _OTHER_DOOR: dict[Direction, str] = {
 }
 
 
-def embedded() -> dict[str, Path]:
-    """The models that the package carries, id to folder."""
-    return {path.parent.name: path.parent for path in sorted(_HERE.glob(f"*/{CARD_FILE}"))}
+def embedded(direction: Direction = "inverse") -> dict[str, Path]:
+    """The models of one direction that the package carries, id to folder; one with both has a folder for each."""
+    return {card.id: folder for card, folder in _embedded() if card.direction == direction}
 
 
 def cards() -> tuple[ModelCard, ...]:
     """The card of every model that can be named by id, the embedded ones first; an id may have one each way."""
-    return (*(read_card(folder) for folder in embedded().values()), *PUBLISHED)
+    return (*(card for card, _ in _embedded()), *PUBLISHED)
 
 
 def known_ids() -> tuple[str, ...]:
     """Every id once, in the order of `cards`."""
-    return tuple(dict.fromkeys([*embedded(), *(card.id for card in PUBLISHED)]))
+    return tuple(dict.fromkeys(card.id for card in cards()))
 
 
 def cards_of(model: str) -> tuple[ModelCard, ...]:
@@ -40,8 +40,7 @@ def cards_of(model: str) -> tuple[ModelCard, ...]:
     Raises:
         UserError: no model has that id; the nearest one is suggested.
     """
-    folder = embedded().get(model)
-    found = (read_card(folder),) if folder else published(model)
+    found = tuple(card for card, _ in _embedded() if card.id == model) or published(model)
     if not found:
         raise unknown(model)
     return found
@@ -69,3 +68,7 @@ def unknown(model: str) -> UserError:
         f"did you mean {names[near[0]]}?" if near else "`unrender models list` names them; a model folder is right too"
     )
     return UserError(f"no model is called {model}, and there is no such folder; {hint}")
+
+
+def _embedded() -> list[tuple[ModelCard, Path]]:
+    return [(read_card(path.parent), path.parent) for path in sorted(_HERE.glob(f"*/{CARD_FILE}"))]

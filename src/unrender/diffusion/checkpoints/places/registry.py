@@ -28,7 +28,7 @@ def find(model: str | Path, direction: Direction | None = None) -> Home:
     name = str(model)
     if name in known_ids():
         card = pick(cards_of(name), direction)
-        folder = embedded().get(name)
+        folder = embedded(card.direction).get(name)
         return Home(card, folder) if folder else _pulled(card)
     if Path(model).is_dir():
         return local_home(Path(model), direction)
@@ -36,7 +36,7 @@ def find(model: str | Path, direction: Direction | None = None) -> Home:
 
 
 def resolve(model: str | Path) -> Path:
-    """The folder of an embedded model, or a folder itself, whosever weights it holds.
+    """The folder of an embedded inverse model, or a folder itself, whosever weights it holds.
 
     Raises:
         UserError: it is neither; the nearest id is suggested.

@@ -1,0 +1,48 @@
+"""Weight files of measuring networks: always the caller's, from disk. Nothing here downloads."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from unrender.errors import UserError
+from unrender.files.paths import existing_file
+
+Weights = dict[str, Tensor]
+
+
+def read_weights(path: str | Path, wanted: str) -> Weights:
+    """A state dict from .safetensors, or from what `torch.save` wrote (tensors only; no code in it runs).
+
+    Args:
+        wanted: which file it should be, where it is to be had and which option takes it, for who has none.
+
+    Raises:
+        UserError: a missing or damaged file, or one that holds something else.
+    """
+    if not Path(path).exists():
+        raise UserError(f"{path} does not exist; {wanted}")
+    path = existing_file(path)
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as weights; it is damaged or another format; {wanted}") from error
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise UserError(f"{path} holds no state dict; a file of named tensors is right")
+    return weights
+
+
+def pick(weights: Weights, name: str, dims: int, path: str | Path) -> Tensor:
+    """The float32 tensor of that name and number of dimensions; UserError names it where it is not there."""
+    if name not in weights:
+        raise UserError(f"{path} has no {name}; weights of another network, or not whole")
+    if weights[name].ndim != dims:
+        raise UserError(f"{path}: {name} has the shape {tuple(weights[name].shape)}; {dims} dimensions are right")
+    return weights[name].float()

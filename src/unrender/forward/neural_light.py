@@ -1,0 +1,85 @@
+"""Maps and a light to picture, by a network that is told the light itself (`ModelCard.light`)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from unrender.diffusion.codec import decode_maps
+from unrender.diffusion.engine import Engine, decode_pictures, give, walk
+from unrender.diffusion.framing import Framing, plan_framing, unframe
+from unrender.diffusion.presenting import present
+from unrender.errors import UserError
+from unrender.forward.lighting import ShownLight, show_light
+from unrender.forward.wish import Wish
+from unrender.scene.environment import EnvironmentMap
+from unrender.scene.gbuffer import GBuffer
+from unrender.scene.resize import resize_gbuffer, resize_picture
+
+
+def lit_picture(
+    engine: Engine,
+    wish: Wish,
+    gbuffer: GBuffer,
+    light: EnvironmentMap,
+    yaw: float | Tensor = 0.0,
+    noise: Tensor | None = None,
+) -> Tensor:
+    """The surfaces of `gbuffer` under `light` turned by `yaw` degrees, (T, 3, H, W), scene-linear, whatever the network
+    paints where there is none.
+
+    The network answers with a display's picture, in [0, 1] under the sRGB curve, of the scene exposed by
+    `lighting.light_gain`; the exposure is taken back. So a light twice as bright gives a picture twice as bright.
+
+    Raises:
+        UserError: base_color or normal is missing.
+    """
+    framing, shown = _show(engine, gbuffer, light, yaw)
+    (decoded,) = decode_pictures(engine, _latents(engine, wish, framing, shown, noise))
+    rgb = decode_maps(unframe(decoded, framing), engine.card.pictures[0])["rgb"]
+    return resize_picture(rgb / shown.gain.to(rgb), gbuffer.size)
+
+
+def lit_latents(
+    engine: Engine,
+    wish: Wish,
+    gbuffer: GBuffer,
+    light: EnvironmentMap,
+    yaw: float | Tensor = 0.0,
+    noise: Tensor | None = None,
+) -> Tensor:
+    """The clean latents (T, C, h, w) of `lit_picture`, float32. For holding the engine against another implementation
+    number by number."""
+    framing, shown = _show(engine, gbuffer, light, yaw)
+    return _latents(engine, wish, framing, shown, noise)
+
+
+def check_wish(model: str, wish: Wish) -> None:
+    """Raises UserError where a network that is told a light is told words or shadows too."""
+    if wish != Wish(steps=wish.steps, seed=wish.seed):
+        raise UserError(f"{model} is told the light itself and takes no caption, guidance or shadows; leave them out")
+
+
+def _show(engine: Engine, gbuffer: GBuffer, light: EnvironmentMap, yaw: float | Tensor) -> tuple[Framing, ShownLight]:
+    card = engine.card
+    gbuffer.require("base_color", "normal", by=card.id)
+    framing = plan_framing(gbuffer.size, card.size, "the G-buffer")
+    assert card.light is not None
+    # At the size that the network sees, as in training; and a first render of a large picture would take longer.
+    return framing, show_light(resize_gbuffer(gbuffer, framing.content), light, yaw, card.light.size)
+
+
+@torch.inference_mode()
+def _latents(engine: Engine, wish: Wish, framing: Framing, shown: ShownLight, noise: Tensor | None) -> Tensor:
+    card, encoder = engine.card, engine.checkpoint.environment
+    assert encoder is not None
+    frames = len(shown.picture)
+    noise = engine.draw_noise(framing.canvas, frames, wish.seed) if noise is None else noise
+    values = [shown.values_of(given) for given in card.given]
+    pictures = [
+        None if one is None else present(one, given, card.size, framing)
+        for given, one in zip(card.given, values, strict=True)
+    ]
+    given = give(engine, pictures, engine.latent_size(framing.canvas), seed=wish.seed)
+    tokens = encoder(shown.picture.to(engine.compute.device, engine.compute.dtype))
+    return walk(engine, given, noise, steps=wish.steps, tokens=tokens).float()

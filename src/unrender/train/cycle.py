@@ -1,0 +1,132 @@
+"""The two cycles of Ouroboros (Sun et al., ICCV 2025, section 3.2), through both networks in one step each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from unrender.diffusion.card import NoiseKind
+from unrender.diffusion.codec import RELATIVE_NEAR, decode_maps, encode_map
+from unrender.diffusion.decoding import Memory
+from unrender.scene.color import linear_to_srgb
+from unrender.train.data import VALID_COVERAGE, Batch
+from unrender.train.learner import Learner
+from unrender.train.losses import mean_squared
+from unrender.train.telling import Told, tell_all
+
+Maps = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two single-step networks that undo one another.
+
+    Attributes:
+        inverse, forward: the two; the inverse one gives all its pictures in one pass, irradiance among them.
+        noise: what each step starts from.
+        memory: how the decoder is run.
+    """
+
+    inverse: Learner
+    forward: Learner
+    noise: NoiseKind
+    memory: Memory = "whole"
+
+    def apart(self, batch: Batch, seed: int) -> Tensor:
+        """The pictures (B, pictures, 3, H, W) that `batch.photo` is taken apart into; differentiable."""
+        asked = self.inverse.passes()[0]
+        condition = self.inverse.condition(batch, asked, tell_all(self.inverse.card, batch))
+        noise = self.inverse.noise(self.noise, self.inverse.blank(batch, asked), seed)
+        return self.inverse.pictures(self.inverse.single_step(condition, noise), asked, self.memory)
+
+    def together(self, batch: Batch, told: Told, seed: int) -> Tensor:
+        """The picture (B, 3, H, W) in about [-1, 1] that `batch.maps` are put together into; differentiable."""
+        asked = self.forward.passes()[0]
+        condition = self.forward.condition(batch, asked, told)
+        noise = self.forward.noise(self.noise, self.forward.blank(batch, asked), seed)
+        return self.forward.maps(self.forward.single_step(condition, noise), asked, self.memory)["rgb"]
+
+
+@dataclass(frozen=True)
+class Again:
+    """What a photo's maps make: `rgb` (B, 3, H, W) on display codes in [0, 1], and where they say that there is a
+    surface, `surface` (B, 1, H, W)."""
+
+    rgb: Tensor
+    surface: Tensor
+
+
+def put_together(pair: Pair, batch: Batch, pictures: Tensor, seed: int) -> Again:
+    """The picture that `pictures`, what `pair.apart` makes of a photo, make again.
+
+    A photograph's exposure is in none of the maps, so it is scaled to the photo by least squares, picture by picture.
+    """
+    maps = _maps(pair.inverse, pictures)
+    surface = (maps["mask"] > VALID_COVERAGE).float() if "mask" in maps else torch.ones_like(batch.photo[:, :1])
+    seen = on_surfaces(maps, surface)
+    known = {name: torch.ones_like(batch.known["rgb"]) for name in seen}
+    answer = pair.together(replace(batch, maps=seen, known=known, lit=None), _by_irradiance(pair, batch), seed)
+    linear = decode_maps(answer, pair.forward.passes()[0][0])["rgb"]
+    scale = _best_scale(linear, batch.photo, surface)
+    return Again(linear_to_srgb((linear * scale).clamp(0, 1)), surface)
+
+
+def photo_cycle(pair: Pair, batch: Batch, pictures: Tensor, seed: int) -> Tensor:
+    """|I - I~|^2 of a photo and of what its maps make, on display codes, over what the maps say is surface."""
+    again = put_together(pair, batch, pictures, seed)
+    return mean_squared(again.rgb, linear_to_srgb(batch.photo), again.surface)
+
+
+def maps_cycle(pair: Pair, batch: Batch, seed: int) -> Tensor:
+    """|X - X~|^2 of maps and of what comes back of them by way of the picture that they make: the mean over the maps
+    that are known, in the network's [-1, 1], over surfaces, of views whose irradiance is known."""
+    answer = pair.together(batch, _by_irradiance(pair, batch), seed)
+    photo = decode_maps(answer, pair.forward.passes()[0][0])["rgb"]
+    pictures = pair.apart(replace(batch, photo=photo), seed + 1)
+    surface = batch.surface() * batch.known["irradiance"].to(photo)[:, None, None, None]
+    errors = []
+    for index, target in enumerate(pair.inverse.passes()[0]):
+        for codec in target.maps:
+            known = batch.known.get(codec.map)
+            if known is not None and bool(known.any()):
+                guess = pictures[:, index, list(codec.channels)]
+                truth = encode_map(batch.maps[codec.map], codec).expand_as(guess)
+                errors.append(mean_squared(guess, truth, surface * known.to(surface)[:, None, None, None]))
+    return torch.stack(errors).mean()
+
+
+def leakage(pictures: Tensor, before: Tensor) -> Tensor:
+    """How far the pictures (B, pictures, 3, H, W) of a photo have moved from what they were `before` cycle training:
+    mean squared difference."""
+    return (pictures - before).square().mean()
+
+
+def on_surfaces(maps: Mapping[str, Tensor], surface: Tensor) -> Maps:
+    """Maps as a forward network knows them: nothing where there is no surface, and there as far as can be."""
+    seen = {name: values * surface for name, values in maps.items()}
+    if "depth" in seen:
+        seen["depth"] = seen["depth"] + (1 - surface) * (RELATIVE_NEAR + 1)
+    return seen
+
+
+def _maps(inverse: Learner, pictures: Tensor) -> Maps:
+    targets = inverse.passes()[0]
+    return {
+        name: values for i, target in enumerate(targets) for name, values in decode_maps(pictures[:, i], target).items()
+    }
+
+
+def _by_irradiance(pair: Pair, batch: Batch) -> Told:
+    """Every map is told, and no light."""
+    maps = torch.tensor([given.rendered == "" for given in pair.forward.card.given], device=batch.photo.device)
+    return Told(maps.expand(len(batch), -1), torch.zeros(len(batch), dtype=torch.bool, device=batch.photo.device))
+
+
+def _best_scale(predicted: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """(B, 1, 1, 1) what each picture is multiplied by to come nearest to its target where valid; no gradient."""
+    with torch.no_grad():
+        product = (predicted * target * valid).sum((1, 2, 3), keepdim=True)
+        return product / (predicted.square() * valid).sum((1, 2, 3), keepdim=True).clamp(min=1e-6)

@@ -1,0 +1,235 @@
+"""The one training loop: read it from top to bottom. One process or many, on whatever accelerate finds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from PIL import Image
+from torch import Tensor, nn
+
+from unrender.device import cpu_has_bfloat16
+from unrender.files.atomic import whole
+from unrender.train.recipe import Course
+from unrender.train.run_folder import RunFolder
+
+Networks = Mapping[str, nn.Module]
+Report = Callable[[int, float], None]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What one batch is drawn by. Everything random in it follows from `seed`, so that a run that was killed goes on
+    with the same batches: there is no other state to keep.
+
+    Attributes:
+        side: of its pictures, in pixels.
+        count: of its pictures.
+        seed: unlike that of any other batch of the run, on any process.
+    """
+
+    side: int
+    count: int
+    seed: int
+
+    def generator(self, purpose: int) -> torch.Generator:
+        """A generator for one of several purposes, on the CPU: every device draws the same."""
+        return torch.Generator().manual_seed(self.seed * 64 + purpose)
+
+
+class Task(Protocol):
+    """What is trained: the part of a recipe that the loop does not know."""
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """The networks by name; what requires a gradient is trained, averaged and saved."""
+        ...
+
+    def losses(self, networks: Networks, draw: Draw) -> dict[str, Tensor]:
+        """The weighted losses of one batch, by name; `networks` are those above as they are to be called."""
+        ...
+
+    def validate(self) -> dict[str, Tensor]:
+        """Pictures (3, H, W) in [0, 1], display-encoded, of what the networks can do by now."""
+        ...
+
+    def export(self, folder: Path) -> None:
+        """Writes the model as a folder that `from_pretrained` takes."""
+        ...
+
+
+def run(task: Task, course: Course, folder: RunFolder, report: Report | None = None) -> Path:
+    """Trains, or goes on training, and returns the folder of the model: the running average of the weights.
+
+    The same call on the same folder goes on where it stopped, and ends with the same weights as if it had not.
+
+    Args:
+        folder: already claimed for the recipe.
+        report: called after each step with (step, loss).
+    """
+    accelerator = Accelerator(
+        mixed_precision=_precision(course),
+        gradient_accumulation_steps=course.accumulate,
+        log_with="tensorboard",
+        project_dir=folder.path,
+    )
+    try:
+        accelerator.init_trackers("tensorboard")
+        trainer = _Trainer.start(task, course, accelerator)
+        trainer.restore(folder)
+        while trainer.step < course.steps:
+            started = time.perf_counter()
+            losses = trainer.train_step()
+            if accelerator.is_main_process:
+                trainer.after_step(folder, losses, time.perf_counter() - started)
+            accelerator.log({f"loss/{name}": value for name, value in losses.items()}, step=trainer.step)
+            if report is not None:
+                report(trainer.step, sum(losses.values()))
+        if accelerator.is_main_process and not folder.model.exists():
+            trainer.export(folder.model)
+        accelerator.wait_for_everyone()
+        accelerator.end_training()
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)  # or this process could train in no other precision
+    return folder.model
+
+
+@dataclass
+class _Trainer:
+    """What changes while training goes on."""
+
+    task: Task
+    course: Course
+    accelerator: Accelerator
+    networks: dict[str, nn.Module]
+    optimiser: Any
+    averaged: dict[str, Tensor]
+    step: int = 0
+
+    @classmethod
+    def start(cls, task: Task, course: Course, accelerator: Accelerator) -> _Trainer:
+        parameters = [p for network in task.networks.values() for p in network.parameters() if p.requires_grad]
+        optimiser = torch.optim.AdamW(parameters, lr=course.rate, betas=course.betas, weight_decay=course.decay)
+        networks = {name: accelerator.prepare(network) for name, network in task.networks.items()}
+        averaged = {name: value.detach().clone() for name, value in _trained(task.networks).items()}
+        return cls(task, course, accelerator, networks, accelerator.prepare(optimiser), averaged)
+
+    def train_step(self) -> dict[str, float]:
+        """One optimiser step, of `accumulate` batches on every process."""
+        course, accelerator = self.course, self.accelerator
+        for group in self.optimiser.param_groups:
+            group["lr"] = course.rate_at(self.step)
+        sums: dict[str, float] = {}
+        for part in range(course.accumulate):
+            with accelerator.accumulate(*self.networks.values()):
+                with accelerator.autocast():
+                    losses = self.task.losses(self.networks, self._draw(part))
+                accelerator.backward(torch.stack(list(losses.values())).sum())
+                if accelerator.sync_gradients:
+                    accelerator.clip_grad_norm_(_trained(self.task.networks).values(), course.clip)
+                self.optimiser.step()
+                self.optimiser.zero_grad(set_to_none=True)
+            for name, loss in losses.items():
+                sums[name] = sums.get(name, 0.0) + float(loss.detach()) / course.accumulate
+        self._average()
+        self.step += 1
+        return sums
+
+    def after_step(self, folder: RunFolder, losses: dict[str, float], seconds: float) -> None:
+        """Logs the step, and now and then saves the state and draws validation pictures."""
+        course = self.course
+        folder.log({"step": self.step, "loss": sum(losses.values()), **losses, "seconds": round(seconds, 3)})
+        if self.step % course.save_every == 0 or self.step == course.steps:
+            folder.save(self._state())
+        if course.validate_every and (self.step % course.validate_every == 0 or self.step == course.steps):
+            with self._averaged_weights():
+                _write_pictures(self.task.validate(), folder.path / "validation", self.step, self.accelerator)
+
+    def restore(self, folder: RunFolder) -> None:
+        """Goes back to the last state of the folder, where it has one."""
+        state = folder.restore()
+        if state is not None:
+            _load(self.task.networks, state["weights"])
+            _copy(state["averaged"], self.averaged)
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.step = state["step"]
+        if self.accelerator.is_main_process:
+            folder.cut_log(self.step)
+
+    def export(self, model: Path) -> None:
+        """Writes the averaged weights as a model."""
+        with self._averaged_weights(), whole(model) as temporary:
+            self.task.export(temporary)
+
+    def _draw(self, part: int) -> Draw:
+        course, accelerator = self.course, self.accelerator
+        stage = course.stage_at(self.step)
+        batch = (self.step * course.accumulate + part) * accelerator.num_processes + accelerator.process_index
+        return Draw(stage.side, stage.batch, course.seed * 10_000_019 + batch)
+
+    def _average(self) -> None:
+        # Early on the average follows fast, or it would remember the random start.
+        keep = min(self.course.average, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for name, value in _trained(self.task.networks).items():
+                self.averaged[name].lerp_(value, 1 - keep)
+
+    def _state(self) -> dict[str, Any]:
+        weights = {name: value.detach() for name, value in _trained(self.task.networks).items()}
+        return {
+            "step": self.step,
+            "weights": weights,
+            "averaged": self.averaged,
+            "optimiser": self.optimiser.state_dict(),
+        }
+
+    @contextmanager
+    def _averaged_weights(self) -> Generator[None]:
+        """The networks with their averaged weights, and back to those that are trained, bit by bit."""
+        trained = {name: value.detach().clone() for name, value in _trained(self.task.networks).items()}
+        _load(self.task.networks, self.averaged)
+        try:
+            yield
+        finally:
+            _load(self.task.networks, trained)
+
+
+def _precision(course: Course) -> str:
+    if course.precision != "auto":
+        return course.precision
+    return "bf16" if cpu_has_bfloat16() or torch.cuda.is_available() else "no"
+
+
+def _trained(networks: Networks) -> dict[str, nn.Parameter]:
+    return {
+        f"{name}.{key}": value
+        for name, network in networks.items()
+        for key, value in network.named_parameters()
+        if value.requires_grad
+    }
+
+
+def _load(networks: Networks, weights: dict[str, Tensor]) -> None:
+    _copy(weights, _trained(networks))
+
+
+@torch.no_grad()
+def _copy(source: Mapping[str, Tensor], into: Mapping[str, Tensor]) -> None:
+    for name, value in into.items():
+        value.copy_(source[name])
+
+
+def _write_pictures(pictures: dict[str, Tensor], folder: Path, step: int, accelerator: Accelerator) -> None:
+    folder.mkdir(exist_ok=True)
+    for name, picture in pictures.items():
+        pixels = (picture.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+        Image.fromarray(pixels).save(folder / f"{name}-{step:06d}.png")
+        tracker = accelerator.get_tracker("tensorboard")
+        tracker.log_images({name: pixels[None]}, step=step, dataformats="NHWC")

@@ -1,0 +1,39 @@
+"""Low-rank adapters by peft: small weights beside those of a model, merged into them at the end."""
+
+from __future__ import annotations
+
+import copy
+
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+from unrender.errors import UserError
+from unrender.train.recipe import Lora
+
+
+def adapt(unet: UNet2DConditionModel, lora: Lora | None) -> None:
+    """Freezes `unet` and puts adapters into it, in place; with no adapters asked for, all of it is trained.
+
+    Raises:
+        UserError: no layer has a name that ends as the adapters' targets do, or peft is not installed.
+    """
+    if lora is None:
+        unet.requires_grad_(True)
+        return
+    try:
+        from peft import LoraConfig
+    except ImportError as error:
+        raise UserError("adapters need peft; `pip install 'unrender[train]'` brings it") from error
+    if not any(name.endswith(lora.targets) for name, _ in unet.named_modules()):
+        raise UserError(f"no layer of the UNet ends in {', '.join(lora.targets)}; name layers that it has")
+    unet.requires_grad_(False)
+    unet.add_adapter(LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=list(lora.targets)))
+
+
+def merged(unet: UNet2DConditionModel) -> UNet2DConditionModel:
+    """A UNet without adapters that answers as `unet` with them does; `unet` itself where it has none."""
+    if not getattr(unet, "peft_config", None):
+        return unet
+    plain = copy.deepcopy(unet)
+    plain.fuse_lora()
+    plain.unload_lora()
+    return plain

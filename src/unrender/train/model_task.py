@@ -1,0 +1,97 @@
+"""The training of one diffusion model: its networks, its pictures, its folder. What is to be lost is the recipe's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from unrender.diffusion.checkpoints.loader import Checkpoint, save_checkpoint
+from unrender.diffusion.codec import encode_map, encode_picture
+from unrender.diffusion.conditioning import network_of
+from unrender.diffusion.sampler import denoise
+from unrender.diffusion.schedule import make_schedule
+from unrender.train.data import Batch, Stills, draw_batch, whole_batch
+from unrender.train.learner import Learner, source_of
+from unrender.train.loop import Draw, Networks
+from unrender.train.lora import merged
+from unrender.train.sheets import sheet
+from unrender.train.telling import tell_all
+
+Loss = Callable[[Learner, Batch, Draw], dict[str, Tensor]]
+
+SHOWN = 6
+"""Pictures that validation looks at."""
+
+
+@dataclass(frozen=True)
+class ModelTask:
+    """One model that learns from stills.
+
+    Attributes:
+        checkpoint: what learns; its autoencoder stays as it is, or not, as its parameters say.
+        stills, held_out: what it learns from, and what validation looks at.
+        loss: the weighted losses of a batch, by name.
+    """
+
+    checkpoint: Checkpoint
+    stills: Stills
+    held_out: Stills
+    loss: Loss
+
+    @cached_property
+    def networks(self) -> dict[str, nn.Module]:
+        """The UNet, and the environment encoder where there is one."""
+        networks: dict[str, nn.Module] = {"unet": self.checkpoint.unet.train()}
+        if self.checkpoint.environment is not None:
+            networks["environment"] = self.checkpoint.environment.train()
+        return networks
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return next(self.checkpoint.unet.parameters()).device
+
+    def losses(self, networks: Networks, draw: Draw) -> dict[str, Tensor]:
+        """The recipe's losses of one batch."""
+        self.checkpoint.autoencoder.to(self.device)
+        batch = self._seen(draw_batch(self.stills, draw))
+        return self.loss(Learner.of(self.checkpoint, networks), batch, draw)
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, Tensor]:
+        """For each picture of the card: what was given above the truth above what the model says."""
+        batch = self._seen(whole_batch(self.held_out.part(0, SHOWN), self._side))
+        learner = Learner.of(self.checkpoint, self.networks)
+        shown = learner.card.given[0]
+        given = encode_map(source_of(batch, shown, learner.card), shown.codec).expand(-1, 3, -1, -1)
+        sheets = {}
+        for asked in learner.passes():
+            condition = learner.condition(batch, asked, tell_all(learner.card, batch))
+            noise = learner.noise(learner.card.noise, learner.blank(batch, asked), seed=0)
+            network = network_of(self.checkpoint.unet, learner.card, condition)
+            latent = denoise(network, make_schedule(learner.card.schedule), noise, learner.card.schedule.steps)
+            for index, picture in enumerate(asked):
+                answer = learner.pictures(latent, asked)[:, index]
+                rows = [given, encode_picture(batch.maps, picture), answer]
+                sheets[picture.name] = sheet([row * 0.5 + 0.5 for row in rows])
+        return sheets
+
+    def _seen(self, batch: Batch) -> Batch:
+        forward = self.checkpoint.card.direction == "forward"
+        return (batch.seen_forward() if forward else batch).to(self.device)
+
+    @property
+    def _side(self) -> int:
+        """The side of validation's pictures: what the card's size rule says, or what there is."""
+        height, width = self.held_out.maps["rgb"].shape[2:]
+        multiple = self.checkpoint.card.size.multiple
+        return max(multiple, min(self.checkpoint.card.size.long_side, height, width) // multiple * multiple)
+
+    def export(self, folder: Path) -> None:
+        """Writes the model in half precision; adapters are merged into the weights they adapt."""
+        save_checkpoint(replace(self.checkpoint, unet=merged(self.checkpoint.unet)), folder, torch.float16)

@@ -1,0 +1,212 @@
+"""Cycle training of single-step inverse and forward rendering together (Ouroboros: Sun et al., ICCV 2025).
+
+Both networks take one step at t = T. Beside the losses of the task, each is held to what the other makes of it, in the
+pixels of the decoded pictures, through both networks and the frozen autoencoder between them (section 3.2):
+
+    photo I -> maps X~ -> photo I~      |I - I~|^2, of photos whose maps nobody knows too
+    maps X -> photo I~ -> maps X~       |X - X~|^2
+
+The forward network makes a picture from the maps and the irradiance among them, as the paper's does; no light is told
+in a cycle. Endpoint cycles leak: whatever the inverse network hides in one map the forward network finds there, and the
+cycle closes while base colour gets worse (IntrinSync, arXiv 2610.11138, ablation). `aligned` holds the maps that a
+photo passes through to those of the inverse network as it was before cycle training.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from unrender.diffusion.card import NoiseKind
+from unrender.diffusion.checkpoints.loader import Checkpoint, save_checkpoint
+from unrender.diffusion.codec import raw_map
+from unrender.diffusion.decoding import Memory
+from unrender.errors import UserError
+from unrender.scene.color import linear_to_srgb
+from unrender.train.cycle import Pair, leakage, maps_cycle, photo_cycle, put_together
+from unrender.train.data import Batch, Stills, draw_batch, hold_out, whole_batch
+from unrender.train.e2e import single_step
+from unrender.train.learner import Learner
+from unrender.train.loop import Draw, Networks, Report, run
+from unrender.train.lora import adapt, merged
+from unrender.train.model_task import SHOWN
+from unrender.train.recipe import Course, Lora, Stage
+from unrender.train.run_folder import RunFolder
+from unrender.train.sheets import sheet
+from unrender.train.start import Start, starting_checkpoint
+from unrender.train.task_losses import Weights, task_losses
+from unrender.train.telling import tell_some
+
+INVERSE, FORWARD = "inverse", "forward"
+
+
+@dataclass(frozen=True)
+class OuroborosRecipe:
+    """Attributes:
+    course: how long and how fast.
+    inverse, forward: the two single-step models to start from.
+    noise: what each step starts from.
+    photo_cycle, maps_cycle: weights of the two cycles; 0 for none: plain single-step training of both.
+    photos: share of the steps in which a photo cycle takes photos without maps, where there are any.
+    aligned: weight of what holds the maps of a photo in place; 0 for plain endpoint cycles.
+    memory: how the decoder is run.
+    weights: of each map's task loss.
+    dropped: probability that the forward network is not told a map that is known.
+    lora: adapters in place of whole weights.
+    """
+
+    course: Course = field(
+        default_factory=lambda: Course(steps=400, stages=(Stage(1.0, 64, 8),), rate=5e-5, warmup=20, average=0.99)
+    )
+    inverse: Start = field(default_factory=lambda: Start(INVERSE, "mini"))
+    forward: Start = field(default_factory=lambda: Start(FORWARD, "mini"))
+    noise: NoiseKind = "multi_resolution"
+    photo_cycle: float = 1.0
+    maps_cycle: float = 1.0
+    photos: float = 0.5
+    aligned: float = 1.0
+    memory: Memory = "whole"
+    weights: Weights = field(default_factory=Weights)
+    dropped: float = 0.1
+    lora: Lora | None = None
+
+
+SMOKE = OuroborosRecipe(Course(steps=4, stages=(Stage(1.0, 32, 2),), warmup=2, average=0.5, save_every=2))
+RECIPES = {"mini": OuroborosRecipe(), "smoke": SMOKE}
+
+
+@dataclass(frozen=True)
+class OuroborosTask:
+    """The two models, what they learn from, and the inverse one as it was before.
+
+    Attributes:
+        photos: photos whose maps nobody knows; None for none.
+    """
+
+    inverse: Checkpoint
+    forward: Checkpoint
+    before: nn.Module
+    recipe: OuroborosRecipe
+    stills: Stills
+    held_out: Stills
+    photos: Stills | None
+
+    @cached_property
+    def networks(self) -> dict[str, nn.Module]:
+        """Both UNets, and the forward one's environment encoder."""
+        networks: dict[str, nn.Module] = {
+            f"{INVERSE}_unet": self.inverse.unet.train(),
+            f"{FORWARD}_unet": self.forward.unet.train(),
+        }
+        if self.forward.environment is not None:
+            networks[f"{FORWARD}_environment"] = self.forward.environment.train()
+        return networks
+
+    def losses(self, networks: Networks, draw: Draw) -> dict[str, Tensor]:
+        """The task losses of both, and both cycles."""
+        recipe, pair = self.recipe, self._pair(networks)
+        batch = draw_batch(self.stills, draw).to(self._device)
+        pictures = pair.apart(batch, draw.seed)
+        asked = pair.inverse.passes()[0]
+        guesses = {c.map: raw_map(pictures[:, i], c) for i, target in enumerate(asked) for c in target.maps}
+        losses = task_losses(guesses, batch, asked, recipe.weights)
+        told = tell_some(pair.forward.card, batch, draw, recipe.dropped)
+        lit = batch.seen_forward()
+        answer = pair.together(lit, told, draw.seed + 1)
+        losses |= task_losses({"rgb": answer}, lit, pair.forward.passes()[0], recipe.weights)
+        if recipe.maps_cycle and bool(batch.known["irradiance"].any()):
+            losses["maps cycle"] = recipe.maps_cycle * maps_cycle(pair, batch, draw.seed + 2)
+        if recipe.photo_cycle:
+            losses |= self._photo_losses(pair, batch, pictures, draw)
+        return losses
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, Tensor]:
+        """Photos above what comes back of them by way of their maps."""
+        shown = self.held_out if self.photos is None else self.photos
+        batch = whole_batch(shown.part(0, SHOWN), self.recipe.course.stages[-1].side).to(self._device)
+        pair = self._pair(self.networks)
+        pictures = pair.apart(batch, 0)
+        again = put_together(pair, batch, pictures, seed=1).rgb
+        rows = [linear_to_srgb(batch.photo), *(pictures[:, i] * 0.5 + 0.5 for i in range(pictures.shape[1])), again]
+        return {"photo cycle": sheet(rows)}
+
+    def export(self, folder: Path) -> None:
+        """Writes both models, in half precision, as `inverse` and `forward`."""
+        for name, model in ((INVERSE, self.inverse), (FORWARD, self.forward)):
+            save_checkpoint(replace(model, unet=merged(model.unet)), folder / name, torch.float16)
+
+    def _photo_losses(self, pair: Pair, batch: Batch, pictures: Tensor, draw: Draw) -> dict[str, Tensor]:
+        """The photo cycle, of the batch's own photos or, now and then, of photos without maps."""
+        recipe, generator = self.recipe, draw.generator(5)
+        if self.photos is not None and float(torch.rand((), generator=generator)) < recipe.photos:
+            batch = draw_batch(self.photos, replace(draw, seed=draw.seed + 3)).to(self._device)
+            pictures = pair.apart(batch, draw.seed + 3)
+        losses = {"photo cycle": recipe.photo_cycle * photo_cycle(pair, batch, pictures, draw.seed + 4)}
+        if recipe.aligned:
+            with torch.no_grad():
+                before = replace(pair, inverse=replace(pair.inverse, unet=self.before)).apart(batch, draw.seed)
+            losses["leakage"] = recipe.aligned * leakage(pictures, before)
+        return losses
+
+    def _pair(self, networks: Networks) -> Pair:
+        for frozen in (self.inverse.autoencoder, self.forward.autoencoder, self.before):
+            frozen.to(self._device)
+        return Pair(
+            Learner.of(self.inverse, networks, f"{INVERSE}_"),
+            Learner.of(self.forward, networks, f"{FORWARD}_"),
+            self.recipe.noise,
+            self.recipe.memory,
+        )
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.inverse.unet.parameters()).device
+
+
+def train_ouroboros(
+    recipe: OuroborosRecipe, stills: Stills, out: Path, report: Report | None = None, photos: Stills | None = None
+) -> Path:
+    """Trains an inverse and a forward model together; see `loop.run`. `out`/model receives the folders `inverse` and
+    `forward`.
+
+    Args:
+        stills: with lights (`load_lit_stills`); those whose irradiance is known teach the cycles.
+        photos: of which only `rgb` is known.
+
+    Raises:
+        UserError: `out` holds a run of another recipe, there is nothing to start from, or the models do not undo one
+            another.
+    """
+    folder = RunFolder(out)
+    folder.claim(recipe)
+    inverse, forward = (_single_step_model(start, recipe) for start in (recipe.inverse, recipe.forward))
+    _check_pair(inverse, forward)
+    if recipe.maps_cycle and not bool(stills.known.get("irradiance", torch.zeros(1)).any()):
+        raise UserError("the maps cycle needs stills whose irradiance is known; `unrender synth` writes them")
+    before = copy.deepcopy(inverse.unet).requires_grad_(False).eval()
+    adapt(inverse.unet, recipe.lora)
+    adapt(forward.unet, recipe.lora)
+    held_out, rest = hold_out(stills)
+    task = OuroborosTask(inverse, forward, before, recipe, rest, held_out, photos)
+    return run(task, recipe.course, folder, report)
+
+
+def _single_step_model(start: Start, recipe: OuroborosRecipe) -> Checkpoint:
+    checkpoint = starting_checkpoint(start, recipe.course.seed)
+    return replace(checkpoint, card=single_step(checkpoint.card, recipe.noise))
+
+
+def _check_pair(inverse: Checkpoint, forward: Checkpoint) -> None:
+    """Raises UserError where the one does not give what the other is given."""
+    if inverse.card.passes != "stacked":
+        raise UserError(f"{inverse.card.id} gives one picture a pass; a cycle needs all in one (passes: stacked)")
+    needed = {given.codec.map for given in forward.card.given if not given.rendered}
+    missing = sorted(needed - set(inverse.card.map_names))
+    if missing:
+        raise UserError(f"{forward.card.id} is given {', '.join(missing)}, which {inverse.card.id} does not give")

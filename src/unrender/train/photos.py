@@ -1,0 +1,30 @@
+"""Photos whose maps nobody knows, as training pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from unrender.files.datasets.photos import open_photos
+from unrender.scene.resize import resize_picture
+from unrender.train.data import Stills
+
+SIDE = 160
+
+
+def load_photos(folder: Path, side: int = SIDE) -> Stills:
+    """The middle squares of the photos in a folder, `side` pixels a side.
+
+    Raises:
+        UserError: there are none, or one cannot be read.
+    """
+    squares = []
+    for gbuffer in open_photos(folder):
+        rgb = gbuffer.maps["rgb"]
+        height, width = rgb.shape[2:]
+        shorter = min(height, width)
+        top, left = (height - shorter) // 2, (width - shorter) // 2
+        squares.append(resize_picture(rgb[:, :, top : top + shorter, left : left + shorter], (side, side)).half())
+    rgb = torch.cat(squares)
+    return Stills({"rgb": rgb}, {"rgb": torch.ones(len(rgb), dtype=torch.bool)})

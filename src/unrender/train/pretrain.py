@@ -1,0 +1,82 @@
+"""Multi-step diffusion: the parents of single-step models (Marigold, Ke et al. 2024; RGB<->X, Zeng et al. 2024)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from unrender.diffusion.card import NoiseKind
+from unrender.diffusion.conditioning import network_of
+from unrender.diffusion.schedule import add_noise, make_schedule, training_target
+from unrender.train.data import Batch, Stills, hold_out
+from unrender.train.learner import Learner
+from unrender.train.loop import Draw, Report, run
+from unrender.train.lora import adapt
+from unrender.train.model_task import ModelTask
+from unrender.train.recipe import Course, Lora, Stage
+from unrender.train.run_folder import RunFolder
+from unrender.train.start import Start, starting_checkpoint
+from unrender.train.telling import tell_some
+
+
+@dataclass(frozen=True)
+class PretrainRecipe:
+    """Attributes:
+    course: how long and how fast.
+    start: what to start from; `mini` networks from nothing need an autoencoder.
+    noise: what the truth is drowned in. Marigold's multi-resolution noise is annealed to Gaussian towards t = 0.
+    dropped: probability that a forward network is not told a map that is known, so that it can do without.
+    lora: adapters in place of whole weights.
+    """
+
+    course: Course = field(
+        default_factory=lambda: Course(steps=7000, stages=(Stage(0.6, 64, 16), Stage(0.4, 128, 8)), rate=4e-4)
+    )
+    start: Start = field(default_factory=Start)
+    noise: NoiseKind = "gaussian"
+    dropped: float = 0.1
+    lora: Lora | None = None
+
+
+SMOKE = PretrainRecipe(Course(steps=40, stages=(Stage(1.0, 64, 4),), warmup=10, average=0.9, save_every=20))
+RECIPES = {"mini": PretrainRecipe(), "smoke": SMOKE}
+
+
+def pretrain(recipe: PretrainRecipe, stills: Stills, out: Path, report: Report | None = None) -> Path:
+    """Trains a multi-step model of the direction that `recipe.start` says; see `loop.run`.
+
+    Raises:
+        UserError: `out` holds a run of another recipe, or there is nothing to start from.
+    """
+    folder = RunFolder(out)
+    folder.claim(recipe)
+    checkpoint = starting_checkpoint(recipe.start, recipe.course.seed)
+    adapt(checkpoint.unet, recipe.lora)
+    held_out, rest = hold_out(stills)
+    task = ModelTask(checkpoint, rest, held_out, partial(diffusion_loss, recipe=recipe))
+    return run(task, recipe.course, folder, report)
+
+
+def diffusion_loss(learner: Learner, batch: Batch, draw: Draw, recipe: PretrainRecipe) -> dict[str, Tensor]:
+    """The squared error of the network's answer on truth drowned in noise, at a random timestep for each view (Ho et
+    al. 2020, eq. 14, in the card's parametrisation), by picture."""
+    asked = learner.asked(draw.seed)
+    condition = learner.condition(batch, asked, tell_some(learner.card, batch, draw, recipe.dropped))
+    clean = learner.clean(batch, asked)
+    schedule = make_schedule(learner.card.schedule)
+    timestep = torch.randint(len(schedule.alphas_cumprod), (len(batch),), generator=draw.generator(3))
+    alpha = schedule.alphas_cumprod[timestep][:, None, None, None].to(clean)
+    noise = learner.noise(recipe.noise, clean, draw.seed)
+    network = network_of(learner.unet, learner.card, condition)
+    output = network(add_noise(clean, noise, alpha), timestep.to(clean.device))
+    error = (output - training_target(clean, noise, alpha, learner.card.schedule.prediction)).square()
+    by_picture = error.unflatten(1, (len(asked), -1)).mean((2, 3, 4))
+    return {
+        picture.name: (by_picture[:, i] * known).sum() / known.sum().clamp(min=1) / len(asked)
+        for i, picture in enumerate(asked)
+        for known in [torch.stack([batch.known[codec.map] for codec in picture.maps]).all(0).to(clean)]
+    }

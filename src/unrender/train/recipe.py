@@ -1,0 +1,98 @@
+"""What every recipe says of its run: how long, how fast, how precise, how often it is saved."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from unrender.errors import UserError
+
+Precision = Literal["auto", "no", "bf16", "fp16"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a run: its share of the steps, the side of its pictures in pixels, and how many make a batch."""
+
+    share: float
+    side: int
+    batch: int
+
+
+@dataclass(frozen=True)
+class Lora:
+    """Low-rank adapters in place of whole weights (Hu et al. 2022), in every attention projection.
+
+    Attributes:
+        rank: of each adapter.
+        alpha: an adapter counts alpha / rank.
+        targets: endings of the names of the layers that are adapted.
+    """
+
+    rank: int
+    alpha: int
+    targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
+
+
+@dataclass(frozen=True)
+class Course:
+    """The course of a run.
+
+    Attributes:
+        steps: optimiser steps.
+        stages: one after the other, coarse first; their shares add up to 1. Small pictures teach most a second.
+        rate: AdamW's learning rate after `warmup` steps; it falls exponentially to `final_rate` times that.
+        decay: AdamW's weight decay.
+        betas: AdamW's; a short training wants a short memory of squared gradients.
+        clip: the gradient's norm is clipped here.
+        average: share of the old weights in the running average that is saved.
+        accumulate: batches to one optimiser step.
+        precision: of the networks; `auto` is bf16 where the machine multiplies it in hardware.
+        save_every, validate_every: steps between checkpoints, and between validation pictures (0 for none).
+        seed: of weights, pictures, order and noise.
+    """
+
+    steps: int
+    stages: tuple[Stage, ...]
+    rate: float = 3e-4
+    warmup: int = 100
+    final_rate: float = 0.05
+    decay: float = 1e-2
+    betas: tuple[float, float] = (0.9, 0.99)
+    clip: float = 1.0
+    average: float = 0.998
+    accumulate: int = 1
+    precision: Precision = "auto"
+    save_every: int = 250
+    validate_every: int = 1000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        total = sum(stage.share for stage in self.stages)
+        if abs(total - 1) > 1e-6:
+            raise UserError(f"recipe: the shares of its stages add up to {total}; 1 is right")
+        if self.steps < 1 or self.accumulate < 1:
+            raise UserError(f"recipe: {self.steps} steps of {self.accumulate} batches; 1 or more is right")
+
+    def rate_at(self, step: int) -> float:
+        """Linear warm-up, then exponential decay to `final_rate` of the peak at the last step."""
+        if step < self.warmup:
+            return self.rate * (step + 1) / self.warmup
+        progress = (step - self.warmup) / max(1, self.steps - self.warmup)
+        return self.rate * self.final_rate**progress
+
+    def stage_at(self, step: int) -> Stage:
+        """The stage that `step` is in."""
+        end = 0.0
+        for stage in self.stages:
+            end += stage.share * self.steps
+            if step < end:
+                return stage
+        return self.stages[-1]
+
+
+def resolved(recipe: Any) -> str:
+    """The whole of a recipe (a dataclass), as the JSON that lies beside its run."""
+    return json.dumps(dataclasses.asdict(recipe), indent=2, sort_keys=True) + "\n"

@@ -1,0 +1,62 @@
+"""What of a batch a network is told: all that is known, less what is left out so that it learns to do without."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from unrender.diffusion.card import GivenMap, ModelCard
+from unrender.train.data import Batch
+from unrender.train.loop import Draw
+
+LIT = 0.6
+"""Probability that a view whose irradiance is known is told its light instead."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What each of B views is told.
+
+    Attributes:
+        maps: (B, given maps) of the card, in its order.
+        light: (B,) whether it is told the light.
+    """
+
+    maps: Tensor
+    light: Tensor
+
+
+def tell_all(card: ModelCard, batch: Batch) -> Told:
+    """Everything that is known; of light and irradiance, the light where it is known."""
+    return _with_lights(card, batch, _known_light(batch))
+
+
+def tell_some(card: ModelCard, batch: Batch, draw: Draw, dropped: float) -> Told:
+    """What one draw tells: each map that is known but with the probability `dropped`, and either the light, with its
+    first render, or the irradiance. An inverse renderer is always told the photo."""
+    generator = draw.generator(4)
+    lit = torch.rand(len(batch), generator=generator).to(batch.photo.device) < LIT
+    irradiance = batch.known.get("irradiance", torch.zeros_like(lit))
+    told = _with_lights(card, batch, _known_light(batch) & (lit | ~irradiance))
+    kept = torch.rand(told.maps.shape, generator=generator).to(batch.photo.device) >= dropped
+    always = torch.tensor([given.rendered != "" or given.codec.map in ("rgb", "irradiance") for given in card.given])
+    return Told(told.maps & (kept | always.to(kept.device)), told.light)
+
+
+def _with_lights(card: ModelCard, batch: Batch, light: Tensor) -> Told:
+    return Told(torch.stack([_told(given, card, batch, light) for given in card.given], dim=1), light)
+
+
+def _told(given: GivenMap, card: ModelCard, batch: Batch, light: Tensor) -> Tensor:
+    if card.direction == "inverse":
+        return torch.ones_like(light)
+    if given.rendered:
+        return light
+    known = batch.known.get(given.codec.map, torch.zeros_like(light))
+    return known & ~light if card.light and given.codec.map == "irradiance" else known
+
+
+def _known_light(batch: Batch) -> Tensor:
+    return torch.full((len(batch),), batch.lit is not None, device=batch.photo.device)

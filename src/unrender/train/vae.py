@@ -1,0 +1,165 @@
+"""An autoencoder from nothing: photos and maps to latents and back (Kingma & Welling 2014; Rombach et al. 2022,
+section 3.1, without the adversary)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import safetensors.torch
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from torch import Tensor, nn
+
+from unrender.diffusion.card import MapCodec, TargetPicture
+from unrender.diffusion.codec import encode_picture
+from unrender.errors import UserError
+from unrender.train.data import Batch, Stills, draw_batch, hold_out, whole_batch
+from unrender.train.loop import Draw, Networks, Report, run
+from unrender.train.mini import MINI_PICTURES, build_autoencoder
+from unrender.train.recipe import Course, Stage
+from unrender.train.run_folder import RunFolder
+from unrender.train.sheets import sheet
+
+SCALE_FILE = "latents.json"
+WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
+PHOTO_PICTURE = TargetPicture("photo", (MapCodec("rgb", transfer="srgb"),))
+
+
+@dataclass(frozen=True)
+class VaeRecipe:
+    """Attributes:
+    course: how long and how fast.
+    divergence: weight of the Kullback-Leibler divergence, a latent's mean, beside the errors of the pictures.
+    edges: weight of the error of the pictures' gradients, which keeps edges sharp.
+    """
+
+    course: Course = field(
+        default_factory=lambda: Course(
+            steps=3200, stages=(Stage(0.75, 64, 16), Stage(0.25, 128, 8)), rate=8e-4, final_rate=0.05, average=0.995
+        )
+    )
+    divergence: float = 1e-5
+    edges: float = 1.0
+
+
+SMOKE = VaeRecipe(Course(steps=60, stages=(Stage(1.0, 32, 4),), warmup=10, average=0.9, save_every=20))
+RECIPES = {"mini": VaeRecipe(), "smoke": SMOKE}
+
+
+@dataclass(frozen=True)
+class VaeTask:
+    """The autoencoder, and the pictures that it is to keep."""
+
+    autoencoder: AutoencoderKL
+    recipe: VaeRecipe
+    stills: Stills
+    held_out: Stills
+
+    @cached_property
+    def networks(self) -> dict[str, nn.Module]:
+        """The autoencoder alone."""
+        return {"vae": _Through(self.autoencoder)}
+
+    def losses(self, networks: Networks, draw: Draw) -> dict[str, Tensor]:
+        """Absolute and squared error, error of gradients, and divergence, of one picture of each view: photos and the
+        pictures of maps in turn."""
+        pictures = _one_of_each(draw_batch(self.stills, draw), draw).to(next(self.autoencoder.parameters()).device)
+        noise = torch.randn(self._latent_shape(pictures), generator=draw.generator(2)).to(pictures)
+        output, mean, logvar = networks["vae"](pictures, noise)
+        error = output - pictures
+        return {
+            "pictures": error.abs().mean() + error.square().mean(),
+            "edges": self.recipe.edges * (error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()),
+            "divergence": self.recipe.divergence * 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean(),
+        }
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, Tensor]:
+        """Held-out pictures above what comes back of them."""
+        pictures = self._held_out_pictures()
+        with torch.autocast(pictures.device.type, enabled=False):
+            output = self.autoencoder(pictures).sample
+        return {"pictures": sheet([pictures * 0.5 + 0.5, output * 0.5 + 0.5])}
+
+    @torch.no_grad()
+    def export(self, folder: Path) -> None:
+        """Writes the autoencoder in diffusers' layout, and beside it the deviation of its latents."""
+        latents = self.autoencoder.encode(self._held_out_pictures()).latent_dist.mode()
+        self.autoencoder.save_config(folder)
+        state = {name: value.detach().half().contiguous() for name, value in self.autoencoder.state_dict().items()}
+        safetensors.torch.save_file(state, folder / WEIGHTS_FILE)
+        about = {"latent_scale": 1 / float(latents.std())}
+        (folder / SCALE_FILE).write_text(json.dumps(about, indent=2) + "\n")
+
+    def _held_out_pictures(self) -> Tensor:
+        batch = whole_batch(self.held_out.part(0, 8), 128)
+        pictures = [encode_picture(batch.maps, picture) for picture in (PHOTO_PICTURE, *_carried(batch))]
+        return torch.cat(pictures).to(next(self.autoencoder.parameters()).device)
+
+    def _latent_shape(self, pictures: Tensor) -> tuple[int, ...]:
+        factor = 2 ** (len(self.autoencoder.config["block_out_channels"]) - 1)
+        height, width = pictures.shape[2:]
+        return len(pictures), self.autoencoder.config["latent_channels"], height // factor, width // factor
+
+
+def train_vae(recipe: VaeRecipe, stills: Stills, out: Path, report: Report | None = None) -> Path:
+    """Trains an autoencoder on photos and on the pictures of their maps; see `loop.run`.
+
+    Raises:
+        UserError: `out` holds a run of another recipe, or there are too few stills to hold some out.
+    """
+    held_out, rest = hold_out(stills)
+    folder = RunFolder(out)
+    folder.claim(recipe)
+    task = VaeTask(build_autoencoder(recipe.course.seed), recipe, rest, held_out)
+    return run(task, recipe.course, folder, report)
+
+
+def load_autoencoder(folder: Path) -> tuple[AutoencoderKL, float]:
+    """The autoencoder that `train_vae` wrote, and what its latents are multiplied by to have unit deviation.
+
+    Raises:
+        UserError: the folder has no autoencoder.
+    """
+    if not (folder / SCALE_FILE).is_file():
+        raise UserError(f"{folder} has no autoencoder of `unrender train vae`; its OUT/model is right")
+    about: dict[str, Any] = json.loads((folder / SCALE_FILE).read_text())
+    config = json.loads((folder / "config.json").read_text())
+    autoencoder = cast(AutoencoderKL, AutoencoderKL.from_config(config))
+    autoencoder.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS_FILE))
+    return autoencoder, float(about["latent_scale"])
+
+
+def _one_of_each(batch: Batch, draw: Draw) -> Tensor:
+    """One picture (3, H, W) of each view of a batch: a third of them photos, the others any of its maps."""
+    pictures: list[Sequence[Tensor]] = [encode_picture({"rgb": batch.photo}, PHOTO_PICTURE).unbind()]
+    pictures += [encode_picture(batch.maps, picture).unbind() for picture in _carried(batch)]
+    generator = draw.generator(1)
+    weights = torch.tensor([2.0, *[1.0] * (len(pictures) - 1)])
+    chosen = torch.multinomial(weights, len(batch), replacement=True, generator=generator)
+    return torch.stack([pictures[kind][i] for i, kind in enumerate(chosen.tolist())])
+
+
+def _carried(batch: Batch) -> list[TargetPicture]:
+    """The pictures of `mini` whose maps the batch has."""
+    return [picture for picture in MINI_PICTURES if all(codec.map in batch.maps for codec in picture.maps)]
+
+
+class _Through(nn.Module):
+    """What comes back of pictures by way of one sample of their latents; and the latents' mean and log variance. A
+    module, because several processes train by way of one forward call."""
+
+    def __init__(self, autoencoder: AutoencoderKL) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder
+
+    def forward(self, pictures: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        distribution = self.autoencoder.encode(pictures).latent_dist
+        latent = distribution.mean + distribution.std * noise.to(distribution.mean)
+        output = self.autoencoder.decode(latent).sample.float()
+        return output, distribution.mean.float(), distribution.logvar.float()
