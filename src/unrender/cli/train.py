@@ -162,13 +162,10 @@ def _train(name: str, jobs: tuple[Any, ...], recipe: Any, train: Callable[..., P
 def _stills(folders: list[Path], *, lit: bool) -> Any:
     from unrender.diffusion.card import LightCard
     from unrender.files.shards import read_clips
-    from unrender.train.data import load_lit_stills, load_stills
+    from unrender.train.data import lit_frames, load_lit_stills, load_stills
 
-    clips = (clip for folder in folders for clip in read_clips(folder, others=False))
-    if lit:
-        frames = ((clip.gbuffer.frame(t), clip.light_of(t)) for clip in clips for t in range(len(clip.gbuffer)))
-        return load_lit_stills(frames, LightCard().size)
-    return load_stills(clip.gbuffer for clip in clips)
+    frames = (frame for folder in folders for clip in read_clips(folder) for frame in lit_frames(clip))
+    return load_lit_stills(frames, LightCard().size) if lit else load_stills(gbuffer for gbuffer, _ in frames)
 
 
 for verb in (vae, pretrain, e2e, ouroboros):

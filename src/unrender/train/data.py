@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unrender.diffusion.codec import expose, relative_depth
 from unrender.errors import UserError
+from unrender.files.shards import Clip
 from unrender.forward.lighting import mirror_light_picture, show_light
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.gbuffer import CHANNELS, GBuffer
@@ -134,7 +135,7 @@ def load_stills(gbuffers: Iterable[GBuffer], required: Sequence[str] = TARGETS) 
     sizes = {tuple(frame["rgb"].shape[1:]) for frame in frames}
     if len(sizes) > 1:
         raise UserError(f"training pictures of {len(sizes)} sizes; one is right: give folders of the same resolution")
-    names = [name for name in CHANNELS if any(name in frame for frame in frames)]
+    names = ("rgb", *TARGETS, *EXTRAS)
     return Stills(
         {name: torch.stack([_map_or_zeros(frame, name) for frame in frames]) for name in names},
         {name: torch.tensor([name in frame for frame in frames]) for name in names},
@@ -148,6 +149,16 @@ def join(parts: Sequence[Stills]) -> Stills:
         {name: torch.cat([_maps_or_zeros(part, name) for part in parts]) for name in names},
         {name: torch.cat([_known_or_not(part, name) for part in parts]) for name in names},
     )
+
+
+def lit_frames(clip: Clip) -> Iterator[tuple[GBuffer, EnvironmentMap]]:
+    """Every frame of a clip with the light that it is lit by, then the same frames under the clip's other lights."""
+    for t in range(len(clip.gbuffer)):
+        frame = clip.gbuffer.frame(t)
+        yield frame, clip.light_of(t)
+        for number, other in enumerate(clip.lights, 1):
+            again = frame.with_maps(rgb=other.rgb[t : t + 1], irradiance=other.irradiance[t : t + 1])
+            yield again, clip.light_of(t, number)
 
 
 def load_lit_stills(lit: Iterable[tuple[GBuffer, EnvironmentMap]], light_size: tuple[int, int]) -> Stills:

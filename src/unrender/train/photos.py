@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from unrender.files.datasets.photos import open_photos
+from unrender.scene.gbuffer import GBuffer
 from unrender.scene.resize import resize_picture
-from unrender.train.data import Stills
+from unrender.train.data import Stills, load_stills
 
 SIDE = 160
 
@@ -25,6 +24,6 @@ def load_photos(folder: Path, side: int = SIDE) -> Stills:
         height, width = rgb.shape[2:]
         shorter = min(height, width)
         top, left = (height - shorter) // 2, (width - shorter) // 2
-        squares.append(resize_picture(rgb[:, :, top : top + shorter, left : left + shorter], (side, side)).half())
-    rgb = torch.cat(squares)
-    return Stills({"rgb": rgb}, {"rgb": torch.ones(len(rgb), dtype=torch.bool)})
+        square = rgb[:, :, top : top + shorter, left : left + shorter]
+        squares.append(GBuffer(rgb=resize_picture(square, (side, side))))
+    return load_stills(squares, required=())

@@ -98,7 +98,8 @@ class VaeTask:
 
     def _held_out_pictures(self) -> Tensor:
         batch = whole_batch(self.held_out.part(0, 8), 128)
-        pictures = [encode_picture(batch.maps, picture) for picture in (PHOTO_PICTURE, *_carried(batch))]
+        carried = [picture for picture in MINI_PICTURES if bool(_known(batch, picture).all())]
+        pictures = [encode_picture(batch.maps, picture) for picture in (PHOTO_PICTURE, *carried)]
         return torch.cat(pictures).to(next(self.autoencoder.parameters()).device)
 
     def _latent_shape(self, pictures: Tensor) -> tuple[int, ...]:
@@ -138,16 +139,15 @@ def load_autoencoder(folder: Path) -> tuple[AutoencoderKL, float]:
 def _one_of_each(batch: Batch, draw: Draw) -> Tensor:
     """One picture (3, H, W) of each view of a batch: a third of them photos, the others any of its maps."""
     pictures: list[Sequence[Tensor]] = [encode_picture({"rgb": batch.photo}, PHOTO_PICTURE).unbind()]
-    pictures += [encode_picture(batch.maps, picture).unbind() for picture in _carried(batch)]
-    generator = draw.generator(1)
-    weights = torch.tensor([2.0, *[1.0] * (len(pictures) - 1)])
-    chosen = torch.multinomial(weights, len(batch), replacement=True, generator=generator)
+    pictures += [encode_picture(batch.maps, picture).unbind() for picture in MINI_PICTURES]
+    weights = torch.stack([torch.full((len(batch),), 2.0), *(_known(batch, picture) for picture in MINI_PICTURES)], 1)
+    chosen = torch.multinomial(weights, 1, generator=draw.generator(1))[:, 0]
     return torch.stack([pictures[kind][i] for i, kind in enumerate(chosen.tolist())])
 
 
-def _carried(batch: Batch) -> list[TargetPicture]:
-    """The pictures of `mini` whose maps the batch has."""
-    return [picture for picture in MINI_PICTURES if all(codec.map in batch.maps for codec in picture.maps)]
+def _known(batch: Batch, picture: TargetPicture) -> Tensor:
+    """(B,) 1 for the views that have all maps of a picture."""
+    return torch.stack([batch.known[codec.map] for codec in picture.maps]).all(0).float()
 
 
 class _Through(nn.Module):
