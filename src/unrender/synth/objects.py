@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from unrender.synth import furniture, solids
 from unrender.synth.shapes import (
     Array,
     Mesh,
@@ -18,6 +19,7 @@ from unrender.synth.shapes import (
     rounded_box,
     smooth_profile,
     tube,
+    unit,
     waves,
 )
 
@@ -151,17 +153,19 @@ def head(rng: Random) -> Mesh:
             [0, -1.15, -0.1, 0.75 * j[7], 0.25, 0.4],  # shoulders
         ]
     )
-    centres, radii = ellipsoids[:, :3], ellipsoids[:, 3:]
-
-    def distance(points: Array) -> Array:
-        scaled = np.linalg.norm((points[..., None, :] - centres) / radii, axis=-1)
-        parts = (scaled - 1) * radii.min(-1)
-        return -0.05 * np.log(np.exp(-np.clip(parts, -1, 2) / 0.05).sum(-1))
+    centres, radii = ellipsoids[:, :3].astype(np.float32), ellipsoids[:, 3:].astype(np.float32)
 
     def radius(direction: Array) -> Array:
-        along = np.full(direction.shape[:-1], 2.0)
+        # |(t d - c) / r|^2 as a polynomial of t, for each direction and ellipsoid: a third of the time.
+        d = direction[..., None, :].astype(np.float32)
+        a, b = ((d / radii) ** 2).sum(-1), (d * (centres / radii**2)).sum(-1)
+        c = ((centres / radii) ** 2).sum(-1)
+        along = np.full(direction.shape[:-1], 2.0, np.float32)
         for _ in range(24):
-            along = along - 0.9 * distance(direction * along[..., None])
+            t = along[..., None]
+            parts = (np.sqrt(np.maximum((t * a - 2 * b) * t + c, 0)) - 1) * radii.min(-1)
+            distance = -0.05 * np.log(np.exp(np.clip(parts, -1, 2) / -0.05).sum(-1))
+            along = along - 0.9 * distance
         return np.clip(along, 0.1, 2.0)
 
     return displaced_sphere(radius, 96, 128)
@@ -196,6 +200,22 @@ FAMILIES: dict[str, tuple[Callable[[Random], Mesh], float]] = {
     "mug": (mug, 2.2),
     "rock": (rock, 1.2),
     "bust": (head, 1.2),
+    "polyhedron": (solids.polyhedron, 0.6),
+    "crystal": (solids.crystal, 0.5),
+    "pebble": (solids.pebble, 0.6),
+    "prism": (solids.prism, 0.7),
+    "star": (solids.star, 0.5),
+    "gear": (solids.gear, 0.4),
+    "pipe": (solids.pipe, 0.5),
+    "carved block": (solids.carved, 0.9),
+    "bracket": (solids.bracket, 0.4),
+    "cratered stone": (solids.cratered, 0.6),
+    "fluted column": (solids.fluted, 0.7),
+    "table": (furniture.table, 0.6),
+    "stool": (furniture.stool, 0.4),
+    "chair": (furniture.chair, 0.6),
+    "shelf": (furniture.shelf, 0.4),
+    "lamp": (furniture.lamp, 0.4),
 }
 """Every family by its name in captions, with the weight it is drawn with."""
 
@@ -205,7 +225,12 @@ def random_object(rng: Random) -> tuple[str, Mesh]:
     names = list(FAMILIES)
     weights = np.array([FAMILIES[name][1] for name in names])
     name = names[rng.choice(len(names), p=weights / weights.sum())]
-    mesh = FAMILIES[name][0](rng)
-    low, high = mesh.vertices.min(0), mesh.vertices.max(0)
-    centred = mesh.vertices - (low + high) / 2
-    return name, Mesh(centred / np.linalg.norm(centred, axis=1).max(), mesh.uv, mesh.faces)
+    return name, unit(FAMILIES[name][0](rng))
+
+
+def random_primitive(rng: Random) -> tuple[str, Mesh]:
+    """A cube, a ball or a cylinder with bounding sphere 1 round the origin, as DiffusionRenderer strews them."""
+    kind = int(rng.integers(3))
+    if kind == 0:
+        return "cube", unit(rounded_box(np.ones(3), rng.choice([0.01, 0.05, 0.15])))
+    return ("ball", sphere(rng)) if kind == 1 else ("cylinder", unit(cylinder(rng)))
