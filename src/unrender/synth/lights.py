@@ -1,16 +1,19 @@
-"""Random light from all around: the shipped worlds turned and tinted, skies, studios, lamps and gradients."""
+"""Random light from all around: worlds, shipped or brought, turned; skies, studios, lamps and gradients."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.resources import as_file, files
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from unrender.errors import UserError
+from unrender.files.environments import read_environment
 from unrender.files.exr import read_channels
-from unrender.scene.environment import EnvironmentMap, texel_directions
+from unrender.scene.environment import EnvironmentMap, texel_directions, texel_solid_angles
 
 Array = np.ndarray
 Random = np.random.Generator
@@ -36,6 +39,21 @@ def _world(name: str) -> Array:
     return np.maximum(blocks.mean((1, 3)), 0)
 
 
+@functools.lru_cache(maxsize=256)
+def _brought(path: Path) -> Array:
+    """A light of the user's at `SIZE`, (128, 256, 3)."""
+    light = read_environment(path)
+    if not light.hdr:
+        raise UserError(f"{path} is a display picture, whose lamps are clipped; a light in .hdr or .exr is right")
+    return light.resized(SIZE).radiance[0].permute(1, 2, 0).numpy()
+
+
+@functools.cache
+def _solid_angles() -> Array:
+    """Of the texels of each row, in steradians, (128, 1, 1)."""
+    return texel_solid_angles(SIZE).numpy()[..., None]
+
+
 @functools.cache
 def _directions() -> Array:
     """Unit world directions of the texels, (128, 256, 3)."""
@@ -58,6 +76,29 @@ def sky(rng: Random) -> Array:
     glow = rng.uniform(0.2, 2.0) * np.exp((cosine - 1) * rng.uniform(8, 60))
     disc = np.exp((cosine - 1) / 0.0008) * rng.uniform(100, 1500)
     return light + warm * (glow + disc) * (d[..., 1:2] > -0.05)
+
+
+def sunny(rng: Random) -> Array:
+    """A blue sky and a small sun with a sharp rim, which gives 55 to 90 % of all the light: hard cast shadows.
+
+    The sun is as small as `PEAK` lets it be for what it gives, 2 to 3 degrees in radius.
+    """
+    d = _directions()
+    height = rng.uniform(0.15, 1.25)
+    sun = _unit(rng, height)
+    warm = np.array([1.0, 0.6 + 0.35 * min(1, height), 0.3 + 0.6 * min(1, height)])
+    blue = np.array([0.2, 0.4, 0.9]) * rng.uniform(0.6, 1.2)
+    up = np.clip(d[..., 1:2], 0, 1) ** rng.uniform(0.3, 0.7)
+    haze = np.array([0.7, 0.78, 0.85]) * warm**0.3
+    light = np.where(d[..., 1:2] > 0, haze + (blue - haze) * up, np.array([0.2, 0.18, 0.15]) * rng.uniform(0.4, 1.5))
+    share = rng.uniform(0.55, 0.9)
+    flux = float((light.mean(-1, keepdims=True) * _solid_angles()).sum())
+    given = flux * share / (1 - share)
+    radius = np.arccos(1 - given / (0.8 * PEAK * (flux + given) / (4 * np.pi)) / (2 * np.pi))
+    # Texels on the rim count in part.
+    texel = np.pi / SIZE[0]
+    disc = np.clip((radius - np.arccos(np.clip(d @ sun, -1, 1))) / texel + 0.5, 0, 1)[..., None] * warm / warm.mean()
+    return light + disc * given / max(float((disc.mean(-1, keepdims=True) * _solid_angles()).sum()), 1e-9)
 
 
 def overcast(rng: Random) -> Array:
@@ -110,33 +151,48 @@ def gradient(rng: Random) -> Array:
 
 
 PROCEDURAL: dict[str, tuple[Callable[[Random], Array], float]] = {
-    "clear sky": (sky, 0.3),
-    "overcast sky": (overcast, 0.12),
-    "studio boxes": (studio, 0.28),
-    "lamps": (lamps, 0.15),
-    "coloured light": (gradient, 0.15),
+    "sun and sky": (sunny, 0.28),
+    "clear sky": (sky, 0.22),
+    "overcast sky": (overcast, 0.1),
+    "studio boxes": (studio, 0.2),
+    "lamps": (lamps, 0.1),
+    "coloured light": (gradient, 0.1),
 }
 """Every procedural light with the probability that it is drawn with: linear radiance (128, 256, 3) of any scale."""
 
+OUTDOORS = ("sun and sky", "clear sky", "overcast sky")
+"""The procedural lights that are seen through the windows of a room."""
 
-def random_light(rng: Random, *, test: bool, world_share: float = 0.5) -> EnvironmentMap:
+
+def random_light(
+    rng: Random, *, test: bool, world_share: float = 0.45, brought: Sequence[Path] = (), outdoors: bool = False
+) -> EnvironmentMap:
     """Draws a light of 128 x 256 texels whose mean radiance over the sphere is about 1, turned at random.
 
     Args:
         rng: what to draw from.
         test: whether shipped worlds come from `TEST_WORLDS` or from `TRAIN_WORLDS`.
-        world_share: the probability of a shipped world; else the light is procedural.
+        world_share: the probability of a shipped world, or one that was brought; else the light is procedural.
+        brought: .hdr and .exr files that take the place of the shipped worlds; not tinted.
+        outdoors: whether procedural lights are of `OUTDOORS` alone.
+
+    Raises:
+        UserError: a file cannot be read as a light, or is a display picture.
     """
     if rng.random() < world_share:
-        worlds = TEST_WORLDS if test else TRAIN_WORLDS
-        name = str(rng.choice(worlds))
-        radiance = _world(name) * (1 + rng.uniform(-0.12, 0.12, 3))
+        if brought:
+            path = brought[int(rng.integers(len(brought)))]
+            name, radiance = path.stem, _brought(path)
+        else:
+            name = str(rng.choice(TEST_WORLDS if test else TRAIN_WORLDS))
+            radiance = _world(name) * (1 + rng.uniform(-0.12, 0.12, 3))
     else:
-        names = list(PROCEDURAL)
-        name = names[rng.choice(len(names), p=[PROCEDURAL[n][1] for n in names])]
+        names = list(OUTDOORS if outdoors else PROCEDURAL)
+        weights = np.array([PROCEDURAL[n][1] for n in names])
+        name = names[rng.choice(len(names), p=weights / weights.sum())]
         radiance = PROCEDURAL[name][0](rng)
     radiance = np.roll(radiance, int(rng.integers(SIZE[1])), axis=1)
-    mean = float((radiance * np.sin(np.pi * (np.arange(SIZE[0]) + 0.5) / SIZE[0])[:, None, None]).mean() * np.pi / 2)
+    mean = float((radiance * _solid_angles()).sum() / (3 * 4 * np.pi))
     radiance = np.clip(radiance / max(mean, 1e-6), 0, PEAK).astype(np.float32)
     return EnvironmentMap(torch.from_numpy(radiance).permute(2, 0, 1)[None].contiguous(), name=name)
 

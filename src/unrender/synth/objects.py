@@ -5,7 +5,7 @@ A family's mesh has +Y up and is about 1 to 2 units large, wherever it lies; `ra
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -220,9 +220,13 @@ FAMILIES: dict[str, tuple[Callable[[Random], Mesh], float]] = {
 """Every family by its name in captions, with the weight it is drawn with."""
 
 
-def random_object(rng: Random) -> tuple[str, Mesh]:
-    """A family's name and a mesh of it with bounding sphere about 1 round the origin."""
-    names = list(FAMILIES)
+FURNITURE = ("table", "stool", "chair", "shelf", "lamp")
+"""The families that stand upright, and are larger than others."""
+
+
+def random_object(rng: Random, among: Sequence[str] = ()) -> tuple[str, Mesh]:
+    """A family's name, out of all or those of `among`, and a mesh of it with bounding sphere 1 round the origin."""
+    names = list(among or FAMILIES)
     weights = np.array([FAMILIES[name][1] for name in names])
     name = names[rng.choice(len(names), p=weights / weights.sum())]
     return name, unit(FAMILIES[name][0](rng))

@@ -1,4 +1,4 @@
-"""Random solids with edges: bevelled and twisted prisms, polyhedra, and what booleans (manifold3d) cut out of others."""
+"""Random solids with edges: bevelled and twisted prisms, polyhedra, and what booleans (manifold3d) cut out of them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def pebble(rng: Random) -> Mesh:
     """A coarse random hull, subdivided into a smooth surface."""
     points = rng.normal(size=(int(rng.integers(8, 20)), 3))
     points /= np.linalg.norm(points, axis=1, keepdims=True)
-    coarse = Manifold.hull_points((points * rng.uniform(0.45, 1.0, 3)).astype(np.float32))
+    coarse = Manifold.hull_points(points * rng.uniform(0.45, 1.0, 3))
     return _mesh(coarse.smooth_out(180.0, 0.0).refine(8))
 
 
@@ -168,7 +168,7 @@ def fluted(rng: Random) -> Mesh:
 def _rounded_hull(corners: Array, radius: float) -> Manifold:
     """The convex hull of balls of `radius` round `corners` (N, 3)."""
     ball = displaced_sphere(lambda d: np.full(d.shape[:-1], radius), 9, 16).vertices
-    return Manifold.hull_points((corners[:, None] + ball).reshape(-1, 3).astype(np.float32))
+    return Manifold.hull_points(np.concatenate([corner + ball for corner in corners]))
 
 
 def _cylinder(radius: float, height: float) -> Manifold:

@@ -1,0 +1,112 @@
+"""Assets that the user brings: GLB, glTF, OBJ and PLY files as one mesh with one small texture."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from unrender.errors import UserError
+from unrender.files import meshes
+from unrender.synth.facets import box_mapped, is_closed, with_creases
+from unrender.synth.materials import Array, Material
+from unrender.synth.shapes import Mesh, merge, unit, vertex_normals
+
+MOST_TRIANGLES = 200_000
+_MOST_REPEATS = 16  # of a texture across one mesh: beyond that a texel of ours is the mean of all of it
+_THICKNESS = 2e-3  # between the two sides of an open surface, the asset's radius being 1
+
+
+@functools.lru_cache(maxsize=64)
+def read_asset(path: Path, size: int) -> tuple[Mesh, Material]:
+    """An asset with its bounding sphere about 1 round the origin, and its textures of `size` x `size` texels.
+
+    Base colour, roughness and metallic come from the file's textures and factors (see `files.meshes`); parts of
+    different materials share the texture, each in a cell of its own. Where a part has no texture coordinates it is
+    mapped from the three axes. Open surfaces get a back. Normal maps are left aside: bump is flat.
+
+    Raises:
+        UserError: a missing, damaged or foreign file, one without triangles or with more than `MOST_TRIANGLES`, or one
+            whose vertices all lie in one point or are not finite.
+    """
+    parts = meshes.read_meshes(path)
+    count = sum(len(part.faces) for part in parts)
+    if count > MOST_TRIANGLES:
+        raise UserError(f"{path} has {count} triangles; decimate it to {MOST_TRIANGLES} or fewer")
+    points = torch.cat([part.vertices for part in parts])
+    if not points.isfinite().all() or float((points.amax(0) - points.amin(0)).max()) < 1e-9:
+        raise UserError(f"{path} has no extent, or vertices that are not finite; a mesh with finite size is right")
+    cells = int(np.ceil(np.sqrt(len(parts))))
+    if cells > size // 4:
+        raise UserError(f"{path} has {len(parts)} parts; join them to {(size // 4) ** 2} or fewer")
+    side = size // cells
+    base, packed = np.full((size, size, 3), 0.5, np.float32), np.full((size, size, 2), 0.5, np.float32)
+    placed = []
+    for index, part in enumerate(parts):
+        mesh, repeats = _geometry(part)
+        window = tuple(slice(i * side, (i + 1) * side) for i in divmod(index, cells))
+        base[window], packed[window] = _textures(part, side, repeats)
+        # Half a texel inside the cell, so that a bilinear look-up never sees the neighbour.
+        corner = np.array([window[1].start, window[0].start])
+        uv = (mesh.uv * (side - 1) + 0.5 + corner) / size
+        placed.append(Mesh(mesh.vertices, uv, mesh.faces))
+    mesh = unit(merge(placed))
+    flat = np.zeros((size, size), np.float32)
+    material = Material(base, np.maximum(packed[..., 0], 0.05), packed[..., 1].copy(), "", flat)
+    return (mesh if is_closed(mesh) else _with_back(mesh)), material
+
+
+def asset_name(path: Path) -> str:
+    """What to call an asset in captions: its file's name with spaces."""
+    return path.stem.replace("_", " ").replace("-", " ").strip().lower() or "thing"
+
+
+def _geometry(part: meshes.Mesh) -> tuple[Mesh, tuple[int, int]]:
+    """The part with texture coordinates in [0, 1], v down, and how often its texture repeats (down, across) in them."""
+    vertices, faces = part.vertices.double().numpy(), part.faces.numpy()
+    if part.uv is None:
+        mesh, repeats = box_mapped(vertices, faces), (1, 1)
+    else:
+        uv = part.uv.double().numpy() * [1, -1] + [0, 1]
+        low = np.floor(uv.min(0) + 1e-4)
+        reach = np.maximum(np.ceil(uv.max(0) - low - 1e-4), 1)
+        mesh = Mesh(vertices, np.clip((uv - low) / reach, 0, 1), faces)
+        across, down = (int(min(value, _MOST_REPEATS)) for value in reach)
+        repeats = (down, across)
+    # Without normals in the file its faces are flat (glTF 2.0, section 3.7.2.1); else its vertices say what is hard.
+    return (with_creases(mesh) if part.normals is None else mesh), repeats
+
+
+def _textures(part: meshes.Mesh, side: int, repeats: tuple[int, int]) -> tuple[Array, Array]:
+    """Base colour (side, side, 3), and roughness with metallic (side, side, 2)."""
+    material = part.material
+    color = torch.tensor(material.base_color) * (1 if part.color is None else part.color.mean(0))
+    rows = [
+        _resampled(material.base_color_texture, 3, side, repeats) * color[:, None, None],
+        _resampled(material.roughness_texture, 1, side, repeats) * material.roughness,
+        _resampled(material.metallic_texture, 1, side, repeats) * material.metallic,
+    ]
+    base, rough, metal = (row.clamp(0, 1).permute(1, 2, 0).numpy() for row in rows)
+    return base, np.concatenate((rough, metal), -1)
+
+
+def _resampled(texture: Tensor | None, channels: int, side: int, repeats: tuple[int, int]) -> Tensor:
+    """A texture (C, h, w) at (C, side, side), side by side as often as `repeats`; ones where there is none."""
+    if texture is None:
+        return torch.ones(channels, side, side)
+    # Brought down first: the repeats of a large texture would not fit into memory.
+    most = (min(texture.shape[1], 2 * side), min(texture.shape[2], 2 * side))
+    small = interpolate(texture[None], most, mode="area")
+    tiled = small.repeat(1, 1, *repeats)
+    shrinks = min(tiled.shape[2:]) >= side
+    return interpolate(tiled, (side, side), mode="area" if shrinks else "bilinear")[0]
+
+
+def _with_back(mesh: Mesh) -> Mesh:
+    """An open surface and its other side, a little below it: what is seen from behind is the same material."""
+    below = mesh.vertices - _THICKNESS * vertex_normals(mesh.vertices, mesh.faces)
+    return merge([mesh, Mesh(below, mesh.uv, mesh.faces[:, ::-1])])

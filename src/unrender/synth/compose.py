@@ -1,0 +1,132 @@
+"""A random world: things on a ground, against walls, in a room or close up; a light; a camera.
+
+A world is a pure function of the generator it is drawn from and of the files it is drawn among.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from unrender.scene.camera import Camera
+from unrender.scene.environment import EnvironmentMap
+from unrender.synth.arrange import arrangement, close_up
+from unrender.synth.lights import random_light
+from unrender.synth.materials import random_material
+from unrender.synth.placement import about_y, posed
+from unrender.synth.rooms import WIDE, random_room
+from unrender.synth.shapes import Array, Mesh, plane, transformed
+from unrender.synth.sources import Sources
+from unrender.synth.world import Thing, World
+
+Random = np.random.Generator
+
+CLOSE_UPS, ROOMS = 0.15, 0.12
+"""The shares of worlds that are a single thing with nothing round it but light, and of box rooms."""
+
+
+def random_world(rng: Random, size: tuple[int, int], sources: Sources, *, test: bool) -> World:
+    """Draws a world.
+
+    No two things cut into each other (`placement.Extent`). Its materials are at most 2 of 512 x 512 texels (grounds,
+    floors and walls) and 8 of 256 x 256; things that share a material hold the same object.
+
+    Args:
+        rng: what everything is drawn from.
+        size: (height, width) of the camera, in pixels.
+        sources: files that take the place of built-in things and lights.
+        test: whether shipped worlds and patterns are those held out of training.
+
+    Raises:
+        UserError: a file of `sources` cannot be read as what it should be; see `read_asset` and `random_light`.
+    """
+    kind = rng.random()
+    if kind < CLOSE_UPS:
+        thing = close_up(rng, sources, test=test)
+        camera, _ = _camera(rng, in_world(thing).vertices, size, (-60, 60), (0.6, 1.0))
+        light = _light(rng, sources, test=test, enclosed=False)
+        return World((thing,), light, camera, f"{thing.name}, {light.name}")
+    enclosed = kind < CLOSE_UPS + ROOMS
+    things, extents = arrangement(rng, sources, test=test, indoors=enclosed)
+    points = np.concatenate([in_world(thing).vertices for thing in things])
+    camera, away = _camera(rng, points, size, (5, 45) if enclosed else (8, 70), (0.7, 1.5))
+    if enclosed:
+        scenery, place = random_room(rng, extents, camera.pose[0, :3, 3].double().numpy(), test=test)
+    else:
+        reach = float(np.linalg.norm(points[:, [0, 2]], axis=1).max())
+        scenery, place = _scenery(rng, reach, away, test)
+    light = _light(rng, sources, test=test, enclosed=enclosed)
+    caption = f"{', '.join(thing.name for thing in things)} {place}, {light.name}"
+    return World((*scenery, *things), light, camera, caption, enclosed)
+
+
+def another_light(rng: Random, world: World, sources: Sources, *, test: bool) -> EnvironmentMap:
+    """Another light for `world`, of the kinds that it may be drawn with."""
+    return _light(rng, sources, test=test, enclosed=world.enclosed)
+
+
+def in_world(thing: Thing) -> Mesh:
+    """The thing's mesh where it stands."""
+    return transformed(thing.mesh, thing.pose)
+
+
+def _light(rng: Random, sources: Sources, *, test: bool, enclosed: bool) -> EnvironmentMap:
+    share = 0.8 if sources.lights else 0.45
+    return random_light(rng, test=test, world_share=share, brought=sources.lights, outdoors=enclosed)
+
+
+def _camera(
+    rng: Random, points: Array, size: tuple[int, int], elevations: tuple[float, float], fills: tuple[float, float]
+) -> tuple[Camera, float]:
+    """A camera that has the points (N, 3) in frame, and the azimuth in radians that it looks away towards.
+
+    It stands outside their bounding sphere; `elevations` in degrees, low ones the likelier where none is below 0, and
+    `fills` is about how many times as far off as would frame the sphere.
+    """
+    low, high = points.min(0), points.max(0)
+    center = (low + high) / 2
+    radius = float(np.linalg.norm(points - center, axis=1).max())
+    fov = rng.uniform(30, 60)
+    distance = max(radius / np.sin(np.radians(fov / 2)) * rng.uniform(*fills), 1.25 * radius + 0.1)
+    lowest, highest = elevations
+    drawn = rng.random() if lowest < 0 else rng.beta(1.3, 1.8)
+    elevation = np.radians(lowest + (highest - lowest) * drawn)
+    azimuth = rng.uniform(0, 2 * np.pi)
+    toward = np.array([np.cos(elevation) * np.sin(azimuth), np.sin(elevation), np.cos(elevation) * np.cos(azimuth)])
+    eye = center + distance * toward
+    target = center + radius * rng.uniform(-0.25, 0.25, 3)
+    forward = (target - eye) / np.linalg.norm(target - eye)
+    right = np.cross(forward, [0, 1, 0])
+    right /= np.linalg.norm(right)
+    up = np.cross(right, forward)
+    roll = np.radians(rng.normal(0, 3))
+    right, up = np.cos(roll) * right + np.sin(roll) * up, np.cos(roll) * up - np.sin(roll) * right
+    pose = np.eye(4)
+    pose[:3, 0], pose[:3, 1], pose[:3, 2], pose[:3, 3] = right, up, -forward, eye
+    return Camera.perspective(size, fov, torch.from_numpy(pose).float()[None]), azimuth + np.pi
+
+
+def _scenery(rng: Random, reach: float, away: float, test: bool) -> tuple[list[Thing], str]:
+    """The ground, and sometimes a back wall or a corner of two, beyond the `reach` of things round the origin as the
+    camera sees them; and words for it."""
+    material = random_material(rng, WIDE, test=test, metal_share=0.06)
+    extent = rng.uniform(5, 9)
+    turn = posed(about_y(rng.uniform(0, 2 * np.pi)))
+    ground = Thing(plane(extent, extent), material, f"{material.name} ground", turn)
+    words = f"on a {material.name} ground"
+    kind = rng.random()
+    if kind > 0.25:
+        return [ground], words
+    coat = random_material(rng, WIDE, test=test, metal_share=0.02)
+    sides = (0.0,) if kind < 0.13 else (-np.pi / 4, np.pi / 4)
+    tilt = rng.uniform(-0.4, 0.4)
+    height = rng.uniform(2.5, 7)
+    flat = plane(9.0, height)
+    wall = Mesh(flat.vertices[:, [0, 2, 1]] * [1, -1, 1], flat.uv, flat.faces)
+    parts = [ground]
+    for side in sides:
+        distance = reach * rng.uniform(1.1, 2.2) + 0.2
+        # The wall stands at -Z and faces +Z; `away` is measured from +Z.
+        turn = about_y(away + np.pi + side + tilt)
+        parts.append(Thing(wall, coat, f"{coat.name} wall", posed(turn, 1.0, turn @ [0, 0, -distance])))
+    return parts, f"{words} by a {coat.name} wall"

@@ -1,0 +1,185 @@
+"""Box rooms: a floor, a ceiling and four walls that face inward, windows that the sky shines through, and lamps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from unrender.synth.furniture import board, lamp_parts
+from unrender.synth.materials import Material, paint, random_material
+from unrender.synth.placement import Extent, about_y, posed
+from unrender.synth.shapes import Array, Mesh, displaced_sphere, grid_faces, merge, transformed
+from unrender.synth.world import Thing
+
+Random = np.random.Generator
+
+WIDE, SMALL = 512, 256
+"""Texels of the textures of grounds, floors and walls, and of all other things."""
+
+
+@dataclass(frozen=True)
+class _Wall:
+    """A wall in its own plane: x along it from 0 to `length`, y up, seen from +z, at home on the side `turn`."""
+
+    length: float
+    height: float
+    thickness: float
+    holes: tuple[tuple[float, float, float, float], ...]  # left, bottom, right, top
+
+
+def random_room(rng: Random, taken: list[Extent], eye: Array, *, test: bool) -> tuple[list[Thing], str]:
+    """A room round things that stand on y = 0, and round the `eye` (3,): its surfaces and lamps, and words for it.
+
+    Args:
+        rng: what to draw from.
+        taken: the extents of the things; lamps keep apart from them.
+        eye: the camera's position, which comes to lie at least 0.3 from every wall.
+        test: whether patterns are those held out of training.
+    """
+    low = np.minimum(np.min([e.low for e in taken], 0)[[4, 8, 0]], eye) - rng.uniform(0.3, 1.5, 3)
+    high = np.maximum(np.max([e.high for e in taken], 0)[[4, 8, 0]], eye) + rng.uniform(0.3, 1.5, 3)
+    height = float(max(high[1], rng.uniform(0.3, 0.5) * max(high[0] - low[0], high[2] - low[2]), 1.8))
+    low[1], high[1] = 0.0, height
+    floor = random_material(rng, WIDE, test=test, metal_share=0.02)
+    wall = paint(rng, WIDE) if rng.random() < 0.5 else random_material(rng, WIDE, test=test, metal_share=0.02)
+    white = paint(rng, SMALL)
+    walls, frames = _walls(rng, low, high)
+    parts = [
+        Thing(_slab(low, high, up=True), floor, f"{floor.name} floor"),
+        Thing(_slab(low, high, up=False), white, ""),
+        Thing(walls, wall, f"{wall.name} walls"),
+    ]
+    if frames is not None:
+        parts.append(Thing(frames, white, ""))
+    if rng.random() < 0.65:
+        parts += _lamps(rng, low, high, eye, taken, white)
+    return parts, f"in a room with {wall.name} walls and a {floor.name} floor"
+
+
+def _slab(low: Array, high: Array, *, up: bool) -> Mesh:
+    """The floor, facing up, or the ceiling, facing down; one texture long along the longer side."""
+    x, z = np.meshgrid(np.linspace(low[0], high[0], 2), np.linspace(low[2], high[2], 2))
+    vertices = np.stack((x, np.full(x.shape, low[1] if up else high[1]), z), -1).reshape(-1, 3)
+    uv = (vertices[:, [0, 2]] - low[[0, 2]]) / max(high[0] - low[0], high[2] - low[2])
+    faces = grid_faces(2, 2)
+    return Mesh(vertices, uv, faces[:, ::-1] if up else faces)
+
+
+def _walls(rng: Random, low: Array, high: Array) -> tuple[Mesh, Mesh | None]:
+    """All four walls as one mesh, and the bars in their windows, or None where they have none."""
+    size = high - low
+    thickness = rng.uniform(0.08, 0.25)
+    lit = rng.permutation(4)[: int(rng.choice([1, 2, 3], p=[0.45, 0.4, 0.15]))]
+    sill, top = (0.02, rng.uniform(0.8, 0.95)) if rng.random() < 0.25 else rng.uniform([0.2, 0.75], [0.4, 0.95])
+    bars = int(rng.integers(0, 3)), int(rng.integers(0, 3))
+    walls, frames = [], []
+    for side in range(4):
+        length = float(size[0] if side % 2 == 0 else size[2])
+        holes = _windows(rng, length, sill * size[1], top * size[1]) if side in lit else ()
+        wall = _Wall(length, float(size[1]), thickness, holes)
+        # Side 0 stands at the greatest z and faces -z; the others follow round.
+        center = (low + high) / 2
+        depth = float(size[2] if side % 2 == 0 else size[0]) / 2
+        turn = about_y(np.pi + side * np.pi / 2)
+        pose = posed(turn, 1.0, turn @ np.array([-length / 2, 0.0, -depth]) + [center[0], 0.0, center[2]])
+        walls.append(transformed(_wall_mesh(wall), pose))
+        frames += [transformed(bar, pose) for hole in holes for bar in _bars(hole, bars, thickness)]
+    return merge(walls), merge(frames) if frames else None
+
+
+def _windows(rng: Random, length: float, bottom: float, top: float) -> tuple[tuple[float, float, float, float], ...]:
+    """One to three equal windows, which take 40 to 80 % of the wall's length."""
+    count = int(rng.integers(1, 4))
+    width = length * rng.uniform(0.4, 0.8) / count
+    gap = (length - count * width) / (count + 1)
+    return tuple((left := gap + i * (width + gap), bottom, left + width, top) for i in range(count))
+
+
+def _wall_mesh(wall: _Wall) -> Mesh:
+    """The wall's face with its holes, and the reveals of those, which reach behind it."""
+    xs = np.unique([0.0, wall.length, *(x for hole in wall.holes for x in (hole[0], hole[2]))])
+    ys = np.unique([0.0, wall.height, *(y for hole in wall.holes for y in (hole[1], hole[3]))])
+    quads = []
+    for x0, x1 in pairwise(xs):
+        for y0, y1 in pairwise(ys):
+            x, y = (x0 + x1) / 2, (y0 + y1) / 2
+            if not any(a < x < c and b < y < d for a, b, c, d in wall.holes):
+                quads.append([[x0, y0, 0], [x1, y0, 0], [x1, y1, 0], [x0, y1, 0]])
+    deep = -wall.thickness
+    for a, b, c, d in wall.holes:
+        quads.append([[a, b, deep], [c, b, deep], [c, b, 0], [a, b, 0]])  # sill, facing up
+        quads.append([[a, d, 0], [c, d, 0], [c, d, deep], [a, d, deep]])  # facing down
+        quads.append([[a, b, deep], [a, b, 0], [a, d, 0], [a, d, deep]])  # facing right
+        quads.append([[c, b, 0], [c, b, deep], [c, d, deep], [c, d, 0]])  # facing left
+    vertices = np.array(quads, float).reshape(-1, 3)
+    # The reveals take the texture a little beside their edge, as if it went round the corner.
+    uv = vertices[:, :2] + vertices[:, 2:] * 0.5
+    uv = np.clip(uv, 0, [wall.length, wall.height]) / max(wall.length, wall.height)
+    start = 4 * np.arange(len(quads))[:, None]
+    faces = np.concatenate((start + [0, 1, 2], start + [0, 2, 3]))
+    return Mesh(vertices, uv * [1, -1] + [0, 1], faces)
+
+
+def _bars(hole: tuple[float, float, float, float], count: tuple[int, int], thickness: float) -> list[Mesh]:
+    """A frame round a window and `count` bars (upright, lying) across it, half way through the wall."""
+    a, b, c, d = hole
+    thin, z = 0.03, -thickness / 2
+    upright = [a + thin, c - thin, *np.linspace(a, c, count[0] + 2)[1:-1]]
+    lying = [b + thin, d - thin, *np.linspace(b, d, count[1] + 2)[1:-1]]
+    bars = [board((float(x), (b + d) / 2, z), (thin, (d - b) / 2, thin)) for x in upright]
+    return bars + [board(((a + c) / 2, float(y), z), ((c - a) / 2, thin, thin)) for y in lying]
+
+
+def _lamps(rng: Random, low: Array, high: Array, eye: Array, taken: list[Extent], white: Material) -> list[Thing]:
+    """Panels under the ceiling, balls that hang from it, or a lamp on the floor where there is room for one."""
+    warm = np.array([1.0, rng.uniform(0.6, 1.0), rng.uniform(0.3, 1.0)])
+    if rng.random() < 0.35:
+        stand, shade = lamp_parts(rng)
+        pose = _room_to_stand(rng, merge([stand, shade]), (low, high), eye, taken)
+        if pose is None:
+            return []
+        lit = Thing(shade, white, "", pose, emission=_radiance(rng, shade, 1.5, warm))
+        return [Thing(stand, white, "lamp", pose), lit]
+    parts, hung = [], rng.random() < 0.5
+    top = float(max(extent.high[8] for extent in taken))
+    for _ in range(int(rng.integers(1, 4))):
+        share = rng.uniform(0.2, 0.8, 2)
+        x, z = (float(value) for value in low[[0, 2]] + share * (high - low)[[0, 2]])
+        if hung:
+            radius = rng.uniform(0.06, 0.11)
+            y = rng.uniform(top + radius + 0.05, high[1] - radius)
+            if np.linalg.norm(np.array([x, y, z]) - eye) < 0.5:
+                continue
+            ball = displaced_sphere(lambda d: np.ones(d.shape[:-1]), 24, 32)
+            lamp = transformed(ball, posed(np.eye(3), radius, (x, y, z)))
+            cord = (high[1] - y) / 2
+            parts.append(Thing(board((x, y + cord, z), (0.008, cord, 0.008)), white, ""))
+        else:
+            half = rng.uniform(0.1, 0.5, 2)
+            lamp = board((x, float(high[1]) - 0.02, z), (half[0], 0.02, half[1]))
+        parts.append(Thing(lamp, white, "", emission=_radiance(rng, lamp, float(high[1]), warm)))
+    return parts
+
+
+def _room_to_stand(rng: Random, mesh: Mesh, room: tuple[Array, Array], eye: Array, taken: list[Extent]) -> Array | None:
+    """A pose on the floor apart from all things, walls and the eye; None where a few tries find none."""
+    extent = Extent.of(mesh.vertices)
+    reach = float(np.abs(mesh.vertices[:, [0, 2]]).max()) + 0.05
+    for _ in range(20):
+        x, z = rng.uniform(room[0][[0, 2]] + reach, room[1][[0, 2]] - reach)
+        moved = extent.moved(np.array([x, 0.0, z]))
+        near = np.hypot(x - eye[0], z - eye[2]) < reach + 0.4
+        if not near and moved.high[8] < room[1][1] and all(moved.apart(other) for other in taken):
+            return posed(np.eye(3), 1.0, (float(x), 0.0, float(z)))
+    return None
+
+
+def _radiance(rng: Random, lamp: Mesh, distance: float, tint: Array) -> tuple[float, float, float]:
+    """What a lamp has to shine with to give an irradiance of 0.3 to 3 at `distance`: to a far point a convex body
+    shows a quarter of its area on the mean (Cauchy)."""
+    a, b, c = (lamp.vertices[lamp.faces[:, i]] for i in range(3))
+    area = float(np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2)
+    red, green, blue = (float(value) for value in tint * rng.uniform(0.3, 3.0) * distance**2 / (area / 4))
+    return red, green, blue

@@ -1,0 +1,45 @@
+"""The files that a user brings to random worlds: assets and lights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from unrender.errors import UserError
+from unrender.files.meshes import MESH_SUFFIXES
+
+LIGHT_SUFFIXES = frozenset({".hdr", ".exr"})
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What the user brings; without it, things and lights come from the built-in families.
+
+    Attributes:
+        assets: GLB, glTF, OBJ or PLY files, which take the place of the built-in families of things.
+        lights: .hdr or .exr files, which take the place of the shipped worlds.
+    """
+
+    assets: tuple[Path, ...] = ()
+    lights: tuple[Path, ...] = ()
+
+    @staticmethod
+    def of_folders(assets: Path | str | None = None, lights: Path | str | None = None) -> Sources:
+        """All fitting files in and under two folders, in the order of their names.
+
+        Raises:
+            UserError: a folder that is none, or that has no fitting file in it.
+        """
+        return Sources(
+            () if assets is None else _files(Path(assets), MESH_SUFFIXES),
+            () if lights is None else _files(Path(lights), LIGHT_SUFFIXES),
+        )
+
+
+def _files(folder: Path, suffixes: frozenset[str]) -> tuple[Path, ...]:
+    if not folder.is_dir():
+        raise UserError(f"{folder} is no folder; a folder with files in {', '.join(sorted(suffixes))} is right")
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
+    if not found:
+        raise UserError(f"{folder} has no file in {', '.join(sorted(suffixes))} in it")
+    return tuple(found)
