@@ -5,14 +5,17 @@ import pytest
 import torch
 
 pytest.importorskip("scipy", reason="scipy is not installed; the extra [raytrace] brings it")
-pytest.importorskip("mitsuba", reason="Mitsuba is not installed; the extra [raytrace] brings it")
+pytest.importorskip("manifold3d", reason="manifold3d is not installed; the extra [raytrace] brings it")
 
 from unrender.files.environments import world_names
-from unrender.scene.environment import texel_solid_angles
-from unrender.synth.lights import PROCEDURAL, SIZE, TEST_WORLDS, TRAIN_WORLDS, random_light
-from unrender.synth.materials import HELD_OUT, PATTERNS, random_material
-from unrender.synth.objects import FAMILIES, random_object
-from unrender.synth.shapes import vertex_normals
+from unrender.scene.environment import texel_directions, texel_solid_angles
+from unrender.synth.facets import box_mapped, is_closed, with_creases
+from unrender.synth.lights import OUTDOORS, PEAK, PROCEDURAL, SIZE, TEST_WORLDS, TRAIN_WORLDS, random_light, sunny
+from unrender.synth.materials import random_material, relief
+from unrender.synth.objects import FAMILIES, FURNITURE, random_object, random_primitive
+from unrender.synth.patterns import HELD_OUT, PATTERNS
+from unrender.synth.shapes import Mesh, vertex_normals
+from unrender.synth.wear import labelled, random_finish, scuffed, worn
 
 
 def generator(*key):
@@ -29,6 +32,7 @@ def test_shapes_are_closed_and_face_outward(family):
         a, b, c = (mesh.vertices[mesh.faces[:, i]] for i in range(3))
         # Of a closed surface the area vectors cancel, all but the ends of a mug's handle, which are inside the mug;
         # and the volume (divergence theorem) is positive where it faces outward.
+        assert is_closed(mesh) or family == "mug"
         area = np.cross(b - a, c - a) / 2
         assert np.abs(area.sum(0)).max() < 1e-2 * np.linalg.norm(area, axis=1).sum()
         assert (a * np.cross(b, c)).sum() / 6 > 0
@@ -87,3 +91,96 @@ def test_lights_have_a_mean_of_about_one():
         assert light.radiance.min() >= 0
         # Less where a small sun was clipped.
         assert 0.4 < float((light.radiance.mean(1) * share).sum()) < 1.01, light.name
+
+
+def test_the_sun_casts_hard_shadows():
+    share = (texel_solid_angles(SIZE) / (4 * torch.pi)).numpy()[..., None]
+    for seed in range(8):
+        radiance = sunny(generator(seed))
+        radiance /= (radiance * share).sum() / 3
+        assert radiance.mean(-1).max() < PEAK
+        bright = radiance.mean(-1) > 50
+        given = (radiance * share * bright[..., None]).sum() / 3
+        assert 0.5 < given < 0.92
+        direction = texel_directions(SIZE).numpy()[bright]
+        middle = direction.mean(0) / np.linalg.norm(direction.mean(0))
+        assert np.degrees(np.arccos((direction @ middle).clip(-1, 1))).max() < 4.5
+        assert middle[1] > 0
+
+
+def test_rooms_look_out_on_worlds_and_skies():
+    drawn = {random_light(generator(seed), test=False, outdoors=True).name for seed in range(40)}
+    assert drawn <= {*TRAIN_WORLDS, *OUTDOORS}
+
+
+def test_primitives_and_subsets_of_families():
+    assert {random_primitive(generator(seed))[0] for seed in range(20)} == {"cube", "ball", "cylinder"}
+    assert {random_object(generator(seed), FURNITURE)[0] for seed in range(40)} == set(FURNITURE)
+
+
+def cube():
+    """Eight vertices, twelve faces, no texture."""
+    vertices = np.array([[x, y, z] for x in (-1.0, 1) for y in (-1.0, 1) for z in (-1.0, 1)])
+    quads = [[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]]
+    return vertices, np.array([[q[0], q[i], q[i + 1]] for q in quads for i in (1, 2)])
+
+
+def test_creases_are_hard_and_flat_edges_are_not():
+    vertices, faces = cube()
+    smooth = Mesh(vertices, np.zeros((8, 2)), faces)
+    np.testing.assert_allclose(np.abs(vertex_normals(vertices, faces)), 3**-0.5, atol=0.3)
+    hard = with_creases(smooth, 35)
+    assert len(hard.vertices) == 24
+    assert is_closed(hard)
+    np.testing.assert_allclose(np.abs(vertex_normals(hard.vertices, hard.faces)).max(1), 1, atol=1e-9)
+    assert len(with_creases(smooth, 95).vertices) == 8
+
+
+def test_box_mapping_is_upright_and_not_mirrored():
+    mesh = box_mapped(*cube())
+    assert is_closed(mesh)
+    assert mesh.uv.min() >= 0
+    assert mesh.uv.max() <= 1
+    for corners, uv in zip(mesh.vertices[mesh.faces], mesh.uv[mesh.faces], strict=True):
+        normal = np.cross(corners[1] - corners[0], corners[2] - corners[0])
+        u, v = uv[1] - uv[0], uv[2] - uv[0]
+        # v points down, so counter-clockwise from outside is clockwise in (u, v).
+        assert u[0] * v[1] - u[1] * v[0] < 0
+        if abs(normal[1]) < 1e-9:
+            np.testing.assert_allclose(uv[:, 1], 0.5 - corners[:, 1] / 2)
+
+
+def test_relief_has_the_slope_that_is_asked_for():
+    x = np.arange(256) / 256
+    wave = np.broadcast_to(np.sin(2 * np.pi * 4 * x), (256, 256))
+    bump = relief(wave, 0.1)
+    down, right = np.gradient(bump, 1 / 256)
+    assert np.sqrt((down**2 + right**2).mean()) == pytest.approx(0.1, rel=0.02)
+    assert not relief(np.full((8, 8), 0.3), 0.1).any()
+    assert relief(np.broadcast_to(x, (256, 256)), 9.0).max() == pytest.approx(0.03, rel=1e-4)
+
+
+@pytest.mark.parametrize("wear", [worn, scuffed, labelled])
+def test_wear_stays_in_range_and_changes_what_it_should(wear):
+    for seed in range(4):
+        fresh = random_material(generator(seed), 64, test=False, metal_share=0.0)
+        material = wear(generator(seed), fresh)
+        for values in (material.base_color, material.roughness, material.metallic, material.bump):
+            assert values.dtype == np.float32
+            assert np.isfinite(values).all()
+        for values in (material.base_color, material.roughness, material.metallic):
+            assert 0 <= values.min() <= values.max() <= 1
+        assert material.name == f"{wear.__name__} {fresh.name}"
+        changed = (material.base_color != fresh.base_color).any(-1)
+        assert 0.01 < changed.mean() <= 1
+        if wear is worn:
+            assert material.metallic.max() > 0.5
+        if wear is labelled:
+            assert changed.mean() < 0.7
+            assert not material.metallic[changed].any()
+
+
+def test_finishes_of_plain_and_worn():
+    names = [random_finish(generator(seed), 16, test=False).name.split()[0] for seed in range(150)]
+    for word in ("worn", "scuffed", "labelled"):
+        assert 2 <= names.count(word) <= 30

@@ -141,7 +141,7 @@ def _lamps(rng: Random, low: Array, high: Array, eye: Array, taken: list[Extent]
         if pose is None:
             return []
         lit = Thing(shade, white, "", pose, emission=_radiance(rng, shade, 1.5, warm))
-        return [Thing(stand, white, "lamp", pose), lit]
+        return [Thing(stand, white, "", pose), lit]
     parts, hung = [], rng.random() < 0.5
     top = float(max(extent.high[8] for extent in taken))
     for _ in range(int(rng.integers(1, 4))):

@@ -1,0 +1,224 @@
+"""Random worlds: nothing cuts into anything, the camera is where it can be, rooms are rooms, and seeds are worlds."""
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("scipy", reason="scipy is not installed; the extra [raytrace] brings it")
+pytest.importorskip("trimesh", reason="trimesh is not installed; the extra [raytrace] brings it")
+pytest.importorskip("manifold3d", reason="manifold3d is not installed; the extra [raytrace] brings it")
+
+from scipy.spatial import ConvexHull, Delaunay
+
+from unrender.synth.compose import Sources, another_light, in_world, random_world
+from unrender.synth.furniture import board, table
+from unrender.synth.lights import OUTDOORS, TEST_WORLDS, TRAIN_WORLDS
+from unrender.synth.materials import HELD_OUT, PATTERNS
+from unrender.synth.placement import GAP, Extent, about_y, any_rotation, free_spot, posed
+from unrender.synth.rooms import SMALL, WIDE, random_room
+from unrender.synth.shapes import transformed
+
+
+def world(seed, test=False):
+    return random_world(np.random.default_rng([9, seed]), (48, 64), Sources(), test=test)
+
+
+@pytest.fixture(scope="module")
+def worlds():
+    return [world(seed) for seed in range(50)]
+
+
+def placed(drawn):
+    """The meshes of the things, without scenery."""
+    return [in_world(thing) for thing in things(drawn)]
+
+
+def things(drawn):
+    scenery = ("ground", "wall", "walls", "floor")
+    return [t for t in drawn.things if t.name and not any(t.emission) and t.name.split()[-1] not in scenery]
+
+
+def outline(mesh):
+    """The corners of the convex hull of a mesh seen from above, (N, 2)."""
+    flat = mesh.vertices[:, [0, 2]]
+    return flat[ConvexHull(flat).vertices]
+
+
+def test_things_stand_apart(worlds):
+    pairs = 0
+    for drawn in worlds:
+        meshes = placed(drawn)
+        for i, one in enumerate(meshes):
+            for other in meshes[:i]:
+                pairs += 1
+                assert Extent.of(one.vertices).apart(Extent.of(other.vertices))
+                # Said otherwise: above or below, or with no vertex within the other's outline from above.
+                heights = one.vertices[:, 1], other.vertices[:, 1]
+                if heights[0].min() >= heights[1].max() or heights[1].min() >= heights[0].max():
+                    continue
+                outlines = [outline(mesh) for mesh in (one, other)]
+                for a, b in (outlines, outlines[::-1]):
+                    assert (Delaunay(a).find_simplex(b) < 0).all()
+    assert pairs > 50
+
+
+def test_things_rest_on_the_ground_or_on_a_table(worlds):
+    on_something = 0
+    for drawn in worlds:
+        meshes = placed(drawn)
+        if len(drawn.things) == 1:
+            continue
+        for index, mesh in enumerate(meshes):
+            low = mesh.vertices[:, 1].min()
+            if abs(low) < 1e-6:
+                continue
+            on_something += 1
+            thing = things(drawn)[index]
+            tops = {round(other.vertices[:, 1].max(), 3) for other in meshes if other is not mesh}
+            assert round(low - 1e-4, 3) in tops
+            assert not thing.movable
+    assert on_something > 0
+
+
+def test_extents_tell_apart_what_touches_and_what_does_not():
+    cube = board((0, 0.5, 0), (0.5, 0.5, 0.5)).vertices
+    one = Extent.of(cube)
+    assert not one.apart(one.moved(np.array([0.9, 0, 0])))
+    assert not one.apart(one.moved(np.array([1 + GAP / 2, 0, 0])))
+    assert one.apart(one.moved(np.array([1 + 2 * GAP, 0, 0])))
+    assert one.apart(one.moved(np.array([0, 1.0, 0])))  # stands on it
+    # Corner to corner, as circles about them could not: 1.2 between centres, 1.41 the circles' diameters.
+    turned = Extent.of(cube @ about_y(np.pi / 4).T)
+    assert turned.apart(turned.moved(np.array([0.85, 0, 0.85])))
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        assert one.moved(free_spot(rng, one, [one])).apart(one)
+
+
+def test_rotations_and_poses():
+    rng = np.random.default_rng(1)
+    for rotation in (about_y(0.3), any_rotation(rng)):
+        np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
+        assert np.linalg.det(rotation) == pytest.approx(1)
+    # Right-handed about +Y: what was at +Z comes to +X after a quarter turn.
+    np.testing.assert_allclose(about_y(np.pi / 2) @ [0, 0, 1], [1, 0, 0], atol=1e-12)
+    pose = posed(about_y(np.pi / 2), 2.0, (1, 2, 3))
+    np.testing.assert_allclose(transformed(board((0, 0, 1), (0.1, 0.1, 0.1)), pose).vertices.mean(0), [3, 2, 3])
+
+
+def test_the_shares_of_kinds(worlds):
+    close = sum(len(drawn.things) == 1 for drawn in worlds)
+    assert 3 <= close <= 18
+    assert 2 <= sum(drawn.enclosed for drawn in worlds) <= 16
+    assert sum("wall," in drawn.caption for drawn in worlds) >= 4
+
+
+def test_worlds_are_as_the_interface_says(worlds):
+    for drawn in worlds:
+        assert drawn.light.radiance.shape == (1, 3, 128, 256)
+        assert drawn.light.radiance.dtype == torch.float32
+        assert len(drawn.camera) == 1
+        assert drawn.camera.size == (48, 64)
+        assert drawn.caption.endswith(f", {drawn.light.name}")
+        materials = {id(thing.material): thing.material for thing in drawn.things}.values()
+        sides = [len(material.roughness) for material in materials]
+        assert set(sides) <= {WIDE, SMALL}
+        assert sides.count(WIDE) <= 2
+        assert sides.count(SMALL) <= 8
+        for thing in drawn.things:
+            assert thing.mesh.uv.min() >= 0
+            assert thing.mesh.uv.max() <= 1
+            assert thing.pose.dtype == np.float64
+            scale = np.cbrt(np.linalg.det(thing.pose[:3, :3]))
+            np.testing.assert_allclose(thing.pose[:3, :3].T @ thing.pose[:3, :3], np.eye(3) * scale**2, atol=1e-9)
+            material = thing.material
+            for values in (material.base_color, material.roughness, material.metallic):
+                assert values.dtype == np.float32
+                assert 0 <= values.min() <= values.max() <= 1
+            assert material.bump.shape == material.roughness.shape
+            assert material.bump.dtype == np.float32
+            assert np.ptp(material.bump) < 0.1
+
+
+def test_the_camera_is_outside_of_things_and_sees_them(worlds):
+    for drawn in worlds:
+        eye = drawn.camera.pose[0, :3, 3].double().numpy()
+        points = np.concatenate([mesh.vertices for mesh in placed(drawn)])
+        middle = (points.min(0) + points.max(0)) / 2
+        assert np.linalg.norm(eye - middle) > np.linalg.norm(points - middle, axis=1).max()
+        ahead = -drawn.camera.pose[0, :3, 2].double().numpy()
+        assert (middle - eye) @ ahead > 0
+        if len(drawn.things) > 1:
+            assert eye[1] > 0
+
+
+def test_rooms_hold_the_camera_and_everything(worlds):
+    rooms = [drawn for drawn in worlds if drawn.enclosed]
+    for drawn in rooms:
+        walls = in_world(next(thing for thing in drawn.things if thing.name.endswith("walls")))
+        floor = in_world(next(thing for thing in drawn.things if thing.name.endswith("floor")))
+        low, high = floor.vertices.min(0), floor.vertices.max(0)
+        high[1] = walls.vertices[:, 1].max()
+        eye = drawn.camera.pose[0, :3, 3].double().numpy()
+        for point in (
+            eye,
+            *(vertex for mesh in placed(drawn) for vertex in (mesh.vertices.min(0), mesh.vertices.max(0))),
+        ):
+            assert (point > low - 1e-3).all()
+            assert (point < high + 1e-3).all()
+        assert all(not thing.movable for thing in drawn.things if any(thing.emission))
+        assert drawn.light.name in (*TRAIN_WORLDS, *OUTDOORS)
+        assert another_light(np.random.default_rng(0), drawn, Sources(), test=False).name in (*TRAIN_WORLDS, *OUTDOORS)
+
+
+def test_room_surfaces_face_inward_and_windows_are_holes():
+    extent = Extent.of(table(np.random.default_rng(0)).vertices)
+    open_share = []
+    for seed in range(12):
+        eye = np.array([1.5, 1.0, 2.0])
+        scenery, words = random_room(np.random.default_rng(seed), [extent], eye, test=False)
+        assert words.startswith("in a room with ")
+        floor, ceiling, walls = (in_world(thing) for thing in scenery[:3])
+        low, high = floor.vertices.min(0), floor.vertices.max(0)
+        high[1] = ceiling.vertices[0, 1]
+        middle = (low + high) / 2
+        covered = 0.0
+        for mesh in (floor, ceiling, walls):
+            a, b, c = (mesh.vertices[mesh.faces[:, i]] for i in range(3))
+            normal = np.cross(b - a, c - a)
+            # The reveals lie behind the walls' planes; what lies in these faces the middle.
+            inside = ((a > low - 1e-6) & (a < high + 1e-6)).all(1) & ((c > low - 1e-6) & (c < high + 1e-6)).all(1)
+            inside &= ((b > low - 1e-6) & (b < high + 1e-6)).all(1)
+            assert inside.any()
+            assert ((normal * (middle - a)).sum(1)[inside] > 0).all()
+            covered += np.linalg.norm(normal[inside], axis=1).sum() / 2
+        x, y, z = high - low
+        open_share.append(1 - covered / (2 * (x * y + y * z + z * x)))
+        for thing in scenery:
+            assert all(value >= 0 for value in thing.emission)
+    # All of them have a window, and none is a glass house.
+    assert min(open_share) > 0.02
+    assert max(open_share) < 0.5
+
+
+def test_a_world_is_its_seed(worlds):
+    again = world(7)
+    assert again.caption == worlds[7].caption
+    assert torch.equal(again.light.radiance, worlds[7].light.radiance)
+    assert torch.equal(again.camera.pose, worlds[7].camera.pose)
+    for one, other in zip(again.things, worlds[7].things, strict=True):
+        assert np.array_equal(one.mesh.vertices, other.mesh.vertices)
+        assert np.array_equal(one.pose, other.pose)
+        assert np.array_equal(one.material.base_color, other.material.base_color)
+        assert np.array_equal(one.material.bump, other.material.bump)
+
+
+def test_splits_share_no_pattern_and_no_world(worlds):
+    def words(drawn):
+        return {word for thing in drawn.things for word in thing.name.split()} & set(PATTERNS)
+
+    assert not any(words(drawn) & set(HELD_OUT) for drawn in worlds)
+    tests = [world(seed, test=True) for seed in range(12)]
+    assert all(words(drawn) <= {"plain", *HELD_OUT} for drawn in tests)
+    assert not {drawn.light.name for drawn in worlds} & set(TEST_WORLDS)
+    assert not {drawn.light.name for drawn in tests} & set(TRAIN_WORLDS)
