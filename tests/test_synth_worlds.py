@@ -10,7 +10,7 @@ pytest.importorskip("manifold3d", reason="manifold3d is not installed; the extra
 
 from scipy.spatial import ConvexHull, Delaunay
 
-from unrender.synth.compose import Sources, another_light, in_world, random_world
+from unrender.synth.compose import Sources, another_light, random_world
 from unrender.synth.furniture import board, table
 from unrender.synth.lights import OUTDOORS, TEST_WORLDS, TRAIN_WORLDS
 from unrender.synth.materials import HELD_OUT, PATTERNS
@@ -26,6 +26,11 @@ def world(seed, test=False):
 @pytest.fixture(scope="module")
 def worlds():
     return [world(seed) for seed in range(40)]
+
+
+def in_world(thing):
+    """The thing's mesh where it stands."""
+    return transformed(thing.mesh, thing.pose)
 
 
 def placed(drawn):

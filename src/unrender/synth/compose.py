@@ -15,7 +15,7 @@ from unrender.synth.lights import random_light
 from unrender.synth.materials import random_material
 from unrender.synth.placement import about_y, posed
 from unrender.synth.rooms import WIDE, random_room
-from unrender.synth.shapes import Array, Mesh, plane, transformed
+from unrender.synth.shapes import Array, Mesh, plane
 from unrender.synth.sources import Sources
 from unrender.synth.world import Thing, World
 
@@ -43,12 +43,12 @@ def random_world(rng: Random, size: tuple[int, int], sources: Sources, *, test: 
     kind = rng.random()
     if kind < CLOSE_UPS:
         thing = close_up(rng, sources, test=test)
-        camera, _ = _camera(rng, in_world(thing).vertices, size, (-60, 60), (0.6, 1.0))
+        camera, _ = _camera(rng, thing.placed, size, (-60, 60), (0.6, 1.0))
         light = _light(rng, sources, test=test, enclosed=False)
         return World((thing,), light, camera, f"{thing.name}, {light.name}")
     enclosed = kind < CLOSE_UPS + ROOMS
     things, extents = arrangement(rng, sources, test=test, indoors=enclosed)
-    points = np.concatenate([in_world(thing).vertices for thing in things])
+    points = np.concatenate([thing.placed for thing in things])
     camera, away = _camera(rng, points, size, (5, 45) if enclosed else (8, 70), (0.7, 1.5))
     if enclosed:
         scenery, place = random_room(rng, extents, camera.pose[0, :3, 3].double().numpy(), test=test)
@@ -63,11 +63,6 @@ def random_world(rng: Random, size: tuple[int, int], sources: Sources, *, test: 
 def another_light(rng: Random, world: World, sources: Sources, *, test: bool) -> EnvironmentMap:
     """Another light for `world`, of the kinds that it may be drawn with."""
     return _light(rng, sources, test=test, enclosed=world.enclosed)
-
-
-def in_world(thing: Thing) -> Mesh:
-    """The thing's mesh where it stands."""
-    return transformed(thing.mesh, thing.pose)
 
 
 def _light(rng: Random, sources: Sources, *, test: bool, enclosed: bool) -> EnvironmentMap:

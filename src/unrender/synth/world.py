@@ -1,4 +1,4 @@
-"""A random world before it is rendered: things that stand somewhere, a light, and a camera."""
+"""What a random scene is, before anyone renders it: things, a light, a camera, words."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Thing:
     """A mesh with its material, where it stands.
 
     Attributes:
-        mesh: in its own space, +Y up.
-        material: its textures.
+        mesh: +Y up, in its own space.
+        material: textures over the mesh's texture coordinates.
         name: for captions, "" for scenery that needs no word.
         pose: (4, 4) float64 object-to-world at the first frame: rotation, uniform scale, translation.
         movable: whether motion may move it: assets yes; ground, walls and lamps no.
@@ -32,17 +32,22 @@ class Thing:
     movable: bool = False
     emission: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
+    @property
+    def placed(self) -> Array:
+        """The mesh's vertices (V, 3) in the world at the first frame."""
+        return self.mesh.vertices @ self.pose[:3, :3].T + self.pose[:3, 3]
+
 
 @dataclass(frozen=True)
 class World:
-    """Everything that a clip is rendered from.
+    """A whole scene at its first frame.
 
     Attributes:
-        things: all surfaces, scenery too.
-        light: (1, 3, 128, 256), mean radiance about 1.
+        things: everything that has a surface, scenery too.
+        light: (1, 3, 128, 256) radiance from all around, mean about 1.
         camera: one frame.
-        caption: words for what is there.
-        enclosed: a box room: the light comes in by windows only, and the camera is inside.
+        caption: what is in it, in words.
+        enclosed: a box room: the light comes in by windows only; the camera is inside.
     """
 
     things: tuple[Thing, ...]
