@@ -53,17 +53,16 @@ def test_things_stand_apart(worlds):
     pairs = 0
     for drawn in worlds:
         meshes = placed(drawn)
-        for i, one in enumerate(meshes):
-            for other in meshes[:i]:
+        extents, outlines = [Extent.of(mesh.vertices) for mesh in meshes], [outline(mesh) for mesh in meshes]
+        for i in range(len(meshes)):
+            for j in range(i):
                 pairs += 1
-                assert Extent.of(one.vertices).apart(Extent.of(other.vertices))
+                assert extents[i].apart(extents[j])
                 # Said otherwise: above or below, or with no vertex within the other's outline from above.
-                heights = one.vertices[:, 1], other.vertices[:, 1]
-                if heights[0].min() >= heights[1].max() or heights[1].min() >= heights[0].max():
+                if extents[i].low[8] >= extents[j].high[8] or extents[j].low[8] >= extents[i].high[8]:
                     continue
-                outlines = [outline(mesh) for mesh in (one, other)]
-                for a, b in (outlines, outlines[::-1]):
-                    assert (Delaunay(a).find_simplex(b) < 0).all()
+                for a, b in ((i, j), (j, i)):
+                    assert (Delaunay(outlines[a]).find_simplex(outlines[b]) < 0).all()
     assert pairs > 40
 
 
