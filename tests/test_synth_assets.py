@@ -67,6 +67,20 @@ def test_a_glb_keeps_its_textures_and_their_way_up(tmp_path):
     assert {tuple(np.round(normal)) for normal in normals} == {(0, 0, 1), (0, 0, -1)}
 
 
+def test_a_normal_map_becomes_the_height_it_was_made_from(tmp_path):
+    rows, columns = np.meshgrid((np.arange(128) + 0.5) / 128, (np.arange(128) + 0.5) / 128, indexing="ij")
+    phase = 2 * np.pi * (2 * columns + rows)
+    height = 0.01 * np.sin(phase)
+    right, down = 0.01 * 4 * np.pi * np.cos(phase), 0.01 * 2 * np.pi * np.cos(phase)
+    normal = np.stack((-right, down, np.ones_like(right)), -1)
+    normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
+    picture = Image.fromarray(np.round((normal * 0.5 + 0.5) * 255).astype(np.uint8))
+    path = tmp_path / "waves.glb"
+    quad([[0, 0], [1, 0], [1, 1], [0, 1]], pbr(normalTexture=picture)).export(path)
+    _, read = read_asset(path, 128)
+    np.testing.assert_allclose(read.bump, height, atol=2e-4)
+
+
 def test_repeated_textures_are_repeated(tmp_path):
     path = tmp_path / "tiles.glb"
     quad([[0, 0], [3, 0], [3, 2], [0, 2]], pbr(baseColorTexture=halves((255, 0, 0), (0, 0, 255)))).export(path)
@@ -107,6 +121,7 @@ def test_parts_keep_their_own_materials(tmp_path):
 
 
 def test_worlds_of_brought_assets_and_lights(tmp_path):
+    # Asset files and lights in one folder: each kind is told by its ending.
     trimesh.creation.box((1, 2, 1)).export(tmp_path / "tall_box.obj")
     (tmp_path / "deeper").mkdir()
     trimesh.creation.icosphere().export(tmp_path / "deeper" / "globe.glb")

@@ -27,7 +27,7 @@ def read_asset(path: Path, size: int) -> tuple[Mesh, Material]:
 
     Base colour, roughness and metallic come from the file's textures and factors (see `files.meshes`); parts of
     different materials share the texture, each in a cell of its own. Where a part has no texture coordinates it is
-    mapped from the three axes. Open surfaces get a back. Normal maps are left aside: bump is flat.
+    mapped from the three axes. Open surfaces get a back. Normal maps become heights.
 
     Raises:
         UserError: a missing, damaged or foreign file, one without triangles or with more than `MOST_TRIANGLES`, or one
@@ -44,19 +44,20 @@ def read_asset(path: Path, size: int) -> tuple[Mesh, Material]:
     if cells > size // 4:
         raise UserError(f"{path} has {len(parts)} parts; join them to {(size // 4) ** 2} or fewer")
     side = size // cells
-    base, packed = np.full((size, size, 3), 0.5, np.float32), np.full((size, size, 2), 0.5, np.float32)
+    base, others = np.full((size, size, 3), 0.5, np.float32), np.zeros((size, size, 3), np.float32)
     placed = []
     for index, part in enumerate(parts):
         mesh, repeats = _geometry(part)
         window = tuple(slice(i * side, (i + 1) * side) for i in divmod(index, cells))
-        base[window], packed[window] = _textures(part, side, repeats)
+        base[window], others[window] = _textures(part, side, repeats)
         # Half a texel inside the cell, so that a bilinear look-up never sees the neighbour.
         corner = np.array([window[1].start, window[0].start])
         uv = (mesh.uv * (side - 1) + 0.5 + corner) / size
         placed.append(Mesh(mesh.vertices, uv, mesh.faces))
     mesh = unit(merge(placed))
-    flat = np.zeros((size, size), np.float32)
-    material = Material(base, np.maximum(packed[..., 0], 0.05), packed[..., 1].copy(), "", flat)
+    rough, metal, height = np.ascontiguousarray(others.transpose(2, 0, 1))
+    # A cell's height is in multiples of its own side.
+    material = Material(base, np.maximum(rough, 0.05), metal, "", height / cells)
     return (mesh if is_closed(mesh) else _with_back(mesh)), material
 
 
@@ -82,7 +83,7 @@ def _geometry(part: meshes.Mesh) -> tuple[Mesh, tuple[int, int]]:
 
 
 def _textures(part: meshes.Mesh, side: int, repeats: tuple[int, int]) -> tuple[Array, Array]:
-    """Base colour (side, side, 3), and roughness with metallic (side, side, 2)."""
+    """Base colour (side, side, 3), and roughness, metallic and height, in multiples of the side, (side, side, 3)."""
     material = part.material
     color = torch.tensor(material.base_color) * (1 if part.color is None else part.color.mean(0))
     rows = [
@@ -91,7 +92,26 @@ def _textures(part: meshes.Mesh, side: int, repeats: tuple[int, int]) -> tuple[A
         _resampled(material.metallic_texture, 1, side, repeats) * material.metallic,
     ]
     base, rough, metal = (row.clamp(0, 1).permute(1, 2, 0).numpy() for row in rows)
-    return base, np.concatenate((rough, metal), -1)
+    bumps = torch.zeros(1, side, side)
+    if material.normal_texture is not None:
+        bumps = _resampled(_height(material.normal_texture, 2 * side), 1, side, repeats) / max(repeats)
+    return base, np.concatenate((rough, metal, bumps.permute(1, 2, 0).numpy()), -1)
+
+
+def _height(normal: Tensor, most: int) -> Tensor:
+    """The periodic height (1, h, w), in multiples of the texture's side, whose slopes are nearest to those of a normal
+    map (3, h, w), which is brought down to `most` texels (Frankot and Chellappa 1988, equation 21)."""
+    small = interpolate(normal[None], (min(normal.shape[1], most), min(normal.shape[2], most)), mode="area")[0]
+    up = small[2].clamp(min=0.1)
+    # The map's y points up, rows go down.
+    right, down = (torch.fft.fft2(slope) for slope in (-small[0] / up, small[1] / up))
+    rows, columns = up.shape
+    fy, fx = (
+        2j * torch.pi * torch.fft.fftfreq(rows, 1 / rows)[:, None],
+        2j * torch.pi * torch.fft.fftfreq(columns, 1 / columns),
+    )
+    power = (fx.abs() ** 2 + fy.abs() ** 2).clamp(min=1.0)
+    return torch.fft.ifft2((fx.conj() * right + fy.conj() * down) / power).real[None].float()
 
 
 def _resampled(texture: Tensor | None, channels: int, side: int, repeats: tuple[int, int]) -> Tensor:

@@ -21,6 +21,7 @@ Random = np.random.Generator
 SIZE = (128, 256)
 TRAIN_WORLDS = ("city", "forest", "night", "studio", "sunrise")
 TEST_WORLDS = ("courtyard", "interior", "sunset")
+_INDOORS = ("studio", "interior")  # of these
 PEAK = 2000.0  # times the mean radiance: what a bright sun keeps, so that no pixel waits for one lucky path
 
 
@@ -174,7 +175,8 @@ def random_light(
         test: whether shipped worlds come from `TEST_WORLDS` or from `TRAIN_WORLDS`.
         world_share: the probability of a shipped world, or one that was brought; else the light is procedural.
         brought: .hdr and .exr files that take the place of the shipped worlds; not tinted.
-        outdoors: whether procedural lights are of `OUTDOORS` alone.
+        outdoors: whether it is to be seen through windows: procedural lights are of `OUTDOORS` alone, and shipped
+            worlds are not those of rooms.
 
     Raises:
         UserError: a file cannot be read as a light, or is a display picture.
@@ -184,7 +186,8 @@ def random_light(
             path = brought[int(rng.integers(len(brought)))]
             name, radiance = path.stem, _brought(path)
         else:
-            name = str(rng.choice(TEST_WORLDS if test else TRAIN_WORLDS))
+            worlds = TEST_WORLDS if test else TRAIN_WORLDS
+            name = str(rng.choice([world for world in worlds if not (outdoors and world in _INDOORS)]))
             radiance = _world(name) * (1 + rng.uniform(-0.12, 0.12, 3))
     else:
         names = list(OUTDOORS if outdoors else PROCEDURAL)

@@ -35,8 +35,9 @@ class Extent:
     @staticmethod
     def of(vertices: Array) -> Extent:
         """The extent of points (N, 3)."""
-        across = vertices @ np.concatenate((_DIRECTIONS, [[0.0, 1.0, 0.0]])).T
-        return Extent(across.min(0), across.max(0))
+        x, y, z = vertices.T
+        along = [x * right + z * back for right, _, back in _DIRECTIONS] + [y]
+        return Extent(np.array([values.min() for values in along]), np.array([values.max() for values in along]))
 
     def moved(self, offset: Array) -> Extent:
         """The extent of the same thing moved by `offset` (3,)."""

@@ -190,6 +190,8 @@ def waves(rng: np.random.Generator, frequency: float, octaves: int) -> Callable[
     scale = 1 / np.sqrt(sum(a * a for _, _, a in terms))
 
     def field(points: Array) -> Array:
-        return scale * np.sum([a * np.sin(points @ w + phase) for w, phase, a in terms], axis=0)
+        # Written out: BLAS would call threads together for each of these little products.
+        x, y, z = np.moveaxis(points, -1, 0)
+        return scale * sum(a * np.sin(x * w[0] + y * w[1] + z * w[2] + phase) for w, phase, a in terms)
 
     return field
