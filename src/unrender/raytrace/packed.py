@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 
 def opaque(kind: Any, values: Any) -> Any:
-    """`values` as a Dr.Jit array of type `kind` that is an argument of kernels.
+    """A number or numbers as a Dr.Jit array of type `kind` (Float or UInt32) that is an argument of kernels of its own.
 
-    A number would be compiled in: every scene, camera or seed would compile a kernel of its own.
+    A number would be compiled in: every scene, camera or seed would compile a kernel of its own. And Dr.Jit makes one
+    argument of two equal numbers, which is another kernel too; what comes from numpy it does not compare.
     """
     import drjit as dr
+    import mitsuba as mi
 
-    array = kind(values)
+    array = kind(np.atleast_1d(values).astype(np.float32 if kind is mi.Float else np.uint32))
     dr.make_opaque(array)
     return array
 
