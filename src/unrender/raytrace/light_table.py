@@ -70,7 +70,7 @@ def light_table(lights: Sequence[EnvironmentMap]) -> LightTable:
     for k, light in enumerate(lights):
         texels[..., 3 * k : 3 * k + 3] = light.radiance[0].permute(1, 2, 0).numpy()
     texels[..., 3 * len(lights)] = probability * (weight.size / (2 * math.pi**2))
-    arrays = [opaque(mi.Float, np.ravel(values).astype(np.float32)) for values in (texels, np.cumsum(row), columns)]
+    arrays = [opaque(mi.Float, np.ravel(values)) for values in (texels, np.cumsum(row), columns)]
     return LightTable(*arrays, (height, width), len(lights))
 
 

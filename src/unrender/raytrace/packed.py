@@ -4,17 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 
 def opaque(kind: Any, values: Any) -> Any:
-    """`values` as a Dr.Jit array of type `kind` that is an argument of kernels.
+    """A number or numbers as a Dr.Jit array of type `kind` (Float or UInt32) that is an argument of kernels of its own.
 
-    A number would be compiled in: every scene, camera or seed would compile a kernel of its own.
+    A number would be compiled in: every scene, camera or seed would compile a kernel of its own. Dr.Jit also makes one
+    argument of two equal numbers, and another kernel for memory that is not aligned, which numpy's is by chance.
     """
     import drjit as dr
+    import mitsuba as mi
 
-    array = kind(values)
+    array = kind(_aligned(np.ravel(values).astype(np.float32 if kind is mi.Float else np.uint32)))
     dr.make_opaque(array)
     return array
+
+
+def _aligned(values: np.ndarray) -> np.ndarray:
+    """The same numbers from an address that 64 divides."""
+    room = np.empty(values.nbytes + 64, np.uint8)
+    start = -room.ctypes.data % 64
+    moved = room[start : start + values.nbytes].view(values.dtype)
+    moved[:] = values
+    return moved
 
 
 def read_record(source: Any, index: Any, stride: int, active: Any) -> Any:

@@ -50,9 +50,9 @@ def camera_rays(camera: Camera) -> CameraRays:
 
     k, pose = camera.intrinsics[0].double().numpy(), camera.pose[0].double().numpy()
     return CameraRays(
-        origin=opaque(mi.Point3f, pose[:3, 3].tolist()),
-        axes=[opaque(mi.Vector3f, pose[:3, i].tolist()) for i in range(3)],
-        intrinsics=[opaque(mi.Float, float(n)) for n in (k[0, 0], k[1, 1], k[0, 2], k[1, 2])],
+        origin=mi.Point3f(*(opaque(mi.Float, n) for n in pose[:3, 3])),
+        axes=[mi.Vector3f(*(opaque(mi.Float, n) for n in pose[:3, i])) for i in range(3)],
+        intrinsics=[opaque(mi.Float, n) for n in (k[0, 0], k[1, 1], k[0, 2], k[1, 2])],
         width=opaque(mi.UInt32, camera.size[1]),
     )
 

@@ -125,14 +125,15 @@ def render_lights(
     if lamps is not None and len(lamps) != len(lights):
         raise UserError(f"{len(lamps)} factors of lamps for {len(lights)} lights; one for each is right")
     order = tiled(scene.camera.size)
+    pixel = opaque(mi.UInt32, order)
     task = _Task(
         scene=scene,
         table=light_table.light_table(lights),
         rays=camera_rays(scene.camera),
-        pixel=opaque(mi.UInt32, order),
+        pixel=pixel,
         samples=opaque(mi.UInt32, samples),
         max_depth=opaque(mi.UInt32, scene.max_depth),
-        lane_seed=sequences.hashed(opaque(mi.UInt32, seed)) + mi.UInt32(order),
+        lane_seed=sequences.hashed(opaque(mi.UInt32, seed)) + pixel,
         roughness=opaque(mi.Float, indirect_roughness),
     )
     sums = _trace(task)
