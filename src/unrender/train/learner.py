@@ -90,9 +90,9 @@ class Learner:
         return {c.map: raw_map(decoded[:, i], c) for i, picture in enumerate(asked) for c in picture.maps}
 
     def encode(self, picture: Tensor) -> Tensor:
-        """The latent of a picture (B, 1 or 3, H, W) in [-1, 1]."""
+        """The latent of a picture (B, 1 or 3, H, W) in [-1, 1], in single precision whatever the networks run in."""
         three = picture.expand(-1, 3, -1, -1)
-        return encode(self.checkpoint.autoencoder, three, self.card.latent_scale)
+        return encode(self.checkpoint.autoencoder, three, self.card.latent_scale).float()
 
     def noise(self, kind: NoiseKind, like: Tensor, seed: int) -> Tensor:
         """Noise of the shape of a latent."""
