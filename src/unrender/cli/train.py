@@ -22,6 +22,7 @@ class RunOptions:
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="OUT", help="A new folder, or one that the same command began.")
     ]
+    cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep what is read of the shards here.")] = None
     steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Optimiser steps; the recipe's own.")] = None
     seed: Annotated[int, typer.Option(min=0, help="Of weights, pictures, order and noise.")] = 0
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the whole recipe, and stop.")] = False
@@ -152,20 +153,25 @@ def _train(name: str, jobs: tuple[Any, ...], recipe: Any, train: Callable[..., P
         return
     record = RunRecord(f"train {name}", jobs)
     with record.stage("load"):
-        stills = _stills(options.data, lit=lit)
+        stills = _stills(options, lit=lit)
     with record.stage("train"), progress_bar("training") as show:
         model = train(recipe, stills, options.out, lambda step, loss: show(step, course.steps))
     record.write(options.out / "run.json")
     print(model)
 
 
-def _stills(folders: list[Path], *, lit: bool) -> Any:
+def _stills(options: RunOptions, *, lit: bool) -> Any:
     from unrender.diffusion.card import LightCard
     from unrender.files.shards import read_clips
     from unrender.train.data import lit_frames, load_lit_stills, load_stills
+    from unrender.train.prepared import prepared
 
-    frames = (frame for folder in folders for clip in read_clips(folder) for frame in lit_frames(clip))
-    return load_lit_stills(frames, LightCard().size) if lit else load_stills(gbuffer for gbuffer, _ in frames)
+    def gather() -> Any:
+        frames = (frame for folder in options.data for clip in read_clips(folder) for frame in lit_frames(clip))
+        return load_lit_stills(frames, LightCard().size) if lit else load_stills(gbuffer for gbuffer, _ in frames)
+
+    kind = f"lit {LightCard().size}" if lit else "unlit"
+    return gather() if options.cache is None else prepared(options.cache, options.data, kind, gather)
 
 
 for verb in (vae, pretrain, e2e, ouroboros):

@@ -1,0 +1,54 @@
+"""Stills that were gathered once, kept as one file: reading shards and first renders takes minutes, this seconds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import safetensors.torch
+from torch import Tensor
+
+from unrender.files.atomic import whole
+from unrender.train.data import Lit, Stills
+
+VERSION = 1
+"""Of what is made of shards; another version is made anew."""
+
+
+def prepared(cache: Path, data: Sequence[Path], kind: str, gather: Callable[[], Stills]) -> Stills:
+    """What `gather` gives, from the folder `cache` where it has been kept for the same shards.
+
+    Args:
+        data: the folders of shards; their files' names, sizes and times tell whether they are the same.
+        kind: what is made of them, as "lit 16x32".
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    path = cache / f"stills-{_key(data, kind)}.safetensors"
+    if not path.exists():
+        with whole(path) as temporary:
+            safetensors.torch.save_file(_tensors(gather()), temporary)
+    return _stills(safetensors.torch.load_file(path))
+
+
+def _key(data: Sequence[Path], kind: str) -> str:
+    files = [file for folder in data for file in sorted(folder.resolve().glob("*.tar"))]
+    told = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(json.dumps([VERSION, kind, told]).encode()).hexdigest()[:16]
+
+
+def _tensors(stills: Stills) -> dict[str, Tensor]:
+    tensors = {f"maps.{name}": values for name, values in stills.maps.items()}
+    tensors |= {f"known.{name}": values for name, values in stills.known.items()}
+    if stills.lit is not None:
+        tensors |= {f"lit.{name}": getattr(stills.lit, name) for name in ("first", "rgb", "picture")}
+    return {name: values.contiguous() for name, values in tensors.items()}
+
+
+def _stills(tensors: dict[str, Tensor]) -> Stills:
+    def of(prefix: str) -> dict[str, Tensor]:
+        return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+    lit = of("lit.")
+    return Stills(of("maps."), of("known."), Lit(**lit) if lit else None)
