@@ -29,6 +29,8 @@ class PretrainRecipe:
     course: how long and how fast.
     start: what to start from; `mini` networks from nothing need an autoencoder.
     noise: what the truth is drowned in. Marigold's multi-resolution noise is annealed to Gaussian towards t = 0.
+    terminal: share of the views that are drowned whole, at t = T, where a walk of few steps starts: a small network
+        with few steps to learn in sees too little of it among a thousand timesteps.
     dropped: probability that a forward network is not told a map that is known, so that it can do without.
     lora: adapters in place of whole weights.
     """
@@ -38,6 +40,7 @@ class PretrainRecipe:
     )
     start: Start = field(default_factory=Start)
     noise: NoiseKind = "gaussian"
+    terminal: float = 0.5
     dropped: float = 0.1
     lora: Lora | None = None
 
@@ -68,7 +71,7 @@ def diffusion_loss(learner: Learner, batch: Batch, draw: Draw, recipe: PretrainR
     condition = learner.condition(batch, asked, tell_some(learner.card, batch, draw, recipe.dropped))
     clean = learner.clean(batch, asked)
     schedule = make_schedule(learner.card.schedule)
-    timestep = torch.randint(len(schedule.alphas_cumprod), (len(batch),), generator=draw.generator(3))
+    timestep = draw_timesteps(len(batch), len(schedule.alphas_cumprod), recipe.terminal, draw.generator(3))
     alpha = schedule.alphas_cumprod[timestep][:, None, None, None].to(clean)
     noise = learner.noise(recipe.noise, clean, draw.seed)
     network = network_of(learner.unet, learner.card, condition)
@@ -80,3 +83,9 @@ def diffusion_loss(learner: Learner, batch: Batch, draw: Draw, recipe: PretrainR
         for i, picture in enumerate(asked)
         for known in [torch.stack([batch.known[codec.map] for codec in picture.maps]).all(0).to(clean)]
     }
+
+
+def draw_timesteps(count: int, steps: int, terminal: float, generator: torch.Generator) -> Tensor:
+    """Timesteps (count,) from 0 to `steps` - 1, each the last one with the probability `terminal`, else any."""
+    drawn = torch.randint(steps, (count,), generator=generator)
+    return torch.where(torch.rand(count, generator=generator) < terminal, steps - 1, drawn)
