@@ -10,11 +10,17 @@ from unrender.diffusion.engine import Engine, decode_pictures, give, walk
 from unrender.diffusion.framing import Framing, plan_framing, unframe
 from unrender.diffusion.presenting import present
 from unrender.errors import UserError
-from unrender.forward.lighting import ShownLight, show_light
+from unrender.forward.lighting import ShownLight, first_render, show_light
 from unrender.forward.wish import Wish
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.gbuffer import GBuffer
 from unrender.scene.resize import resize_gbuffer, resize_picture
+
+DARK = 0.02
+"""Exposed radiance under which a first render says too little to be divided by."""
+
+LARGEST_RATIO = 2.0
+"""Detail is never made stronger than this."""
 
 
 def lit_picture(
@@ -37,7 +43,23 @@ def lit_picture(
     framing, shown = _show(engine, gbuffer, light, yaw)
     (decoded,) = decode_pictures(engine, _latents(engine, wish, framing, shown, noise))
     rgb = decode_maps(unframe(decoded, framing), engine.card.pictures[0])["rgb"]
-    return resize_picture(rgb / shown.gain.to(rgb), gbuffer.size)
+    gain = shown.gain.to(rgb)
+    return with_detail(rgb, shown.first, first_render(gbuffer, light, yaw).to(rgb) * gain) / gain
+
+
+def with_detail(answer: Tensor, seen: Tensor, first: Tensor) -> Tensor:
+    """What the network answered at its own size, with the detail of a first render of full size: (T, 3, H, W).
+
+    What `first` has beyond the size of the network comes along as the network changed what it saw there, so in a shadow
+    that it cast texture is as much darker as all else. A network that changes nothing gives `first`.
+
+    Args:
+        answer, seen: (T, 3, h, w) what the network answered, and the first render that it saw.
+        first: (T, 3, H, W) that render at full size; all linear and exposed alike.
+    """
+    ratio = (answer / seen.clamp(min=DARK)).clamp(0, LARGEST_RATIO)
+    coarse, seen, ratio = (resize_picture(values, (first.shape[2], first.shape[3])) for values in (answer, seen, ratio))
+    return (coarse + ratio * (first - seen)).clamp(min=0)
 
 
 def lit_latents(
