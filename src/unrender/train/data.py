@@ -136,10 +136,10 @@ def load_stills(gbuffers: Iterable[GBuffer], required: Sequence[str] = TARGETS) 
     if len(sizes) > 1:
         raise UserError(f"training pictures of {len(sizes)} sizes; one is right: give folders of the same resolution")
     names = ("rgb", *TARGETS, *EXTRAS)
-    return Stills(
-        {name: torch.stack([_map_or_zeros(frame, name) for frame in frames]) for name in names},
-        {name: torch.tensor([name in frame for frame in frames]) for name in names},
-    )
+    known = {name: torch.tensor([name in frame for frame in frames]) for name in names}
+    size = tuple(frames[0]["rgb"].shape[1:])
+    # Map by map, so that no more than one of them is in memory twice.
+    return Stills({name: torch.stack([_popped(frame, name, size) for frame in frames]) for name in names}, known)
 
 
 def join(parts: Sequence[Stills]) -> Stills:
@@ -168,15 +168,19 @@ def load_lit_stills(lit: Iterable[tuple[GBuffer, EnvironmentMap]], light_size: t
         UserError: as `load_stills`.
     """
     lights: list[Lit] = []
-    gbuffers: list[GBuffer] = []
-    for gbuffer, light in lit:
-        gbuffer.require("rgb", *TARGETS, by="training")
-        shown = show_light(gbuffer, light, size=light_size)
-        rgb = gbuffer.maps["rgb"] * shown.gain * shown.covered
-        lights.append(Lit(shown.first.half(), rgb.half(), shown.picture.half()))
-        gbuffers.append(gbuffer)
-    whole = (torch.cat([getattr(one, name) for one in lights]) for name in ("first", "rgb", "picture"))
-    return replace(load_stills(gbuffers), lit=Lit(*whole))
+
+    def noting_lights() -> Iterator[GBuffer]:
+        # One after the other: whole G-buffers of a set would take several times its memory.
+        for gbuffer, light in lit:
+            gbuffer.require("rgb", *TARGETS, by="training")
+            shown = show_light(gbuffer, light, size=light_size)
+            rgb = gbuffer.maps["rgb"] * shown.gain * shown.covered
+            lights.append(Lit(shown.first.half(), rgb.half(), shown.picture.half()))
+            yield gbuffer
+
+    stills = load_stills(noting_lights())
+    first, rgb, picture = (torch.cat([getattr(one, name) for one in lights]) for name in ("first", "rgb", "picture"))
+    return replace(stills, lit=Lit(first, rgb, picture))
 
 
 def hold_out(stills: Stills, count: int = 8) -> tuple[Stills, Stills]:
@@ -227,9 +231,8 @@ def _batch(maps: dict[str, Tensor], known: dict[str, Tensor], picture: Tensor | 
     return Batch(photo, maps, known, Lit(maps.pop(_FIRST), maps.pop(_LIT_RGB), picture))
 
 
-def _map_or_zeros(frame: dict[str, Tensor], name: str) -> Tensor:
-    height, width = frame["rgb"].shape[1:]
-    return frame[name] if name in frame else torch.zeros(CHANNELS[name], height, width, dtype=torch.half)
+def _popped(frame: dict[str, Tensor], name: str, size: tuple[int, ...]) -> Tensor:
+    return frame.pop(name, torch.zeros(CHANNELS[name], *size, dtype=torch.half))
 
 
 def _maps_or_zeros(part: Stills, name: str) -> Tensor:
