@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unrender.cli.options import ComputeOptions
+from unrender.cli.engines import check_deferred
+from unrender.cli.options import ComputeOptions, Steps
 from unrender.cli.progress import progress_bar
 from unrender.cli.verb import add_verb
+from unrender.errors import UserError
 
 if TYPE_CHECKING:
     from unrender.evaluate.metrics.lpips import Lpips
@@ -26,6 +28,30 @@ class MapsJob:
     model: Annotated[str, typer.Option(help="A model's id, or the folder of a checkpoint.")]
     data: Annotated[Path, typer.Option(metavar="DIR", help="A folder that `unrender synth --split test` has written.")]
     clips: Annotated[int | None, typer.Option(min=1, metavar="N", help="The first N clips only; all.")] = None
+
+
+@dataclass(frozen=True)
+class ForwardJob:
+    """What to measure, and on what."""
+
+    model: Annotated[
+        str, typer.Option(help="deferred, deferred:monte_carlo, deferred:screen_space, a model's id, or a folder.")
+    ]
+    data: Annotated[Path, typer.Option(metavar="DIR", help="A folder that `unrender synth --split test` has written.")]
+    clips: Annotated[int | None, typer.Option(min=1, metavar="N", help="The first N clips only; all.")] = None
+    steps: Steps = None
+
+
+@dataclass(frozen=True)
+class ClaimsJob:
+    """What to measure, and on what."""
+
+    data: Annotated[Path, typer.Option(metavar="DIR", help="A folder that `unrender synth --split test` has written.")]
+    models: Annotated[Path, typer.Option(metavar="DIR", help="The folder of the model folders; docs/claims.md.")]
+    photos: Annotated[Path | None, typer.Option(metavar="DIR", help="Real photos, for claims about them.")] = None
+    clips: Annotated[int, typer.Option(min=1, metavar="N", help="The first N clips, and photos, only.")] = 32
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write the table, .md, too.")] = None
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all figures as JSON too.")] = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +118,57 @@ def pictures(job: PicturesJob, weights: LpipsOptions, files: ReportOptions) -> N
     _tell(report, files, {"predicted": str(job.predicted), "target": str(job.target)})
 
 
+def forward(job: ForwardJob, files: ReportOptions, compute: ComputeOptions) -> None:
+    """Print how far a forward renderer's pictures are from the truth, beside the split sum's."""
+    from itertools import islice
+
+    from unrender.diffusion.running import Running
+    from unrender.evaluate.forward import evaluate_forward
+    from unrender.evaluate.scenes import scenes_of
+    from unrender.files.shards import read_clips
+    from unrender.forward import ForwardRenderer, Wish
+
+    running, wish = Running(compute.device, compute.dtype), Wish(steps=job.steps, seed=compute.seed)
+    check_deferred(job.model, steps=job.steps)
+    renderer = ForwardRenderer.from_pretrained(job.model, running, wish)
+    scenes = scenes_of(islice(read_clips(job.data), job.clips), "evaluate forward")
+    with progress_bar("measuring") as show:
+        report = evaluate_forward(renderer, scenes, lambda done: show(done, job.clips))
+    print(f"{job.model} on {report.pictures} pictures of {job.data}: {report.protocol}\n")
+    _tell(report, files, {"model": job.model, "data": str(job.data)})
+
+
+def claims(job: ClaimsJob, compute: ComputeOptions) -> None:
+    """Print papers' claims beside what trained models do on held-out scenes, with verdicts, as a Markdown table."""
+    if job.out is not None and job.out.suffix.lower() != ".md":
+        raise UserError(f"-o {job.out}: the table is Markdown; a file ending in .md would be right")
+    import json
+    from itertools import islice
+
+    from unrender.diffusion.running import Running
+    from unrender.evaluate.claims.models import Models
+    from unrender.evaluate.claims.run import evaluate_claims, read_photos
+    from unrender.evaluate.claims.table import Setting, as_plain, markdown
+    from unrender.evaluate.scenes import scenes_of
+    from unrender.files.atomic import whole
+    from unrender.files.shards import read_clips
+
+    models = Models(job.models, Running(compute.device, compute.dtype), compute.seed)
+    photos = read_photos(job.photos, job.clips) if job.photos else []
+    scenes = list(scenes_of(islice(read_clips(job.data), job.clips), "evaluate claims"))
+    with progress_bar("measuring") as show:
+        findings = evaluate_claims(scenes, models, photos, show)
+    setting = Setting(job.data.name, compute.seed)
+    table = markdown(findings, setting)
+    if job.out:
+        with whole(job.out) as path:
+            path.write_text(table, encoding="utf-8")
+    if job.json:
+        with whole(job.json) as path:
+            path.write_text(json.dumps(as_plain(findings, setting), indent=2) + "\n", encoding="utf-8")
+    print(table, end="")
+
+
 def _lpips(weights: LpipsOptions) -> Lpips | None:
     from unrender.evaluate.metrics.lpips import Lpips
 
@@ -117,4 +194,6 @@ def _tell(report: Report, files: ReportOptions, facts: dict[str, str]) -> None:
 
 
 add_verb(app, "maps", maps)
+add_verb(app, "forward", forward)
+add_verb(app, "claims", claims)
 add_verb(app, "pictures", pictures)

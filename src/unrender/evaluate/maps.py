@@ -162,7 +162,7 @@ def _average_answer(stills: list[GBuffer]) -> _Average:
     stills = [still for still in stills if (still.maps["mask"] > 0.9).any()]
     if not stills:
         raise UserError("no picture has any surface to evaluate on; stills of `unrender synth` would be right")
-    normals = torch.stack([_mean_normal(still) for still in stills]).mean(0)
+    normals = torch.stack([mean_normal(still) for still in stills]).mean(0)
     means = {
         name: fmean(float(still.maps[name][still.maps["mask"] > 0.9].mean()) for still in stills)
         for name in ("roughness", "metallic")
@@ -170,7 +170,8 @@ def _average_answer(stills: list[GBuffer]) -> _Average:
     return _Average(torch.nn.functional.normalize(normals, dim=0), means["roughness"], means["metallic"])
 
 
-def _mean_normal(still: GBuffer) -> Tensor:
+def mean_normal(still: GBuffer) -> Tensor:
+    """The mean direction (3,) of the surfaces of a still, unit, camera axes."""
     inside = still.maps["mask"][0, 0] > 0.9
     return torch.nn.functional.normalize(still.maps["normal"][0][:, inside].mean(1), dim=0)
 
@@ -190,4 +191,4 @@ def _trivial(truth: GBuffer, average: _Average) -> GBuffer:
 
 
 def _with_own_mean_normal(trivial: GBuffer, truth: GBuffer) -> GBuffer:
-    return trivial.with_maps(normal=_mean_normal(truth)[None, :, None, None].expand(1, 3, *truth.size))
+    return trivial.with_maps(normal=mean_normal(truth)[None, :, None, None].expand(1, 3, *truth.size))

@@ -1,0 +1,118 @@
+"""The measuring: every contestant answers the same pictures, one after the other, in one run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from unrender.evaluate import maps
+from unrender.evaluate.claims.contestants import Contestant
+from unrender.evaluate.claims.judging import Answer
+from unrender.evaluate.claims.models import Models
+from unrender.evaluate.forward import FIGURES, picture_scores
+from unrender.evaluate.report import Scores
+from unrender.evaluate.scenes import Scene
+from unrender.forward.surface import coverage
+from unrender.relight import estimate_light
+from unrender.scene.frames import Frames
+from unrender.scene.gbuffer import GBuffer
+
+Progress = Callable[[], None]
+
+REAL_FIGURES = tuple(replace(figure, mask="surface of all") for figure in FIGURES)
+"""Of real photos: over pixels that all contestants take for surface (coverage above 0.9)."""
+
+
+def measure(
+    contestants: Sequence[Contestant], scenes: Sequence[Scene], models: Models, progress: Progress
+) -> dict[Contestant, Answer]:
+    """The answers of contestants to scenes of known truth. Each picture is answered by all before the next.
+
+    Args:
+        progress: called after every answer.
+    """
+    rows: dict[Contestant, list[Scores]] = {one: [] for one in contestants}
+    seconds: dict[Contestant, list[float]] = {one: [] for one in contestants}
+    for one in contestants:  # what only a first call pays for is paid here, with one step
+        _answer(replace(one, steps=1, members=1), scenes[0], models)
+    for scene in scenes:
+        for one in contestants:
+            start = time.perf_counter()
+            answer = _answer(one, scene, models)
+            seconds[one].append(time.perf_counter() - start)
+            rows[one].append(_score(one, answer, scene))
+            progress()
+    return {one: Answer(rows[one], seconds[one], models.trained(one)) for one in contestants}
+
+
+def measure_photos(
+    contestants: Sequence[Contestant], photos: Sequence[Frames], models: Models, progress: Progress
+) -> dict[Contestant, Answer]:
+    """What contestants make of real photos: taken apart, and rendered again under the light that is estimated from the
+    photo and their own maps; see `REAL_FIGURES`."""
+    rows: dict[Contestant, list[Scores]] = {one: [] for one in contestants}
+    seconds: dict[Contestant, list[float]] = {one: [] for one in contestants}
+    for photo in photos:
+        pictures, covered = {}, torch.ones_like(photo.rgb[:, :1])
+        for one in contestants:
+            start = time.perf_counter()
+            gbuffer = models.inverse(one)(photo, seed=models.seed)
+            light = estimate_light(photo, gbuffer)
+            pictures[one] = models.forward(one)(_untouched(gbuffer), light).beauty
+            seconds[one].append(time.perf_counter() - start)
+            covered = torch.minimum(covered, coverage(gbuffer))
+            progress()
+        truth = GBuffer(rgb=photo.rgb, mask=covered)
+        for one, picture in pictures.items():
+            scores = picture_scores(picture, truth, shadowed=False)
+            rows[one].append({kept: scores[figure] for figure, kept in zip(FIGURES, REAL_FIGURES, strict=True)})
+    return {one: Answer(rows[one], seconds[one], models.trained(one)) for one in contestants}
+
+
+def _answer(who: Contestant, scene: Scene, models: Models) -> GBuffer | Tensor:
+    """Maps, or a picture (1, 3, H, W) scene-linear."""
+    if who.task == "inverse":
+        return _take_apart(who, Frames(scene.truth.maps["rgb"].clamp(0, 1)), models) if who.models else _flat(scene)
+    if who.task == "forward":
+        return models.forward(who)(scene.surfaces, scene.light).beauty
+    if who.task == "maps_cycle":
+        picture = models.forward(who)(scene.surfaces, scene.light).beauty
+        return _take_apart(who, Frames(picture.clamp(0, 1)), models)
+    gbuffer = _take_apart(who, Frames(scene.truth.maps["rgb"].clamp(0, 1)), models)
+    # The camera is no part of what is judged, and without its pose a light in the world means nothing.
+    shown = replace(_untouched(gbuffer), camera=scene.truth.camera)
+    return models.forward(who)(shown, _target(who, scene).light).beauty
+
+
+def _score(who: Contestant, answer: GBuffer | Tensor, scene: Scene) -> Scores:
+    if isinstance(answer, GBuffer):
+        return maps.score(answer, scene.truth)
+    target = _target(who, scene)
+    return picture_scores(answer, target.truth, target.shadowed)
+
+
+def _target(who: Contestant, scene: Scene) -> Scene:
+    """What the contestant's picture is to be: the scene itself, or under its other light."""
+    if who.task != "relight":
+        return scene
+    assert scene.relit is not None
+    return scene.relit
+
+
+def _take_apart(who: Contestant, photo: Frames, models: Models) -> GBuffer:
+    return models.inverse(who)(photo, steps=who.steps, members=who.members, seed=models.seed)
+
+
+def _untouched(gbuffer: GBuffer) -> GBuffer:
+    """Without what a forward renderer could copy the photo from."""
+    return gbuffer.with_maps(rgb=None, irradiance=None, shading=None, residual=None)
+
+
+def _flat(scene: Scene) -> GBuffer:
+    """One depth for all, and the true mean normal of the picture."""
+    normal = maps.mean_normal(scene.truth)[None, :, None, None].expand(1, 3, *scene.truth.size)
+    return GBuffer(normal=normal, depth=torch.ones(1, 1, *scene.truth.size))

@@ -1,0 +1,175 @@
+"""From figures to verdicts. Contestants are compared picture by picture: chance is told from difference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median, stdev
+from typing import Literal, Protocol
+
+from unrender.evaluate.claims.contestants import Contestant
+from unrender.evaluate.report import Figure, Scores, mean_scores
+
+Word = Literal["replays", "does not replay", "undecided", "not measured"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was measured of a contestant.
+
+    Attributes:
+        rows: its figures, picture by picture.
+        seconds: what each picture took.
+        trained: optimiser steps of each of its models; None where nobody knows.
+    """
+
+    rows: Sequence[Scores]
+    seconds: Sequence[float]
+    trained: tuple[int | None, ...] = ()
+
+    @property
+    def scores(self) -> Scores:
+        """The means over pictures."""
+        return mean_scores(self.rows)
+
+    @property
+    def typical_seconds(self) -> float:
+        """The median over pictures: what a first picture pays for does not count."""
+        return median(self.seconds)
+
+
+Evidence = Mapping[Contestant, Answer]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A word, and why."""
+
+    word: Word
+    why: str
+
+
+class Rule(Protocol):
+    """One part of a claim, as it is held against figures."""
+
+    @property
+    def contestants(self) -> tuple[Contestant, ...]:
+        """Whose figures it needs."""
+        ...
+
+    @property
+    def words(self) -> str:
+        """The rule in words."""
+        ...
+
+    def __call__(self, evidence: Evidence) -> Verdict:
+        """What the figures say."""
+        ...
+
+
+@dataclass(frozen=True)
+class Below:
+    """The error of `first` is below `factor` times that of `second`.
+
+    Held picture by picture: the mean of factor x second - first (of PSNR: first - second + 20 log10 factor, as if of
+    root mean square errors) has to be above zero by twice its standard error; below by as much fails; else chance has
+    not been ruled out.
+    """
+
+    first: Contestant
+    second: Contestant
+    figure: Figure
+    factor: float = 1.0
+
+    @property
+    def contestants(self) -> tuple[Contestant, ...]:
+        """Both."""
+        return self.first, self.second
+
+    @property
+    def words(self) -> str:
+        """The rule in words."""
+        factor = "" if self.factor == 1 else f"{self.factor:.3g} x "
+        error = f"{self.figure.name}'s RMSE" if self.figure.higher_is_better else self.figure.name
+        return f"{self.figure.map} {error}: {self.first.name} < {factor}{self.second.name}"
+
+    def __call__(self, evidence: Evidence) -> Verdict:
+        """`replays`, `does not replay`, or `undecided`; `not measured` where no picture has the figure of both."""
+        pairs = [
+            (first[self.figure], second[self.figure])
+            for first, second in zip(evidence[self.first].rows, evidence[self.second].rows, strict=True)
+            if math.isfinite(first[self.figure] + second[self.figure])
+        ]
+        what = f"{self.figure.map} {self.figure.name} ({self.figure.space})"
+        if not pairs:
+            return Verdict("not measured", f"{what}: no picture has both figures")
+        means = " against ".join(f"{fmean(values):.3g}" for values in zip(*pairs, strict=True))
+        margins = [self._margin(*pair) for pair in pairs]
+        margin, chance = fmean(margins), 2 * _standard_error(margins)
+        word: Word = "undecided" if not abs(margin) > chance else "replays" if margin > 0 else "does not replay"
+        unit = f" {self.figure.unit}" if self.figure.unit else ""
+        return Verdict(word, f"{what} {means}{unit}, margin {margin:+.2g} ± {chance:.2g} on {len(pairs)}")
+
+    def _margin(self, first: float, second: float) -> float:
+        if self.figure.higher_is_better:
+            return first - second + 20 * math.log10(self.factor)
+        return self.factor * second - first
+
+
+@dataclass(frozen=True)
+class Faster:
+    """`first` takes at most 1 / `times` of what `second` takes, by the medians of one run."""
+
+    first: Contestant
+    second: Contestant
+    times: float
+
+    @property
+    def contestants(self) -> tuple[Contestant, ...]:
+        """Both."""
+        return self.first, self.second
+
+    @property
+    def words(self) -> str:
+        """The rule in words."""
+        return f"time: {self.first.name} at least {self.times:g} times faster than {self.second.name}"
+
+    def __call__(self, evidence: Evidence) -> Verdict:
+        """`replays` or `does not replay`."""
+        ratio = evidence[self.second].typical_seconds / evidence[self.first].typical_seconds
+        return Verdict("replays" if ratio >= self.times else "does not replay", f"{ratio:.3g} times faster")
+
+
+@dataclass(frozen=True)
+class TrainedAlike:
+    """The models of all contestants were trained for equally many steps, as far as their recipes say."""
+
+    contestants: tuple[Contestant, ...]
+
+    @property
+    def words(self) -> str:
+        """The rule in words."""
+        return "trained equally long"
+
+    def __call__(self, evidence: Evidence) -> Verdict:
+        """`replays` where nothing speaks against it; else nothing was measured, whatever the rest says."""
+        steps = [step for who in self.contestants for step in evidence[who].trained]
+        told = "trained for " + ", ".join("?" if step is None else str(step) for step in steps) + " steps"
+        return Verdict("replays" if len({step for step in steps if step is not None}) < 2 else "not measured", told)
+
+
+def judge(rules: Sequence[Rule], evidence: Evidence) -> Verdict:
+    """The verdict on a claim of several parts: that of the weakest."""
+    parts = [rule(evidence) for rule in rules]
+    words: tuple[Word, ...] = ("not measured", "does not replay", "undecided", "replays")
+    return Verdict(next(word for word in words if any(part.word == word for part in parts)), _why(parts))
+
+
+def _why(parts: Sequence[Verdict]) -> str:
+    return "; ".join(f"{part.word}: {part.why}" if len(parts) > 1 else part.why for part in parts)
+
+
+def _standard_error(values: Sequence[float]) -> float:
+    """Of the mean; infinite of a single value, which says nothing of chance."""
+    return stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.inf

@@ -1,0 +1,152 @@
+"""All claims on one set of held-out scenes."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from unrender.device import choose_compute
+from unrender.diffusion.running import Running
+from unrender.errors import UserError
+from unrender.evaluate.claims.catalogue import CLAIMS, Claim
+from unrender.evaluate.claims.contest import measure, measure_photos
+from unrender.evaluate.claims.contestants import Contestant
+from unrender.evaluate.claims.judging import Answer, Evidence, Verdict, judge
+from unrender.evaluate.claims.models import Models, how_to_train
+from unrender.evaluate.scenes import Scene
+from unrender.files.images import PICTURE_SUFFIXES, read_image
+from unrender.scene.frames import Frames
+from unrender.scene.resize import resize_frames
+
+PHOTO_SIDE = 256
+"""Pixels of a real photo's long side; small networks see no more of it."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A claim, what was measured for it, and the verdict."""
+
+    claim: Claim
+    answers: dict[Contestant, Answer]
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a run found.
+
+    Attributes:
+        outcomes: a claim each.
+        pictures, shadowed, relit, photos: how many scenes, how many of them with cast shadows, how many under another
+            light too, and how many real photos.
+        machine: what it ran on, in words.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    pictures: int
+    shadowed: int
+    relit: int
+    photos: int
+    machine: str
+
+
+def evaluate_claims(
+    scenes: Sequence[Scene],
+    models: Models,
+    photos: Sequence[Frames] = (),
+    report: Callable[[int, int], None] | None = None,
+    claims: Sequence[Claim] = CLAIMS,
+) -> Findings:
+    """Measures what can be measured, and judges it. What is missing is said in its claim's verdict.
+
+    Args:
+        scenes: held out of training, at least one.
+        photos: real ones, for claims about them.
+        report: called with the number of answers done and of all.
+    """
+    relit = [scene for scene in scenes if scene.relit is not None]
+    lacking = {claim: _lacking(claim, models, bool(relit), bool(photos)) for claim in claims}
+    wanted = dict.fromkeys(one for claim in claims if not lacking[claim] for one in _present(claim, models))
+    sets = {"relight": relit, "real_photo_cycle": photos}
+    count, done = sum(len(sets.get(one.task, scenes)) for one in wanted), 0
+
+    def progress() -> None:
+        nonlocal done
+        done += 1
+        if report is not None:
+            report(done, count)
+
+    def of(*tasks: str) -> list[Contestant]:
+        return [one for one in wanted if one.task in tasks]
+
+    evidence = measure(of("inverse", "forward", "photo_cycle", "maps_cycle"), scenes, models, progress)
+    evidence |= measure(of("relight"), relit, models, progress) if of("relight") else {}
+    evidence |= measure_photos(of("real_photo_cycle"), photos, models, progress)
+    outcomes = tuple(_outcome(claim, lacking[claim], evidence) for claim in claims)
+    shadowed = sum(scene.shadowed for scene in scenes)
+    return Findings(outcomes, len(scenes), shadowed, len(relit), len(photos), machine(models.running))
+
+
+def read_photos(folder: Path, count: int | None = None) -> list[Frames]:
+    """The pictures of a folder in the order of their names, at most `PHOTO_SIDE` pixels on the long side.
+
+    Raises:
+        UserError: there are none, or one cannot be read.
+    """
+    paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+    if not paths:
+        raise UserError(f"no pictures in {folder}; a folder of photos is right")
+    return [_small(read_image(path)) for path in paths[:count]]
+
+
+def machine(running: Running) -> str:
+    """What networks run on, in words."""
+    compute = choose_compute(running.device, running.dtype)
+    precision = str(compute.dtype).removeprefix("torch.")
+    device = torch.cuda.get_device_name(compute.device) if compute.device.type == "cuda" else compute.device.type
+    return (
+        f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads; networks on {device} in "
+        f"{precision}; torch {torch.__version__}, Python {platform.python_version()}"
+    )
+
+
+def _lacking(claim: Claim, models: Models, relit: bool, photos: bool) -> str:
+    """What a claim cannot be measured without, and how to get it; "" where everything is there."""
+    missing = dict.fromkeys(name for rule in claim.rules for one in rule.contestants for name in models.missing(one))
+    reasons = [f"no folder {name}: `{how_to_train(name, models.folder)}`" for name in missing]
+    tasks = {one.task for one in claim.contestants}
+    if "relight" in tasks and not relit:
+        reasons.append("the set has no frames under another light")
+    if "real_photo_cycle" in tasks and not photos:
+        reasons.append("no real photos: `--photos DIR`")
+    return "; ".join(reasons)
+
+
+def _present(claim: Claim, models: Models) -> list[Contestant]:
+    return [one for one in claim.contestants if not models.missing(one)]
+
+
+def _outcome(claim: Claim, lacking: str, evidence: Evidence) -> Outcome:
+    if lacking:
+        return Outcome(claim, {}, Verdict("not measured", lacking))
+    answers = {one: evidence[one] for one in claim.contestants if one in evidence}
+    return Outcome(claim, answers, judge(claim.rules, answers))
+
+
+def _small(photo: Frames) -> Frames:
+    scale = min(1.0, PHOTO_SIDE / max(photo.size))
+    height, width = (max(1, round(side * scale)) for side in photo.size)
+    return resize_frames(photo, (height, width))
+
+
+def _processor() -> str:
+    """The processor's name, where the system tells it."""
+    facts = Path("/proc/cpuinfo")
+    lines = facts.read_text(encoding="utf-8", errors="replace").splitlines() if facts.is_file() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
