@@ -18,6 +18,8 @@ VERBS = (
     "train e2e",
     "evaluate maps",
     "evaluate pictures",
+    "evaluate forward",
+    "evaluate claims",
     "models list",
     "models show",
     "doctor",

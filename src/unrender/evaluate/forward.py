@@ -48,8 +48,9 @@ def evaluate_forward(render: Render, scenes: Iterable[Scene], report: Callable[[
         shadowed += scene.shadowed
         if report is not None:
             report(done)
-    protocol = f"{PROTOCOL}: {shadowed} of these"
-    return Report(protocol, len(rows["model"]), {name: mean_scores(scores) for name, scores in rows.items()})
+    count = len(rows["model"])
+    protocol = f"{PROTOCOL}; {shadowed} of {count} scenes have them"
+    return Report(protocol, count, {name: mean_scores(scores) for name, scores in rows.items()})
 
 
 def picture_scores(picture: Tensor, truth: GBuffer, shadowed: bool) -> Scores:

@@ -23,8 +23,8 @@ SHADOWED = 0.05
 
 SHADOW_RULE = (
     f"a scene has cast shadows where at least {SHADOWED:.0%} of its surface pixels are below {SHADOW} x what they "
-    "would be if light met nothing on its way: by luminance of the true irradiance against that of the light's own, or, in a "
-    "set without irradiance, by luminance of the true picture against the split sum's"
+    "would be if light met nothing on its way: by luminance of the true irradiance against that of the light's "
+    "own, or, in a set without irradiance, by luminance of the true picture against the split sum's"
 )
 
 
