@@ -95,7 +95,7 @@ def test_claims_are_told_apart_and_every_folder_has_a_command():
 
 def as_claimed(claim) -> dict[Contestant, Answer]:
     """Evidence in which everything is as the claim says: each second ten times worse, and a thousand times slower."""
-    levels: dict[Contestant, float] = {one: 1.0 for one in claim.contestants}
+    levels: dict[Contestant, float] = dict.fromkeys(claim.contestants, 1.0)
     for rule in claim.rules:
         if isinstance(rule, Below | Faster):
             levels[rule.second] = 10 * levels[rule.first]
@@ -118,7 +118,7 @@ def test_every_claim_replays_where_all_is_as_it_says(claim):
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
 def test_no_claim_replays_where_all_are_alike_and_clearly_bad(claim):
     figures = {rule.figure for rule in claim.rules if isinstance(rule, Below)}
-    alike = Answer([{figure: 5.0 for figure in figures}] * 2, [1.0, 1.0], (300,))
-    word = judge(claim.rules, {one: alike for one in claim.contestants}).word
+    alike = Answer([dict.fromkeys(figures, 5.0)] * 2, [1.0, 1.0], (300,))
+    word = judge(claim.rules, dict.fromkeys(claim.contestants, alike)).word
     equality = claim.id in ("single-step-inverse", "single-step-forward")  # which alike answers have
     assert (word == "replays") == equality
