@@ -158,7 +158,7 @@ def claims(job: ClaimsJob, compute: ComputeOptions) -> None:
     scenes = list(scenes_of(islice(read_clips(job.data), job.clips), "evaluate claims"))
     with progress_bar("measuring") as show:
         findings = evaluate_claims(scenes, models, photos, show)
-    setting = Setting(job.data.name, compute.seed)
+    setting = Setting(job.data.resolve().name, compute.seed)
     table = markdown(findings, setting)
     if job.out:
         with whole(job.out) as path:
