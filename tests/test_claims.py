@@ -21,7 +21,7 @@ from unrender.evaluate.claims.run import evaluate_claims, read_photos
 from unrender.evaluate.claims.table import Setting, as_plain, markdown
 from unrender.evaluate.scenes import Scene, cast_shadow_share, make_scene, scenes_of
 from unrender.files.images import write_image
-from unrender.files.shards import Clip, write_shard
+from unrender.files.shards import Clip, LitClip, write_shard
 from unrender.forward import DeferredRenderer
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.frames import Frames
@@ -100,6 +100,17 @@ def test_of_a_clip_the_first_frame_is_taken_and_nothing_lit_is_given(shards: Pat
     assert len(scene.truth) == 1
     assert float(scene.truth.maps["base_color"].amax()) == pytest.approx(0.5)
     assert "rgb" not in scene.surfaces.maps
+    assert scene.relit is None
+
+
+def test_a_scene_has_the_first_of_its_clips_other_lights():
+    truth, other = ball(), EnvironmentMap(LIGHT.radiance * 0.5)
+    lit = LitClip(other, truth.maps["rgb"] * 0.5, torch.zeros(1, 3, 32, 32))
+    (scene,) = scenes_of([Clip(truth, LIGHT, "", 0, lights=(lit,))], "a test")
+    assert scene.relit is not None
+    assert torch.equal(scene.relit.truth.maps["rgb"], lit.rgb)
+    assert scene.relit.light is other
+    assert (scene.shadowed, scene.relit.shadowed) == (False, True)  # no irradiance at all under the other
 
 
 # The whole.

@@ -131,7 +131,7 @@ def forward(job: ForwardJob, files: ReportOptions, compute: ComputeOptions) -> N
     running, wish = Running(compute.device, compute.dtype), Wish(steps=job.steps, seed=compute.seed)
     check_deferred(job.model, steps=job.steps)
     renderer = ForwardRenderer.from_pretrained(job.model, running, wish)
-    scenes = scenes_of(islice(read_clips(job.data), job.clips), "evaluate forward")
+    scenes = scenes_of(islice(read_clips(job.data, others=False), job.clips), "evaluate forward")
     with progress_bar("measuring") as show:
         report = evaluate_forward(renderer, scenes, lambda done: show(done, job.clips))
     print(f"{job.model} on {report.pictures} pictures of {job.data}: {report.protocol}\n")

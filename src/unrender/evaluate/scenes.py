@@ -59,13 +59,15 @@ def scenes_of(clips: Iterable[Clip], by: str) -> Iterator[Scene]:
     empty = True
     for clip in clips:
         clip.gbuffer.require("rgb", "mask", "base_color", "normal", "depth", by=by)
-        truth, light, empty = clip.gbuffer.frame(0), clip.light, False
-        # Clips of earlier sets have no other lights.
-        others = [
-            make_scene(truth.with_maps(rgb=lit.rgb[:1], irradiance=lit.irradiance[:1]), lit.light)
-            for lit in getattr(clip, "lights", ())[:1]
-        ]
-        yield replace(make_scene(truth, light), relit=next(iter(others), None))
+        empty = False
+        # Copies: a view of its first frame would keep a whole clip in memory.
+        first = clip.gbuffer.frame(0)
+        truth = first.with_maps(**{name: value.clone() for name, value in first.maps.items()})
+        scene = make_scene(truth, clip.light_of(0))
+        if clip.lights:
+            lit = {"rgb": clip.lights[0].rgb[:1].clone(), "irradiance": clip.lights[0].irradiance[:1].clone()}
+            scene = replace(scene, relit=make_scene(truth.with_maps(**lit), clip.light_of(0, other=1)))
+        yield scene
     if empty:
         raise UserError(f"{by}: no pictures; a folder that `unrender synth` has written would be right")
 
