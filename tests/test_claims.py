@@ -149,8 +149,8 @@ def test_everything_is_measured_where_everything_is_there(findings):
     assert words["single-step-speed"] in ("replays", "does not replay")
     # The same weights behind two names answer alike.
     cycle = next(outcome for outcome in findings.outcomes if outcome.claim.id == "cycle-photo")
-    first, second, third = (answer.scores for answer in cycle.answers.values())
-    assert first == second == third
+    first, *others = (answer.scores for answer in cycle.answers.values())
+    assert others == [first] * 3
 
 
 def test_the_table_has_a_row_a_claim_and_says_how_it_was_measured(findings):

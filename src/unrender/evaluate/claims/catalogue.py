@@ -155,7 +155,7 @@ CLAIMS = (
         "cycle training brings photo -> maps -> photo nearer to the photo",
         _both(who.CYCLE, who.APART, (PSNR_SRGB,)),
         _PICTURE,
-        (who.CYCLE_PHOTOS,),
+        (who.CYCLE_PHOTOS, who.NO_CYCLE),
     ),
     Claim(
         "cycle-maps",
@@ -164,7 +164,7 @@ CLAIMS = (
         "and maps -> photo -> maps nearer to the maps",
         _both(on_maps(who.CYCLE), on_maps(who.APART), (BASE_COLOR, ANGLE, ABSREL)),
         _MAPS,
-        (on_maps(who.CYCLE_PHOTOS),),
+        (on_maps(who.CYCLE_PHOTOS), on_maps(who.NO_CYCLE)),
     ),
     Claim(
         "cycle-real",
@@ -173,7 +173,7 @@ CLAIMS = (
         "real photos without labels in the cycle bring photo -> maps -> photo of real photos nearer to the photo",
         _both(on_real_photos(who.CYCLE_PHOTOS), on_real_photos(who.CYCLE), REAL_FIGURES[:1]),
         REAL_FIGURES,
-        (on_real_photos(who.APART),),
+        (on_real_photos(who.APART), on_real_photos(who.NO_CYCLE)),
     ),
     Claim(
         "forward-shadows",

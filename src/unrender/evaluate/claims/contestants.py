@@ -54,7 +54,8 @@ TRAINING = {
     "--inverse {models}/inverse-e2e/model --forward {models}/forward-e2e/model -o {models}/cycle-photos",
 }
 """The command that trains each model folder."""
-TRAINING |= {name.replace("inverse", "forward"): TRAINING[name] for name in ("cycle/inverse", "cycle-photos/inverse")}
+TRAINING["cycle-none/inverse"] = TRAINING["cycle/inverse"].replace("/cycle", "/cycle-none --no-cycles")
+TRAINING |= {f"{run}/forward": TRAINING[f"{run}/inverse"] for run in ("cycle", "cycle-photos", "cycle-none")}
 
 FLAT = Contestant("flat answer: one depth, each picture's mean normal", "inverse", ())
 ENSEMBLE = Contestant("multi-step, 50 steps x 10", "inverse", ("inverse-multi",), steps=50, members=10)
@@ -77,6 +78,7 @@ RELIT_SCREEN_SPACE = Contestant("end-to-end maps, screen space", "relight", ("in
 _APART = ("inverse-e2e", "forward-e2e")
 APART = Contestant("without cycle training", "photo_cycle", _APART)
 CYCLE = Contestant("with it", "photo_cycle", ("cycle/inverse", "cycle/forward"))
+NO_CYCLE = Contestant("without it, trained as long", "photo_cycle", ("cycle-none/inverse", "cycle-none/forward"))
 CYCLE_PHOTOS = Contestant("with it, and real photos", "photo_cycle", ("cycle-photos/inverse", "cycle-photos/forward"))
 
 
