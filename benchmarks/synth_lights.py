@@ -14,7 +14,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import drjit
@@ -29,28 +29,27 @@ from unrender.raytrace.stage import build_stage
 from unrender.raytrace.transport import render_lights
 from unrender.scene.camera import Camera
 from unrender.scene.environment import EnvironmentMap
-from unrender.synth import still
-from unrender.synth.lights import random_light
+from unrender.synth.atlas import merged
+from unrender.synth.compose import another_light, random_world
+from unrender.synth.sources import Sources
 
 COUNTS = (1, 2, 4, 8)
 
 
 @dataclass(frozen=True)
-class World:
-    """A random scene with as many lights as any run needs."""
+class Scene:
+    """A random world with as many lights as any run needs."""
 
     surface: Surface
     camera: Camera
     lights: list[EnvironmentMap]
 
 
-def random_world(index: int, size: int) -> World:
-    rng = np.random.default_rng([7, index])
-    things = still._arrangement(rng, False)
-    camera, away = still._camera(rng, things, (size, size), False)
-    scenery = still._scenery(rng, things, away, False)
-    lights = [random_light(rng, test=False) for _ in range(max(COUNTS))]
-    return World(still._atlas(scenery, things), camera, lights)
+def random_scene(index: int, size: int) -> Scene:
+    rng, sources = np.random.default_rng([7, index]), Sources()
+    world = random_world(rng, (size, size), sources, test=False)
+    lights = [world.light, *(another_light(rng, world, sources, test=False) for _ in range(max(COUNTS) - 1))]
+    return Scene(merged(world.things)[0], world.camera, lights)
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -61,20 +60,22 @@ def seconds(work: Callable[[], object]) -> float:
 
 def frame_parts(index: int, args: argparse.Namespace, folder: Path) -> dict[str, float]:
     """Seconds of each part of frame `index`."""
-    world = random_world(index, args.size)
-    parts = {"world": seconds(lambda: random_world(index, args.size))}
-    parts["stage"] = seconds(lambda: build_stage(world.surface, world.camera))
-    stage = build_stage(world.surface, world.camera)
+    drawn = random_scene(index, args.size)
+    parts = {"world": seconds(lambda: random_scene(index, args.size))}
+    parts["stage"] = seconds(lambda: build_stage(drawn.surface, drawn.camera))
+    stage = build_stage(drawn.surface, drawn.camera)
     parts["G-buffer"] = seconds(lambda: trace_gbuffer(stage))
     for count in COUNTS:
-        lights = world.lights[:count]
+        lights = drawn.lights[:count]
         parts[f"K = {count}"] = seconds(
             lambda lights=lights: render_lights(stage, lights, samples=args.samples, seed=1)
         )
-    frame = render_lights(stage, world.lights[:1], samples=args.samples, seed=1)
+    frame = render_lights(stage, drawn.lights[:1], samples=args.samples, seed=1)
     whole = trace_gbuffer(stage).with_maps(rgb=frame.rgb, irradiance=frame.irradiance)
     parts["EXR"] = seconds(lambda: write_gbuffer(folder / "frame.exr", whole))
-    scene = build_scene([world.surface], world.lights[0], world.camera, max_depth=stage.max_depth)
+    # Mitsuba's own integrators know neither slopes nor lamps.
+    plain = replace(drawn.surface, slope=None, emission=None)
+    scene = build_scene([plain], drawn.lights[0], drawn.camera, max_depth=stage.max_depth)
     parts["path"] = seconds(lambda: render(scene, samples=args.samples, seed=1))
     return parts
 

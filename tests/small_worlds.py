@@ -1,5 +1,7 @@
 """Small worlds made by hand, of which everything is known."""
 
+from itertools import count
+
 import numpy as np
 import torch
 
@@ -11,6 +13,7 @@ from unrender.synth.shapes import Mesh, displaced_sphere, grid_faces
 from unrender.synth.world import Thing, World
 
 MATERIAL = random_material(np.random.default_rng(0), 8, test=False)
+_GROUPS = count(1)
 WHITE = EnvironmentMap(torch.ones(1, 3, 128, 256), "white")
 
 
@@ -20,10 +23,10 @@ def at(x=0.0, y=0.0, z=0.0, scale=1.0):
     return pose
 
 
-def ball(x, z, radius=0.5, y=None):
-    """A ball of `radius` that rests on the ground, or has its centre at height `y`."""
+def ball(x, z, radius=0.5, y=None, group=None):
+    """A ball of `radius` that rests on the ground, or has its centre at height `y`; alone, or of a `group`."""
     mesh = displaced_sphere(lambda d: np.ones(d.shape[:-1]), 16, 24)
-    return Thing(mesh, MATERIAL, "ball", at(x, radius if y is None else y, z, radius), movable=True)
+    return Thing(mesh, MATERIAL, "ball", at(x, radius if y is None else y, z, radius), group or next(_GROUPS))
 
 
 def square(half, pose=None):

@@ -215,6 +215,16 @@ def test_bumps_are_lit_by_the_normal_that_the_gbuffer_shows():
     assert float(bumpy.mean() / flat.mean()) == pytest.approx(normal @ sun / sun[1], rel=0.03)
 
 
+@pytest.mark.parametrize("outward", [(0.0, 2.0, 0.0), (0.6, 0.0, 0.8)])
+def test_openings_change_the_noise_but_not_the_light(outward):
+    stage = build_stage(ball_on_plane(), camera_at((3.0, 3.0, 4.0), (0.0, 0.7, 0.0)))
+    found = render_lights(stage, [sky()], samples=256, seed=1, openings=np.array([outward]))
+    expected = render_lights(stage, [sky()], samples=256, seed=2)
+    for name in ("rgb", "irradiance"):
+        one, other = (getattr(frame, name).mean((0, 2, 3)) for frame in (found, expected))
+        torch.testing.assert_close(one, other, rtol=0.02, atol=0)
+
+
 def test_a_seed_is_a_frame():
     stage = build_stage(ball_on_plane(), camera_at((3.0, 3.0, 4.0), (0.0, 0.7, 0.0), size=(10, 14)))
     first, again, other = (render_lights(stage, [sky()], samples=4, seed=seed) for seed in (3, 3, 4))

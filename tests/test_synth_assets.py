@@ -133,7 +133,7 @@ def test_worlds_of_brought_assets_and_lights(tmp_path):
     names, lights = set(), set()
     for seed in range(12):
         world = random_world(np.random.default_rng(seed), (32, 32), sources, test=False)
-        names |= {thing.name for thing in world.things if thing.movable}
+        names |= {thing.name for thing in world.things if thing.group}
         lights |= {world.light.name, another_light(np.random.default_rng(seed), world, sources, test=False).name}
     assert {"globe", "tall box"} <= names
     assert "lamp lit" not in names

@@ -165,6 +165,7 @@ def gbuffer(clips):
 def test_the_gate_lets_a_ball_on_the_ground_pass(gbuffer):
     assert set(gbuffer.maps["instance"].unique().tolist()) == {0, 1, 2}
     assert gate.seen(gbuffer, (False, True), first=True) == ""
+    assert "things fill 0.0%" in gate.seen(gbuffer, (False, False), first=True)
 
 
 @pytest.mark.parametrize(

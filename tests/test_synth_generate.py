@@ -20,10 +20,11 @@ pytest.importorskip("mitsuba", reason="Mitsuba is not installed; the extra [rayt
 from unrender.files.shards import read_clips
 from unrender.raytrace import backend
 from unrender.synth import SynthRecipe, generate, preview
+from unrender.synth.generate import one_thread_each
 from unrender.synth.preview import HEADER
 from unrender.synth.recipe import GENERATOR, recipe_facts
 
-RECIPE = SynthRecipe(clips=4, frames=2, resolution=20, seed=11, samples=1, lights=1, cameras=1, shard_size=1)
+RECIPE = SynthRecipe(clips=3, frames=2, resolution=16, seed=11, samples=1, lights=1, cameras=1, shard_size=1)
 COMMAND = f"from unrender.synth import *; import sys; generate({RECIPE!r}, sys.argv[1], workers=int(sys.argv[2]))"
 
 
@@ -37,7 +38,7 @@ def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("synth") / "whole"
     told = []
     generate(RECIPE, folder, workers=1, progress=lambda done, frames: told.append((done, frames)))
-    assert (told[0], told[-1]) == ((0, 8), (8, 8))
+    assert (told[0], told[-1]) == ((0, 6), (6, 6))
     assert [done for done, _ in told] == sorted(done for done, _ in told)
     return folder
 
@@ -63,8 +64,24 @@ def wait_for(there, process):
         time.sleep(0.002)
 
 
-@pytest.mark.skipif(not hasattr(os, "killpg"), reason="process groups are POSIX's")
-def test_killed_twice_and_started_again_it_ends_with_the_same_bytes(whole, tmp_path):
+needs_groups = pytest.mark.skipif(not hasattr(os, "killpg"), reason="process groups are POSIX's")
+
+
+@needs_groups
+def test_killed_and_started_again_it_ends_with_the_same_bytes(whole, tmp_path):
+    folder = tmp_path / "killed"
+    process = start(folder, workers=1)
+    wait_for(lambda: any(folder.glob("shard-*.tar")), process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (folder / "index.json").exists()
+    generate(RECIPE, folder, workers=1)
+    assert contents(folder) == contents(whole)
+
+
+@pytest.mark.slow
+@needs_groups
+def test_killed_twice_with_several_workers_it_ends_with_the_same_bytes(whole, tmp_path):
     folder = tmp_path / "killed"
     process = start(folder, workers=2)
     wait_for(lambda: any(path.stat().st_size for path in folder.glob(".shard-*.partial")), process)
@@ -83,11 +100,21 @@ def test_killed_twice_and_started_again_it_ends_with_the_same_bytes(whole, tmp_p
     assert contents(folder) == contents(whole)
 
 
+def test_workers_have_one_thread_and_the_caller_keeps_its_own(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    show = "import os; print(os.environ['OMP_NUM_THREADS'], os.environ['OPENBLAS_NUM_THREADS'])"
+    with one_thread_each():
+        assert subprocess.check_output([sys.executable, "-S", "-c", show], text=True).split() == ["1", "1"]
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+    assert "OPENBLAS_NUM_THREADS" not in os.environ
+
+
 def test_a_finished_folder_is_left_as_it_is(whole):
     before = {path: path.stat().st_mtime_ns for path in whole.iterdir()}
     told = []
     generate(RECIPE, whole, workers=1, progress=lambda done, frames: told.append((done, frames)))
-    assert told == [(8, 8)]
+    assert told == [(6, 6)]
     assert {path: path.stat().st_mtime_ns for path in whole.iterdir()} == before
 
 
@@ -95,7 +122,7 @@ def test_the_folder_says_what_is_in_it(whole):
     index = json.loads((whole / "index.json").read_text())
     assert index["recipe"] == json.loads((whole / "recipe.json").read_text())
     assert (index["recipe"]["seed"], index["recipe"]["frames"]) == (11, 2)
-    assert index["shards"] == {f"shard-{i:06d}.tar": 1 for i in range(4)}
+    assert index["shards"] == {f"shard-{i:06d}.tar": 1 for i in range(3)}
     assert index["replaced"] == sum(clip.replaced for clip in read_clips(whole, others=False))
 
 
@@ -108,12 +135,12 @@ def test_shards_hold_fifty_stills_or_a_clip():
 
 def test_clips_come_back_in_order_with_their_truth(whole):
     clips = list(read_clips(whole))
-    assert [clip.seed for clip in clips] == list(range(4))
+    assert [clip.seed for clip in clips] == list(range(3))
     for clip in clips:
         assert len(clip.gbuffer) == 2
-        assert clip.gbuffer.size == (20, 20)
+        assert clip.gbuffer.size == (16, 16)
         assert clip.gbuffer.camera is not None
-        assert clip.gbuffer.camera.size == (20, 20)
+        assert clip.gbuffer.camera.size == (16, 16)
         assert clip.light.radiance.shape == (1, 3, 128, 256)
         assert all(value.isfinite().all() for name, value in clip.gbuffer.maps.items() if name != "depth")
         assert len(clip.lights) == len(clip.views) == 1
@@ -124,7 +151,7 @@ def test_clips_come_back_in_order_with_their_truth(whole):
 def test_preview_shows_a_clip_in_a_row(whole, tmp_path):
     preview(whole, tmp_path / "sheet.png", rows=3)
     with Image.open(tmp_path / "sheet.png") as sheet:
-        assert sheet.size == (12 * 20, 3 * 20 + HEADER)
+        assert sheet.size == (12 * 16, 3 * 16 + HEADER)
         assert np.asarray(sheet).std() > 20
 
 

@@ -34,19 +34,30 @@ def placed(scene, motion, frame, index):
 
 
 def test_the_reach_is_half_the_gap_to_a_thing_and_the_gap_to_a_wall_or_the_edge():
-    assert reaches(world(square(9.0), ball(-1.0, 0.0), ball(1.0, 0.0)))[1:] == pytest.approx([0.5, 0.5], abs=0.01)
-    assert reaches(world(square(9.0), wall(-1.2), ball(0.0, 0.0)))[2] == pytest.approx(0.7, abs=0.01)
-    assert reaches(world(square(3.0), ball(1.8, 0.0)))[1] == pytest.approx(0.7, abs=0.01)
+    assert reaches(world(square(9.0), ball(-1.0, 0.0), ball(1.0, 0.0))) == pytest.approx([0.5, 0.5], abs=0.01)
+    assert reaches(world(square(9.0), wall(-1.2), ball(0.0, 0.0)))[0] == pytest.approx(0.7, abs=0.01)
+    assert reaches(world(square(3.0), ball(1.8, 0.0)))[0] == pytest.approx(0.7, abs=0.01)
     assert reaches(world(ball(0.0, 0.0))) == [math.inf]
 
 
-def test_what_carries_something_or_stands_on_uneven_ground_stays():
+def test_what_is_leant_on_or_stands_on_uneven_ground_stays():
     stacked = reaches(world(square(9.0), ball(0.0, 0.0), ball(0.1, 0.0, 0.3, y=1.3)))
     assert max(stacked) < 0
     slope = np.eye(4)
     slope[:3, :3] = [[1, 0, 0], [0, math.cos(0.3), -math.sin(0.3)], [0, math.sin(0.3), math.cos(0.3)]]
     assert max(reaches(world(square(9.0, slope), ball(0.0, 0.0)))) < 0
     assert max(reaches(world(square(0.3), ball(0.0, 0.0)))) < 0  # wider than what it stands on
+
+
+def test_what_stands_on_a_thing_goes_with_it():
+    scene = world(square(9.0), ball(0.0, 0.0, group=1), ball(0.1, 0.0, 0.3, y=1.3, group=1), ball(2.0, 0.0))
+    assert reaches(scene) == pytest.approx([0.5, 0.5], abs=0.02)
+    moved = 0
+    for motion in motions(12, 3, scene):
+        carrier, carried = (motion.poses[:, i] for i in (1, 2))
+        np.testing.assert_allclose(np.linalg.inv(carrier) @ carried, [np.linalg.inv(carrier[0]) @ carried[0]] * 3)
+        moved += bool(np.ptp(carried, axis=0).any())
+    assert moved > 1
 
 
 def test_clips_begin_at_the_world_and_stills_are_it():
@@ -129,9 +140,9 @@ def test_other_cameras_see_the_things_from_elsewhere():
 
 def test_cameras_stay_in_the_room():
     walls = [wall(-4.0), square(4.0), square(4.0, at(0, 3, 0))]  # open towards +X, -X and +Z, as by large windows
-    room = replace(world(*walls, ball(0.0, 0.0), eye=(0.0, 1.0, 3.0)), enclosed=True)
+    room = replace(world(*walls, ball(0.0, 0.0), eye=(0.0, 1.0, 3.0)), openings=np.array([[1.0, 0.0, 0.0]]))
     eyes = np.stack([camera.pose[0, :3, 3].numpy() for camera in other_cameras(generator(2), room, 30)])
     assert np.abs(eyes[:, [0, 2]]).max() < 4 * (1 - 0.1)
     assert (eyes[:, 1] < 3).all()
     assert not stands_clear(room, np.array([[0.0, 1.0, 5.0]]), reaches(room))
-    assert stands_clear(replace(room, enclosed=False), np.array([[0.0, 1.0, 5.0]]), reaches(room))
+    assert stands_clear(replace(room, openings=np.zeros((0, 3))), np.array([[0.0, 1.0, 5.0]]), reaches(room))

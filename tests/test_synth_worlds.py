@@ -85,7 +85,7 @@ def test_things_rest_on_the_ground_or_on_a_table(worlds):
             thing = things(drawn)[index]
             tops = {round(other.vertices[:, 1].max(), 3) for other in meshes if other is not mesh}
             assert round(low - 1e-4, 3) in tops
-            assert not thing.movable
+            assert thing.group in {other.group for other in things(drawn) if other is not thing}
     assert on_something > 0
 
 
@@ -175,7 +175,7 @@ def test_rooms_hold_the_camera_and_everything(worlds):
         ):
             assert (point > low - 1e-3).all()
             assert (point < high + 1e-3).all()
-        assert all(not thing.movable for thing in drawn.things if any(thing.emission))
+        assert all(not thing.group for thing in drawn.things if any(thing.emission))
         assert drawn.light.name in (*TRAIN_WORLDS, *OUTDOORS)
         assert another_light(np.random.default_rng(0), drawn, Sources(), test=False).name in (*TRAIN_WORLDS, *OUTDOORS)
 
@@ -185,7 +185,7 @@ def test_room_surfaces_face_inward_and_windows_are_holes():
     open_share = []
     for seed in range(12):
         eye = np.array([1.5, 1.0, 2.0])
-        scenery, words = random_room(np.random.default_rng(seed), [extent], eye, test=False)
+        scenery, words, openings = random_room(np.random.default_rng(seed), [extent], eye, test=False)
         assert words.startswith("in a room with ")
         floor, ceiling, walls = (in_world(thing) for thing in scenery[:3])
         low, high = floor.vertices.min(0), floor.vertices.max(0)
@@ -202,7 +202,13 @@ def test_room_surfaces_face_inward_and_windows_are_holes():
             assert ((normal * (middle - a)).sum(1)[inside] > 0).all()
             covered += np.linalg.norm(normal[inside], axis=1).sum() / 2
         x, y, z = high - low
-        open_share.append(1 - covered / (2 * (x * y + y * z + z * x)))
+        area = 2 * (x * y + y * z + z * x)
+        open_share.append(1 - covered / area)
+        sizes = np.linalg.norm(openings, axis=1)
+        assert sizes.sum() / area == pytest.approx(open_share[-1])
+        for outward in openings / sizes[:, None]:
+            reveals, corners = walls.vertices @ outward, np.array([low, high]) @ outward
+            assert reveals.max() > corners.max() + 0.07
         for thing in scenery:
             assert all(value >= 0 for value in thing.emission)
     # All of them have a window, and none is a glass house.

@@ -17,7 +17,7 @@ import numpy as np
 from unrender.errors import UserError
 from unrender.raytrace.packed import opaque, read_record
 from unrender.scene.color import luminance
-from unrender.scene.environment import EnvironmentMap, texel_solid_angles
+from unrender.scene.environment import EnvironmentMap, texel_directions, texel_solid_angles
 
 _TINY = 1e-20
 
@@ -45,10 +45,11 @@ class LightTable:
         return (3 * self.count + 4) // 4 * 4
 
 
-def light_table(lights: Sequence[EnvironmentMap]) -> LightTable:
+def light_table(lights: Sequence[EnvironmentMap], openings: np.ndarray | None = None) -> LightTable:
     """The table of the first frames of `lights`; UserError where there are none, or their sizes differ.
 
-    Texels are drawn by the mean of the lights' luminances, each divided by its own mean, times solid angle.
+    Texels are drawn by the mean of the lights' luminances, each divided by its own mean, times solid angle; and, with
+    `openings` (N, 3), outward normals times areas, times the area of windows that is seen from their direction.
     """
     import mitsuba as mi
 
@@ -58,8 +59,9 @@ def light_table(lights: Sequence[EnvironmentMap]) -> LightTable:
         raise UserError(f"lights of the sizes {listed}; one or more of one size are right (EnvironmentMap.resized)")
     height, width = sizes.pop()
     weight = np.zeros((height, width))
+    seen = 1.0 if openings is None or len(openings) == 0 else _seen_openings((height, width), openings)
     for light in lights:
-        part = (luminance(light.radiance[:1])[0, 0] * texel_solid_angles(light.size)).double().numpy()
+        part = (luminance(light.radiance[:1])[0, 0] * texel_solid_angles(light.size)).double().numpy() * seen
         weight += part / max(part.sum(), _TINY)
     probability = weight / weight.sum() if weight.sum() > 0 else np.full_like(weight, 1 / weight.size)
     row = probability.sum(1)
@@ -72,6 +74,12 @@ def light_table(lights: Sequence[EnvironmentMap]) -> LightTable:
     texels[..., 3 * len(lights)] = probability * (weight.size / (2 * math.pi**2))
     arrays = [opaque(mi.Float, np.ravel(values)) for values in (texels, np.cumsum(row), columns)]
     return LightTable(*arrays, (height, width), len(lights))
+
+
+def _seen_openings(size: tuple[int, int], openings: np.ndarray) -> np.ndarray:
+    """How much area of windows each texel's direction sees from outside, (H, W)."""
+    facing = texel_directions(size).double().numpy() @ openings.T
+    return np.maximum(facing, 0).sum(-1)
 
 
 def draw(table: LightTable, point: tuple[Any, Any]) -> tuple[Any, Any, Any]:

@@ -105,6 +105,7 @@ def render_lights(
     seed: int,
     lamps: Sequence[float] | None = None,
     indirect_roughness: float = 0.0,
+    openings: np.ndarray | None = None,
 ) -> LitFrame:
     """Path traces `scene` once under each of `lights`.
 
@@ -116,6 +117,8 @@ def render_lights(
         lamps: what the scene's own lamps are multiplied by under each light, 1 by default.
         indirect_roughness: the least roughness of what is seen by way of another surface. 0 is exact; 0.3 spreads the
             caustics of polished things, whose few bright paths are fireflies, and keeps their energy.
+        openings: (N, 3) outward normal times area of the windows that the lights come in by; they change where light
+            is looked for, and so the noise, but not the expectation. None or no rows: light comes from all around.
 
     Raises:
         UserError: no lights or lights of several sizes; another number of lamps than of lights.
@@ -128,7 +131,7 @@ def render_lights(
     pixel = opaque(mi.UInt32, order)
     task = _Task(
         scene=scene,
-        table=light_table.light_table(lights),
+        table=light_table.light_table(lights, openings),
         rays=camera_rays(scene.camera),
         pixel=pixel,
         samples=opaque(mi.UInt32, samples),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from unrender.synth.assets import asset_name, read_asset
@@ -28,7 +26,7 @@ _CARRIERS = ("table", "stool")
 def close_up(rng: Random, sources: Sources, *, test: bool) -> Thing:
     """One thing about the origin, turned in any way."""
     kind, mesh, material = _asset(rng, sources, (), test)
-    return Thing(mesh, material, f"{material.name} {kind}".strip(), posed(any_rotation(rng)), movable=True)
+    return Thing(mesh, material, f"{material.name} {kind}".strip(), posed(any_rotation(rng)), group=1)
 
 
 def arrangement(rng: Random, sources: Sources, *, test: bool, indoors: bool) -> tuple[list[Thing], list[Extent]]:
@@ -51,19 +49,17 @@ def arrangement(rng: Random, sources: Sources, *, test: bool, indoors: bool) -> 
         upright = kind in FURNITURE or bool(sources.assets)
         tumbles = rng.random() < (0.0 if upright else 0.5 if kind in _TUMBLES else 0.12)
         turn = any_rotation(rng) if tumbles else about_y(rng.uniform(0, 2 * np.pi))
-        pose, carried = None, False
+        pose, group = None, index + 1
         if carriers and kind not in FURNITURE and rng.random() < 0.6:
             pose = _on_top(rng, mesh, turn, things[carriers[-1]], extents)
-            carried = pose is not None
-        if pose is None:
+        if pose is not None:
+            group = things[carriers[-1]].group
+        else:
             small, large = (0.2, 0.6) if index >= assets else (0.8, 1.3) if kind in FURNITURE else (0.45, 1.1)
             pose = _on_ground(rng, mesh, posed(turn, rng.uniform(small, large)), extents)
-        if carried:
-            # What carries something stays where it is, and so does what stands on it.
-            things[carriers[-1]] = replace(things[carriers[-1]], movable=False)
         if kind in _CARRIERS and not sources.assets:
             carriers.append(index)
-        things.append(Thing(mesh, material, f"{material.name} {kind}".strip(), pose, movable=not carried))
+        things.append(Thing(mesh, material, f"{material.name} {kind}".strip(), pose, group))
         extents.append(Extent.of(transformed(mesh, pose).vertices))
     return things, extents
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from unrender.synth.shapes import Array
-from unrender.synth.world import Thing, World
+from unrender.synth.world import World
 
 _FLUSH = 0.02  # of a thing's height: nearer than that to its lowest point, a surface carries it
 
@@ -16,27 +16,33 @@ _INDOORS = 0.06  # of a room's sides: so far from its walls a camera stays
 
 
 def reaches(world: World) -> list[float]:
-    """How far each thing may move sideways, in the scene's units, whatever the other movable things do meanwhile.
+    """How far each of `world.groups` may move sideways, in the scene's units, whatever the others do meanwhile.
 
-    Circles about the things, as seen from above, stay disjoint, off walls, and on the ground that carries them. While
-    it stays in reach a thing may also turn about the vertical axis of its circle. Negative where it may do neither:
-    it cannot be moved, something leans on it, or its ground is uneven. Infinite where nothing is near and nothing
-    below.
+    Circles about the groups, as seen from above, stay disjoint, off walls, and on the ground that carries them. While
+    it stays in reach a group may also turn about the vertical axis of its circle. Negative where it may do neither:
+    another group leans on it, or its ground is uneven. Infinite where nothing is near and nothing below.
     """
-    return [_reach(world, index) if thing.movable else -1.0 for index, thing in enumerate(world.things)]
+    bodies = [together(world, group) for group in world.groups]
+    scenery = [thing.placed[thing.mesh.faces] for thing in world.things if not thing.group]
+    return [_reach(body, bodies[:i] + bodies[i + 1 :], scenery) for i, body in enumerate(bodies)]
 
 
-def circle(thing: Thing) -> tuple[Array, float]:
-    """Centre (2,) as (x, z) and radius of a circle round `thing` seen from above."""
-    flat = thing.placed[:, [0, 2]]
+def together(world: World, group: Sequence[int]) -> Array:
+    """The vertices (V, 3) of the things of a `group` in the world at the first frame."""
+    return np.concatenate([world.things[index].placed for index in group])
+
+
+def circle(points: Array) -> tuple[Array, float]:
+    """Centre (2,) as (x, z) and radius of a circle round `points` (V, 3) seen from above."""
+    flat = points[:, [0, 2]]
     center = (flat.min(0) + flat.max(0)) / 2
     return center, float(np.linalg.norm(flat - center, axis=1).max())
 
 
 def pivot(world: World) -> Array:
-    """The middle (3,) of the movable things, or of all where none is."""
-    things = [thing for thing in world.things if thing.movable] or list(world.things)
-    points = np.concatenate([thing.placed for thing in things])
+    """The middle (3,) of the things, or of all scenery where there is nothing else."""
+    indices = [index for group in world.groups for index in group] or range(len(world.things))
+    points = together(world, indices)
     return (points.min(0) + points.max(0)) / 2
 
 
@@ -44,10 +50,10 @@ def stands_clear(world: World, eyes: Array, reach: Sequence[float]) -> bool:
     """Whether a camera may pass through the points `eyes` (N, 3), coming from where the world's camera stands.
 
     It must not go through scenery, nor behind scenery that would hide what it looks at, nor out of a room by a window,
-    nor nearer to a thing (which may come to meet it by its `reach`) than it was, unless that leaves room.
+    nor nearer to a group of things (which may come to meet it by its `reach`) than it was, unless that leaves room.
     """
     start, goal = world.camera.pose[0, :3, 3].double().numpy(), pivot(world)
-    scenery = [thing.placed[thing.mesh.faces] for thing in world.things if not thing.movable]
+    scenery = [thing.placed[thing.mesh.faces] for thing in world.things if not thing.group]
     triangles = np.concatenate(scenery) if scenery else np.zeros((0, 3, 3))
     beyond = eyes + 0.1 * (eyes - goal)
     if _crossed(np.broadcast_to(start, eyes.shape), eyes, triangles).any():
@@ -60,32 +66,28 @@ def stands_clear(world: World, eyes: Array, reach: Sequence[float]) -> bool:
         margin = _INDOORS * (high - low)
         if ((eyes < np.minimum(low + margin, start)) | (eyes > np.maximum(high - margin, start))).any():
             return False
-    for thing, distance in zip(world.things, reach, strict=True):
-        if thing.movable:
-            center = (thing.placed.min(0) + thing.placed.max(0)) / 2
-            radius = np.linalg.norm(thing.placed - center, axis=1).max() + min(max(distance, 0.0), 1.0)
-            room = np.linalg.norm(start - center) - radius
-            if (np.linalg.norm(eyes - center, axis=1) - radius < min(room, 0.1)).any():
-                return False
+    for group, distance in zip(world.groups, reach, strict=True):
+        points = together(world, group)
+        center = (points.min(0) + points.max(0)) / 2
+        radius = np.linalg.norm(points - center, axis=1).max() + min(max(distance, 0.0), 1.0)
+        room = np.linalg.norm(start - center) - radius
+        if (np.linalg.norm(eyes - center, axis=1) - radius < min(room, 0.1)).any():
+            return False
     return True
 
 
-def _reach(world: World, index: int) -> float:
-    thing = world.things[index]
-    center, radius = circle(thing)
-    low, high = thing.placed[:, 1].min(), thing.placed[:, 1].max()
+def _reach(body: Array, others: Sequence[Array], scenery: Sequence[Array]) -> float:
+    """How far `body` (V, 3) may go among `others`, (V, 3) each, and the triangles (F, 3, 3) of `scenery`."""
+    center, radius = circle(body)
+    low, high = body[:, 1].min(), body[:, 1].max()
     flush = max(_FLUSH * (high - low), 1e-3)
     free, carried, over = math.inf, -math.inf, False
-    for other_index, other in enumerate(world.things):
-        if other_index == index:
-            continue
-        if other.movable:
-            other_center, other_radius = circle(other)
-            if other.placed[:, 1].min() <= high + flush and other.placed[:, 1].max() >= low - flush:
-                # Half the gap is ours, half is theirs.
-                free = min(free, (float(np.linalg.norm(center - other_center)) - radius - other_radius) / 2)
-            continue
-        triangles = other.placed[other.mesh.faces]
+    for other in others:
+        other_center, other_radius = circle(other)
+        if other[:, 1].min() <= high + flush and other[:, 1].max() >= low - flush:
+            # Half the gap is ours, half is theirs.
+            free = min(free, (float(np.linalg.norm(center - other_center)) - radius - other_radius) / 2)
+    for triangles in scenery:
         bottom, top = triangles[..., 1].min(1), triangles[..., 1].max(1)
         beside = triangles[(top > low + flush) & (bottom < high)][..., [0, 2]]
         free = min(free, _distance(center, beside) - radius)

@@ -31,6 +31,7 @@ Random = np.random.Generator
 ATTEMPTS = 16
 FPS = 24.0
 MAX_DEPTH = 4  # path vertices: up to three bounces
+ROOM_SAMPLES = 4  # times as many paths a pixel in rooms, where most of them find no window
 _BRIGHTEST = {"rgb": 1000.0, "irradiance": 6e4, "light": 6e4}  # half floats end at 65504
 
 
@@ -99,13 +100,13 @@ def _attempt(key: list[int], index: int, shot: Shot, sources: Sources, test: boo
     gains: list[float] = []
     own: list[_Frame] = []
     views: list[list[GBuffer]] = [[] for _ in cameras]
-    for t, (stage, subject) in enumerate(_posed(world, motion)):
+    for t, (stage, subject) in enumerate(_posed(world, motion, shot.samples)):
         turned = [light.rotated(motion.yaw[t]) if motion.yaw[t] else light for light in lights]
-        frame = _frame(stage, subject, motion.camera.frame(t), turned, shot.samples, render_rng, first=t == 0)
+        frame = _frame(stage, subject, motion.camera.frame(t), turned, render_rng, first=t == 0)
         gains = gains or [_exposure(render_rng, rgb[None], frame.gbuffer.maps["mask"]) for rgb in frame.rgb]
         own.append(_exposed(frame, gains))
         for camera, view in zip(cameras, views, strict=True):
-            frame = _frame(stage, subject, camera, turned[:1], shot.samples, render_rng, first=t == 0)
+            frame = _frame(stage, subject, camera, turned[:1], render_rng, first=t == 0)
             view.append(_exposed(frame, gains[:1]).gbuffer)
     lights = [
         replace(light, radiance=(light.radiance * gain).clamp(max=_BRIGHTEST["light"]))
@@ -129,10 +130,13 @@ def _attempt(key: list[int], index: int, shot: Shot, sources: Sources, test: boo
 
 @dataclass(frozen=True)
 class _Subject:
-    """Which instance each face of the surface is (F,), from 1 on, and which instances are things, not scenery."""
+    """Which instance each face of the surface is (F,), from 1 on, and which instances are things, not scenery; the
+    openings of the world, and paths a pixel."""
 
     owners: Array
-    movable: tuple[bool, ...]
+    things: tuple[bool, ...]
+    openings: Array
+    samples: int
 
 
 @dataclass(frozen=True)
@@ -144,10 +148,15 @@ class _Frame:
     irradiance: Tensor
 
 
-def _posed(world: World, motion: Motion) -> Iterator[tuple[Stage, _Subject]]:
+def _posed(world: World, motion: Motion, samples: int) -> Iterator[tuple[Stage, _Subject]]:
     """The stage of each frame; only the latest may be used."""
     rest, owners = merged(world.things)
-    subject = _Subject(owners[rest.faces[:, 0]] + 1, tuple(thing.movable for thing in world.things))
+    subject = _Subject(
+        owners[rest.faces[:, 0]] + 1,
+        tuple(thing.group > 0 for thing in world.things),
+        world.openings,
+        samples * (ROOM_SAMPLES if world.enclosed else 1),
+    )
     back = np.stack([np.linalg.inv(thing.pose) for thing in world.things])
     stage = build_stage(rest, world.camera, max_depth=MAX_DEPTH)
     moves = bool(np.ptp(motion.poses, axis=0).any())
@@ -158,21 +167,15 @@ def _posed(world: World, motion: Motion) -> Iterator[tuple[Stage, _Subject]]:
 
 
 def _frame(
-    stage: Stage,
-    subject: _Subject,
-    camera: Camera,
-    lights: list[EnvironmentMap],
-    samples: int,
-    rng: Random,
-    *,
-    first: bool,
+    stage: Stage, subject: _Subject, camera: Camera, lights: list[EnvironmentMap], rng: Random, *, first: bool
 ) -> _Frame:
     """What `camera` sees under each light, before exposure; the gate looks at the geometry before light is traced."""
     stage = set_camera(stage, camera)
     gbuffer = trace_gbuffer(stage, owners=subject.owners)
-    if fault := gate.seen(gbuffer, subject.movable, first=first):
+    if fault := gate.seen(gbuffer, subject.things, first=first):
         raise _Refused(fault)
-    lit = render_lights(stage, lights, samples=samples, seed=int(rng.integers(2**31)))
+    seed = int(rng.integers(2**31))
+    lit = render_lights(stage, lights, samples=subject.samples, seed=seed, openings=subject.openings)
     return _Frame(gbuffer, _without_fireflies(lit.rgb), _without_fireflies(lit.irradiance))
 
 

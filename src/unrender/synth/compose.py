@@ -51,13 +51,14 @@ def random_world(rng: Random, size: tuple[int, int], sources: Sources, *, test: 
     points = np.concatenate([thing.placed for thing in things])
     camera, away = _camera(rng, points, size, (5, 45) if enclosed else (8, 70), (0.7, 1.5))
     if enclosed:
-        scenery, place = random_room(rng, extents, camera.pose[0, :3, 3].double().numpy(), test=test)
+        scenery, place, openings = random_room(rng, extents, camera.pose[0, :3, 3].double().numpy(), test=test)
     else:
         reach = float(np.linalg.norm(points[:, [0, 2]], axis=1).max())
         scenery, place = _scenery(rng, reach, away, test)
+        openings = np.zeros((0, 3))
     light = _light(rng, sources, test=test, enclosed=enclosed)
     caption = f"{', '.join(thing.name for thing in things)} {place}, {light.name}"
-    return World((*scenery, *things), light, camera, caption, enclosed)
+    return World((*scenery, *things), light, camera, caption, openings)
 
 
 def another_light(rng: Random, world: World, sources: Sources, *, test: bool) -> EnvironmentMap:

@@ -17,12 +17,12 @@ BEHIND = 0.1  # largest share of the surface seen from behind: the camera is ins
 NEAR = 0.02  # scene units: nearer than that, the median surface is in the lens
 
 
-def seen(gbuffer: GBuffer, movable: tuple[bool, ...], *, first: bool) -> str:
+def seen(gbuffer: GBuffer, things: tuple[bool, ...], *, first: bool) -> str:
     """What is wrong with the geometry of one frame, in words; "" where nothing is.
 
     Args:
         gbuffer: T = 1, with normal, depth, mask, instance and camera.
-        movable: of each instance from 1 on, whether it is more than scenery.
+        things: of each instance from 1 on, whether it is a thing rather than scenery.
         first: whether it is the first frame, of which more is asked.
     """
     maps, camera = gbuffer.maps, gbuffer.camera
@@ -32,12 +32,9 @@ def seen(gbuffer: GBuffer, movable: tuple[bool, ...], *, first: bool) -> str:
     depth = maps["depth"][there & maps["depth"].isfinite()]
     if not all(maps[name].isfinite().all() for name in maps if name != "depth") or len(depth) == 0:
         return "a map is not finite"
-    if any(movable):
-        ids = torch.tensor([False, *movable])
-        share = float(ids[maps["instance"].long()].float().mean())
-        least = IN_VIEW[0] if first else IN_VIEW[1]
-        if share < least:
-            return f"things fill {share:.1%} of the picture, less than {least:.1%}"
+    ids, least = torch.tensor([False, *things]), IN_VIEW[0] if first else IN_VIEW[1]
+    if (share := float(ids[maps["instance"].long()].float().mean())) < least:
+        return f"things fill {share:.1%} of the picture, less than {least:.1%}"
     if (near := float(depth.median())) < NEAR:
         return f"the median surface is {near:.3f} from the camera, nearer than {NEAR}"
     if camera is not None:

@@ -7,9 +7,10 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _SHARDS_PER_PROCESS = 32  # Mitsuba keeps a little of every scene it loads; a fresh process gives it back
 _TELL_SECONDS = 0.5
+_THREAD_COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _clips_done: list[Any] = []  # in a worker: the counter that it shares with its parent
 
 
@@ -114,7 +116,8 @@ def _render(recipe: SynthRecipe, folder: Path, starts: list[int], workers: int, 
     for first in range(0, len(starts), batch):
         pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker, initargs=(done,))
         try:
-            pending = {pool.submit(_render_shard, recipe, folder, start) for start in starts[first : first + batch]}
+            with one_thread_each():  # what is submitted starts the workers
+                pending = {pool.submit(_render_shard, recipe, folder, start) for start in starts[first : first + batch]}
             while pending:
                 ended, pending = wait(pending, timeout=_TELL_SECONDS, return_when=FIRST_COMPLETED)
                 for future in ended:
@@ -127,6 +130,22 @@ def _render(recipe: SynthRecipe, folder: Path, starts: list[int], workers: int, 
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def one_thread_each() -> Generator[None]:
+    """Processes started meanwhile have one thread for linear algebra: numpy's library reads the number as it is
+    loaded, and the pools of several workers would fight for the same cores."""
+    before = {name: os.environ.get(name) for name in _THREAD_COUNTS}
+    os.environ.update(dict.fromkeys(_THREAD_COUNTS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _begin_worker(done: Any) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from unrender.scene.camera import Camera
 from unrender.scene.trajectory import look_at, shake
-from unrender.synth.clearance import circle, pivot, reaches, stands_clear
+from unrender.synth.clearance import circle, pivot, reaches, stands_clear, together
 from unrender.synth.shapes import Array
 from unrender.synth.world import World
 
@@ -41,8 +41,8 @@ class Motion:
 def random_motion(rng: Random, world: World, frames: int) -> Motion:
     """Draws how `world` moves for `frames` frames. One frame is the world as it stands.
 
-    Cameras turn about the movable things, come nearer or go back, and shake as in a hand, where nothing is in the way.
-    Things turn about the vertical and slide within the reach that `clearance.reaches` gives them.
+    Cameras turn about the things, come nearer or go back, and shake as in a hand, where nothing is in the way. Things
+    turn about the vertical and slide within the reach that `clearance.reaches` gives them, with what stands on them.
     """
     kinds = [kind for kind, chance in CHANCES.items() if rng.random() < chance]
     reach = reaches(world)
@@ -61,8 +61,8 @@ def random_motion(rng: Random, world: World, frames: int) -> Motion:
 
 
 def other_cameras(rng: Random, world: World, count: int) -> list[Camera]:
-    """Draws `count` other cameras (one frame each) that look at the movable things from round about, out of the way of
-    scenery and of things in motion; lenses as the world's camera has them."""
+    """Draws `count` other cameras (one frame each) that look at the things from round about, out of the way of scenery
+    and of things in motion; lenses as the world's camera has them."""
     reach, goal = reaches(world), pivot(world)
     eye = world.camera.pose[0, :3, 3].double().numpy() - goal
     distance = float(np.linalg.norm(eye))
@@ -75,7 +75,7 @@ def _other_camera(
 ) -> Camera:
     distance, azimuth, elevation = home
     goal = pivot(world)
-    lowest = -1.4 if all(thing.movable for thing in world.things) else min(elevation, 0.1)  # above the ground
+    lowest = -1.4 if all(thing.group for thing in world.things) else min(elevation, 0.1)  # above the ground
     for attempt in range(tries):
         nearer = 1 - attempt / tries  # to where the world's camera stands, which is known to be a good place
         angle = azimuth + rng.choice([-1, 1]) * math.radians(rng.uniform(15, 170)) * nearer
@@ -125,25 +125,25 @@ def _camera_path(rng: Random, world: World, frames: int, kinds: list[str], reach
 
 
 def _thing_poses(rng: Random, world: World, frames: int, reach: list[float]) -> Array:
-    """Object-to-world (T, N, 4, 4); things of negative `reach` stand still."""
+    """Object-to-world (T, N, 4, 4); groups of negative `reach` stand still."""
     poses = np.stack([np.repeat(thing.pose[None], frames, axis=0) for thing in world.things], axis=1)
     able = [index for index, distance in enumerate(reach) if distance >= 0]
     for index in able:
         if index != able[0] and rng.random() < 0.3:
             continue
-        thing, ease = world.things[index], _ease(rng, frames)
-        center, radius = circle(thing)
+        group, ease = list(world.groups[index]), _ease(rng, frames)
+        points = together(world, group)
+        center, radius = circle(points)
         turns, slides = [(True, False), (False, True), (True, True)][rng.choice(3, p=[0.4, 0.3, 0.3])]
         turns |= reach[index] < 0.05 * radius  # too little room for a slide to be seen
         angle = rng.choice([-1, 1]) * math.radians(rng.uniform(15, 120)) * _pace(frames) * turns
         heading = rng.uniform(0, 2 * np.pi)
         length = min(rng.uniform(0.1, 0.7) * _pace(frames), 0.95 * reach[index], 1.0) * slides
-        height = (thing.placed[:, 1].min() + thing.placed[:, 1].max()) / 2
-        middle = np.array([center[0], height, center[1]])
+        middle = np.array([center[0], (points[:, 1].min() + points[:, 1].max()) / 2, center[1]])
         for frame, s in enumerate(ease):
             moved = _about(middle, _turn_y(angle * s))
             moved[:3, 3] += length * s * np.array([np.sin(heading), 0, np.cos(heading)])
-            poses[frame, index] = moved @ thing.pose
+            poses[frame, group] = moved @ poses[frame, group]
     return poses
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 from unrender.errors import UserError
 from unrender.synth.sources import Sources
 
-GENERATOR = 2
+GENERATOR = 3
 """Raised with every change to what a recipe renders: a folder that another generator began is not gone on with."""
 
 SPLITS = {"train": 0, "test": 1}

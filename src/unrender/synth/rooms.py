@@ -29,14 +29,17 @@ class _Wall:
     holes: tuple[tuple[float, float, float, float], ...]  # left, bottom, right, top
 
 
-def random_room(rng: Random, taken: list[Extent], eye: Array, *, test: bool) -> tuple[list[Thing], str]:
-    """A room round things that stand on y = 0, and round the `eye` (3,): its surfaces and lamps, and words for it.
+def random_room(rng: Random, taken: list[Extent], eye: Array, *, test: bool) -> tuple[list[Thing], str, Array]:
+    """A room round things that stand on y = 0, and round the `eye` (3,).
 
     Args:
         rng: what to draw from.
         taken: the extents of the things; lamps keep apart from them.
         eye: the camera's position, which comes to lie at least 0.3 from every wall.
         test: whether patterns are those held out of training.
+
+    Returns:
+        Its surfaces and lamps, words for it, and the outward normal times area of each window, (N, 3).
     """
     low = np.minimum(np.min([e.low for e in taken], 0)[[4, 8, 0]], eye) - rng.uniform(0.3, 1.5, 3)
     high = np.maximum(np.max([e.high for e in taken], 0)[[4, 8, 0]], eye) + rng.uniform(0.3, 1.5, 3)
@@ -45,17 +48,16 @@ def random_room(rng: Random, taken: list[Extent], eye: Array, *, test: bool) -> 
     floor = random_material(rng, WIDE, test=test, metal_share=0.02)
     wall = paint(rng, WIDE) if rng.random() < 0.5 else random_material(rng, WIDE, test=test, metal_share=0.02)
     white = paint(rng, SMALL)
-    walls, frames = _walls(rng, low, high)
+    walls, frames, openings = _walls(rng, low, high)
     parts = [
         Thing(_slab(low, high, up=True), floor, f"{floor.name} floor"),
         Thing(_slab(low, high, up=False), white, ""),
         Thing(walls, wall, f"{wall.name} walls"),
+        Thing(frames, white, ""),
     ]
-    if frames is not None:
-        parts.append(Thing(frames, white, ""))
     if rng.random() < 0.65:
         parts += _lamps(rng, low, high, eye, taken, white)
-    return parts, f"in a room with {wall.name} walls and a {floor.name} floor"
+    return parts, f"in a room with {wall.name} walls and a {floor.name} floor", openings
 
 
 def _slab(low: Array, high: Array, *, up: bool) -> Mesh:
@@ -67,14 +69,14 @@ def _slab(low: Array, high: Array, *, up: bool) -> Mesh:
     return Mesh(vertices, uv, faces[:, ::-1] if up else faces)
 
 
-def _walls(rng: Random, low: Array, high: Array) -> tuple[Mesh, Mesh | None]:
-    """All four walls as one mesh, and the bars in their windows, or None where they have none."""
+def _walls(rng: Random, low: Array, high: Array) -> tuple[Mesh, Mesh, Array]:
+    """All four walls as one mesh, the bars in their windows, and each window's outward normal times area, (N, 3)."""
     size = high - low
     thickness = rng.uniform(0.08, 0.25)
     lit = rng.permutation(4)[: int(rng.choice([1, 2, 3], p=[0.45, 0.4, 0.15]))]
     sill, top = (0.02, rng.uniform(0.8, 0.95)) if rng.random() < 0.25 else rng.uniform([0.2, 0.75], [0.4, 0.95])
     bars = int(rng.integers(0, 3)), int(rng.integers(0, 3))
-    walls, frames = [], []
+    walls, frames, openings = [], [], []
     for side in range(4):
         length = float(size[0] if side % 2 == 0 else size[2])
         holes = _windows(rng, length, sill * size[1], top * size[1]) if side in lit else ()
@@ -86,7 +88,8 @@ def _walls(rng: Random, low: Array, high: Array) -> tuple[Mesh, Mesh | None]:
         pose = posed(turn, 1.0, turn @ np.array([-length / 2, 0.0, -depth]) + [center[0], 0.0, center[2]])
         walls.append(transformed(_wall_mesh(wall), pose))
         frames += [transformed(bar, pose) for hole in holes for bar in _bars(hole, bars, thickness)]
-    return merge(walls), merge(frames) if frames else None
+        openings += [turn @ [0.0, 0.0, -(right - left) * (upper - bottom)] for left, bottom, right, upper in holes]
+    return merge(walls), merge(frames), np.array(openings)
 
 
 def _windows(rng: Random, length: float, bottom: float, top: float) -> tuple[tuple[float, float, float, float], ...]:

@@ -21,7 +21,8 @@ class Thing:
         material: textures over the mesh's texture coordinates.
         name: for captions, "" for scenery that needs no word.
         pose: (4, 4) float64 object-to-world at the first frame: rotation, uniform scale, translation.
-        movable: whether motion may move it: assets yes; ground, walls and lamps no.
+        group: 0 is scenery, as ground, walls and lamps, which never moves; things of one other number move as one
+            body: what stands on a table goes with it.
         emission: linear radiance of a lamp's surface, before exposure.
     """
 
@@ -29,7 +30,7 @@ class Thing:
     material: Material
     name: str
     pose: Array = field(default_factory=lambda: np.eye(4))
-    movable: bool = False
+    group: int = 0
     emission: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     @property
@@ -47,11 +48,23 @@ class World:
         light: (1, 3, 128, 256) radiance from all around, mean about 1.
         camera: one frame.
         caption: what is in it, in words.
-        enclosed: a box room: the light comes in by windows only; the camera is inside.
+        openings: (N, 3) outward normal times area of each window of a room, by which alone the light comes in; none
+            out of doors.
     """
 
     things: tuple[Thing, ...]
     light: EnvironmentMap
     camera: Camera
     caption: str
-    enclosed: bool = False
+    openings: Array = field(default_factory=lambda: np.zeros((0, 3)))
+
+    @property
+    def enclosed(self) -> bool:
+        """Whether it is a room, with the camera inside."""
+        return len(self.openings) > 0
+
+    @property
+    def groups(self) -> tuple[tuple[int, ...], ...]:
+        """The indices of the things that move as one body, for each body; scenery is in none."""
+        numbers = dict.fromkeys(thing.group for thing in self.things if thing.group)
+        return tuple(tuple(i for i, thing in enumerate(self.things) if thing.group == n) for n in numbers)
