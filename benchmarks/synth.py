@@ -1,6 +1,7 @@
 """How fast `unrender synth` renders stills and clips with their whole truth, alone and under seven other lights too.
 
-    python benchmarks/synth.py [--resolution 256] [--samples 64] [--workers 2] [--stills 24] [--clips 2] [--lights 0 7]
+    python benchmarks/synth.py [--resolution 256] [--samples 64] [--workers 2] [--stills 24] [--clips 2] [--frames 24]
+                              [--lights 0 7]
 
 Prints frames per second from the command to the end (starting processes and compiling kernels included; a warm-up
 before puts the kernels into Dr.Jit's cache), the processor time of a frame, which other work on the machine changes
@@ -33,21 +34,25 @@ def main() -> None:
     parser.add_argument("--resolution", type=int, default=256)
     parser.add_argument("--samples", type=int, default=64)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--stills", type=int, default=24)
-    parser.add_argument("--clips", type=int, default=2, help="of 24 frames")
+    parser.add_argument("--stills", type=int, default=24, help="0 leaves them out")
+    parser.add_argument("--clips", type=int, default=2, help="0 leaves them out")
+    parser.add_argument("--frames", type=int, default=24, help="of each clip")
     parser.add_argument("--lights", type=int, nargs="+", default=[0, 7], help="numbers of other lights to measure with")
     options = parser.parse_args()
-    settings = f"--resolution {options.resolution} --samples {options.samples} --workers {options.workers}"
-    counts = f"--stills {options.stills} --clips {options.clips} --lights {' '.join(map(str, options.lights))}"
-    print(f"python benchmarks/synth.py {settings} {counts}")
+    settings = " ".join(f"--{name} {value}" for name, value in vars(options).items() if name != "lights")
+    print(f"python benchmarks/synth.py {settings} --lights {' '.join(map(str, options.lights))}")
     print(f"{_cpu()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     for lights in options.lights:
         recipe = {"resolution": options.resolution, "samples": options.samples, "lights": lights, "seed": 5}
-        stills = SynthRecipe(
-            options.stills, frames=1, shard_size=max(1, options.stills // (2 * options.workers)), **recipe
-        )
         measured(SynthRecipe(1, frames=1, **recipe), 1)
-        for name, what in (("stills", stills), ("clips of 24 frames", SynthRecipe(options.clips, **recipe))):
+        runs = []
+        if options.stills:
+            size = max(1, options.stills // (2 * options.workers))
+            runs.append(("stills", SynthRecipe(options.stills, frames=1, shard_size=size, **recipe)))
+        if options.clips:
+            name = f"clips of {options.frames} frames"
+            runs.append((name, SynthRecipe(options.clips, frames=options.frames, **recipe)))
+        for name, what in runs:
             clock, processor, size = measured(what, options.workers)
             frames = what.clips * what.frames
             print(

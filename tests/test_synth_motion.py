@@ -55,14 +55,15 @@ def test_what_stands_on_a_thing_goes_with_it():
     moved = 0
     for motion in motions(12, 3, scene):
         carrier, carried = (motion.poses[:, i] for i in (1, 2))
-        np.testing.assert_allclose(np.linalg.inv(carrier) @ carried, [np.linalg.inv(carrier[0]) @ carried[0]] * 3)
+        between = np.linalg.inv(carrier) @ carried
+        np.testing.assert_allclose(between, np.broadcast_to(between[0], between.shape), atol=1e-12)
         moved += bool(np.ptp(carried, axis=0).any())
     assert moved > 1
 
 
 def test_clips_begin_at_the_world_and_stills_are_it():
     for frames in (1, 5):
-        for motion in motions(12, frames):
+        for motion in motions(5, frames):
             assert motion.poses.shape == (frames, len(TABLE.things), 4, 4)
             np.testing.assert_allclose(motion.poses[0], [thing.pose for thing in TABLE.things], atol=1e-9)
             torch.testing.assert_close(motion.camera.pose[0], TABLE.camera.pose[0])
@@ -72,15 +73,15 @@ def test_clips_begin_at_the_world_and_stills_are_it():
 
 
 def test_few_clips_stand_still_and_some_move_in_several_ways():
-    kinds = [motion.kinds for motion in motions(120)]
-    assert 1 <= sum(not found for found in kinds) < 30
-    assert sum(len(found) >= 3 for found in kinds) > 12
+    kinds = [motion.kinds for motion in motions(60, 3)]
+    assert 1 <= sum(not found for found in kinds) < 15
+    assert sum(len(found) >= 3 for found in kinds) > 6
     for kind, chance in CHANCES.items():
         assert 0.4 * chance < sum(kind in found for found in kinds) / len(kinds) < 1.5 * chance, kind
 
 
 def test_motion_is_smooth_and_longer_clips_go_further_at_the_same_pace():
-    for motion in motions(40):
+    for motion in motions(16):
         eye, axes = motion.camera.pose[:, :3, 3], motion.camera.pose[:, :3, :3]
         for path, step, bend in ((eye, 0.35, 0.08), (axes, 0.1, 0.03)):
             assert float(path.diff(dim=0).abs().max()) < step
@@ -90,13 +91,13 @@ def test_motion_is_smooth_and_longer_clips_go_further_at_the_same_pace():
         assert float(things.diff(n=2, dim=0).abs().max()) < 0.03
         assert max(abs(b - a) for a, b in zip(motion.yaw, motion.yaw[1:], strict=False)) < 12
         torch.testing.assert_close(axes.mT @ axes, torch.eye(3).expand(24, 3, 3), atol=1e-5, rtol=0)
-    short, long = (max(abs(m.yaw[-1]) for m in motions(20, frames)) for frames in (12, 48))
+    short, long = (max(abs(m.yaw[-1]) for m in motions(8, frames)) for frames in (12, 48))
     assert long > 3 * short
 
 
 def test_things_touch_nothing_and_stay_on_their_ground():
     moved = 0
-    for motion in motions(30):
+    for motion in motions(16):
         for frame in range(0, 24, 3):
             spots = {i: placed(TABLE, motion, frame, i) for i in (2, 3, 4)}
             for vertices in spots.values():
@@ -109,12 +110,12 @@ def test_things_touch_nothing_and_stay_on_their_ground():
                 gap = np.linalg.norm(a.mean(0) - b.mean(0)) - np.ptp(a, axis=0).max() / 2 - np.ptp(b, axis=0).max() / 2
                 assert gap > -0.01
         moved += bool(np.ptp(motion.poses[:, :, :3, 3], axis=0).max() > 0.05)
-    assert moved > 4
+    assert moved > 2
 
 
 def test_cameras_stay_before_the_wall_and_above_the_ground():
     near = world(square(4.0), wall(-0.8), ball(0.0, 0.0), eye=(0.0, 0.35, 2.5))
-    for motion in motions(40, scene=near):
+    for motion in motions(20, scene=near):
         eye = motion.camera.pose[:, :3, 3]
         assert float(eye[:, 1].min()) > 0
         assert float(eye[:, 2].min()) > -0.8

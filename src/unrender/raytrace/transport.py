@@ -50,7 +50,7 @@ class LitFrame:
 class _Task:
     """What is the same at every vertex; Dr.Jit arrays of one number, or of one for each lane."""
 
-    scene: Stage
+    stage: Stage
     table: LightTable
     rays: CameraRays
     pixel: Any
@@ -98,7 +98,7 @@ class _LightSample:
 
 
 def render_lights(
-    scene: Stage,
+    stage: Stage,
     lights: Sequence[EnvironmentMap],
     *,
     samples: int,
@@ -107,14 +107,14 @@ def render_lights(
     indirect_roughness: float = 0.0,
     openings: np.ndarray | None = None,
 ) -> LitFrame:
-    """Path traces `scene` once under each of `lights`.
+    """Path traces `stage` once under each of `lights`.
 
     Args:
-        scene: from `build_stage`.
+        stage: from `build_stage`.
         lights: K environment maps of one size, the first frame of each.
         samples: paths a pixel; powers of two are best spread.
         seed: of the random numbers; the same seed gives the same frame.
-        lamps: what the scene's own lamps are multiplied by under each light, 1 by default.
+        lamps: what the stage's own lamps are multiplied by under each light, 1 by default.
         indirect_roughness: the least roughness of what is seen by way of another surface. 0 is exact; 0.3 spreads the
             caustics of polished things, whose few bright paths are fireflies, and keeps their energy.
         openings: (N, 3) outward normal times area of the windows that the lights come in by; they change where light
@@ -127,21 +127,21 @@ def render_lights(
 
     if lamps is not None and len(lamps) != len(lights):
         raise UserError(f"{len(lamps)} factors of lamps for {len(lights)} lights; one for each is right")
-    order = tiled(scene.camera.size)
+    order = tiled(stage.camera.size)
     pixel = opaque(mi.UInt32, order)
     task = _Task(
-        scene=scene,
+        stage=stage,
         table=light_table.light_table(lights, openings),
-        rays=camera_rays(scene.camera),
+        rays=camera_rays(stage.camera),
         pixel=pixel,
         samples=opaque(mi.UInt32, samples),
-        max_depth=opaque(mi.UInt32, scene.max_depth),
+        max_depth=opaque(mi.UInt32, stage.max_depth),
         lane_seed=sequences.hashed(opaque(mi.UInt32, seed)) + pixel,
         roughness=opaque(mi.Float, indirect_roughness),
     )
     sums = _trace(task)
     factors = np.ones(len(lights)) if lamps is None else np.asarray(lamps)
-    return _frame(sums, order, scene.camera.size, samples, factors)
+    return _frame(sums, order, stage.camera.size, samples, factors)
 
 
 def _trace(task: _Task) -> _Sums:
@@ -175,20 +175,20 @@ def _step(task: _Task, path: _Path, sums: _Sums) -> tuple[_Path, _Sums]:
     import drjit as dr
     import mitsuba as mi
 
-    scene, first = task.scene, path.depth == 0
+    stage, first = task.stage, path.depth == 0
     vertex_seed = task.lane_seed + 0x632BE5AB * (1 + path.depth)
     for_light, for_bounce, (lobe, kind) = (
         sequences.scrambled_pair(path.sample, sequences.hashed(vertex_seed ^ salt)) for salt in _SALTS
     )
     luck = sequences.uniform(sequences.hashed(vertex_seed) + path.sample)
-    hit = find_hit(scene, mi.Ray3f(path.origin, path.direction), coherent=False, active=path.sample < task.samples)
+    hit = find_hit(stage, mi.Ray3f(path.origin, path.direction), coherent=False, active=path.sample < task.samples)
     rough = dr.select(first, hit.roughness, dr.maximum(hit.roughness, task.roughness))
     material = (hit.base_color, rough, hit.metallic)
     at = principled.lobes(hit.normal, -path.direction, material, dr.select(first, _COSINE_SHARE, 0))
     shaded = hit.front & (path.depth + 1 < task.max_depth)
 
     sums.lamp_rgb, sums.lamp_irradiance = (
-        total + glow for total, glow in zip((sums.lamp_rgb, sums.lamp_irradiance), _glow(scene, hit, path), strict=True)
+        total + glow for total, glow in zip((sums.lamp_rgb, sums.lamp_irradiance), _glow(stage, hit, path), strict=True)
     )
     _gather(task, path, (hit, at, shaded), _aim(task, hit, for_light, kind), for_light, sums)
     sums.hits = sums.hits + dr.select(first & hit.valid, 1.0, 0.0)
@@ -199,7 +199,7 @@ def _step(task: _Task, path: _Path, sums: _Sums) -> tuple[_Path, _Sums]:
 def _gather(
     task: _Task, path: _Path, here: tuple[Hit, Lobes, Any], aim: _LightSample, point: tuple[Any, Any], sums: _Sums
 ) -> None:
-    """Adds to `sums` what the lights give to this vertex, or to a path that has left the scene.
+    """Adds to `sums` what the lights give to this vertex, or to a path that has left the stage.
 
     A lane does one or the other, so that one texel of the lights serves both.
     """
@@ -210,7 +210,7 @@ def _gather(
     texel, over_sine = light_table.texel_towards(task.table, path.direction, point)
     texel = dr.select(hit.valid, aim.texel, texel)
     radiance, factor = light_table.look_up(task.table, texel, ~hit.valid | shaded)
-    factor = factor * (1 - task.scene.lamps.share)
+    factor = factor * (1 - task.stage.lamps.share)
     found = path.weight * _balanced(path, factor * over_sine)
     found_diffuse = dr.select(first, black, path.diffuse_weight * _balanced(path, factor * over_sine))
 
@@ -219,7 +219,7 @@ def _gather(
     worth = shaded & (cosine > 0) & (aimed > 0)
     shadow = leave(hit, aim.direction)
     shadow.maxt = aim.reach
-    lit = worth & ~task.scene.traced.ray_test(shadow, worth)
+    lit = worth & ~task.stage.traced.ray_test(shadow, worth)
     share = dr.select(lit, dr.rcp(dr.maximum(aimed + density, 1e-20)), 0)
     direct = path.weight * value * share
     diffuse = path.diffuse_weight * dr.select(first, mi.Color3f(cosine), value) * share
@@ -239,7 +239,7 @@ def _aim(task: _Task, hit: Hit, point: tuple[Any, Any], choice: Any) -> _LightSa
     import drjit as dr
     import mitsuba as mi
 
-    lamps = task.scene.lamps
+    lamps = task.stage.lamps
     use_lamp = choice < lamps.share
     texel, sky, over_sine = light_table.draw(task.table, point)
     slot = mi.UInt32(point[0] * LAMP_SLOTS)
@@ -270,13 +270,13 @@ def _balanced(path: _Path, density: Any) -> Any:
     return dr.select(path.depth == 0, 1, path.density / (path.density + density))
 
 
-def _glow(scene: Stage, hit: Hit, path: _Path) -> tuple[Any, Any]:
+def _glow(stage: Stage, hit: Hit, path: _Path) -> tuple[Any, Any]:
     """What a lamp that the path's own ray met adds to picture and irradiance."""
     import drjit as dr
     import mitsuba as mi
 
     cosine = dr.maximum(dr.abs(dr.dot(hit.geometric, path.direction)), 1e-6)
-    share = _balanced(path, scene.lamps.share * hit.density * dr.square(hit.distance) / cosine)
+    share = _balanced(path, stage.lamps.share * hit.density * dr.square(hit.distance) / cosine)
     glow = dr.select(hit.front, hit.radiance * share, mi.Color3f(0))
     return path.weight * glow, dr.select(path.depth == 0, mi.Color3f(0), path.diffuse_weight * glow)
 

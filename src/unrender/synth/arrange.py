@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from unrender.synth.assets import asset_name, read_asset
-from unrender.synth.materials import Material
+from unrender.synth.materials import SMALL, Material
 from unrender.synth.objects import FURNITURE, random_object, random_primitive
 from unrender.synth.placement import Extent, about_y, any_rotation, free_spot, posed
-from unrender.synth.rooms import SMALL
 from unrender.synth.shapes import Array, Mesh, transformed
 from unrender.synth.sources import Sources
 from unrender.synth.wear import random_finish

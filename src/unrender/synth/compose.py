@@ -12,9 +12,9 @@ from unrender.scene.camera import Camera
 from unrender.scene.environment import EnvironmentMap
 from unrender.synth.arrange import arrangement, close_up
 from unrender.synth.lights import random_light
-from unrender.synth.materials import random_material
+from unrender.synth.materials import WIDE, random_material
 from unrender.synth.placement import about_y, posed
-from unrender.synth.rooms import WIDE, random_room
+from unrender.synth.rooms import random_room
 from unrender.synth.shapes import Array, Mesh, plane
 from unrender.synth.sources import Sources
 from unrender.synth.world import Thing, World

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from unrender.errors import UserError
 from unrender.synth.recipe import GENERATOR, SPLITS, SynthRecipe, recipe_facts
+from unrender.synth.sources import Sources
 
 if TYPE_CHECKING:
     from unrender.files.shards import Clip
@@ -180,7 +181,6 @@ def _render_shard(recipe: SynthRecipe, folder: Path, start: int) -> None:
 def _clips(recipe: SynthRecipe, indices: range) -> Iterator[tuple[str, Clip]]:
     """Renders clips, one at a time, with their keys."""
     from unrender.synth.clip import Shot, random_clip
-    from unrender.synth.sources import Sources
 
     sources = Sources.of_folders(recipe.assets, recipe.hdris)
     size = (recipe.resolution, recipe.resolution)

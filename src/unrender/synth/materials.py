@@ -12,6 +12,9 @@ from unrender.synth.patterns import HELD_OUT, PATTERNS, fbm
 Array = np.ndarray
 Random = np.random.Generator
 
+WIDE, SMALL = 512, 256
+"""Texels of the textures of grounds, floors and walls, and of all other things."""
+
 
 @dataclass(frozen=True)
 class Material:

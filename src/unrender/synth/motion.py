@@ -11,6 +11,7 @@ import torch
 from unrender.scene.camera import Camera
 from unrender.scene.trajectory import look_at, shake
 from unrender.synth.clearance import circle, pivot, reaches, stands_clear, together
+from unrender.synth.placement import about_y
 from unrender.synth.shapes import Array
 from unrender.synth.world import World
 
@@ -73,6 +74,8 @@ def other_cameras(rng: Random, world: World, count: int) -> list[Camera]:
 def _other_camera(
     rng: Random, world: World, home: tuple[float, float, float], reach: list[float], tries: int = 48
 ) -> Camera:
+    """One of `other_cameras`; `home` is where the world's camera stands: distance from the pivot, azimuth from +Z and
+    elevation in radians."""
     distance, azimuth, elevation = home
     goal = pivot(world)
     lowest = -1.4 if all(thing.group for thing in world.things) else min(elevation, 0.1)  # above the ground
@@ -116,7 +119,7 @@ def _camera_path(rng: Random, world: World, frames: int, kinds: list[str], reach
         held = shake(still, int(rng.integers(2**31)), shift=shift, degrees=rng.uniform(0.2, 0.9)).numpy()
         jitter = np.linalg.inv(held[0]) @ held
     for part in (1.0, -1.0, 0.5, -0.5, 0.25, 0.0):
-        path = np.stack([_about(goal, _turn_y(part * orbit * s)) @ home for s in ease])
+        path = np.stack([_about(goal, about_y(part * orbit * s)) @ home for s in ease])
         path[:, :3, 3] -= part * dolly * ease[:, None] * path[:, :3, 2]
         path = path @ jitter
         if stands_clear(world, path[:: max(1, frames // PACE_FRAMES), :3, 3], reach):
@@ -141,7 +144,7 @@ def _thing_poses(rng: Random, world: World, frames: int, reach: list[float]) -> 
         length = min(rng.uniform(0.1, 0.7) * _pace(frames), 0.95 * reach[index], 1.0) * slides
         middle = np.array([center[0], (points[:, 1].min() + points[:, 1].max()) / 2, center[1]])
         for frame, s in enumerate(ease):
-            moved = _about(middle, _turn_y(angle * s))
+            moved = _about(middle, about_y(angle * s))
             moved[:3, 3] += length * s * np.array([np.sin(heading), 0, np.cos(heading)])
             poses[frame, group] = moved @ poses[frame, group]
     return poses
@@ -152,8 +155,3 @@ def _about(point: Array, rotation: Array) -> Array:
     pose = np.eye(4)
     pose[:3, :3], pose[:3, 3] = rotation, point - rotation @ point
     return pose
-
-
-def _turn_y(angle: float) -> Array:
-    c, s = math.cos(angle), math.sin(angle)
-    return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])

@@ -8,15 +8,12 @@ from itertools import pairwise
 import numpy as np
 
 from unrender.synth.furniture import board, lamp_parts
-from unrender.synth.materials import Material, paint, random_material
+from unrender.synth.materials import SMALL, WIDE, Material, paint, random_material
 from unrender.synth.placement import Extent, about_y, posed
 from unrender.synth.shapes import Array, Mesh, displaced_sphere, grid_faces, merge, transformed
 from unrender.synth.world import Thing
 
 Random = np.random.Generator
-
-WIDE, SMALL = 512, 256
-"""Texels of the textures of grounds, floors and walls, and of all other things."""
 
 
 @dataclass(frozen=True)
