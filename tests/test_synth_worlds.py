@@ -10,13 +10,15 @@ pytest.importorskip("manifold3d", reason="manifold3d is not installed; the extra
 
 from scipy.spatial import ConvexHull
 
-from unrender.synth.compose import Sources, another_light, random_world
+from unrender.synth.arrange import arrangement
+from unrender.synth.compose import another_light, random_world
 from unrender.synth.furniture import board, table
 from unrender.synth.lights import OUTDOORS, TEST_WORLDS, TRAIN_WORLDS
 from unrender.synth.materials import HELD_OUT, PATTERNS, SMALL, WIDE
 from unrender.synth.placement import GAP, Extent, about_y, any_rotation, free_spot, posed
 from unrender.synth.rooms import random_room
 from unrender.synth.shapes import transformed
+from unrender.synth.sources import Sources
 
 
 def world(seed, test=False):
@@ -71,22 +73,19 @@ def test_things_stand_apart(worlds):
     assert pairs > 20
 
 
-def test_things_rest_on_the_ground_or_on_a_table(worlds):
-    on_something = 0
-    for drawn in worlds:
-        meshes = placed(drawn)
-        if len(drawn.things) == 1:
+@pytest.mark.parametrize(("seed", "carried"), [(0, 1), (4, 1), (6, 2), (9, 0)])
+def test_things_rest_on_the_ground_or_on_a_table_that_they_move_with(seed, carried):
+    drawn, _ = arrangement(np.random.default_rng(seed), Sources(), test=False, indoors=True)
+    found = 0
+    for thing in drawn:
+        low = thing.placed[:, 1].min()
+        if abs(low) < 1e-6:
             continue
-        for index, mesh in enumerate(meshes):
-            low = mesh.vertices[:, 1].min()
-            if abs(low) < 1e-6:
-                continue
-            on_something += 1
-            thing = things(drawn)[index]
-            tops = {round(other.vertices[:, 1].max(), 3) for other in meshes if other is not mesh}
-            assert round(low - 1e-4, 3) in tops
-            assert thing.group in {other.group for other in things(drawn) if other is not thing}
-    assert on_something > 0
+        found += 1
+        carriers = [other for other in drawn if other.group == thing.group and other is not thing]
+        assert any(low == pytest.approx(other.placed[:, 1].max() + 1e-4, abs=1e-6) for other in carriers)
+    assert found == carried
+    assert len({thing.group for thing in drawn}) == len(drawn) - carried
 
 
 def test_extents_tell_apart_what_touches_and_what_does_not():
