@@ -19,7 +19,9 @@ class SynthJob:
     clips: Annotated[int, typer.Option(min=1, metavar="N", help="How many.")] = 100
     frames: Annotated[int, typer.Option(min=1, metavar="F", help="Of each clip; 1 makes stills.")] = 24
     resolution: Annotated[int, typer.Option(min=16, metavar="R", help="Height and width in pixels.")] = 160
-    samples: Annotated[int, typer.Option(min=1, metavar="S", help="Light paths a pixel.")] = 36
+    samples: Annotated[
+        int, typer.Option(min=1, metavar="S", help="Light paths a pixel; rooms get four times as many.")
+    ] = 36
     lights: Annotated[
         int, typer.Option(min=0, metavar="K", help="Other lights that the same frames are rendered under, too.")
     ] = 0

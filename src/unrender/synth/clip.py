@@ -41,7 +41,7 @@ class Shot:
 
     Attributes:
         size: (height, width) in pixels.
-        samples: paths a pixel.
+        samples: paths a pixel; rooms get `ROOM_SAMPLES` times as many.
         frames: how many; 1 is a still.
         lights: other lights beside the clip's own.
         cameras: other cameras beside the clip's own.

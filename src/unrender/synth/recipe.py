@@ -29,7 +29,7 @@ class SynthRecipe:
         resolution: height and width in pixels.
         seed: of the whole set; each clip draws from (seed, split, its index) alone.
         split: "test" has its own seeds, worlds and texture patterns, which "train" never sees.
-        samples: paths a pixel; products of two near numbers, as 36, are taken as they are, others rounded up.
+        samples: paths a pixel, best spread where a power of two; rooms get `clip.ROOM_SAMPLES` times as many.
         lights: other lights that the same frames are rendered under, beside the clip's own.
         cameras: other cameras that the same frames are seen from, beside the clip's own.
         assets: a folder of meshes to draw things from, see `Sources`; None for the built-in families.
