@@ -1,0 +1,32 @@
+#!/bin/sh
+# Everything that `mini` is and that `unrender evaluate claims` compares, from nothing: data, autoencoder, multi-step
+# parents, single-step models, cycles. Two to three hours on two cores. Every command goes on where it was stopped, so
+# does this.
+#
+#     sh examples/train_mini.sh RUNS [PHOTOS]
+set -eu
+runs=${1:?"a folder for data and models"}
+photos=${2:-}
+data="--data $runs/data/train --cache $runs/cache"
+
+unrender synth "$runs/data/test" --clips 128 --frames 1 --resolution 160 --samples 144 --lights 1 --split test --seed 0
+unrender synth "$runs/data/train" --clips 1500 --frames 1 --resolution 160 --samples 36 --lights 1 --seed 0
+
+unrender train vae $data -o "$runs/autoencoder"
+unrender train pretrain $data -o "$runs/inverse-multi" --autoencoder "$runs/autoencoder/model"
+unrender train pretrain $data -o "$runs/forward-multi" --autoencoder "$runs/autoencoder/model" --direction forward
+
+for noise in zeros gaussian multi_resolution; do
+    name=$(echo "inverse-e2e-$noise" | sed 's/-zeros//; s/multi_resolution/multi/')
+    unrender train e2e $data -o "$runs/$name" --start "$runs/inverse-multi/model" --noise $noise --steps 800
+done
+unrender train e2e $data -o "$runs/forward-e2e" --start "$runs/forward-multi/model" --direction forward --steps 900
+# What ships learns on from the best of the three.
+unrender train e2e $data -o "$runs/inverse-mini" --start "$runs/inverse-e2e/model" --steps 1600
+
+pair="--inverse $runs/inverse-e2e/model --forward $runs/forward-e2e/model"
+unrender train ouroboros $data -o "$runs/cycle-none" $pair --no-cycles
+unrender train ouroboros $data -o "$runs/cycle" $pair
+[ -z "$photos" ] || unrender train ouroboros $data -o "$runs/cycle-photos" $pair --photos "$photos"
+
+unrender evaluate claims --data "$runs/data/test" --models "$runs" ${photos:+--photos "$photos"} -o "$runs/claims.md"
