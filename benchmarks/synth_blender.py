@@ -1,6 +1,6 @@
 """unrender's synthetic frames beside Blender's Cycles on the processor: the same worlds, at equal noise.
 
-    python benchmarks/synth_blender.py [--size 256] [--samples 64] [--worlds 3] [--lights 8] [--threads 1] [--seed 0]
+    python benchmarks/synth_blender.py [--size 256] [--samples 64] [--worlds 3] [--lights 8] [--threads 1] [--seed 0] [--flat]
 
 Needs Blender 3.x on PATH (apt-get install blender). Worlds are those of `unrender synth` that are no rooms. Both sides
 get the same triangles, normals, textures, bumps, lights and camera, as many bounces and threads, a box filter of one
@@ -38,6 +38,7 @@ from blender.sides import Side, Wanted, blenders, drawn, find_blender, ours, ren
 from unrender.errors import UserError
 
 WORST = 0.01  # of the pixels are left out of the second noise: fireflies
+_BRIGHT = 4.0  # times the 90th percentile: what is brighter counts as that where means are compared
 _LEAST_ALBEDO = 0.05  # Blender's irradiance is none where there is no diffuse lobe
 
 
@@ -49,7 +50,8 @@ def surface(side: Side) -> Array:
 def told_agreement(own: Side, theirs: Side, wanted: Wanted) -> None:
     """Prints how far the two sides show the same."""
     most, where = wanted.counts[1], surface(own)
-    pictures = [np.mean([side.rgb[1, most, seed][0] for seed in (1, 2)], 0) for side in (own, theirs)]
+    bright = _BRIGHT * np.percentile(own.rgb[1, most, 1][0][:, where].mean(0), 90)
+    pictures = [np.mean([side.rgb[1, most, seed][0].clip(max=bright) for seed in (1, 2)], 0) for side in (own, theirs)]
     between = [psnr(*(side.rgb[1, most, seed][0] for seed in (1, 2)), where) for side in (own, theirs)]
     whole = np.full_like(where, True)
     print(
@@ -109,7 +111,11 @@ def told_times(own: Side, theirs: Side, wanted: Wanted) -> dict[str, float]:
             f"({noises(side, where, 1, n, WORST)[0]:.3f} without the worst {WORST:.0%})"
             for n in wanted.counts
         )
-        print(f"  {name}: {each}; irradiance {_irradiance_noise(side, own, theirs, wanted):.3f}")
+        fixed, sample = split_time(wanted.counts, tuple(side.took[1, n] for n in wanted.counts))
+        print(
+            f"  {name}: {each}; irradiance {_irradiance_noise(side, own, theirs, wanted):.3f}; "
+            f"a picture {_spent(fixed)} and a path {1e6 * sample.processor / wanted.size**2:.2f} us of processor"
+        )
     for lights in sorted({key[0] for key in renders(wanted)}):
         mine = own.load.plus(own.truth).plus(own.took[lights, wanted.samples])
         for worst in (0, WORST):
@@ -156,10 +162,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("size", 256), ("samples", 64), ("worlds", 3), ("lights", 8), ("threads", 1), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--flat", action="store_true", help="without bumps")
     options = vars(parser.parse_args())
     command = find_blender()
     wanted = Wanted(**{name: value for name, value in options.items() if name != "worlds"})
-    print("python benchmarks/synth_blender.py " + " ".join(f"--{name} {value}" for name, value in options.items()))
+    numbers = " ".join(f"--{name} {value}" for name, value in options.items() if name != "flat")
+    print(f"python benchmarks/synth_blender.py {numbers}{' --flat' * wanted.flat}")
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     chosen = list(islice((n for n in count() if not drawn(wanted, n).enclosed), options["worlds"]))
     with tempfile.TemporaryDirectory() as folder:

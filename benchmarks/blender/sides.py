@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,9 @@ from unrender.errors import UserError
 from unrender.files.cameras import Z_UP_TO_Y_UP
 from unrender.files.exr import Channels, read_channels
 from unrender.files.gbuffers import write_gbuffer
+from unrender.raytrace.scene import Surface
 from unrender.scene.camera import Camera
+from unrender.scene.environment import EnvironmentMap
 from unrender.synth.atlas import merged
 from unrender.synth.clip import MAX_DEPTH
 from unrender.synth.compose import another_light, random_world
@@ -41,6 +43,7 @@ class Wanted:
         samples: paths a pixel; noise is measured at these and at four times as many.
         lights: K, the world's own among them.
         threads: of each renderer.
+        flat: without bumps, which Cycles shades darker.
     """
 
     seed: int
@@ -48,6 +51,7 @@ class Wanted:
     samples: int
     lights: int
     threads: int
+    flat: bool = False
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -88,7 +92,13 @@ def drawn(wanted: Wanted, index: int) -> World:
     return random_world(rng, (wanted.size, wanted.size), Sources(), test=False)
 
 
-def lights_of(wanted: Wanted, index: int, world: World) -> list:
+def surface_of(wanted: Wanted, world: World) -> tuple[Surface, Array]:
+    """`world` as one surface, and the thing that each vertex belongs to."""
+    surface, owners = merged(world.things)
+    return replace(surface, slope=None) if wanted.flat else surface, owners
+
+
+def lights_of(wanted: Wanted, index: int, world: World) -> list[EnvironmentMap]:
     """The K lights of `world`, its own first."""
     rng = np.random.default_rng([wanted.seed, index, 1])
     others = (another_light(rng, world, Sources(), test=False) for _ in range(wanted.lights - 1))
@@ -122,7 +132,7 @@ def _ours(wanted: Wanted, index: int, folder: Path, launched: float) -> Side:
     torch.set_num_threads(wanted.threads)
     begun = Seconds.now()
     world = drawn(wanted, index)
-    surface, owners = merged(world.things)
+    surface, owners = surface_of(wanted, world)
     lights = lights_of(wanted, index, world)
     faces = owners[surface.faces[:, 0]] + 1
     before = Seconds.now()
@@ -176,7 +186,7 @@ def blenders(command: str, wanted: Wanted, index: int, folder: Path) -> Side:
         UserError: Blender ends with an error; its last line is in it.
     """
     world = drawn(wanted, index)
-    export_world(folder, *merged(world.things), world.camera, lights_of(wanted, index, world))
+    export_world(folder, *surface_of(wanted, world), world.camera, lights_of(wanted, index, world))
     job = {
         "launched": time.time(),
         "threads": wanted.threads,
