@@ -1,6 +1,6 @@
 """unrender's synthetic frames beside Blender's Cycles on the processor: the same worlds, at equal noise.
 
-    python benchmarks/synth_blender.py [--size 256] [--samples 64] [--worlds 3] [--lights 8] [--threads 1] [--seed 0] [--flat]
+    python benchmarks/synth_blender.py [--size 256] [--samples 64] [--worlds 3] [--lights 8] [--threads 1] [--flat]
 
 Needs Blender 3.x on PATH (apt-get install blender). Worlds are those of `unrender synth` that are no rooms. Both sides
 get the same triangles, normals, textures, bumps, lights and camera, as many bounces and threads, a box filter of one
@@ -129,7 +129,7 @@ def told_times(own: Side, theirs: Side, wanted: Wanted) -> dict[str, float]:
                 f"{ratios[name]:.2f} x (clock {still.clock / mine.clock:.2f} x)"
             )
         equal = theirs.load.plus(theirs.took[lights, wanted.samples])
-        ratios[f"{lights} lights, equal samples"] = equal.processor / mine.processor
+        ratios[f"{lights} light{'s' * (lights > 1)}, equal samples"] = equal.processor / mine.processor
         if lights > 1:
             levels = [np.mean(noises(side, where, lights, wanted.samples, WORST)) for side in (own, theirs)]
             print(f"  noise under {lights} lights, mean: unrender {levels[0]:.3f}, Blender {levels[1]:.3f}")

@@ -39,6 +39,8 @@ def build(folder: Path, job: dict[str, Any]) -> Any:
         scene.collection.objects.link(thing)
     scene.world = bpy.data.worlds.new("world")
     scene.world.use_nodes = True
+    scene.world.cycles.sampling_method = "MANUAL"
+    scene.world.cycles.sample_map_resolution = job["importance"]
     tree = scene.world.node_tree
     texture = tree.nodes.new("ShaderNodeTexEnvironment")
     tree.links.new(texture.outputs["Color"], tree.nodes["Background"].inputs["Color"])
@@ -164,9 +166,6 @@ def main() -> None:
     for each in job["renders"]:
         clock, processor = time.time(), time.process_time()
         texture.image = lights[each["light"]]
-        # By itself Cycles makes a much larger importance map of so small a light, at a second for each picture.
-        scene.world.cycles.sampling_method = "MANUAL"
-        scene.world.cycles.sample_map_resolution = texture.image.size[0]
         scene.cycles.samples, scene.cycles.seed = each["samples"], each["seed"]
         scene.render.use_persistent_data = each["persistent"]
         scene.render.filepath = str(folder / f"{each['name']}.exr")
