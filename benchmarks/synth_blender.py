@@ -47,6 +47,12 @@ def surface(side: Side) -> Array:
     return side.maps["mask"] > 0.999
 
 
+def diffuse(own: Side, theirs: Side) -> Array:
+    """Pixels (H, W) of surfaces that are neither metal nor black: where Blender gives an irradiance."""
+    albedo = theirs.maps["base_color"].mean(0) * (1 - theirs.maps["metallic"])
+    return surface(own) & (albedo > _LEAST_ALBEDO)
+
+
 def told_agreement(own: Side, theirs: Side, wanted: Wanted) -> None:
     """Prints how far the two sides show the same."""
     most, where = wanted.counts[1], surface(own)
@@ -56,23 +62,22 @@ def told_agreement(own: Side, theirs: Side, wanted: Wanted) -> None:
     whole = np.full_like(where, True)
     print(
         f"  picture: {psnr(*pictures, where):.1f} dB on surfaces, {psnr(*pictures, whole):.1f} dB with the background "
-        f"(two seeds of unrender {between[0]:.1f}, of Blender {between[1]:.1f}); mean "
-        f"{pictures[1][:, where].mean() / pictures[0][:, where].mean() - 1:+.1%} on surfaces, "
-        f"{pictures[1][:, ~where].mean() / pictures[0][:, ~where].mean() - 1:+.1%} elsewhere"
+        f"(two seeds of unrender {between[0]:.1f}, of Blender {between[1]:.1f}); mean {_more(*pictures, where)} on "
+        f"surfaces, {_more(*pictures, ~where)} elsewhere"
     )
     regions = np.where(where, own.maps["instance"], 0).astype(int)
     parts = region_differences(*pictures, regions, least=max(16, where.size // 200))
     print("  mean by thing: " + ", ".join(f"{n} {part:+.1%}" for n, part in parts.items()))
-    matte = where & (theirs.maps["base_color"].mean(0) > _LEAST_ALBEDO) & (theirs.maps["metallic"] < 0.5)
     light = [np.mean([side.irradiance[1, most, seed][0] for seed in (1, 2)], 0) for side in (own, theirs)]
-    print(f"  irradiance: mean {light[1][:, matte].mean() / light[0][:, matte].mean() - 1:+.1%} where not metal")
+    print(f"  irradiance: mean {_more(*light, diffuse(own, theirs))} where there is a diffuse lobe")
     same = own.maps["instance"] == theirs.maps["instance"]
     depth = np.abs(theirs.maps["depth"][where] / own.maps["depth"][where] - 1)
     angle = degrees_between(own.maps["normal"][:, where], theirs.maps["normal"][:, where])
     colour = np.abs(theirs.maps["base_color"] - own.maps["base_color"])[:, where]
     print(
         f"  maps: the same thing in {same[where].mean():.1%} of the pixels; medians: depth {np.median(depth):.2%}, "
-        f"normal {np.median(angle):.2f} degrees, base colour {np.median(colour):.4f}"
+        f"normal {np.median(angle):.2f} degrees (95 of 100: {np.percentile(angle, 95):.1f}), "
+        f"base colour {np.median(colour):.4f}"
     )
 
 
@@ -102,7 +107,7 @@ def at_equal_noise(own: Side, theirs: Side, wanted: Wanted, lights: int, worst: 
 
 def told_times(own: Side, theirs: Side, wanted: Wanted) -> dict[str, float]:
     """Prints what both sides take, and returns ratios of time (Blender's over ours) by name."""
-    where, ratios = surface(own), {}
+    where, lit, ratios = surface(own), diffuse(own, theirs), {}
     print(f"  start: unrender {_spent(own.start)}, Blender {_spent(theirs.start)}")
     print(f"  scene: unrender {_spent(own.load)} (and its maps {_spent(own.truth)}), Blender {_spent(theirs.load)}")
     for name, side in (("unrender", own), ("Blender", theirs)):
@@ -113,7 +118,7 @@ def told_times(own: Side, theirs: Side, wanted: Wanted) -> dict[str, float]:
         )
         fixed, sample = split_time(wanted.counts, tuple(side.took[1, n] for n in wanted.counts))
         print(
-            f"  {name}: {each}; irradiance {_irradiance_noise(side, own, theirs, wanted):.3f}; "
+            f"  {name}: {each}; irradiance {_irradiance_noise(side, lit, wanted.samples)}; "
             f"a picture {_spent(fixed)} and a path {1e6 * sample.processor / wanted.size**2:.2f} us of processor"
         )
     for lights in sorted({key[0] for key in renders(wanted)}):
@@ -138,10 +143,15 @@ def told_times(own: Side, theirs: Side, wanted: Wanted) -> dict[str, float]:
     return ratios
 
 
-def _irradiance_noise(side: Side, own: Side, theirs: Side, wanted: Wanted) -> float:
-    matte = surface(own) & (theirs.maps["base_color"].mean(0) > _LEAST_ALBEDO) & (theirs.maps["metallic"] < 0.5)
-    one, two = (side.irradiance[1, wanted.samples, seed][0] for seed in (1, 2))
-    return noise(one, two, matte, worst=WORST)
+def _irradiance_noise(side: Side, where: Array, samples: int) -> str:
+    if not where.any():
+        return "none"
+    return f"{noise(*(side.irradiance[1, samples, seed][0] for seed in (1, 2)), where, worst=WORST):.3f}"
+
+
+def _more(one: Array, two: Array, where: Array) -> str:
+    """How much more the mean of `two` is than that of `one`."""
+    return f"{two[:, where].mean() / one[:, where].mean() - 1:+.1%}" if where.any() else "none"
 
 
 def _spent(seconds: Seconds) -> str:

@@ -15,6 +15,7 @@ from unrender.raytrace.scene import Surface
 from unrender.scene.camera import Camera
 from unrender.scene.environment import EnvironmentMap
 
+_LEAST_AREA = 1e-9
 LAYOUT_YAW = -90  # degrees from our layout of lights to Blender's; see docs/conventions.md
 
 
@@ -67,12 +68,15 @@ def export_world(
     """
     if surface.emission is not None:
         raise UserError("a world with lamps; one without is right, whose light is all in its environment map")
+    corners = surface.vertices[surface.faces].astype(np.float64)
+    areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
     np.savez(
         folder / "mesh.npz",
         vertices=to_z_up(surface.vertices).astype(np.float32),
         normals=to_z_up(surface.normals).astype(np.float32),
         uv=np.stack((surface.uv[:, 0], 1 - surface.uv[:, 1]), -1),
-        faces=surface.faces.astype(np.int32),
+        # Faces of no area, at the poles of lathed things, are never hit, but spoil the normals that Blender is given.
+        faces=surface.faces[areas > _LEAST_AREA].astype(np.int32),
         owners=owners.astype(np.int32),
     )
     (folder / "camera.json").write_text(json.dumps(blender_camera(camera)))
