@@ -1,6 +1,7 @@
 """What the comparison with Blender rests on: axes, camera, light and noise. Blender itself is not needed."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,14 @@ def test_a_scene_with_lamps_is_refused(tmp_path: Path):
     lamp = triangle(emission=np.ones((1, 3), np.float32))
     with pytest.raises(UserError, match="lamps"):
         export_world(tmp_path, lamp, np.zeros(3, int), Camera.perspective((8, 8)), [])
+
+
+def test_faces_of_no_area_are_left_out(tmp_path: Path):
+    """They would spoil the normals that Blender is given."""
+    surface = triangle()
+    surface = replace(surface, faces=np.array([[0, 1, 2], [0, 1, 1]], np.uint32))
+    export_world(tmp_path, surface, np.zeros(3, int), Camera.perspective((8, 8)), [])
+    assert np.load(tmp_path / "mesh.npz")["faces"].tolist() == [[0, 1, 2]]
 
 
 def test_bumps_lean_back_from_where_the_surface_rises():
