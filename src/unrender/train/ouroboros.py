@@ -143,14 +143,15 @@ class OuroborosTask:
 
     def _photo_losses(self, pair: Pair, batch: Batch, pictures: Tensor, draw: Draw) -> dict[str, Tensor]:
         """The photo cycle, of the batch's own photos or, now and then, of photos without maps."""
-        recipe, generator = self.recipe, draw.generator(5)
-        if self.photos is not None and float(torch.rand((), generator=generator)) < recipe.photos:
-            batch = draw_batch(self.photos, replace(draw, seed=draw.seed + 3)).to(self._device)
-            pictures = pair.apart(batch, draw.seed + 3)
+        recipe, seed = self.recipe, draw.seed
+        if self.photos is not None and float(torch.rand((), generator=draw.generator(5))) < recipe.photos:
+            seed = draw.seed + 3
+            batch = draw_batch(self.photos, replace(draw, seed=seed)).to(self._device)
+            pictures = pair.apart(batch, seed)
         losses = {"photo cycle": recipe.photo_cycle * photo_cycle(pair, batch, pictures, draw.seed + 4)}
         if recipe.aligned:
             with torch.no_grad():
-                before = replace(pair, inverse=replace(pair.inverse, unet=self.before)).apart(batch, draw.seed)
+                before = replace(pair, inverse=replace(pair.inverse, unet=self.before)).apart(batch, seed)
             losses["leakage"] = recipe.aligned * leakage(pictures, before)
         return losses
 
