@@ -98,10 +98,11 @@ def encode_map(values: Tensor, codec: MapCodec) -> Tensor:
 
 
 def encode_picture(maps: Mapping[str, Tensor], target: TargetPicture) -> Tensor:
-    """The picture (B, C, H, W) in [-1, 1] that carries `maps`, (B, 1 or 3, H, W) each: the inverse of `decode_maps`."""
+    """The picture (B, C, H, W) in [-1, 1] that carries `maps`, (B, 1 or 3, H, W) each: the inverse of `decode_maps`. It
+    has three channels at least, as autoencoders take them; those that carry nothing are 0."""
     encoded = {codec: encode_map(maps[codec.map], codec) for codec in target.maps}
     first = next(iter(encoded.values()))
-    channels = 1 + max(max(codec.channels) for codec in target.maps)
+    channels = max(3, 1 + max(max(codec.channels) for codec in target.maps))
     picture = first.new_zeros(len(first), channels, *first.shape[2:])
     for codec, values in encoded.items():
         picture[:, list(codec.channels)] = values.expand(-1, len(codec.channels), -1, -1)
