@@ -7,6 +7,9 @@ from torch import Tensor
 
 from unrender.diffusion.card import NoiseKind
 
+DISCOUNT = 0.9
+"""Weight of each octave of multi-resolution noise against the one before (Marigold's)."""
+
 
 def draw_noise(kind: NoiseKind, shape: tuple[int, ...], seed: int, *, shared: bool = False, parts: int = 1) -> Tensor:
     """Noise of `shape` (B, C, h, w), drawn on the CPU so that every device gets the same.
@@ -29,7 +32,7 @@ def draw_noise(kind: NoiseKind, shape: tuple[int, ...], seed: int, *, shared: bo
 
 
 def multi_resolution_noise(
-    shape: tuple[int, ...], generator: torch.Generator, *, octaves: int = 10, discount: float = 0.9
+    shape: tuple[int, ...], generator: torch.Generator, *, octaves: int = 10, discount: float = DISCOUNT
 ) -> Tensor:
     """Gaussian noise plus ever coarser, ever weaker octaves of it, scaled to unit deviation (Whitaker 2023, as used by
     Marigold and E2E-FT): octave i = 0, 1, ... is r^i times smaller than the one before, r ~ U(2, 4), weighs discount^i,

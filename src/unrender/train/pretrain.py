@@ -11,6 +11,7 @@ from torch import Tensor
 
 from unrender.diffusion.card import NoiseKind
 from unrender.diffusion.conditioning import network_of
+from unrender.diffusion.noise import DISCOUNT, draw_noise, multi_resolution_noise
 from unrender.diffusion.schedule import add_noise, make_schedule, training_target
 from unrender.train.data import Batch, Stills, hold_out
 from unrender.train.learner import Learner
@@ -73,7 +74,7 @@ def diffusion_loss(learner: Learner, batch: Batch, draw: Draw, recipe: PretrainR
     schedule = make_schedule(learner.card.schedule)
     timestep = draw_timesteps(len(batch), len(schedule.alphas_cumprod), recipe.terminal, draw.generator(3))
     alpha = schedule.alphas_cumprod[timestep][:, None, None, None].to(clean)
-    noise = learner.noise(recipe.noise, clean, draw.seed)
+    noise = training_noise(recipe.noise, clean, timestep / (len(schedule.alphas_cumprod) - 1), draw)
     network = network_of(learner.unet, learner.card, condition)
     output = network(add_noise(clean, noise, alpha), timestep.to(clean.device))
     error = (output - training_target(clean, noise, alpha, learner.card.schedule.prediction)).square()
@@ -89,3 +90,17 @@ def draw_timesteps(count: int, steps: int, terminal: float, generator: torch.Gen
     """Timesteps (count,) from 0 to `steps` - 1, each the last one with the probability `terminal`, else any."""
     drawn = torch.randint(steps, (count,), generator=generator)
     return torch.where(torch.rand(count, generator=generator) < terminal, steps - 1, drawn)
+
+
+def training_noise(kind: NoiseKind, clean: Tensor, progress: Tensor, draw: Draw) -> Tensor:
+    """Noise of the shape of latents (B, C, h, w). The octaves of multi-resolution noise weaken towards t = 0, until it is
+    Gaussian (Marigold, section 3.2).
+
+    Args:
+        progress: (B,) t / T of each view, in [0, 1].
+    """
+    if kind != "multi_resolution":
+        return draw_noise(kind, tuple(clean.shape), draw.seed).to(clean)
+    generator, shape = draw.generator(6), (1, *clean.shape[1:])
+    views = [multi_resolution_noise(shape, generator, discount=DISCOUNT * float(share)) for share in progress]
+    return torch.cat(views).to(clean)
