@@ -129,7 +129,7 @@ def load_stills(gbuffers: Iterable[GBuffer], required: Sequence[str] = TARGETS) 
             maps["depth"] = relative_depth(maps["depth"], there)
         if "irradiance" in maps:
             maps["irradiance"] = expose(maps["irradiance"], "percentile")
-        frames += [{name: values[t].half() for name, values in maps.items()} for t in range(len(gbuffer))]
+        frames += [{name: _halved(values[t]) for name, values in maps.items()} for t in range(len(gbuffer))]
     if not frames:
         raise UserError("no training pictures; give a folder that `unrender synth` has written")
     sizes = {tuple(frame["rgb"].shape[1:]) for frame in frames}
@@ -175,7 +175,7 @@ def load_lit_stills(lit: Iterable[tuple[GBuffer, EnvironmentMap]], light_size: t
             gbuffer.require("rgb", *TARGETS, by="training")
             shown = show_light(gbuffer, light, size=light_size)
             rgb = gbuffer.maps["rgb"] * shown.gain * shown.covered
-            lights.append(Lit(shown.first.half(), rgb.half(), shown.picture.half()))
+            lights.append(Lit(_halved(shown.first), _halved(rgb), _halved(shown.picture)))
             yield gbuffer
 
     stills = load_stills(noting_lights())
@@ -233,6 +233,12 @@ def _batch(maps: dict[str, Tensor], known: dict[str, Tensor], picture: Tensor | 
 
 def _popped(frame: dict[str, Tensor], name: str, size: tuple[int, ...]) -> Tensor:
     return frame.pop(name, torch.zeros(CHANNELS[name], *size, dtype=torch.half))
+
+
+def _halved(values: Tensor) -> Tensor:
+    """In half precision; what is brighter than that can say, a sun, is as bright as it can say: infinity less
+    infinity is no number, and one such pixel ends a run."""
+    return values.clamp(max=torch.finfo(torch.half).max).half()
 
 
 def _maps_or_zeros(part: Stills, name: str) -> Tensor:
