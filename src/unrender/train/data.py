@@ -132,9 +132,7 @@ def load_stills(gbuffers: Iterable[GBuffer], required: Sequence[str] = TARGETS) 
         frames += [{name: _halved(values[t]) for name, values in maps.items()} for t in range(len(gbuffer))]
     if not frames:
         raise UserError("no training pictures; give a folder that `unrender synth` has written")
-    sizes = {tuple(frame["rgb"].shape[1:]) for frame in frames}
-    if len(sizes) > 1:
-        raise UserError(f"training pictures of {len(sizes)} sizes; one is right: give folders of the same resolution")
+    _check_sizes([frame["rgb"] for frame in frames])
     names = ("rgb", *TARGETS, *EXTRAS)
     known = {name: torch.tensor([name in frame for frame in frames]) for name in names}
     size = tuple(frames[0]["rgb"].shape[1:])
@@ -143,11 +141,20 @@ def load_stills(gbuffers: Iterable[GBuffer], required: Sequence[str] = TARGETS) 
 
 
 def join(parts: Sequence[Stills]) -> Stills:
-    """Several sets as one; what a set does not know stays unknown."""
+    """Several sets as one; what a set does not know stays unknown.
+
+    Raises:
+        UserError: they are of several sizes, or some have lights and some have none.
+    """
+    _check_sizes([part.maps["rgb"] for part in parts])
+    lights = [part.lit for part in parts if part.lit is not None]
+    if lights and len(lights) < len(parts):
+        raise UserError("training pictures with lights and without; one or the other is right")
     names = [name for name in CHANNELS if any(name in part.maps for part in parts)]
     return Stills(
         {name: torch.cat([_maps_or_zeros(part, name) for part in parts]) for name in names},
         {name: torch.cat([_known_or_not(part, name) for part in parts]) for name in names},
+        _joined(lights) if lights else None,
     )
 
 
@@ -179,8 +186,7 @@ def load_lit_stills(lit: Iterable[tuple[GBuffer, EnvironmentMap]], light_size: t
             yield gbuffer
 
     stills = load_stills(noting_lights())
-    first, rgb, picture = (torch.cat([getattr(one, name) for one in lights]) for name in ("first", "rgb", "picture"))
-    return replace(stills, lit=Lit(first, rgb, picture))
+    return replace(stills, lit=_joined(lights))
 
 
 def hold_out(stills: Stills, count: int = 8) -> tuple[Stills, Stills]:
@@ -229,6 +235,16 @@ def _batch(maps: dict[str, Tensor], known: dict[str, Tensor], picture: Tensor | 
     if picture is None:
         return Batch(photo, maps, known)
     return Batch(photo, maps, known, Lit(maps.pop(_FIRST), maps.pop(_LIT_RGB), picture))
+
+
+def _joined(lights: Sequence[Lit]) -> Lit:
+    return Lit(*(torch.cat([getattr(one, name) for one in lights]) for name in ("first", "rgb", "picture")))
+
+
+def _check_sizes(pictures: Sequence[Tensor]) -> None:
+    sizes = {tuple(picture.shape[-2:]) for picture in pictures}
+    if len(sizes) > 1:
+        raise UserError(f"training pictures of {len(sizes)} sizes; one is right: give folders of the same resolution")
 
 
 def _popped(frame: dict[str, Tensor], name: str, size: tuple[int, ...]) -> Tensor:
