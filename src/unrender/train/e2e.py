@@ -88,9 +88,9 @@ def train_e2e(recipe: E2ERecipe, stills: Stills, out: Path, report: Report | Non
 
 
 def single_step(card: ModelCard, noise: NoiseKind) -> ModelCard:
-    """The card of a model that takes one step, from `noise` at t = T."""
+    """The card of a model that takes one step, from `noise` at t = T; from nothing, where it is given no noisy target."""
     schedule = replace(card.schedule, steps=1, spacing="trailing", final_step="clean")
-    return replace(card, schedule=schedule, noise=noise)
+    return replace(card, schedule=schedule, noise="none" if card.noise == "none" else noise)
 
 
 def end_to_end_loss(learner: Learner, batch: Batch, draw: Draw, recipe: E2ERecipe) -> dict[str, Tensor]:
