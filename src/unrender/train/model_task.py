@@ -89,8 +89,9 @@ class ModelTask:
     def _side(self) -> int:
         """The side of validation's pictures: what the card's size rule says, or what there is."""
         height, width = self.held_out.maps["rgb"].shape[2:]
-        multiple = self.checkpoint.card.size.multiple
-        return max(multiple, min(self.checkpoint.card.size.long_side, height, width) // multiple * multiple)
+        size = self.checkpoint.card.size
+        there = min(size.long_side or height, height, width)
+        return max(size.multiple, there // size.multiple * size.multiple)
 
     def export(self, folder: Path) -> None:
         """Writes the model in half precision; adapters are merged into the weights they adapt."""
