@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from unrender.diffusion.card import ModelCard
 from unrender.diffusion.codec import expose, relative_depth
 from unrender.errors import UserError
 from unrender.files.shards import Clip
@@ -187,6 +188,13 @@ def load_lit_stills(lit: Iterable[tuple[GBuffer, EnvironmentMap]], light_size: t
 
     stills = load_stills(noting_lights())
     return replace(stills, lit=_joined(lights))
+
+
+def require_known(stills: Stills, card: ModelCard) -> None:
+    """Raises UserError where a model is to learn a map that no still has."""
+    missing = [name for name in card.map_names if name not in stills.maps]
+    if missing:
+        raise UserError(f"{card.id} learns {', '.join(missing)}, which no training picture has; data that has it is right")
 
 
 def hold_out(stills: Stills, count: int = 8) -> tuple[Stills, Stills]:

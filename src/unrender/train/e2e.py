@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unrender.diffusion.card import ModelCard, NoiseKind
 from unrender.diffusion.decoding import Memory
-from unrender.train.data import Batch, Stills, hold_out
+from unrender.train.data import Batch, Stills, hold_out, require_known
 from unrender.train.learner import Learner
 from unrender.train.loop import Draw, Report, run
 from unrender.train.lora import adapt
@@ -75,11 +75,12 @@ def train_e2e(recipe: E2ERecipe, stills: Stills, out: Path, report: Report | Non
     """Trains a single-step model of the direction that `recipe.start` says; see `loop.run`.
 
     Raises:
-        UserError: `out` holds a run of another recipe, or there is nothing to start from.
+        UserError: `out` holds a run of another recipe, there is nothing to start from, or nothing to learn its maps of.
     """
+    checkpoint = starting_checkpoint(recipe.start, recipe.course.seed)
+    require_known(stills, checkpoint.card)
     folder = RunFolder(out)
     folder.claim(recipe)
-    checkpoint = starting_checkpoint(recipe.start, recipe.course.seed)
     checkpoint = replace(checkpoint, card=single_step(checkpoint.card, recipe.noise))
     adapt(checkpoint.unet, recipe.lora)
     held_out, rest = hold_out(stills)

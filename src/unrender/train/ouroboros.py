@@ -29,7 +29,7 @@ from unrender.diffusion.decoding import Memory
 from unrender.errors import UserError
 from unrender.scene.color import linear_to_srgb
 from unrender.train.cycle import Pair, leakage, maps_cycle, photo_cycle, put_together
-from unrender.train.data import Batch, Stills, draw_batch, hold_out, whole_batch
+from unrender.train.data import Batch, Stills, draw_batch, hold_out, require_known, whole_batch
 from unrender.train.e2e import single_step
 from unrender.train.learner import Learner
 from unrender.train.loop import Draw, Networks, Report, run
@@ -184,12 +184,13 @@ def train_ouroboros(
         UserError: `out` holds a run of another recipe, there is nothing to start from, or the models do not undo one
             another.
     """
-    folder = RunFolder(out)
-    folder.claim(recipe)
     inverse, forward = (_single_step_model(start, recipe) for start in (recipe.inverse, recipe.forward))
     _check_pair(inverse, forward)
     if recipe.maps_cycle and not bool(stills.known.get("irradiance", torch.zeros(1)).any()):
         raise UserError("the maps cycle needs stills whose irradiance is known; `unrender synth` writes them")
+    require_known(stills, inverse.card)
+    folder = RunFolder(out)
+    folder.claim(recipe)
     before = copy.deepcopy(inverse.unet).requires_grad_(False).eval()
     adapt(inverse.unet, recipe.lora)
     adapt(forward.unet, recipe.lora)

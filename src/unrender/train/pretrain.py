@@ -13,7 +13,7 @@ from unrender.diffusion.card import NoiseKind
 from unrender.diffusion.conditioning import network_of
 from unrender.diffusion.noise import DISCOUNT, draw_noise, multi_resolution_noise
 from unrender.diffusion.schedule import add_noise, make_schedule, training_target
-from unrender.train.data import Batch, Stills, hold_out
+from unrender.train.data import Batch, Stills, hold_out, require_known
 from unrender.train.learner import Learner
 from unrender.train.loop import Draw, Report, run
 from unrender.train.lora import adapt
@@ -54,11 +54,12 @@ def pretrain(recipe: PretrainRecipe, stills: Stills, out: Path, report: Report |
     """Trains a multi-step model of the direction that `recipe.start` says; see `loop.run`.
 
     Raises:
-        UserError: `out` holds a run of another recipe, or there is nothing to start from.
+        UserError: `out` holds a run of another recipe, there is nothing to start from, or nothing to learn its maps of.
     """
+    checkpoint = starting_checkpoint(recipe.start, recipe.course.seed)
+    require_known(stills, checkpoint.card)
     folder = RunFolder(out)
     folder.claim(recipe)
-    checkpoint = starting_checkpoint(recipe.start, recipe.course.seed)
     adapt(checkpoint.unet, recipe.lora)
     held_out, rest = hold_out(stills)
     task = ModelTask(checkpoint, rest, held_out, partial(diffusion_loss, recipe=recipe))

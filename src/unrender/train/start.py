@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from unrender.device import Compute
-from unrender.diffusion.card import Direction
+from unrender.diffusion.card import Direction, ModelCard
 from unrender.diffusion.checkpoints.loader import Checkpoint, load_checkpoint
 from unrender.diffusion.checkpoints.places.registry import find
 from unrender.errors import UserError
@@ -35,7 +35,7 @@ def starting_checkpoint(start: Start, seed: int) -> Checkpoint:
     """The checkpoint that a run starts from, in single precision, its autoencoder frozen.
 
     Raises:
-        UserError: there is nothing to start from, or what there is cannot be read.
+        UserError: there is nothing to start from, what there is cannot be read, or it is told what no recipe tells.
     """
     if start.model is not None:
         checkpoint = load_checkpoint(find(start.model, start.direction), FULL)
@@ -44,5 +44,14 @@ def starting_checkpoint(start: Start, seed: int) -> Checkpoint:
         checkpoint = build_mini(start.direction, autoencoder, scale, seed)
     else:
         raise UserError("nothing to start from; give a model, or the autoencoder that `unrender train vae` wrote")
+    _check_learnable(checkpoint.card)
     checkpoint.autoencoder.requires_grad_(False).eval()
     return replace(checkpoint, unet=checkpoint.unet.float())
+
+
+def _check_learnable(card: ModelCard) -> None:
+    """Raises UserError for networks that are told more than the recipes tell."""
+    if card.image_tokens:
+        raise UserError(f"{card.id} is shown an embedding of the photo, which no recipe shows; another model is right")
+    if card.edits:
+        raise UserError(f"{card.id} is told the part of a picture to render, which no recipe tells; another is right")
