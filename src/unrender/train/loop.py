@@ -12,10 +12,12 @@ from typing import Any, Protocol
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import is_tensorboard_available
 from PIL import Image
 from torch import Tensor, nn
 
 from unrender.device import cpu_has_bfloat16
+from unrender.errors import UserError
 from unrender.files.atomic import whole
 from unrender.train.recipe import Course
 from unrender.train.run_folder import RunFolder
@@ -73,7 +75,11 @@ def run(task: Task, course: Course, folder: RunFolder, report: Report | None = N
     Args:
         folder: already claimed for the recipe.
         report: called after each step with (step, loss).
+
+    Raises:
+        UserError: tensorboard is not installed.
     """
+    _check_tensorboard()
     accelerator = Accelerator(
         mixed_precision=_precision(course),
         gradient_accumulation_steps=course.accumulate,
@@ -199,6 +205,11 @@ class _Trainer:
             yield
         finally:
             _load(self.task.networks, trained)
+
+
+def _check_tensorboard() -> None:
+    if not is_tensorboard_available():
+        raise UserError("training keeps its curves for tensorboard; `pip install 'unrender[train]'` brings it")
 
 
 def _precision(course: Course) -> str:
