@@ -166,6 +166,8 @@ class _Trainer:
             _copy(state["averaged"], self.averaged)
             self.optimiser.load_state_dict(state["optimiser"])
             self.step = state["step"]
+            if self.accelerator.scaler is not None and state["scaler"]:
+                self.accelerator.scaler.load_state_dict(state["scaler"])
         if self.accelerator.is_main_process:
             folder.cut_log(self.step)
 
@@ -194,6 +196,7 @@ class _Trainer:
             "weights": weights,
             "averaged": self.averaged,
             "optimiser": self.optimiser.state_dict(),
+            "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler is not None else {},
         }
 
     @contextmanager
