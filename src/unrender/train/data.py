@@ -194,7 +194,7 @@ def require_known(stills: Stills, card: ModelCard) -> None:
     """Raises UserError where a model is to learn a map that no still has."""
     missing = [name for name in card.map_names if name not in stills.maps]
     if missing:
-        raise UserError(f"{card.id} learns {', '.join(missing)}, which no training picture has; data that has it is right")
+        raise UserError(f"{card.id} learns {', '.join(missing)}, which no training picture has; data with it is right")
 
 
 def hold_out(stills: Stills, count: int = 8) -> tuple[Stills, Stills]:

@@ -89,7 +89,7 @@ def train_e2e(recipe: E2ERecipe, stills: Stills, out: Path, report: Report | Non
 
 
 def single_step(card: ModelCard, noise: NoiseKind) -> ModelCard:
-    """The card of a model that takes one step, from `noise` at t = T; from nothing, where it is given no noisy target."""
+    """The card of a model that takes one step, from `noise` at t = T, unless it is given no noisy target at all."""
     schedule = replace(card.schedule, steps=1, spacing="trailing", final_step="clean")
     return replace(card, schedule=schedule, noise="none" if card.noise == "none" else noise)
 

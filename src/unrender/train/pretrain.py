@@ -94,8 +94,8 @@ def draw_timesteps(count: int, steps: int, terminal: float, generator: torch.Gen
 
 
 def training_noise(kind: NoiseKind, clean: Tensor, progress: Tensor, draw: Draw) -> Tensor:
-    """Noise of the shape of latents (B, C, h, w). The octaves of multi-resolution noise weaken towards t = 0, until it is
-    Gaussian (Marigold, section 3.2).
+    """Noise of the shape of latents (B, C, h, w). The octaves of multi-resolution noise weaken towards t = 0, where it
+    is Gaussian (Marigold, section 3.2).
 
     Args:
         progress: (B,) t / T of each view, in [0, 1].
