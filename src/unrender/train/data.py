@@ -192,7 +192,7 @@ def load_lit_stills(lit: Iterable[tuple[GBuffer, EnvironmentMap]], light_size: t
 
 def require_known(stills: Stills, card: ModelCard) -> None:
     """Raises UserError where a model is to learn a map that no still has."""
-    missing = [name for name in card.map_names if name not in stills.maps]
+    missing = [name for name in card.map_names if name not in stills.known or not bool(stills.known[name].any())]
     if missing:
         raise UserError(f"{card.id} learns {', '.join(missing)}, which no training picture has; data with it is right")
 
