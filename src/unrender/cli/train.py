@@ -1,5 +1,6 @@
 """`unrender train RECIPE`: weights from ground truth."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,6 +39,12 @@ class ModelOptions:
     start: Annotated[str | None, typer.Option(metavar="MODEL", help="A model's id or folder to start from.")] = None
     autoencoder: Annotated[
         str | None, typer.Option(metavar="DIR", help="Start from nothing but this, of `unrender train vae`.")
+    ] = None
+    base: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Start from Stable Diffusion 2, widened for --card.")
+    ] = None
+    card: Annotated[
+        str | None, typer.Option(metavar="ID", help="The published model whose habits the base is to learn.")
     ] = None
     lora: Annotated[int, typer.Option(min=0, metavar="RANK", help="Train adapters of this rank; 0: all weights.")] = 0
 
@@ -133,9 +140,9 @@ def _started(recipe: Any, model: ModelOptions) -> Any:
     from unrender.train.start import Start
 
     lora = Lora(model.lora, model.lora) if model.lora else recipe.lora
-    start = Start(model.direction, model.start, model.autoencoder)
-    given = model.start is not None or model.autoencoder is not None
-    return replace(recipe, start=start if given else replace(recipe.start, direction=model.direction), lora=lora)
+    start = Start(model.direction, model.start, model.autoencoder, model.base, model.card)
+    own = replace(recipe.start, direction=model.direction)
+    return replace(recipe, start=own if start == Start(model.direction) else start, lora=lora)
 
 
 def _lit(model: ModelOptions) -> bool:
@@ -156,8 +163,9 @@ def _train(name: str, jobs: tuple[Any, ...], recipe: Any, train: Callable[..., P
         stills = _stills(options, lit=lit)
     with record.stage("train"), progress_bar("training") as show:
         model = train(recipe, stills, options.out, lambda step, loss: show(step, course.steps))
-    record.write(options.out / "run.json")
-    print(model)
+    if os.environ.get("RANK", "0") == "0":  # of several processes the first one reports
+        record.write(options.out / "run.json")
+        print(model)
 
 
 def _stills(options: RunOptions, *, lit: bool) -> Any:

@@ -5,30 +5,33 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
-from unrender.device import Compute
 from unrender.diffusion.card import Direction, ModelCard
 from unrender.diffusion.checkpoints.loader import Checkpoint, load_checkpoint
+from unrender.diffusion.checkpoints.places.ids import cards_of, pick
 from unrender.diffusion.checkpoints.places.registry import find
 from unrender.errors import UserError
+from unrender.train.base import FULL, load_base
 from unrender.train.mini import build_mini
 from unrender.train.vae import load_autoencoder
-
-FULL = Compute(torch.device("cpu"), torch.float32)
 
 
 @dataclass(frozen=True)
 class Start:
-    """Attributes:
-    direction: of the model.
-    model: the id or the folder of a model to go on from.
-    autoencoder: where there is no model: the folder of an autoencoder that `unrender train vae` wrote.
+    """One of a model, a base with a card, and an autoencoder.
+
+    Attributes:
+        direction: of the model.
+        model: the id or the folder of a model to go on from.
+        autoencoder: the folder of an autoencoder that `unrender train vae` wrote, under networks from nothing.
+        base, card: a text-to-picture model (see `base.load_base`), and the id of the published model whose habits it is
+            to learn.
     """
 
     direction: Direction = "inverse"
     model: str | None = None
     autoencoder: str | None = None
+    base: str | None = None
+    card: str | None = None
 
 
 def starting_checkpoint(start: Start, seed: int) -> Checkpoint:
@@ -37,13 +40,23 @@ def starting_checkpoint(start: Start, seed: int) -> Checkpoint:
     Raises:
         UserError: there is nothing to start from, what there is cannot be read, or it is told what no recipe tells.
     """
+    if sum(one is not None for one in (start.model, start.autoencoder, start.base)) > 1:
+        raise UserError("a model, an autoencoder and a base are three ways to start; one is right")
+    if (start.base is None) != (start.card is None):
+        raise UserError("a base needs a card, and a card a base: give both, or a model to start from")
     if start.model is not None:
         checkpoint = load_checkpoint(find(start.model, start.direction), FULL)
+    elif start.base is not None and start.card is not None:
+        card = pick(cards_of(start.card), start.direction)
+        _check_learnable(card)
+        checkpoint = load_base(start.base, card)
     elif start.autoencoder is not None:
         autoencoder, scale = load_autoencoder(Path(start.autoencoder))
         checkpoint = build_mini(start.direction, autoencoder, scale, seed)
     else:
-        raise UserError("nothing to start from; give a model, or the autoencoder that `unrender train vae` wrote")
+        raise UserError(
+            "nothing to start from; give a model, a base, or the autoencoder that `unrender train vae` wrote"
+        )
     _check_learnable(checkpoint.card)
     checkpoint.autoencoder.requires_grad_(False).eval()
     return replace(checkpoint, unet=checkpoint.unet.float())

@@ -76,10 +76,10 @@ def load_checkpoint(home: Home, compute: Compute, decoder: Path | None = None) -
         _check_decoder(card, decoder)
     checkpoint = Checkpoint(
         card,
-        unet=_load_network(UNet2DConditionModel, unet_folder, compute),
-        autoencoder=_load_network(AutoencoderKL, home.component("vae"), compute),
+        unet=load_network(UNet2DConditionModel, unet_folder, compute),
+        autoencoder=load_network(AutoencoderKL, home.component("vae"), compute),
         tokens=prompt_tokens(home),
-        decoder=_load_network(AutoencoderTiny, decoder, compute) if decoder else None,
+        decoder=load_network(AutoencoderTiny, decoder, compute) if decoder else None,
         image_encoder=load_image_encoder(home, compute) if card.image_tokens else None,
         environment=_load_environment(card, home, compute) if card.light else None,
         home=home,
@@ -118,7 +118,7 @@ def _save_shards(state: dict[str, Tensor], folder: Path, max_shard_size: str) ->
         (folder / f"{WEIGHTS}.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
 
 
-def _load_network(kind: type[Network], folder: Path, compute: Compute) -> Network:
+def load_network(kind: type[Network], folder: Path, compute: Compute) -> Network:
     config = _config(folder)
     if kind is AutoencoderTiny:
         config.pop("block_out_channels", None)  # diffusers writes it down itself, and then warns of it
@@ -143,7 +143,7 @@ def _load_environment(card: ModelCard, home: Home, compute: Compute) -> Environm
     want = _config(home.component(card.source.unet)).get("cross_attention_dim")
     if have != want:
         raise UserError(f"{folder}: its tokens have {have} numbers; {want}, as the UNet of {card.id} takes, are right")
-    return _load_network(EnvironmentEncoder, folder, compute)
+    return load_network(EnvironmentEncoder, folder, compute)
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -1,0 +1,94 @@
+"""A text-to-picture model as the start of a renderer: its first layer takes more latents, its last one gives more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from torch import Tensor, nn
+
+from unrender.device import Compute
+from unrender.diffusion.card import ModelCard
+from unrender.diffusion.checkpoints.clip.prompts import prompt_tokens
+from unrender.diffusion.checkpoints.loader import Checkpoint, load_network
+from unrender.diffusion.checkpoints.official import refined
+from unrender.diffusion.checkpoints.places.cache import snapshots
+from unrender.diffusion.checkpoints.places.home import Home
+from unrender.errors import UserError
+
+FULL = Compute(torch.device("cpu"), torch.float32)
+
+SCALES_BIAS = ("E2E-FT",)
+"""Systems whose own training divides the first layer's bias as well; Marigold's, and those after it, keep it."""
+
+
+def load_base(base: str, card: ModelCard) -> Checkpoint:
+    """The networks of a base, widened to what `card` wants, with the card's prompts as its text encoder tells them.
+
+    Args:
+        base: a folder in Stable Diffusion 2's layout (unet, vae, text_encoder, tokenizer, scheduler), or a hub id whose
+            files are in the hub's cache.
+
+    Raises:
+        UserError: it is not on this machine, not whole, or not what a network of `card` can be made of.
+    """
+    home = Home(card, _folder(base))
+    if card.task_numbers:
+        raise UserError(f"{card.id} is told its task in numbers, which {base} has no layer for; another card is right")
+    unet = load_network(UNet2DConditionModel, home.component("unet"), FULL)
+    widen(unet, card)
+    autoencoder = load_network(AutoencoderKL, home.component("vae"), FULL)
+    return Checkpoint(refined(card, home), unet, autoencoder, prompt_tokens(home), home=home)
+
+
+@torch.no_grad()
+def widen(unet: UNet2DConditionModel, card: ModelCard) -> None:
+    """Gives `unet` the channels that `card` wants, in place.
+
+    The first layer's weights are repeated for every latent that comes in and divided by their number, so that the
+    network answers the same latent in all places as the base answers that latent (Marigold, section 3.2; Ke et al.
+    2024). Maps that go round the autoencoder begin with no weight. The last layer is repeated for every picture.
+
+    Raises:
+        UserError: the base takes or gives anything but one latent of the card's.
+    """
+    for what, have in (("takes", unet.conv_in.in_channels), ("gives", unet.conv_out.out_channels)):
+        if have != card.latent_channels:
+            raise UserError(
+                f"the base {what} {have} channels; {card.latent_channels}, a latent of {card.id}, are right"
+            )
+    pictures = card.target_channels // card.latent_channels
+    noisy = 0 if card.noise == "none" else pictures
+    copies = noisy + sum(given.encoded for given in card.given)
+    first, last = unet.conv_in.state_dict(), unet.conv_out.state_dict()
+    copy = first["weight"] / copies
+    shown = [copy if given.encoded else _silent(copy, len(given.codec.channels)) for given in card.given]
+    targets = [copy] * noisy
+    parts = [*shown, *targets] if card.concatenation == "given_first" else [*targets, *shown]
+    bias = first["bias"] / copies if card.system in SCALES_BIAS else first["bias"]
+    unet.conv_in = _convolution(torch.cat(parts, dim=1), bias)
+    unet.conv_out = _convolution(last["weight"].repeat(pictures, 1, 1, 1), last["bias"].repeat(pictures))
+    unet.register_to_config(in_channels=card.input_channels, out_channels=card.target_channels)
+
+
+def _silent(weight: Tensor, channels: int) -> Tensor:
+    return weight.new_zeros(len(weight), channels, *weight.shape[2:])
+
+
+def _convolution(weight: Tensor, bias: Tensor) -> nn.Conv2d:
+    """The layer of these weights, (out, in, k, k), that keeps the size of what it takes."""
+    outward, inward, side, _ = weight.shape
+    made = nn.Conv2d(inward, outward, side, padding=side // 2)
+    made.load_state_dict({"weight": weight, "bias": bias})
+    return made
+
+
+def _folder(base: str) -> Path:
+    if Path(base).is_dir():
+        return Path(base)
+    here = snapshots(base)
+    if not here:
+        raise UserError(f"no base {base} on this machine; a folder in Stable Diffusion 2's layout is right")
+    return here[0]
