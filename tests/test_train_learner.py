@@ -1,0 +1,200 @@
+"""Training: what a network is told of a batch, and which weights hear of what it got wrong."""
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tiny_models import tiny_card
+from training import DRAW, SIDE, forward_card, frozen, inverse_card, lit_stills, stills
+from unrender.diffusion.card import ScheduleCard
+from unrender.diffusion.codec import encode_picture
+from unrender.diffusion.schedule import make_schedule, training_target
+from unrender.train.data import draw_batch, join
+from unrender.train.e2e import E2ERecipe, end_to_end_loss, single_step
+from unrender.train.learner import Learner
+from unrender.train.loop import Draw
+from unrender.train.pretrain import PretrainRecipe, diffusion_loss, training_noise
+from unrender.train.telling import LIT, Told, tell_all, tell_some
+
+GIVEN = ("base_color", "normal", "depth", "roughness", "metallic", "mask", "first", "irradiance")
+"""What `forward_card` is given, in its order."""
+
+
+def column(told: Told, name: str) -> Tensor:
+    return told.maps[:, GIVEN.index(name)]
+
+
+def learner(card) -> Learner:
+    checkpoint = frozen(card)
+    return Learner(checkpoint, checkpoint.unet, checkpoint.environment)
+
+
+def many(known, count: int = 400):
+    return draw_batch(known, Draw(4, count, 3))
+
+
+# What is told.
+
+
+def test_all_that_is_known_is_told_and_the_light_before_the_irradiance():
+    told = tell_all(forward_card(), draw_batch(lit_stills(), DRAW))
+    assert told.light.all()
+    assert column(told, "first").all()
+    assert not column(told, "irradiance").any()
+    assert told.maps[:, :6].all()
+    dark = tell_all(forward_card(), draw_batch(stills(), DRAW))
+    assert not dark.light.any()
+    assert not column(dark, "first").any()
+    assert column(dark, "irradiance").all()
+
+
+def test_a_view_is_told_its_light_or_its_irradiance_never_both():
+    told = tell_some(forward_card(), many(lit_stills()), DRAW, dropped=0.3)
+    assert torch.equal(told.light, ~column(told, "irradiance"))
+    assert torch.equal(told.light, column(told, "first"))
+    assert float(told.light.float().mean()) == pytest.approx(LIT, abs=0.08)
+
+
+def test_a_view_whose_irradiance_is_not_known_is_told_its_light():
+    batch = many(lit_stills())
+    batch = replace(batch, known=batch.known | {"irradiance": torch.zeros(len(batch), dtype=torch.bool)})
+    told = tell_some(forward_card(), batch, DRAW, dropped=0.0)
+    assert told.light.all()
+    assert not column(told, "irradiance").any()
+
+
+def test_maps_are_dropped_by_chance_each_by_itself():
+    told = tell_some(forward_card(), many(stills()), DRAW, dropped=0.25)
+    for name in GIVEN[:6]:
+        assert float(column(told, name).float().mean()) == pytest.approx(0.75, abs=0.08), name
+    assert not torch.equal(column(told, "normal"), column(told, "depth"))
+    assert column(told, "irradiance").all()
+    none = tell_some(forward_card(), many(stills()), DRAW, dropped=0.0)
+    assert none.maps[:, :6].all()
+
+
+def test_an_inverse_network_is_always_told_the_photo():
+    assert tell_some(inverse_card(), many(stills()), DRAW, dropped=0.9).maps.all()
+
+
+def test_what_is_not_told_is_zeros_as_the_engine_has_it():
+    forward = learner(forward_card())
+    batch = draw_batch(lit_stills(), DRAW)
+    told = tell_all(forward.card, batch)
+    maps = told.maps.clone()
+    maps[0, 1], maps[:, 2] = False, False
+    condition = forward.condition(batch, forward.card.pictures, Told(maps, torch.tensor([True, False])))
+    normal, depth = condition.given[:, 4:8], condition.given[:, 8:12]
+    assert (normal[0] == 0).all()
+    assert (normal[1] != 0).any()
+    assert (depth == 0).all()
+    assert (condition.tokens[0] != 0).any()
+    assert (condition.tokens[1] == 0).all()
+
+
+def test_the_truth_of_every_picture_can_be_encoded():
+    """Marigold's material picture fills two of the three channels that an autoencoder takes."""
+    one = learner(tiny_card())
+    batch = draw_batch(stills(), DRAW)
+    material = one.card.pictures[2]
+    assert one.clean(batch, one.card.pictures).shape == (2, 12, SIDE // 2, SIDE // 2)
+    assert (encode_picture(batch.maps, material)[:, 2] == 0).all()
+
+
+# Which weights learn.
+
+
+@pytest.mark.parametrize("memory", ["whole", "checkpointed"])
+def test_gradients_reach_the_unet_through_the_frozen_decoder(memory):
+    one = learner(single_step(inverse_card(), "zeros"))
+    losses = end_to_end_loss(one, draw_batch(stills(), DRAW), DRAW, E2ERecipe(memory=memory))
+    torch.stack(list(losses.values())).sum().backward()
+    assert all(
+        float(parameter.grad.abs().sum()) > 0 for parameter in (one.unet.conv_in.weight, one.unet.conv_out.weight)
+    )
+    assert all(parameter.grad is None for parameter in one.checkpoint.autoencoder.parameters())
+
+
+def test_checkpointing_changes_no_gradient():
+    gradients = []
+    for memory in ("whole", "checkpointed"):
+        one = learner(single_step(inverse_card(), "zeros"))
+        losses = end_to_end_loss(one, draw_batch(stills(), DRAW), DRAW, E2ERecipe(memory=memory))
+        torch.stack(list(losses.values())).sum().backward()
+        gradients.append(one.unet.conv_in.weight.grad)
+    torch.testing.assert_close(*gradients)
+
+
+def test_the_encoder_of_a_light_learns_where_a_light_is_told_and_only_there():
+    found = []
+    for known in (lit_stills(), stills()):
+        one = learner(single_step(forward_card(), "zeros"))
+        assert one.environment is not None
+        batch = draw_batch(known, DRAW).seen_forward()
+        condition = one.condition(batch, one.card.pictures, tell_all(one.card, batch))
+        one.single_step(condition, one.blank(batch, one.card.pictures)).square().mean().backward()
+        found.append(float(one.environment.conv_in.weight.grad.abs().sum()))
+        assert float(one.unet.conv_in.weight.grad.abs().sum()) > 0
+    assert found[0] > 0
+    assert found[1] == 0
+
+
+# Denoising.
+
+
+class Oracle(nn.Module):
+    """A network that knows the clean latent, and answers exactly what training wants of it."""
+
+    def __init__(self, card, clean: Tensor) -> None:
+        super().__init__()
+        self.card, self.clean = card, clean
+        self.timesteps: list[Tensor] = []
+
+    def forward(self, picture, timestep, tokens, class_labels=None, return_dict=False):
+        self.timesteps.append(timestep)
+        alpha = make_schedule(self.card.schedule).alphas_cumprod[timestep][:, None, None, None]
+        noisy = picture[:, self.card.given_channels :].double()
+        noise = (noisy - alpha.sqrt() * self.clean) / (1 - alpha).sqrt()
+        return (training_target(self.clean, noise, alpha, self.card.schedule.prediction).float(),)
+
+
+@pytest.mark.parametrize("prediction", ["v_prediction", "epsilon", "sample"])
+def test_a_network_that_answers_the_target_has_no_loss(prediction):
+    card = inverse_card(schedule=ScheduleCard(prediction=prediction), noise="gaussian")
+    one, batch = learner(card), draw_batch(stills(), Draw(SIDE, 6, 1))
+    oracle = Oracle(card, one.clean(batch, card.pictures).double())
+    losses = diffusion_loss(replace(one, unet=oracle), batch, DRAW, PretrainRecipe())
+    assert set(losses) == {picture.name for picture in card.pictures}
+    assert max(float(loss) for loss in losses.values()) < 1e-6
+    assert len(oracle.timesteps[0].unique()) > 1
+    other = diffusion_loss(one, batch, DRAW, PretrainRecipe())
+    assert min(float(loss) for loss in other.values()) > 1e-3
+
+
+def test_a_picture_that_is_not_known_has_no_diffusion_loss():
+    known = join([stills(2), stills(2, irradiance=None)])
+    one, batch = learner(inverse_card()), draw_batch(known, Draw(SIDE, 4, 0))
+    assert 0 < int(batch.known["irradiance"].sum()) < 4
+    loss = partial(diffusion_loss, one, draw=DRAW, recipe=PretrainRecipe())
+    unknown = ~batch.known["irradiance"]
+    moved = batch.maps["irradiance"].clone()
+    moved[unknown] += 0.5
+    first, second = loss(batch=batch), loss(batch=replace(batch, maps=batch.maps | {"irradiance": moved}))
+    none = loss(batch=replace(batch, known=batch.known | {"irradiance": torch.zeros(4, dtype=torch.bool)}))
+    assert float(first["irradiance"]) > 0
+    assert float(none["irradiance"]) == 0
+    assert set(first) == set(second)
+
+
+def test_multi_resolution_noise_is_annealed_to_gaussian():
+    """Towards t = 0 neighbours no longer resemble one another; every view has unit deviation."""
+    progress = torch.tensor([0.0, 1.0])
+    noise = training_noise("multi_resolution", torch.zeros(2, 4, 64, 64), progress, DRAW)
+    torch.testing.assert_close(noise.std(dim=(1, 2, 3)), torch.ones(2), rtol=1e-3, atol=1e-3)
+    alike = (noise[..., 1:] * noise[..., :-1]).mean((1, 2, 3))
+    assert float(alike[0]) == pytest.approx(0, abs=0.05)
+    assert float(alike[1]) > 0.15
+    assert torch.equal(noise, training_noise("multi_resolution", torch.zeros(2, 4, 64, 64), progress, DRAW))

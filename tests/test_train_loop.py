@@ -1,0 +1,212 @@
+"""Training: the one loop. Stopped and started again it ends with the same weights, bit by bit."""
+
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from training import Killed, Line, logged, same_weights, weights
+from unrender.errors import UserError
+from unrender.train.loop import Draw, run
+from unrender.train.recipe import Course, Stage, resolved
+from unrender.train.run_folder import RunFolder
+
+COURSE = Course(
+    steps=7,
+    stages=(Stage(1.0, 8, 4),),
+    rate=1e-2,
+    warmup=2,
+    precision="no",
+    save_every=2,
+    validate_every=3,
+)
+
+
+def train(out: Path, course: Course = COURSE, report=None) -> Path:
+    folder = RunFolder(out)
+    folder.claim(course)
+    return run(Line(), course, folder, report)
+
+
+def kill_after(step: int):
+    def report(now: int, loss: float) -> None:
+        if now == step:
+            raise Killed
+
+    return report
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("loop") / "undisturbed"
+    train(out)
+    return out
+
+
+def test_a_run_leaves_its_recipe_log_state_pictures_and_model(undisturbed: Path):
+    here = {path.name for path in undisturbed.iterdir()}
+    assert here == {"recipe.json", "log.jsonl", "state.pt", "validation", "tensorboard", "model"}
+    assert (undisturbed / "recipe.json").read_text() == resolved(COURSE)
+    assert {path.name for path in (undisturbed / "validation").iterdir()} == {
+        f"weights-{step:06d}.png" for step in (3, 6, 7)
+    }
+    with Image.open(undisturbed / "validation" / "weights-000007.png") as picture:
+        assert (picture.mode, picture.size) == ("RGB", (3, 3))
+    events = list((undisturbed / "tensorboard").rglob("events.out.tfevents.*"))
+    assert sum(path.stat().st_size for path in events) > 1000
+
+
+def test_the_log_has_a_line_a_step_with_every_loss(undisturbed: Path):
+    lines = logged(undisturbed)
+    assert [line["step"] for line in lines] == list(range(1, 8))
+    for line in lines:
+        assert line["loss"] == pytest.approx(line["first"] + line["rest"])
+    assert '"seconds": ' in (undisturbed / "log.jsonl").read_text()
+
+
+@pytest.mark.parametrize("step", [1, 3, 4])
+def test_a_killed_run_ends_with_the_same_weights(tmp_path: Path, undisturbed: Path, step: int):
+    out = tmp_path / "killed"
+    with pytest.raises(Killed):
+        train(out, report=kill_after(step))
+    assert not (out / "model").exists()
+    train(out)
+    assert same_weights(out / "model", undisturbed / "model")
+    assert logged(out) == logged(undisturbed)
+
+
+PROGRAM = """
+import os, signal, sys
+from pathlib import Path
+from test_train_loop import train
+
+def report(step, loss):
+    if step == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+train(Path(sys.argv[1]), report=report)
+"""
+
+
+def test_a_run_killed_by_the_system_ends_with_the_same_weights(tmp_path: Path, undisturbed: Path):
+    out = tmp_path / "killed"
+    tests = Path(__file__).parent
+    done = subprocess.run([sys.executable, "-c", PROGRAM, str(out)], cwd=tests, capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert torch.load(out / "state.pt", weights_only=True)["step"] == 4
+    train(out)
+    assert same_weights(out / "model", undisturbed / "model")
+    assert logged(out) == logged(undisturbed)
+
+
+def test_half_a_line_of_the_log_is_cut_off(tmp_path: Path, undisturbed: Path):
+    out = tmp_path / "killed"
+    with pytest.raises(Killed):
+        train(out, report=kill_after(3))
+    with (out / "log.jsonl").open("a") as log:
+        log.write('{"step": 4, "lo')
+    train(out)
+    assert logged(out) == logged(undisturbed)
+
+
+def test_a_finished_run_is_left_as_it_is(undisturbed: Path):
+    before = {path: path.stat().st_mtime_ns for path in (undisturbed / "model").iterdir()}
+    steps: list[int] = []
+    assert train(undisturbed, report=lambda step, loss: steps.append(step)) == undisturbed / "model"
+    assert steps == []
+    assert {path: path.stat().st_mtime_ns for path in (undisturbed / "model").iterdir()} == before
+
+
+def test_a_run_of_another_recipe_is_refused(undisturbed: Path):
+    with pytest.raises(UserError, match="another recipe"):
+        train(undisturbed, replace(COURSE, rate=1.0))
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot make"):
+        train(tmp_path / "file" / "run")
+
+
+def test_the_average_is_what_the_closed_form_says(tmp_path: Path):
+    """Of one step from w0 to w1 with a share of min(average, 1/10): the model is w1 + keep (w0 - w1)."""
+    start = Line().layer.weight.detach().clone()
+    course = replace(COURSE, steps=1, save_every=1, validate_every=0)
+    for average, keep in ((0.0, 0.0), (0.05, 0.05), (0.998, 0.1)):
+        out = tmp_path / str(average)
+        model = train(out, replace(course, average=average))
+        reached = torch.load(out / "state.pt", weights_only=True)["weights"]["line.weight"]
+        assert not torch.equal(reached, start)
+        found = weights(model)["line.safetensors:weight"]
+        torch.testing.assert_close(found, reached + keep * (start - reached))
+
+
+def test_accumulated_batches_make_one_step_of_their_mean(tmp_path: Path):
+    """Two batches to a step: as many steps as without, and the gradient is the mean of theirs."""
+    course = replace(COURSE, steps=1, warmup=0, rate=0.1, decay=0.0, average=0.0, clip=1e9, accumulate=2)
+    out = tmp_path / "two"
+    train(out, course)
+    assert len(logged(out)) == 1
+    task = Line()
+    losses = [sum(task.losses(task.networks, Draw(8, 4, seed)).values()) for seed in (0, 1)]
+    (sum(losses) / 2).backward()
+    optimiser = torch.optim.AdamW(task.layer.parameters(), lr=0.1, betas=course.betas, weight_decay=0.0)
+    optimiser.step()
+    torch.testing.assert_close(weights(out / "model")["line.safetensors:weight"], task.layer.weight.detach())
+    assert logged(out)[0]["loss"] == pytest.approx(float(sum(losses) / 2))
+
+
+def test_an_accumulating_run_goes_on_too(tmp_path: Path):
+    course = replace(COURSE, steps=4, accumulate=2)
+    train(tmp_path / "whole", course)
+    with pytest.raises(Killed):
+        train(tmp_path / "killed", course, kill_after(3))
+    train(tmp_path / "killed", course)
+    assert same_weights(tmp_path / "whole" / "model", tmp_path / "killed" / "model")
+
+
+def test_rates_and_sides_follow_the_recipe():
+    course = Course(steps=1000, warmup=100, rate=1e-3, final_rate=0.01, stages=(Stage(0.5, 64, 2), Stage(0.5, 96, 1)))
+    assert course.rate_at(49) == pytest.approx(5e-4)
+    assert course.rate_at(100) == pytest.approx(1e-3)
+    assert course.rate_at(1000) == pytest.approx(1e-5)
+    assert [course.stage_at(step).side for step in (0, 499, 500, 999)] == [64, 64, 96, 96]
+    with pytest.raises(UserError, match=r"add up to 0\.5; 1 is right"):
+        replace(course, stages=(Stage(0.5, 64, 2),))
+    with pytest.raises(UserError, match="1 or more is right"):
+        replace(course, accumulate=0)
+
+
+def test_training_without_tensorboard_says_what_brings_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("unrender.train.loop.is_tensorboard_available", lambda: False)
+    with pytest.raises(UserError, match=r"pip install 'unrender\[train\]'"):
+        train(tmp_path / "run")
+
+
+def test_a_resolved_recipe_is_json():
+    assert json.loads(resolved(COURSE))["stages"] == [{"share": 1.0, "side": 8, "batch": 4}]
+
+
+PROCESSES = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+
+
+@pytest.mark.slow
+def test_two_processes_are_two_batches_to_a_step(tmp_path: Path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys; from pathlib import Path; from test_train_loop import train; train(Path(sys.argv[1]))"
+    )
+    out = tmp_path / "two"
+    environment = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": ":".join(sys.path)}
+    done = subprocess.run([*PROCESSES, str(program), str(out)], env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    train(tmp_path / "one", replace(COURSE, accumulate=2))
+    found, expected = weights(out / "model"), weights(tmp_path / "one" / "model")
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value)

@@ -1,0 +1,133 @@
+"""What the training tests train: tiny random ground truth, tiny model folders, courses of a few steps."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tiny_models import tiny_card, tiny_checkpoint, tiny_lit_card
+from unrender.diffusion.card import GivenMap, MapCodec, ModelCard
+from unrender.diffusion.checkpoints.loader import Checkpoint, save_checkpoint
+from unrender.scene.gbuffer import GBuffer
+from unrender.train.data import Lit, Stills, load_stills
+from unrender.train.loop import Draw, Networks
+from unrender.train.mini import MINI_PICTURES
+from unrender.train.recipe import Course, Stage
+
+SIDE = 16
+DRAW = Draw(SIDE, 2, 7)
+QUICK = Course(steps=2, stages=(Stage(1.0, SIDE, 1),), warmup=1, average=0.5, precision="no", validate_every=0)
+
+
+def truth(count: int = 4, size: int = 24, **changes: Tensor | None) -> GBuffer:
+    """Random stills with every map that training knows, a strip of background at the left."""
+    g = torch.Generator().manual_seed(count)
+
+    def smooth(channels: int) -> Tensor:
+        coarse = torch.rand(count, channels, 4, 4, generator=g)
+        return functional.interpolate(coarse, size=size, mode="bilinear", antialias=True)
+
+    mask = torch.ones(count, 1, size, size)
+    mask[..., :3] = 0
+    maps: dict[str, Tensor | None] = {
+        "rgb": smooth(3),
+        "base_color": smooth(3) * mask,
+        "normal": functional.normalize(smooth(3) - 0.5, dim=1) * mask,
+        "depth": torch.where(mask > 0, 2 + smooth(1), torch.inf),
+        "roughness": smooth(1) * mask,
+        "metallic": smooth(1) * mask,
+        "irradiance": smooth(3) * mask,
+        "mask": mask,
+    }
+    return GBuffer(**(maps | changes), depth_kind="metric", irradiance_kind="metric")
+
+
+def stills(count: int = 4, **changes: Tensor | None) -> Stills:
+    return load_stills([truth(count, **changes)])
+
+
+def lit_stills(count: int = 4) -> Stills:
+    """Stills with lights, as a network is shown them."""
+    plain = stills(count)
+    g = torch.Generator().manual_seed(1)
+    picture = torch.rand(count, 9, 8, 16, generator=g)
+    first, rgb = (plain.maps["rgb"] * share * plain.maps["mask"] for share in (0.5, 0.7))
+    return replace(plain, lit=Lit(first, rgb, picture.half()))
+
+
+def inverse_card(**changes) -> ModelCard:
+    """Five pictures in one pass, as `mini` has them."""
+    return tiny_card(id="tiny-inverse", pictures=MINI_PICTURES, **changes)
+
+
+def forward_card(**changes) -> ModelCard:
+    """Told a light or an irradiance, as `mini` is."""
+    card = tiny_lit_card(**changes)
+    irradiance = GivenMap(MapCodec("irradiance", transfer="srgb"), exposure="percentile")
+    return replace(card, given=(*card.given, irradiance))
+
+
+def frozen(card: ModelCard, seed: int = 0) -> Checkpoint:
+    """A tiny checkpoint whose autoencoder stays as it is."""
+    checkpoint = tiny_checkpoint(card, seed)
+    checkpoint.autoencoder.requires_grad_(False)
+    return checkpoint
+
+
+def folder_of(card: ModelCard, folder: Path) -> str:
+    """A tiny model of `card`, as a folder to start from."""
+    save_checkpoint(tiny_checkpoint(card), folder)
+    return str(folder)
+
+
+def weights(folder: Path) -> dict[str, Tensor]:
+    """Every tensor of the model that a run left in `folder`, by the name of its file and its own."""
+    return {
+        f"{path.relative_to(folder)}:{name}": value
+        for path in sorted(folder.rglob("*.safetensors"))
+        for name, value in safetensors.torch.load_file(path).items()
+    }
+
+
+def same_weights(first: Path, second: Path) -> bool:
+    """Whether two models are the same, bit by bit."""
+    one, other = weights(first), weights(second)
+    return bool(one) and one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def logged(run: Path) -> list[dict[str, float]]:
+    """The lines of a run's log, without its times."""
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+
+
+class Killed(BaseException):
+    """What a run is ended with in the middle."""
+
+
+class Line:
+    """The smallest task: a linear layer that learns to double what it is given."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        self.layer = nn.Linear(3, 3)
+        self.networks: dict[str, nn.Module] = {"line": self.layer}
+
+    def losses(self, networks: Networks, draw: Draw) -> dict[str, Tensor]:
+        given = torch.randn(draw.count, 3, generator=draw.generator(0))
+        answer = networks["line"](given)
+        return {"first": (answer - 2 * given)[:, 0].square().mean(), "rest": (answer - 2 * given)[:, 1:].abs().mean()}
+
+    def validate(self) -> dict[str, Tensor]:
+        return {"weights": self.layer.weight.detach()[None].expand(3, -1, -1)}
+
+    def export(self, folder: Path) -> None:
+        folder.mkdir()
+        safetensors.torch.save_file(
+            {name: value.detach().clone() for name, value in self.layer.state_dict().items()},
+            folder / "line.safetensors",
+        )
