@@ -9,8 +9,22 @@ import torch
 from torch.nn import functional
 
 from tiny_models import tiny_card
-from training import DRAW, QUICK, SIDE, Killed, folder_of, forward_card, frozen, inverse_card, lit_stills, logged
-from training import same_weights, stills, truth, weights
+from training import (
+    DRAW,
+    QUICK,
+    SIDE,
+    Killed,
+    folder_of,
+    forward_card,
+    frozen,
+    inverse_card,
+    lit_stills,
+    logged,
+    same_weights,
+    stills,
+    truth,
+    weights,
+)
 from unrender.cli import main
 from unrender.device import Compute
 from unrender.diffusion.card import ModelCard
