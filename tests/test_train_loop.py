@@ -1,6 +1,7 @@
 """Training: the one loop. Stopped and started again it ends with the same weights, bit by bit."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from training import Killed, Line, logged, same_weights, weights
+from tiny_task import Killed, Line, logged, same_weights, weights
 from unrender.errors import UserError
 from unrender.train.loop import Draw, run
 from unrender.train.recipe import Course, Stage, resolved
@@ -203,7 +204,7 @@ def test_two_processes_are_two_batches_to_a_step(tmp_path: Path):
         "import sys; from pathlib import Path; from test_train_loop import train; train(Path(sys.argv[1]))"
     )
     out = tmp_path / "two"
-    environment = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": ":".join(sys.path)}
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": ":".join(sys.path)}
     done = subprocess.run([*PROCESSES, str(program), str(out)], env=environment, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
     train(tmp_path / "one", replace(COURSE, accumulate=2))

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from training import QUICK, folder_of, forward_card, frozen, inverse_card, lit_stills, stills, weights
+from tiny_task import weights
+from training import QUICK, folder_of, forward_card, frozen, inverse_card, lit_stills, stills
 from unrender.device import Compute
 from unrender.diffusion.checkpoints.loader import load_checkpoint, save_checkpoint
 from unrender.diffusion.checkpoints.places.registry import find

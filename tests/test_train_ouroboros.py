@@ -1,5 +1,6 @@
 """Training both ways together: each network hears of what the other made of it."""
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,21 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from tiny_models import tiny_lit_card
-from training import (
-    DRAW,
-    QUICK,
-    Killed,
-    folder_of,
-    forward_card,
-    frozen,
-    inverse_card,
-    lit_stills,
-    logged,
-    same_weights,
-    truth,
-    weights,
-)
+from tiny_task import Killed, logged, same_weights, weights
+from training import DRAW, QUICK, folder_of, forward_card, frozen, inverse_card, lit_stills, opaque, truth
 from training import stills as plain_stills
 from unrender.device import Compute
 from unrender.diffusion.checkpoints.loader import load_checkpoint
@@ -44,7 +32,8 @@ def photos():
 
 
 def pair(seed: int = 0) -> Pair:
-    one, two = (frozen(single_step(card, "multi_resolution"), seed) for card in (inverse_card(), forward_card()))
+    one = opaque(frozen(single_step(inverse_card(), "multi_resolution"), seed))
+    two = frozen(single_step(forward_card(), "multi_resolution"), seed)
     return Pair(Learner(one, one.unet), Learner(two, two.unet, two.environment), "multi_resolution")
 
 
@@ -94,7 +83,10 @@ def test_leakage_is_the_mean_square_of_what_moved():
 
 def task(folders: tuple[str, str], **changes) -> OuroborosTask:
     known = recipe(folders, **changes)
-    one, two = (frozen(single_step(card, known.noise)) for card in (inverse_card(), forward_card()))
+    one, two = (
+        opaque(frozen(single_step(inverse_card(), known.noise))),
+        frozen(single_step(forward_card(), known.noise)),
+    )
     before = frozen(inverse_card()).unet.requires_grad_(False)
     return OuroborosTask(one, two, before, known, lit_stills(), lit_stills(), photos())
 
@@ -145,11 +137,10 @@ def test_both_models_come_out_and_a_killed_run_goes_on(folders, tmp_path: Path):
         loaded = load_checkpoint(find(model / direction), Compute(torch.device("cpu"), torch.float32))
         assert loaded.card.direction == direction
         assert (loaded.card.noise, loaded.card.schedule.steps) == ("multi_resolution", 1)
-        moved, autoencoder = weights(model / direction), weights(Path(start))
-        for name, value in autoencoder.items():
-            same = torch.equal(moved[name].float(), value.half().float())
-            assert same or not name.startswith("vae"), name
-        assert any(not torch.equal(moved[name].float(), value.half().float()) for name, value in autoencoder.items())
+        before, after = weights(Path(start)), weights(model / direction)
+        same = {name for name in before if torch.equal(after[name], before[name].half())}
+        assert {name for name in before if name.startswith("vae")} <= same
+        assert any(name.startswith("unet") and name not in same for name in before)
 
 
 def test_models_that_do_not_undo_one_another_are_refused(folders, tmp_path: Path):
@@ -162,7 +153,6 @@ def test_models_that_do_not_undo_one_another_are_refused(folders, tmp_path: Path
     with pytest.raises(UserError, match="needs stills whose irradiance is known"):
         train_ouroboros(recipe(folders), plain_stills(irradiance=None), tmp_path / "run")
     assert not (tmp_path / "run").exists()
-    assert "irradiance" not in {given.codec.map for given in tiny_lit_card().given}
 
 
 PROGRAM = """
@@ -170,7 +160,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 import torch
-from test_train_ouroboros import course_of, lit_stills, photos, recipe, train_ouroboros
+from test_train_ouroboros import course_of, lit_stills, opaque, photos, recipe, train_ouroboros
 
 torch.set_num_threads(1)
 inverse, forward, out = sys.argv[1:]
@@ -189,7 +179,7 @@ def test_two_processes_train_as_one_with_twice_the_batches(folders, tmp_path: Pa
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    environment = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": ":".join(sys.path)}
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": ":".join(sys.path)}
     command = [*launch, str(program), *folders, str(tmp_path / "two")]
     done = subprocess.run(command, env=environment, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()

@@ -1,12 +1,10 @@
 """What the training tests train: tiny random ground truth, tiny model folders, courses of a few steps."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
-import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from tiny_models import tiny_card, tiny_checkpoint, tiny_lit_card
@@ -14,7 +12,7 @@ from unrender.diffusion.card import GivenMap, MapCodec, ModelCard
 from unrender.diffusion.checkpoints.loader import Checkpoint, save_checkpoint
 from unrender.scene.gbuffer import GBuffer
 from unrender.train.data import Lit, Stills, load_stills
-from unrender.train.loop import Draw, Networks
+from unrender.train.loop import Draw
 from unrender.train.mini import MINI_PICTURES
 from unrender.train.recipe import Course, Stage
 
@@ -78,56 +76,14 @@ def frozen(card: ModelCard, seed: int = 0) -> Checkpoint:
     return checkpoint
 
 
+@torch.no_grad()
+def opaque(checkpoint: Checkpoint) -> Checkpoint:
+    """The same inverse renderer, sure of a surface everywhere: its mask is in the second channel of what is decoded."""
+    checkpoint.autoencoder.decoder.conv_out.bias[1] = 3.0
+    return checkpoint
+
+
 def folder_of(card: ModelCard, folder: Path) -> str:
     """A tiny model of `card`, as a folder to start from."""
     save_checkpoint(tiny_checkpoint(card), folder)
     return str(folder)
-
-
-def weights(folder: Path) -> dict[str, Tensor]:
-    """Every tensor of the model that a run left in `folder`, by the name of its file and its own."""
-    return {
-        f"{path.relative_to(folder)}:{name}": value
-        for path in sorted(folder.rglob("*.safetensors"))
-        for name, value in safetensors.torch.load_file(path).items()
-    }
-
-
-def same_weights(first: Path, second: Path) -> bool:
-    """Whether two models are the same, bit by bit."""
-    one, other = weights(first), weights(second)
-    return bool(one) and one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
-def logged(run: Path) -> list[dict[str, float]]:
-    """The lines of a run's log, without its times."""
-    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
-
-
-class Killed(BaseException):
-    """What a run is ended with in the middle."""
-
-
-class Line:
-    """The smallest task: a linear layer that learns to double what it is given."""
-
-    def __init__(self) -> None:
-        torch.manual_seed(0)
-        self.layer = nn.Linear(3, 3)
-        self.networks: dict[str, nn.Module] = {"line": self.layer}
-
-    def losses(self, networks: Networks, draw: Draw) -> dict[str, Tensor]:
-        given = torch.randn(draw.count, 3, generator=draw.generator(0))
-        answer = networks["line"](given)
-        return {"first": (answer - 2 * given)[:, 0].square().mean(), "rest": (answer - 2 * given)[:, 1:].abs().mean()}
-
-    def validate(self) -> dict[str, Tensor]:
-        return {"weights": self.layer.weight.detach()[None].expand(3, -1, -1)}
-
-    def export(self, folder: Path) -> None:
-        folder.mkdir()
-        safetensors.torch.save_file(
-            {name: value.detach().clone() for name, value in self.layer.state_dict().items()},
-            folder / "line.safetensors",
-        )
