@@ -96,7 +96,7 @@ def task(folders: tuple[str, str], **changes) -> OuroborosTask:
 def test_nothing_has_leaked_at_the_first_step(folders, share: float, noise):
     both = task(folders, photos=share, noise=noise)
     losses = both.losses(both.networks, DRAW)
-    assert float(losses["leakage"].detach()) == 0
+    assert float(losses["leakage"].detach()) < 1e-10  # with gradients and without, the last bits differ
     assert float(losses["photo cycle"].detach()) > 0
     with torch.no_grad():
         both.inverse.unet.conv_out.bias.add_(0.1)
@@ -109,7 +109,7 @@ def test_photos_without_maps_join_the_photo_cycle_alone(folders):
     with torch.no_grad():
         one, other = (both.losses(both.networks, DRAW) for both in (often, never))
     assert set(one) == set(other)
-    assert {name for name in one if not torch.equal(one[name], other[name])} == {"photo cycle"}
+    assert {name for name in one if not torch.allclose(one[name], other[name], atol=1e-6)} == {"photo cycle"}
 
 
 def test_without_cycles_only_the_losses_of_the_task_are_left(folders):

@@ -59,7 +59,7 @@ def lit_stills(count: int = 4) -> Stills:
 
 def inverse_card(**changes) -> ModelCard:
     """Five pictures in one pass, as `mini` has them."""
-    return tiny_card(id="tiny-inverse", pictures=MINI_PICTURES, **changes)
+    return tiny_card(**({"id": "tiny-inverse", "pictures": MINI_PICTURES} | changes))
 
 
 def forward_card(**changes) -> ModelCard:
