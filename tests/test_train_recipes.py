@@ -195,10 +195,7 @@ def test_what_is_asked_for_is_in_the_recipe(tmp_path: Path, capsys: pytest.Captu
 def test_several_folders_of_data_are_one_set(
     data: list[Path], inverse: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    """Two and three stills of two folders; the same command again finds its work done."""
-    from unrender.cli.train import _stills
-
-    assert len(_stills(data, lit=False)) == 5
+    """The first one alone is another set than both; the same command again finds its work done."""
     out = tmp_path / "run"
     command = ["train", "e2e", "--data", str(data[0]), "--data", str(data[1]), "-o", str(out), "--recipe", "smoke"]
     command += ["--start", inverse, "--steps", "1"]
