@@ -19,6 +19,7 @@ from unrender.errors import UserError
 from unrender.files.datasets.hypersim import CAMERA_FILE, SPLIT_FILE, official_gain, open_hypersim
 from unrender.scene.camera import Camera, depth_to_ray_distance, project
 from unrender.scene.gbuffer import GBuffer
+from unrender.train.datasets import load_dataset
 
 SIZE = (12, 16)
 FIXED = Camera.perspective(SIZE, math.degrees(2 * math.atan(12 / 16 * math.tan(math.pi / 6))))
@@ -222,3 +223,12 @@ def _wrong_table(folder: Path) -> object:
     other = folder / SCENE
     table(other / SPLIT_FILE, [{"scene": 1}])
     return open_hypersim(other)
+
+
+def test_training_takes_what_it_knows(folder: Path) -> None:
+    stills = load_dataset("hypersim", folder, side=8)
+    assert {name for name, known in stills.known.items() if known.all()} == {
+        *("rgb", "normal", "depth", "mask", "irradiance")
+    }
+    assert stills.maps["normal"].shape == (1, 3, 8, 8)
+    assert not stills.maps["base_color"].any()

@@ -1,6 +1,7 @@
 """Training: batches follow from the draw alone, and views keep picture, maps and light together."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,8 +15,8 @@ from unrender.forward.lighting import mirror_light_picture
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.gbuffer import GBuffer
 from unrender.train.data import Stills, draw_batch, hold_out, join, load_lit_stills, load_stills, require_known
+from unrender.train.datasets import dataset_named, load_dataset
 from unrender.train.loop import Draw
-from unrender.train.photos import load_photos
 
 
 def test_relative_depth_spans_one_to_two_and_background_is_far():
@@ -133,7 +134,7 @@ def test_photos_are_squares_of_which_only_the_picture_is_known(tmp_path):
     picture = torch.zeros(1, 3, 40, 80)
     picture[..., 20:60] = 1.0
     write_image(tmp_path / "wide.png", picture[0])
-    photos = load_photos(tmp_path, side=32)
+    photos = load_dataset("photos", tmp_path, side=32)
     assert photos.maps["rgb"].shape == (1, 3, 32, 32)
     assert float(photos.maps["rgb"].float().min()) > 0.99
     assert {name for name, known in photos.known.items() if known.any()} == {"rgb"}
@@ -147,3 +148,12 @@ def test_a_forward_network_answers_the_surfaces_under_the_light():
     assert torch.equal(batch.seen_forward().maps["rgb"], batch.lit.rgb)
     plain = replace(batch, lit=None)
     assert plain.seen_forward() is plain
+
+
+def test_a_dataset_is_told_by_name_and_folder():
+    assert dataset_named("hypersim=/data/hyper=sim") == ("hypersim", Path("/data/hyper=sim"))
+    for wrong in ("hypersim", "=folder", "hypersim="):
+        with pytest.raises(UserError, match=r"NAME=FOLDER is right, with one of hypersim"):
+            dataset_named(wrong)
+    with pytest.raises(UserError, match="hypersin"):
+        load_dataset("hypersin", Path("nowhere"))

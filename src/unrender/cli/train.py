@@ -19,10 +19,15 @@ app = typer.Typer(name="train", help="Train a model. Stopped, the same command g
 class RunOptions:
     """What every recipe is told."""
 
-    data: Annotated[list[Path], typer.Option(metavar="DIR", help="A folder of `unrender synth`; again for more.")]
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="OUT", help="A new folder, or one that the same command began.")
     ]
+    data: Annotated[
+        list[Path] | None, typer.Option(metavar="DIR", help="A folder of `unrender synth`; again for more.")
+    ] = None
+    dataset: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=DIR", help="A public dataset (hypersim, vkitti2, ...); more.")
+    ] = None
     cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep what is read of the shards here.")] = None
     steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Optimiser steps; the recipe's own.")] = None
     seed: Annotated[int, typer.Option(min=0, help="Of weights, pictures, order and noise.")] = 0
@@ -115,8 +120,8 @@ def ouroboros(job: OuroborosJob, options: RunOptions) -> None:
     """Train an inverse and a forward model together, each held to what the other makes of it (Ouroboros)."""
     from functools import partial
 
+    from unrender.train.datasets import load_dataset
     from unrender.train.ouroboros import RECIPES, train_ouroboros
-    from unrender.train.photos import load_photos
     from unrender.train.recipe import Lora
     from unrender.train.start import Start
 
@@ -130,7 +135,7 @@ def ouroboros(job: OuroborosJob, options: RunOptions) -> None:
         maps_cycle=known.maps_cycle if job.cycles else 0.0,
         lora=Lora(job.lora, job.lora) if job.lora else None,
     )
-    photos = None if job.photos is None else load_photos(job.photos)
+    photos = None if job.photos is None else load_dataset("photos", job.photos)
     _train("ouroboros", (job, options), recipe, partial(train_ouroboros, photos=photos), lit=True)
 
 
@@ -169,17 +174,30 @@ def _train(name: str, jobs: tuple[Any, ...], recipe: Any, train: Callable[..., P
 
 
 def _stills(options: RunOptions, *, lit: bool) -> Any:
+    from unrender.errors import UserError
+    from unrender.train.data import join
+    from unrender.train.datasets import dataset_named, load_dataset
+
+    named = [dataset_named(text) for text in options.dataset or ()]
+    if not (options.data or named):
+        raise UserError("nothing to train on; --data DIR of `unrender synth`, or --dataset NAME=DIR, is right")
+    sets = [_synthetic(options.data, options.cache, lit=lit)] if options.data else []
+    sets += [load_dataset(name, folder) for name, folder in named]
+    return sets[0] if len(sets) == 1 else join(sets)
+
+
+def _synthetic(folders: list[Path], cache: Path | None, *, lit: bool) -> Any:
     from unrender.diffusion.card import LightCard
     from unrender.files.shards import read_clips
     from unrender.train.data import lit_frames, load_lit_stills, load_stills
     from unrender.train.prepared import prepared
 
     def gather() -> Any:
-        frames = (frame for folder in options.data for clip in read_clips(folder) for frame in lit_frames(clip))
+        frames = (frame for folder in folders for clip in read_clips(folder) for frame in lit_frames(clip))
         return load_lit_stills(frames, LightCard().size) if lit else load_stills(gbuffer for gbuffer, _ in frames)
 
     kind = f"lit {LightCard().size}" if lit else "unlit"
-    return gather() if options.cache is None else prepared(options.cache, options.data, kind, gather)
+    return gather() if cache is None else prepared(cache, folders, kind, gather)
 
 
 for verb in (vae, pretrain, e2e, ouroboros):
