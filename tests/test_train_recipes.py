@@ -93,9 +93,8 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path: Path, inverse: str):
     train_e2e(recipe, stills(), tmp_path / "killed")
     assert same_weights(model, tmp_path / "killed" / "model")
     assert logged(tmp_path / "whole") == logged(tmp_path / "killed")
-    pictures = {picture.name for picture in inverse_card().pictures}
     assert {path.name for path in (tmp_path / "whole" / "validation").iterdir()} == {
-        f"{name}-000004.png" for name in pictures
+        f"{name}-000004.png" for name in inverse_card().map_names
     }
     before, after = weights(Path(inverse)), weights(model)
     assert all(torch.equal(after[name], before[name].half()) for name in before if name.startswith("vae"))
@@ -134,7 +133,7 @@ def test_a_multi_step_network_is_trained(tmp_path: Path):
     model = pretrain(recipe, stills(), tmp_path / "run")
     assert load_checkpoint(find(model), CPU).card == card
     assert set(logged(tmp_path / "run")[0]) == {"step", "loss", *(picture.name for picture in card.pictures)}
-    assert (tmp_path / "run" / "validation" / "geometry-000002.png").is_file()
+    assert (tmp_path / "run" / "validation" / "depth-000002.png").is_file()
 
 
 def test_an_autoencoder_is_trained_from_nothing_and_networks_begin_on_it(tmp_path: Path):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from unrender.diffusion.checkpoints.loader import Checkpoint, save_checkpoint
-from unrender.diffusion.codec import encode_map, encode_picture
+from unrender.diffusion.codec import encode_map
 from unrender.diffusion.conditioning import network_of
 from unrender.diffusion.sampler import denoise
 from unrender.diffusion.schedule import make_schedule
@@ -64,7 +64,7 @@ class ModelTask:
 
     @torch.no_grad()
     def validate(self) -> dict[str, Tensor]:
-        """For each picture of the card: what was given above the truth above what the model says."""
+        """For each map of the card: what was given above the truth above what the model says."""
         batch = self._seen(whole_batch(self.held_out.part(0, SHOWN), self._side))
         learner = Learner.of(self.checkpoint, self.networks)
         shown = learner.card.given[0]
@@ -75,10 +75,10 @@ class ModelTask:
             noise = learner.noise(learner.card.noise, learner.blank(batch, asked), seed=0)
             network = network_of(self.checkpoint.unet, learner.card, condition)
             latent = denoise(network, make_schedule(learner.card.schedule), noise, learner.card.schedule.steps)
-            for index, picture in enumerate(asked):
-                answer = learner.pictures(latent, asked)[:, index]
-                rows = [given, encode_picture(batch.maps, picture), answer]
-                sheets[picture.name] = sheet([row * 0.5 + 0.5 for row in rows])
+            answers = learner.maps(latent, asked)
+            for codec in (codec for picture in asked for codec in picture.maps):
+                rows = [given, encode_map(batch.maps[codec.map], codec), answers[codec.map]]
+                sheets[codec.map] = sheet([row.expand(-1, 3, -1, -1) * 0.5 + 0.5 for row in rows])
         return sheets
 
     def _seen(self, batch: Batch) -> Batch:
