@@ -37,7 +37,7 @@ class PretrainRecipe:
     """
 
     course: Course = field(
-        default_factory=lambda: Course(steps=7000, stages=(Stage(0.6, 64, 16), Stage(0.4, 128, 8)), rate=4e-4)
+        default_factory=lambda: Course(steps=4500, stages=(Stage(0.6, 64, 16), Stage(0.4, 128, 8)), rate=4e-4)
     )
     start: Start = field(default_factory=Start)
     noise: NoiseKind = "gaussian"
