@@ -1,6 +1,6 @@
 #!/bin/sh
 # Everything that `mini` is and that `unrender evaluate claims` compares, from nothing: data, autoencoder, multi-step
-# parents, single-step models, cycles. Two to three hours on two cores. Every command goes on where it was stopped, so
+# parents, single-step models, cycles. Some three hours on two cores. Every command goes on where it was stopped, so
 # does this.
 #
 #     sh examples/train_mini.sh RUNS [PHOTOS]
@@ -14,15 +14,18 @@ unrender synth "$runs/data/train" --clips 1500 --frames 1 --resolution 160 --sam
 
 unrender train vae $data -o "$runs/autoencoder"
 unrender train pretrain $data -o "$runs/inverse-multi" --autoencoder "$runs/autoencoder/model"
-unrender train pretrain $data -o "$runs/forward-multi" --autoencoder "$runs/autoencoder/model" --direction forward
+unrender train pretrain $data -o "$runs/forward-multi" --autoencoder "$runs/autoencoder/model" --direction forward \
+    --steps 2500
 
 for noise in zeros gaussian multi_resolution; do
     name=$(echo "inverse-e2e-$noise" | sed 's/-zeros//; s/multi_resolution/multi/')
     unrender train e2e $data -o "$runs/$name" --start "$runs/inverse-multi/model" --noise $noise --steps 800
 done
-unrender train e2e $data -o "$runs/forward-e2e" --start "$runs/forward-multi/model" --direction forward --steps 900
-# What ships learns on from the best of the three.
-unrender train e2e $data -o "$runs/inverse-mini" --start "$runs/inverse-e2e/model" --steps 1600
+unrender train e2e $data -o "$runs/forward-e2e" --start "$runs/forward-multi/model" --direction forward --steps 1200
+
+# What ships: on from the parent in latents, at t = T alone, where a step costs a third; the decoder has the last word.
+unrender train pretrain $data -o "$runs/inverse-single" --start "$runs/inverse-multi/model" --terminal 1 --steps 5000
+unrender train e2e $data -o "$runs/inverse-mini" --start "$runs/inverse-single/model" --steps 1500
 
 pair="--inverse $runs/inverse-e2e/model --forward $runs/forward-e2e/model"
 unrender train ouroboros $data -o "$runs/cycle-none" $pair --no-cycles

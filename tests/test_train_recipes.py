@@ -30,7 +30,7 @@ from unrender.train.data import draw_batch, load_stills
 from unrender.train.e2e import E2ERecipe, end_to_end_loss, single_step, train_e2e
 from unrender.train.learner import Learner
 from unrender.train.loop import Draw
-from unrender.train.pretrain import PretrainRecipe, pretrain
+from unrender.train.pretrain import PretrainRecipe, draw_timesteps, pretrain
 from unrender.train.recipe import Stage
 from unrender.train.start import Start, starting_checkpoint
 from unrender.train.vae import VaeRecipe, train_vae
@@ -191,6 +191,20 @@ def test_what_is_asked_for_is_in_the_recipe(tmp_path: Path, capsys: pytest.Captu
     }
 
 
+def test_a_parent_may_be_trained_for_one_step_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    command = ["train", "pretrain", "--data", "x", "-o", str(tmp_path / "out"), "--terminal", "1", "--dry-run"]
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out)["terminal"] == 1
+    drawn = draw_timesteps(64, 1000, 1.0, torch.Generator().manual_seed(0))
+    assert drawn.tolist() == [999] * 64
+
+
+def test_no_pictures_at_all_are_said_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["train", "vae", "-o", str(tmp_path / "out")]) == 2
+    assert "--data DIR of `unrender synth`, or --dataset NAME=DIR, is right" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_several_folders_of_data_are_one_set(
     data: list[Path], inverse: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -238,7 +252,7 @@ def pictures_to_learn_by_heart() -> GBuffer:
 
 def mean_angle(maps: GBuffer, truth: GBuffer) -> float:
     """Degrees between the normals of two G-buffers."""
-    frames = zip(maps.maps["normal"], truth.maps["normal"], truth.maps["mask"], strict=True)
+    frames = zip(maps.maps["normal"], truth.maps["normal"], truth.maps["mask"] > 0.5, strict=True)
     return float(torch.cat([angular_errors(*frame) for frame in frames]).mean())
 
 

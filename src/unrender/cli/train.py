@@ -63,9 +63,12 @@ class VaeJob:
 
 @dataclass(frozen=True)
 class PretrainJob:
-    """Which recipe."""
+    """Which recipe, and how much of it is for walks of few steps."""
 
     recipe: Annotated[Literal["mini", "smoke"], typer.Option(help="`smoke` only shows that it runs.")] = "mini"
+    terminal: Annotated[
+        float | None, typer.Option(min=0, max=1, metavar="SHARE", help="Of views drowned whole, at t = T.")
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,9 @@ def pretrain(job: PretrainJob, model: ModelOptions, options: RunOptions) -> None
     from unrender.train.pretrain import RECIPES
     from unrender.train.pretrain import pretrain as train
 
-    _train("pretrain", (job, model, options), _started(RECIPES[job.recipe], model), train, lit=_lit(model))
+    recipe = _started(RECIPES[job.recipe], model)
+    recipe = recipe if job.terminal is None else replace(recipe, terminal=job.terminal)
+    _train("pretrain", (job, model, options), recipe, train, lit=_lit(model))
 
 
 def e2e(job: E2EJob, model: ModelOptions, options: RunOptions) -> None:
