@@ -23,9 +23,8 @@ for noise in zeros gaussian multi_resolution; do
 done
 unrender train e2e $data -o "$runs/forward-e2e" --start "$runs/forward-multi/model" --direction forward --steps 1200
 
-# What ships: on from the parent in latents, at t = T alone, where a step costs a third; the decoder has the last word.
-unrender train pretrain $data -o "$runs/inverse-single" --start "$runs/inverse-multi/model" --terminal 1 --steps 5000
-unrender train e2e $data -o "$runs/inverse-mini" --start "$runs/inverse-single/model" --steps 1500
+# What ships learns on from the first of the three: end to end a step teaches most.
+unrender train e2e $data -o "$runs/inverse-mini" --start "$runs/inverse-e2e/model" --steps 3000
 
 pair="--inverse $runs/inverse-e2e/model --forward $runs/forward-e2e/model"
 unrender train ouroboros $data -o "$runs/cycle-none" $pair --no-cycles
