@@ -8,6 +8,7 @@ from torch import Tensor
 
 from forward_scenes import constant_light, sphere
 from unrender.conventions import uv_to_direction, yaw_matrix
+from unrender.diffusion.card import GivenMap, MapCodec
 from unrender.diffusion.networks.environment import EnvironmentEncoder
 from unrender.errors import UserError
 from unrender.forward import DeferredRenderer
@@ -163,3 +164,12 @@ def test_the_encoder_goes_round_the_map():
     assert tokens.shape == (1, 8, 8)
     torch.testing.assert_close(moved.unflatten(1, (2, 4)), tokens.unflatten(1, (2, 4)).roll(1, dims=2))
     torch.testing.assert_close(tokens.mean(2), torch.zeros(1, 8), atol=1e-5, rtol=0)
+
+
+def test_a_network_that_is_told_a_light_is_told_no_irradiance():
+    """That of a G-buffer is of the light before; of ground truth, it would give the shadows away."""
+    lit = BALL.with_maps(irradiance=torch.rand(1, 3, 48, 48))
+    light = constant_light(1.0)
+    shown = show_light(lit, light)
+    assert shown.values_of(GivenMap(MapCodec("irradiance", transfer="srgb"))) is None
+    assert torch.equal(shown.first, show_light(BALL, light).first)

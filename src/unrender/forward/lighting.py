@@ -78,14 +78,16 @@ def show_light(
 def given_maps(gbuffer: GBuffer) -> dict[str, Tensor]:
     """The maps of a G-buffer as a lit network knows them, by name, each (T, 1 or 3, H, W): zero where there is no
     surface, as in training; `mask` is the coverage, `depth` relative by its percentiles and far where there is
-    nothing. Roughness and metallic are the deferred renderer's where they are absent; what else is absent stays so."""
+    nothing. Roughness and metallic are the deferred renderer's where they are absent; what else is absent stays so. The
+    irradiance is left out: it is that of the light before, and a network is told a light or an irradiance, never both
+    (`train.telling`)."""
     covered = coverage(gbuffer)
     there = (covered > 0).to(covered)
     maps = {
         "roughness": torch.full_like(covered, DEFAULT_ROUGHNESS),
         "metallic": torch.full_like(covered, DEFAULT_METALLIC),
     } | gbuffer.maps
-    shown = {name: values * there for name, values in maps.items() if name != "depth"}
+    shown = {name: values * there for name, values in maps.items() if name not in ("depth", "irradiance")}
     if gbuffer.depth is not None:
         shown["depth"] = relative_depth(torch.where(there > 0, gbuffer.depth, math.inf), covered)
     return shown | {"mask": covered}
