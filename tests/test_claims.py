@@ -10,7 +10,7 @@ import torch
 from forward_scenes import constant_light, sphere
 from tiny_models import DEPTH_PICTURE, THREE_PICTURES, tiny_card, tiny_checkpoint, tiny_lit_card
 from unrender.cli import main
-from unrender.diffusion.card import ScheduleCard
+from unrender.diffusion.card import GivenMap, MapCodec, ScheduleCard, TargetPicture
 from unrender.diffusion.checkpoints.loader import save_checkpoint
 from unrender.diffusion.running import Running
 from unrender.errors import UserError
@@ -23,6 +23,7 @@ from unrender.evaluate.scenes import Scene, cast_shadow_share, make_scene, scene
 from unrender.files.images import write_image
 from unrender.files.shards import Clip, LitClip, write_shard
 from unrender.forward import DeferredRenderer
+from unrender.forward.lit import lit_irradiance
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer, concatenate
@@ -42,10 +43,14 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All model folders; the weights are random, and the same ones lie behind several names."""
     home, folder = tmp_path_factory.mktemp("weights"), tmp_path_factory.mktemp("models")
     many, once = ScheduleCard(zero_terminal_snr=True, steps=2), ScheduleCard(zero_terminal_snr=True, steps=1)
-    inverse = tiny_card(pictures=(*THREE_PICTURES, DEPTH_PICTURE), schedule=once)
+    irradiance = MapCodec("irradiance", transfer="srgb")
+    shade = TargetPicture("irradiance", (irradiance,))
+    inverse = tiny_card(pictures=(*THREE_PICTURES, DEPTH_PICTURE, shade), schedule=once)
+    lit = tiny_lit_card(schedule=once)
+    forward = replace(lit, given=(*lit.given, GivenMap(irradiance, exposure="percentile")))
     save_checkpoint(tiny_checkpoint(inverse), home / "inverse")
     save_checkpoint(tiny_checkpoint(replace(inverse, noise="gaussian", schedule=many)), home / "inverse-multi")
-    save_checkpoint(tiny_checkpoint(tiny_lit_card(schedule=once)), home / "forward")
+    save_checkpoint(tiny_checkpoint(forward), home / "forward")
     for name in TRAINING:
         source = name if name == "inverse-multi" else "inverse" if "inverse" in name else "forward"
         (folder / name).mkdir(parents=True)
@@ -118,7 +123,8 @@ def test_a_scene_has_the_first_of_its_clips_other_lights():
 
 def shadow(truth: GBuffer) -> GBuffer:
     dark = torch.where(torch.arange(32) < 16, 0.2, 1.0)
-    return truth.with_maps(rgb=truth.maps["rgb"] * dark)
+    irradiance = lit_irradiance(truth, LIGHT, torch.zeros(1))
+    return truth.with_maps(rgb=truth.maps["rgb"] * dark, irradiance=irradiance * dark)
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +168,8 @@ def test_the_table_has_a_row_a_claim_and_says_how_it_was_measured(findings):
     assert "1 pictures of set; depth AbsRel: planar Z, mask surface, alignment scale + shift" in text
     assert "the 1 with cast shadows" in text
     assert "1 real photos" in text
-    assert "mask surface of all" in text
+    assert "rgb PSNR: sRGB, mask surface, alignment scale" in text
+    assert "mask surface of all, alignment scale" in text
 
 
 def test_json_has_every_figure_and_no_word_that_json_lacks(findings):

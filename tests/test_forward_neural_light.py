@@ -16,6 +16,7 @@ from unrender.diffusion.card_file import read_card, write_card
 from unrender.diffusion.checkpoints.loader import load_checkpoint, save_checkpoint
 from unrender.diffusion.checkpoints.places import ids
 from unrender.diffusion.checkpoints.places.registry import find
+from unrender.diffusion.codec import decode_maps
 from unrender.diffusion.engine import Engine
 from unrender.diffusion.networks.environment import EnvironmentEncoder
 from unrender.diffusion.running import Running
@@ -23,12 +24,15 @@ from unrender.errors import UserError
 from unrender.forward import ForwardRenderer, Wish
 from unrender.forward.lighting import first_render, light_gain
 from unrender.forward.neural import NeuralRenderer
-from unrender.forward.neural_light import lit_latents, lit_picture
+from unrender.forward.neural_light import irradiance_picture, lit_latents, lit_picture
 from unrender.inverse.renderer import InverseRenderer
 from unrender.relight import relight
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer, concatenate
+from unrender.train.data import load_lit_stills, whole_batch
+from unrender.train.learner import Learner
+from unrender.train.telling import Told
 
 RUNNING = Running("cpu", "float32")
 CPU = Compute(torch.device("cpu"), torch.float32)
@@ -198,6 +202,61 @@ def test_any_size_without_camera_roughness_or_depth(renderer):
     assert bare.camera is None
 
 
+# Without a light.
+
+
+@pytest.fixture(scope="module")
+def by_irradiance():
+    """A renderer of a card that takes irradiance in place of a light."""
+    given = (*tiny_lit_card().given, GivenMap(MapCodec("irradiance", transfer="srgb"), exposure="percentile"))
+    return NeuralRenderer(Engine(tiny_checkpoint(replace(tiny_lit_card(), given=given)), CPU), Wish())
+
+
+def ball_in(shade: torch.Tensor) -> GBuffer:
+    return BALL.with_maps(irradiance=shade.expand(1, 3, 48, 48) * INSIDE)
+
+
+RAMP = torch.linspace(0.5, 4.0, 48)
+
+
+def test_irradiance_takes_the_place_of_a_light(by_irradiance):
+    once, again = (by_irradiance(ball_in(RAMP)) for _ in range(2))
+    assert set(once.groups) == {"rendered", "background"}
+    assert torch.equal(once.beauty, again.beauty)
+    assert 0 <= float(once.beauty.min()) <= float(once.beauty.max()) <= 1
+    assert not once.beauty[~INSIDE.expand_as(once.beauty)].any()
+    assert not torch.allclose(by_irradiance(ball_in(RAMP.flip(0))).beauty, once.beauty, atol=1e-4)
+
+
+def test_the_unit_of_irradiance_does_not_count(by_irradiance):
+    once, more = (by_irradiance(ball_in(k * RAMP)).beauty for k in (1.0, 300.0))
+    torch.testing.assert_close(more, once, atol=1e-4, rtol=1e-3)
+
+
+def test_where_a_light_is_told_irradiance_is_not(by_irradiance):
+    with_, without = (by_irradiance(gbuffer, spot(8)).beauty for gbuffer in (ball_in(RAMP), BALL))
+    assert torch.equal(with_, without)
+
+
+def test_it_is_told_what_training_tells(by_irradiance):
+    """The same network, told the same by the learner: maps, irradiance, no first render, no tokens."""
+    gbuffer = ball_in(RAMP)
+    kept = {name: BALL.maps[name] * INSIDE for name in ("base_color", "roughness", "metallic")}
+    gbuffer = gbuffer.with_maps(**kept)  # as rendered truth is, nothing where there is no surface
+    stills = load_lit_stills([(gbuffer.with_maps(rgb=kept["base_color"]), spot(8))], (8, 16))
+    batch = whole_batch(stills, 48)
+    checkpoint = by_irradiance.engine.checkpoint
+    learner = Learner(checkpoint, checkpoint.unet, checkpoint.environment)
+    maps = torch.tensor([[given.rendered == "" for given in learner.card.given]])
+    asked = learner.passes()[0]
+    condition = learner.condition(batch, asked, Told(maps, torch.tensor([False])))
+    noise = learner.noise("zeros", learner.blank(batch, asked), 0)
+    with torch.no_grad():
+        answer = decode_maps(learner.maps(learner.single_step(condition, noise), asked)["rgb"], asked[0])["rgb"]
+    found = irradiance_picture(by_irradiance.engine, Wish(steps=1), gbuffer, noise)
+    torch.testing.assert_close(found, answer, atol=2e-3, rtol=1e-2)
+
+
 def test_relighting_through_it(folder, tmp_path):
     inverse = InverseRenderer.from_pretrained(tiny_folder(tmp_path / "inverse"), RUNNING)
     photo = Frames(torch.rand(1, 3, 32, 40, generator=torch.Generator().manual_seed(0)))
@@ -209,13 +268,19 @@ def test_relighting_through_it(folder, tmp_path):
 @pytest.mark.parametrize(
     ("gbuffer", "light", "edit", "says"),
     [
-        (BALL, None, None, "tiny-lit renders under a light that it is told; --light HDRI would be right"),
+        (
+            BALL,
+            None,
+            None,
+            "tiny-lit renders under a light that it is told; --light HDRI would be right",
+        ),
+        (ball_in(RAMP), None, None, "tiny-lit renders under a light that it is told; --light HDRI would be right"),
         (BALL.with_maps(normal=None), spot(8), None, "tiny-lit needs the map normal"),
         (BALL, spot(8), torch.ones(1, 1, 48, 48), "tiny-lit renders whole pictures"),
         (BALL, EnvironmentMap(torch.ones(3, 3, 8, 16)), None, "a light of 3 frames for a G-buffer of 1"),
         (GBuffer(rgb=torch.ones(1, 3, 48, 48)), spot(8), None, "is given base_color, normal, .* has only rgb"),
     ],
-    ids=["no light", "no normal", "edit", "frames", "no map"],
+    ids=["no light", "irradiance that its card does not take", "no normal", "edit", "frames", "no map"],
 )
 def test_wrong_calls_are_one_line(renderer, gbuffer, light, edit, says):
     with pytest.raises(UserError, match=says) as caught:

@@ -75,19 +75,23 @@ def show_light(
     )
 
 
-def given_maps(gbuffer: GBuffer) -> dict[str, Tensor]:
+def given_maps(gbuffer: GBuffer, *, irradiance: bool = False) -> dict[str, Tensor]:
     """The maps of a G-buffer as a lit network knows them, by name, each (T, 1 or 3, H, W): zero where there is no
     surface, as in training; `mask` is the coverage, `depth` relative by its percentiles and far where there is
-    nothing. Roughness and metallic are the deferred renderer's where they are absent; what else is absent stays so. The
-    irradiance is left out: it is that of the light before, and a network is told a light or an irradiance, never both
-    (`train.telling`)."""
+    nothing. Roughness and metallic are the deferred renderer's where they are absent; what else is absent stays so.
+
+    Args:
+        irradiance: whether it is among them. Not where a light is told: a network is told a light or an irradiance,
+            never both (`train.telling`), and the irradiance of a G-buffer is that of the light before.
+    """
     covered = coverage(gbuffer)
     there = (covered > 0).to(covered)
     maps = {
         "roughness": torch.full_like(covered, DEFAULT_ROUGHNESS),
         "metallic": torch.full_like(covered, DEFAULT_METALLIC),
     } | gbuffer.maps
-    shown = {name: values * there for name, values in maps.items() if name not in ("depth", "irradiance")}
+    left_out = ("depth",) if irradiance else ("depth", "irradiance")
+    shown = {name: values * there for name, values in maps.items() if name not in left_out}
     if gbuffer.depth is not None:
         shown["depth"] = relative_depth(torch.where(there > 0, gbuffer.depth, math.inf), covered)
     return shown | {"mask": covered}

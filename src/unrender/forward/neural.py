@@ -18,7 +18,7 @@ from unrender.diffusion.running import Running
 from unrender.errors import UserError
 from unrender.forward.deferred import DeferredRenderer, backdrops
 from unrender.forward.lit import lit_irradiance
-from unrender.forward.neural_light import check_wish, lit_picture
+from unrender.forward.neural_light import check_wish, irradiance_picture, lit_picture
 from unrender.forward.surface import LightGroups, coverage
 from unrender.forward.wish import Wish
 from unrender.scene.camera import Camera
@@ -80,10 +80,10 @@ class NeuralRenderer:
 
         Args:
             gbuffer: any of the maps that the card is given; what is missing, the network makes up.
-            light: one frame, or one for every frame. A card with a `light` is told it, and needs it (see
-                `neural_light.lit_picture`). Of others its irradiance takes the place of the G-buffer's; the picture
-                then has the brightness that the deferred renderer finds under it, which the network is not told; an
-                edit has that of the photo around it.
+            light: one frame, or one for every frame. A card with a `light` is told it (see
+                `neural_light.lit_picture`); without one it is told the G-buffer's irradiance. Of others its irradiance
+                takes the place of the G-buffer's; the picture then has the brightness that the deferred renderer finds
+                under it, which the network is not told; an edit has that of the photo around it.
             yaw: degrees that the light is turned by about +Y, one number or one per frame (T,).
             edit: (T or 1, 1, H, W) in [0, 1], 1 where the picture is rendered anew, for cards that edit; the rest is
                 `gbuffer.rgb`.
@@ -91,17 +91,22 @@ class NeuralRenderer:
 
         Returns:
             LightGroups of (T, 3, H, W), scene-linear, with one surface group, `rendered`. A network paints the
-            background too: without a light, and where a part is edited, the whole picture is in `rendered`.
+            background too: without a light, and where a part is edited, the whole picture is in `rendered`. One that
+            is told lights has learnt surfaces on black; without a light, black is what is behind them.
 
         Raises:
-            UserError: no map that the card is given, an edit where the card makes none or none where it does, or no
-                light where the card is told one.
+            UserError: no map that the card is given, an edit where the card makes none or none where it does, or
+                neither light nor irradiance where the card is told a light.
         """
         self._check(gbuffer, edit, light)
         yaws = torch.as_tensor(yaw, dtype=torch.float32).expand(len(gbuffer))
         if light is not None and self.card.light is not None:
             picture = lit_picture(self.engine, self.wish, gbuffer, light, yaws, noise)
             return _before_light(picture, coverage(gbuffer), gbuffer, light, yaws)
+        if self.card.light is not None:
+            picture = irradiance_picture(self.engine, self.wish, gbuffer, noise)
+            picture = picture * coverage(gbuffer).to(picture)
+            return LightGroups({"rendered": picture}, torch.zeros_like(picture))
         if light is not None:
             lit = lit_irradiance(gbuffer, light, yaws, shadows=self.wish.shadows)
             gbuffer = replace(gbuffer, irradiance=lit, irradiance_kind="metric")
@@ -149,9 +154,16 @@ class NeuralRenderer:
     def _check(self, gbuffer: GBuffer, edit: Tensor | None, light: EnvironmentMap | None) -> None:
         if light is not None and len(light) not in (1, len(gbuffer)):
             raise UserError(f"a light of {len(light)} frames for a G-buffer of {len(gbuffer)}; 1 or as many is right")
-        if light is None and self.card.light is not None:
-            raise UserError(f"{self.card.id} renders under a light that it is told; --light HDRI would be right")
         names = [given.codec.map for given in self.card.given if not given.rendered]
+        if (
+            light is None
+            and self.card.light is not None
+            and not ("irradiance" in names and "irradiance" in gbuffer.maps)
+        ):
+            instead = ", or by a G-buffer's irradiance" if "irradiance" in names else ""
+            raise UserError(
+                f"{self.card.id} renders under a light that it is told{instead}; --light HDRI would be right"
+            )
         if not any(name in gbuffer.maps for name in names):
             raise UserError(
                 f"{self.card.id} is given {', '.join(names)}; this G-buffer has only {', '.join(gbuffer.maps)}"

@@ -1,6 +1,8 @@
-"""Maps and a light to picture, by a network that is told the light itself (`ModelCard.light`)."""
+"""Maps to picture by a network that is told the light itself (`ModelCard.light`), or else the irradiance it gives."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,7 +12,7 @@ from unrender.diffusion.engine import Engine, decode_pictures, give, walk
 from unrender.diffusion.framing import Framing, plan_framing, unframe
 from unrender.diffusion.presenting import present
 from unrender.errors import UserError
-from unrender.forward.lighting import ShownLight, first_render, show_light
+from unrender.forward.lighting import ShownLight, first_render, given_maps, show_light
 from unrender.forward.wish import Wish
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.gbuffer import GBuffer
@@ -21,6 +23,16 @@ DARK = 0.02
 
 LARGEST_RATIO = 2.0
 """Detail is never made stronger than this."""
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What the network is told: `pictures` of its card's entries on the canvas of `framing`, None where one is not
+    told, and (T, N, D) `tokens` of the light, zeros for none."""
+
+    framing: Framing
+    pictures: list[Tensor | None]
+    tokens: Tensor
 
 
 def lit_picture(
@@ -41,7 +53,7 @@ def lit_picture(
         UserError: base_color or normal is missing.
     """
     framing, shown = _show(engine, gbuffer, light, yaw)
-    (decoded,) = decode_pictures(engine, _latents(engine, wish, framing, shown, noise))
+    (decoded,) = decode_pictures(engine, _latents(engine, wish, _tell_light(engine, framing, shown), noise))
     rgb = decode_maps(unframe(decoded, framing), engine.card.pictures[0])["rgb"]
     gain = shown.gain.to(rgb)
     return with_detail(rgb, shown.first, first_render(gbuffer, light, yaw).to(rgb) * gain) / gain
@@ -62,6 +74,22 @@ def with_detail(answer: Tensor, seen: Tensor, first: Tensor) -> Tensor:
     return (coarse + ratio * (first - seen)).clamp(min=0)
 
 
+def irradiance_picture(engine: Engine, wish: Wish, gbuffer: GBuffer, noise: Tensor | None = None) -> Tensor:
+    """The surfaces of `gbuffer` under its own irradiance, (T, 3, H, W), linear, in [0, 1]: as bright as a photograph of
+    them, whatever the network paints where there is none.
+
+    No light is told: neither its tokens nor a first render, as in cycle training (`train.cycle`).
+
+    Raises:
+        UserError: the irradiance is missing.
+    """
+    gbuffer.require("irradiance", by=engine.card.id)
+    told = _tell_irradiance(engine, gbuffer)
+    (decoded,) = decode_pictures(engine, _latents(engine, wish, told, noise))
+    rgb = decode_maps(unframe(decoded, told.framing), engine.card.pictures[0])["rgb"]
+    return resize_picture(rgb, gbuffer.size)
+
+
 def lit_latents(
     engine: Engine,
     wish: Wish,
@@ -73,7 +101,7 @@ def lit_latents(
     """The clean latents (T, C, h, w) of `lit_picture`, float32. For holding the engine against another implementation
     number by number."""
     framing, shown = _show(engine, gbuffer, light, yaw)
-    return _latents(engine, wish, framing, shown, noise)
+    return _latents(engine, wish, _tell_light(engine, framing, shown), noise)
 
 
 def check_wish(model: str, wish: Wish) -> None:
@@ -92,16 +120,34 @@ def _show(engine: Engine, gbuffer: GBuffer, light: EnvironmentMap, yaw: float | 
 
 
 @torch.inference_mode()
-def _latents(engine: Engine, wish: Wish, framing: Framing, shown: ShownLight, noise: Tensor | None) -> Tensor:
+def _tell_light(engine: Engine, framing: Framing, shown: ShownLight) -> _Told:
     card, encoder = engine.card, engine.checkpoint.environment
     assert encoder is not None
-    frames = len(shown.picture)
-    noise = engine.draw_noise(framing.canvas, frames, wish.seed) if noise is None else noise
-    values = [shown.values_of(given) for given in card.given]
-    pictures = [
-        None if one is None else present(one, given, card.size, framing)
-        for given, one in zip(card.given, values, strict=True)
-    ]
-    given = give(engine, pictures, engine.latent_size(framing.canvas), seed=wish.seed)
-    tokens = encoder(shown.picture.to(engine.compute.device, engine.compute.dtype))
-    return walk(engine, given, noise, steps=wish.steps, tokens=tokens).float()
+    values = [(given, shown.values_of(given)) for given in card.given]
+    pictures = [None if one is None else present(one, given, card.size, framing) for given, one in values]
+    return _Told(framing, pictures, encoder(shown.picture.to(engine.compute.device, engine.compute.dtype)))
+
+
+@torch.inference_mode()
+def _tell_irradiance(engine: Engine, gbuffer: GBuffer) -> _Told:
+    card, encoder = engine.card, engine.checkpoint.environment
+    assert card.light is not None
+    assert encoder is not None
+    framing = plan_framing(gbuffer.size, card.size, "the G-buffer")
+    maps = given_maps(resize_gbuffer(gbuffer, framing.content), irradiance=True)
+    pictures: list[Tensor | None] = []
+    for given in card.given:
+        values = None if given.rendered else maps.get(given.codec.map)
+        scene = given.codec.map == "irradiance" and gbuffer.irradiance_kind == "metric"
+        pictures.append(None if values is None else present(values, given, card.size, framing, scene=scene))
+    dark = torch.zeros(len(gbuffer), 9, *card.light.size)
+    tokens = encoder(dark.to(engine.compute.device, engine.compute.dtype))
+    return _Told(framing, pictures, torch.zeros_like(tokens))
+
+
+@torch.inference_mode()
+def _latents(engine: Engine, wish: Wish, told: _Told, noise: Tensor | None) -> Tensor:
+    canvas = told.framing.canvas
+    noise = engine.draw_noise(canvas, len(told.tokens), wish.seed) if noise is None else noise
+    given = give(engine, told.pictures, engine.latent_size(canvas), seed=wish.seed)
+    return walk(engine, given, noise, steps=wish.steps, tokens=told.tokens).float()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from unrender.evaluate import maps
 from unrender.evaluate.claims import contestants as who
-from unrender.evaluate.claims.contest import REAL_FIGURES
+from unrender.evaluate.claims.contest import CYCLE_FIGURES, REAL_FIGURES
 from unrender.evaluate.claims.contestants import Contestant, on_maps, on_real_photos
 from unrender.evaluate.claims.judging import Below, Faster, Rule, TrainedAlike
 from unrender.evaluate.forward import PSNR_LINEAR, PSNR_SRGB, SHADOWED_PSNR_LINEAR, SHADOWED_PSNR_SRGB, SSIM
@@ -153,18 +153,18 @@ CLAIMS = (
         _OUROBOROS,
         "section 3.3, Figure 8",
         "cycle training brings photo -> maps -> photo nearer to the photo",
-        _both(who.CYCLE, who.APART, (PSNR_SRGB,)),
-        _PICTURE,
-        (who.CYCLE_PHOTOS, who.NO_CYCLE),
+        _both(who.CYCLE, who.NO_CYCLE, CYCLE_FIGURES[:1]),
+        CYCLE_FIGURES,
+        (who.CYCLE_PHOTOS, who.APART),
     ),
     Claim(
         "cycle-maps",
         _OUROBOROS,
         "section 3.3, Figure 8",
         "and maps -> photo -> maps nearer to the maps",
-        _both(on_maps(who.CYCLE), on_maps(who.APART), (BASE_COLOR, ANGLE, ABSREL)),
+        _both(on_maps(who.CYCLE), on_maps(who.NO_CYCLE), (BASE_COLOR, ANGLE, ABSREL)),
         _MAPS,
-        (on_maps(who.CYCLE_PHOTOS), on_maps(who.NO_CYCLE)),
+        (on_maps(who.CYCLE_PHOTOS), on_maps(who.APART)),
     ),
     Claim(
         "cycle-real",

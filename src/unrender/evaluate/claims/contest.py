@@ -14,16 +14,19 @@ from unrender.evaluate.claims.contestants import Contestant
 from unrender.evaluate.claims.judging import Answer
 from unrender.evaluate.claims.models import Models
 from unrender.evaluate.forward import FIGURES, picture_scores
-from unrender.evaluate.report import Scores
+from unrender.evaluate.metrics.scale import align_scale
+from unrender.evaluate.report import Figure, Scores
 from unrender.evaluate.scenes import Scene
 from unrender.forward.surface import coverage
-from unrender.relight import estimate_light
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
 
 Progress = Callable[[], None]
 
-REAL_FIGURES = tuple(replace(figure, mask="surface of all") for figure in FIGURES)
+CYCLE_FIGURES = tuple(replace(figure, alignment="scale") for figure in FIGURES)
+"""Of photo -> maps -> photo: no map holds a photo's exposure, so the answer is brought to it by least squares."""
+
+REAL_FIGURES = tuple(replace(figure, mask="surface of all") for figure in CYCLE_FIGURES)
 """Of real photos: over pixels that all contestants take for surface (coverage above 0.9)."""
 
 
@@ -52,8 +55,8 @@ def measure(
 def measure_photos(
     contestants: Sequence[Contestant], photos: Sequence[Frames], models: Models, progress: Progress
 ) -> dict[Contestant, Answer]:
-    """What contestants make of real photos: taken apart, and rendered again under the light that is estimated from the
-    photo and their own maps; see `REAL_FIGURES`."""
+    """What contestants make of real photos: taken apart, and rendered again by the irradiance among their own maps; see
+    `REAL_FIGURES`."""
     rows: dict[Contestant, list[Scores]] = {one: [] for one in contestants}
     seconds: dict[Contestant, list[float]] = {one: [] for one in contestants}
     for photo in photos:
@@ -61,15 +64,13 @@ def measure_photos(
         for one in contestants:
             start = time.perf_counter()
             gbuffer = models.inverse(one)(photo, seed=models.seed)
-            light = estimate_light(photo, gbuffer)
-            pictures[one] = models.forward(one)(_untouched(gbuffer), light).beauty
+            pictures[one] = models.neural(one)(_as_maps(gbuffer)).beauty
             seconds[one].append(time.perf_counter() - start)
             covered = torch.minimum(covered, coverage(gbuffer))
             progress()
         truth = GBuffer(rgb=photo.rgb, mask=covered)
         for one, picture in pictures.items():
-            scores = picture_scores(picture, truth, shadowed=False)
-            rows[one].append({kept: scores[figure] for figure, kept in zip(FIGURES, REAL_FIGURES, strict=True)})
+            rows[one].append(_cycle_scores(picture, truth, REAL_FIGURES))
     return {one: Answer(rows[one], seconds[one], models.trained(one)) for one in contestants}
 
 
@@ -80,9 +81,11 @@ def _answer(who: Contestant, scene: Scene, models: Models) -> GBuffer | Tensor:
     if who.task == "forward":
         return models.forward(who)(scene.surfaces, scene.light).beauty
     if who.task == "maps_cycle":
-        picture = models.forward(who)(scene.surfaces, scene.light).beauty
+        picture = models.neural(who)(_as_maps(scene.truth)).beauty
         return _take_apart(who, Frames(picture.clamp(0, 1)), models)
     gbuffer = _take_apart(who, Frames(scene.truth.maps["rgb"].clamp(0, 1)), models)
+    if who.task == "photo_cycle":
+        return models.neural(who)(_as_maps(gbuffer)).beauty
     # The camera is no part of what is judged, and without its pose a light in the world means nothing.
     shown = replace(_untouched(gbuffer), camera=scene.truth.camera)
     return models.forward(who)(shown, _target(who, scene).light).beauty
@@ -91,8 +94,17 @@ def _answer(who: Contestant, scene: Scene, models: Models) -> GBuffer | Tensor:
 def _score(who: Contestant, answer: GBuffer | Tensor, scene: Scene) -> Scores:
     if isinstance(answer, GBuffer):
         return maps.score(answer, scene.truth)
+    if who.task == "photo_cycle":
+        return _cycle_scores(answer, scene.truth, CYCLE_FIGURES)
     target = _target(who, scene)
     return picture_scores(answer, target.truth, target.shadowed)
+
+
+def _cycle_scores(picture: Tensor, truth: GBuffer, figures: Sequence[Figure]) -> Scores:
+    """`figures`, as `CYCLE_FIGURES` are, of what a photo's maps made again."""
+    photo, mask = truth.maps["rgb"].clamp(0, 1), truth.maps["mask"][0] > 0.9
+    scores = picture_scores(align_scale(picture[0], photo[0], mask)[None], truth, shadowed=False)
+    return {named: scores[figure] for figure, named in zip(FIGURES, figures, strict=True)}
 
 
 def _target(who: Contestant, scene: Scene) -> Scene:
@@ -108,8 +120,13 @@ def _take_apart(who: Contestant, photo: Frames, models: Models) -> GBuffer:
 
 
 def _untouched(gbuffer: GBuffer) -> GBuffer:
-    """Without what a forward renderer could copy the photo from."""
+    """Without what a forward renderer could copy the photo from, or take its light from."""
     return gbuffer.with_maps(rgb=None, irradiance=None, shading=None, residual=None)
+
+
+def _as_maps(gbuffer: GBuffer) -> GBuffer:
+    """What a forward renderer makes the picture of a G-buffer again from: its irradiance, no light, nothing to copy."""
+    return gbuffer.with_maps(rgb=None, shading=None, residual=None)
 
 
 def _flat(scene: Scene) -> GBuffer:

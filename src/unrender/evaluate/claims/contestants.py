@@ -76,8 +76,8 @@ RELIT_SPLIT_SUM = Contestant("end-to-end maps, split sum", "relight", ("inverse-
 RELIT_SCREEN_SPACE = Contestant("end-to-end maps, screen space", "relight", ("inverse-e2e", "deferred:screen_space"))
 
 _APART = ("inverse-e2e", "forward-e2e")
-APART = Contestant("without cycle training", "photo_cycle", _APART)
-CYCLE = Contestant("with it", "photo_cycle", ("cycle/inverse", "cycle/forward"))
+APART = Contestant("before either", "photo_cycle", _APART)
+CYCLE = Contestant("with cycle training", "photo_cycle", ("cycle/inverse", "cycle/forward"))
 NO_CYCLE = Contestant("without it, trained as long", "photo_cycle", ("cycle-none/inverse", "cycle-none/forward"))
 CYCLE_PHOTOS = Contestant("with it, and real photos", "photo_cycle", ("cycle-photos/inverse", "cycle-photos/forward"))
 

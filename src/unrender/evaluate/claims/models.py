@@ -70,6 +70,11 @@ class Models:
             deferred = ForwardRenderer.from_pretrained(name, wish=Wish(seed=self.seed)).engine
             assert isinstance(deferred, DeferredRenderer)
             return deferred
+        return self.neural(contestant)
+
+    def neural(self, contestant: Contestant) -> NeuralRenderer:
+        """Its forward renderer, which is a network: the last of its models."""
+        name = contestant.models[-1]
         if name not in self.loaded:
             self.loaded[name] = NeuralRenderer.from_pretrained(self._place(name), self.running, Wish(seed=self.seed))
         renderer = self.loaded[name]

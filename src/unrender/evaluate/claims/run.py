@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,7 +70,13 @@ def evaluate_claims(
         report: called with the number of answers done and of all.
     """
     relit = [scene for scene in scenes if scene.relit is not None]
-    lacking = {claim: _lacking(claim, models, bool(relit), bool(photos)) for claim in claims}
+    lit = all(scene.truth.irradiance is not None for scene in scenes)
+    lacks = {
+        "relight": "" if relit else "the set has no frames under another light",
+        "maps_cycle": "" if lit else "the set has no irradiance",
+        "real_photo_cycle": "" if photos else "no real photos: `--photos DIR`",
+    }
+    lacking = {claim: _lacking(claim, models, lacks) for claim in claims}
     wanted = dict.fromkeys(one for claim in claims if not lacking[claim] for one in _present(claim, models))
     sets = {"relight": relit, "real_photo_cycle": photos}
     count, done = sum(len(sets.get(one.task, scenes)) for one in wanted), 0
@@ -115,16 +121,16 @@ def machine(running: Running) -> str:
     )
 
 
-def _lacking(claim: Claim, models: Models, relit: bool, photos: bool) -> str:
-    """What a claim cannot be measured without, and how to get it; "" where everything is there."""
+def _lacking(claim: Claim, models: Models, data: Mapping[str, str]) -> str:
+    """What a claim cannot be measured without, and how to get it; "" where everything is there.
+
+    Args:
+        data: by task, what the pictures lack for it, "" for nothing.
+    """
     missing = dict.fromkeys(name for rule in claim.rules for one in rule.contestants for name in models.missing(one))
     reasons = [f"no folder {name}: `{how_to_train(name, models.folder)}`" for name in missing]
-    tasks = {one.task for one in claim.contestants}
-    if "relight" in tasks and not relit:
-        reasons.append("the set has no frames under another light")
-    if "real_photo_cycle" in tasks and not photos:
-        reasons.append("no real photos: `--photos DIR`")
-    return "; ".join(reasons)
+    tasks = dict.fromkeys(one.task for one in claim.contestants)
+    return "; ".join([*reasons, *(data[task] for task in tasks if data.get(task))])
 
 
 def _present(claim: Claim, models: Models) -> list[Contestant]:

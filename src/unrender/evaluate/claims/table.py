@@ -18,9 +18,9 @@ PROTOCOL = (
     "given the true camera and light; mean over pictures of each picture's figure; mask `surface`: pixels whose "
     "surface coverage is above 0.9; depth after least-squares scale and shift; PSNR of values clipped to [0, 1]; "
     "margins are means of paired differences ± twice their standard error; time: median over pictures of the "
-    f"whole call, all answers to a picture one after the other in one run; real photos: at most {PHOTO_SIDE} "
-    "pixels on the long side, rendered under the light estimated from the photo and the maps, mask `surface of "
-    "all`: pixels that every pair takes for surface"
+    "whole call, all answers to a picture one after the other in one run; cycles: rendered again by the irradiance "
+    "among the maps, with no light, and brought to the photo's exposure by least squares; real photos: at most "
+    f"{PHOTO_SIDE} pixels on the long side, mask `surface of all`: pixels that every pair takes for surface"
 )
 
 _HEAD = ("claim", "the paper", "judged by", "measured, and a picture's time", "on", "verdict")
