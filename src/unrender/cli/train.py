@@ -76,7 +76,8 @@ class E2EJob:
     """Which recipe, and what its one step starts from."""
 
     recipe: Annotated[
-        Literal["paper", "mini", "smoke"], typer.Option(help="`smoke` learns a few pictures by heart in minutes.")
+        Literal["paper", "mini", "scratch", "smoke"],
+        typer.Option(help="`scratch` starts from nothing; `smoke` learns a few pictures by heart in minutes."),
     ] = "mini"
     noise: Annotated[Literal["zeros", "gaussian", "multi_resolution"], typer.Option(help="Of the one step.")] = "zeros"
 

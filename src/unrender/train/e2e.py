@@ -1,11 +1,13 @@
 """End-to-end training of a single-step renderer (E2E-FT: Martin Garcia et al., WACV 2025), either way.
 
 The timestep is fixed at t = T, so the network is a function of what it is given; its clean latent is decoded, and the
-losses are those of the task, on the decoded maps. Gradients reach the UNet through the frozen decoder.
+losses are those of the task, on the decoded maps. Gradients reach the UNet through the frozen decoder; where a run
+starts from nothing, the autoencoder learns too.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +16,7 @@ from torch import Tensor
 
 from unrender.diffusion.card import ModelCard, NoiseKind
 from unrender.diffusion.decoding import Memory
+from unrender.errors import UserError
 from unrender.train.data import Batch, Stills, hold_out, require_known
 from unrender.train.learner import Learner
 from unrender.train.loop import Draw, Report, run
@@ -63,12 +66,18 @@ class E2ERecipe:
 MINI = E2ERecipe(
     Course(steps=3000, stages=(Stage(0.6, 64, 16), Stage(0.4, 128, 8)), rate=2e-4, final_rate=0.05), memory="whole"
 )
+SCRATCH = E2ERecipe(
+    Course(steps=14_000, stages=(Stage(0.5, 64, 16), Stage(0.25, 96, 8), Stage(0.25, 128, 8)), average=0.999),
+    Start(scratch=True),
+    memory="whole",
+)
+"""From nothing, encoder, UNet and decoder together: what `mini` is."""
 SMOKE = E2ERecipe(
     Course(steps=200, stages=(Stage(1.0, 64, 4),), rate=5e-4, warmup=20, final_rate=0.2, average=0.9, save_every=50),
     Start(model="mini"),
     memory="whole",
 )
-RECIPES = {"paper": E2ERecipe(), "mini": MINI, "smoke": SMOKE}
+RECIPES = {"paper": E2ERecipe(), "mini": MINI, "scratch": SCRATCH, "smoke": SMOKE}
 
 
 def train_e2e(recipe: E2ERecipe, stills: Stills, out: Path, report: Report | None = None) -> Path:
@@ -77,6 +86,8 @@ def train_e2e(recipe: E2ERecipe, stills: Stills, out: Path, report: Report | Non
     Raises:
         UserError: `out` holds a run of another recipe, there is nothing to start from, or nothing to learn its maps of.
     """
+    if recipe.start.scratch:
+        _check_whole(recipe)
     checkpoint = starting_checkpoint(recipe.start, recipe.course.seed)
     require_known(stills, checkpoint.card)
     folder = RunFolder(out)
@@ -86,6 +97,14 @@ def train_e2e(recipe: E2ERecipe, stills: Stills, out: Path, report: Report | Non
     held_out, rest = hold_out(stills)
     task = ModelTask(checkpoint, rest, held_out, partial(end_to_end_loss, recipe=recipe))
     return run(task, recipe.course, folder, report)
+
+
+def _check_whole(recipe: E2ERecipe) -> None:
+    """Raises UserError for what an autoencoder that learns cannot do."""
+    if recipe.lora is not None:
+        raise UserError("adapters adapt what was trained before; from nothing all weights learn, so leave them out")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("from nothing the autoencoder learns too, which several processes cannot share; one is right")
 
 
 def single_step(card: ModelCard, noise: NoiseKind) -> ModelCard:

@@ -1,4 +1,5 @@
-"""The networks of `mini`, built from nothing: one small autoencoder for every picture, and one small UNet each way."""
+"""Small networks, built from nothing: one autoencoder for every picture, one UNet each way, and `mini`'s own, whose
+autoencoder and UNet learn together."""
 
 from __future__ import annotations
 
@@ -25,6 +26,7 @@ from unrender.diffusion.checkpoints.loader import Checkpoint
 from unrender.diffusion.networks.environment import EnvironmentEncoder
 
 LATENT_CHANNELS = 8
+SCRATCH_LATENT_CHANNELS = 16
 TOKEN_WIDTH = 32
 
 # A single value has two channels of a picture to itself, its neighbour one: the autoencoder mixes them little.
@@ -76,8 +78,37 @@ FORWARD_MINI_CARD = ModelCard(
 told the irradiance of a picture instead, it makes that picture again, as RGB<->X and Ouroboros do."""
 
 
-def build_autoencoder(seed: int = 0) -> AutoencoderKL:
-    """A small AutoencoderKL (4x, 8 latent channels) before training.
+SCRATCH_CARD = ModelCard(
+    id="mini",
+    system="unrender",
+    licence="Apache-2.0",
+    commercial=True,
+    pictures=(
+        TargetPicture(
+            "gbuffer",
+            (
+                MapCodec("base_color", transfer="srgb"),
+                MapCodec("normal", (3, 4, 5)),
+                MapCodec("depth", (6,)),
+                MapCodec("roughness", (7,)),
+                MapCodec("metallic", (8,)),
+                MapCodec("mask", (9,)),
+                MapCodec("irradiance", (10, 11, 12), transfer="srgb"),
+            ),
+        ),
+    ),
+    latent_channels=SCRATCH_LATENT_CHANNELS,
+    latent_scale=1.0,
+    schedule=ScheduleCard(prediction="sample", zero_terminal_snr=True),
+    size=replace(_SIZE, guided=("base_color", "mask")),
+    mirrored=True,
+    description="small, trained from nothing on unrender's own synthetic scenes; runs anywhere in a second",
+)
+"""The inverse renderer that ships: one step, and one decoded picture of all maps."""
+
+
+def build_autoencoder(seed: int = 0, latent_channels: int = LATENT_CHANNELS, out_channels: int = 3) -> AutoencoderKL:
+    """A small AutoencoderKL (4x) before training.
 
     It normalises all channels as one group: with two channels a group, as eight groups would have in its last layers,
     a flat colour is normalised away.
@@ -85,12 +116,12 @@ def build_autoencoder(seed: int = 0) -> AutoencoderKL:
     torch.manual_seed(seed)
     autoencoder = AutoencoderKL(
         in_channels=3,
-        out_channels=3,
+        out_channels=out_channels,
         down_block_types=("DownEncoderBlock2D",) * 3,
         up_block_types=("UpDecoderBlock2D",) * 3,
         block_out_channels=(16, 32, 64),
         layers_per_block=1,
-        latent_channels=LATENT_CHANNELS,
+        latent_channels=latent_channels,
         norm_num_groups=1,
         mid_block_add_attention=False,
     )
@@ -124,6 +155,14 @@ def build_mini(direction: Direction, autoencoder: AutoencoderKL, latent_scale: f
     if card.light is not None:
         return Checkpoint(card, unet, autoencoder, {}, environment=EnvironmentEncoder(token_width=TOKEN_WIDTH))
     return Checkpoint(card, unet, autoencoder, {"": torch.zeros(1, TOKEN_WIDTH)})
+
+
+def build_scratch(seed: int = 0) -> Checkpoint:
+    """`SCRATCH_CARD`'s networks before training. The decoder gives the maps and no photo, so the autoencoder has to
+    learn with the UNet."""
+    channels = sum(len(codec.channels) for picture in SCRATCH_CARD.pictures for codec in picture.maps)
+    autoencoder = build_autoencoder(seed, SCRATCH_LATENT_CHANNELS, channels)
+    return Checkpoint(SCRATCH_CARD, build_unet(SCRATCH_CARD, seed), autoencoder, {"": torch.zeros(1, TOKEN_WIDTH)})
 
 
 @torch.no_grad()

@@ -45,8 +45,10 @@ class ModelTask:
 
     @cached_property
     def networks(self) -> dict[str, nn.Module]:
-        """The UNet, and the environment encoder where there is one."""
+        """The UNet, the environment encoder where there is one, and the autoencoder where it learns."""
         networks: dict[str, nn.Module] = {"unet": self.checkpoint.unet.train()}
+        if any(parameter.requires_grad for parameter in self.checkpoint.autoencoder.parameters()):
+            networks["autoencoder"] = self.checkpoint.autoencoder.train()
         if self.checkpoint.environment is not None:
             networks["environment"] = self.checkpoint.environment.train()
         return networks

@@ -1,4 +1,4 @@
-"""What a run starts from: a model, the base of one, or nothing but an autoencoder."""
+"""What a run starts from: a model, the base of one, nothing but an autoencoder, or nothing at all."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from unrender.diffusion.checkpoints.places.ids import cards_of, pick
 from unrender.diffusion.checkpoints.places.registry import find
 from unrender.errors import UserError
 from unrender.train.base import FULL, load_base
-from unrender.train.mini import build_mini
+from unrender.train.mini import build_mini, build_scratch
 from unrender.train.vae import load_autoencoder
 
 
 @dataclass(frozen=True)
 class Start:
-    """One of a model, a base with a card, and an autoencoder.
+    """One of a model, a base with a card, an autoencoder, and nothing at all.
 
     Attributes:
         direction: of the model.
@@ -32,10 +32,12 @@ class Start:
     autoencoder: str | None = None
     base: str | None = None
     card: str | None = None
+    scratch: bool = False
 
 
 def starting_checkpoint(start: Start, seed: int) -> Checkpoint:
-    """The checkpoint that a run starts from, in single precision, its autoencoder frozen.
+    """The checkpoint that a run starts from, in single precision, its autoencoder frozen but where it starts from
+    nothing.
 
     Raises:
         UserError: there is nothing to start from, what there is cannot be read, or it is told what no recipe tells.
@@ -44,6 +46,8 @@ def starting_checkpoint(start: Start, seed: int) -> Checkpoint:
         raise UserError("a model, an autoencoder and a base are three ways to start; one is right")
     if (start.base is None) != (start.card is None):
         raise UserError("a base needs a card, and a card a base: give both, or a model to start from")
+    if start.scratch:
+        return _from_scratch(start, seed)
     if start.model is not None:
         checkpoint = load_checkpoint(find(start.model, start.direction), FULL)
     elif start.base is not None and start.card is not None:
@@ -60,6 +64,12 @@ def starting_checkpoint(start: Start, seed: int) -> Checkpoint:
     _check_learnable(checkpoint.card)
     checkpoint.autoencoder.requires_grad_(False).eval()
     return replace(checkpoint, unet=checkpoint.unet.float())
+
+
+def _from_scratch(start: Start, seed: int) -> Checkpoint:
+    if start != Start(scratch=True):
+        raise UserError("from nothing there is an inverse renderer only, and nothing else to start from")
+    return build_scratch(seed)
 
 
 def _check_learnable(card: ModelCard) -> None:

@@ -21,7 +21,8 @@ class Weights:
     Attributes:
         base_color, normal, depth, roughness, metallic, mask, irradiance, rgb: of the map of that name; all others
             count 1.
-        anchor: of the plain L1 beside the affine-invariant one, which keeps depth in the range of its codec.
+        anchor: of the plain error beside the affine-invariant one, which keeps depth and irradiance in the range of
+            their codecs.
     """
 
     base_color: float = 2.0
@@ -66,5 +67,6 @@ def _loss(guess: Tensor, batch: Batch, codec: MapCodec, weights: Weights) -> Ten
         plain = masked_mean((guess - target).abs(), surface)
         return affine_invariant_l1(guess, target, surface) + weights.anchor * plain
     if codec.map == "irradiance":
-        return affine_invariant_squared(guess, target, surface)
+        plain = mean_squared(guess, target, surface)
+        return affine_invariant_squared(guess, target, surface) + weights.anchor * plain
     return mean_squared(guess, target, everywhere if codec.map in ("mask", "rgb") else surface)
