@@ -107,7 +107,7 @@ def test_a_renderer_is_trained_from_a_base(base: Path, tmp_path: Path):
         (Start(base="EMPTY", card=MARIGOLD), "has no unet"),
         (Start(), "nothing to start from"),
         (Start("forward", scratch=True), "from nothing there is an inverse renderer only"),
-        (Start(model="mini", scratch=True), "nothing else to start from"),
+        (Start(autoencoder="vae", scratch=True), "at most a model to take over from"),
     ],
 )
 def test_what_cannot_be_started_from_is_said_in_a_line(base: Path, tmp_path: Path, start: Start, said: str):

@@ -153,7 +153,8 @@ def _started(recipe: Any, model: ModelOptions) -> Any:
     lora = Lora(model.lora, model.lora) if model.lora else recipe.lora
     start = Start(model.direction, model.start, model.autoencoder, model.base, model.card)
     own = replace(recipe.start, direction=model.direction)
-    return replace(recipe, start=own if start == Start(model.direction) else start, lora=lora)
+    given = replace(start, scratch=own.scratch)
+    return replace(recipe, start=own if start == Start(model.direction) else given, lora=lora)
 
 
 def _lit(model: ModelOptions) -> bool:

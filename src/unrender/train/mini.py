@@ -4,6 +4,7 @@ autoencoder and UNet learn together."""
 from __future__ import annotations
 
 from dataclasses import replace
+from operator import gt
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -24,6 +25,7 @@ from unrender.diffusion.card import (
 )
 from unrender.diffusion.checkpoints.loader import Checkpoint
 from unrender.diffusion.networks.environment import EnvironmentEncoder
+from unrender.errors import UserError
 
 LATENT_CHANNELS = 8
 SCRATCH_LATENT_CHANNELS = 16
@@ -99,7 +101,7 @@ SCRATCH_CARD = ModelCard(
     ),
     latent_channels=SCRATCH_LATENT_CHANNELS,
     latent_scale=1.0,
-    schedule=ScheduleCard(prediction="sample", zero_terminal_snr=True),
+    schedule=ScheduleCard(zero_terminal_snr=True),
     size=replace(_SIZE, guided=("base_color", "mask")),
     mirrored=True,
     description="small, trained from nothing on unrender's own synthetic scenes; runs anywhere in a second",
@@ -163,6 +165,22 @@ def build_scratch(seed: int = 0) -> Checkpoint:
     channels = sum(len(codec.channels) for picture in SCRATCH_CARD.pictures for codec in picture.maps)
     autoencoder = build_autoencoder(seed, SCRATCH_LATENT_CHANNELS, channels)
     return Checkpoint(SCRATCH_CARD, build_unet(SCRATCH_CARD, seed), autoencoder, {"": torch.zeros(1, TOKEN_WIDTH)})
+
+
+@torch.no_grad()
+def take_over(checkpoint: Checkpoint, old: Checkpoint) -> None:
+    """Puts the weights of `old` into a checkpoint of the same build, in place. Where that has more channels the first
+    ones are taken over, so an old model's maps come first among a new one's.
+
+    Raises:
+        UserError: the two are not of one build.
+    """
+    for new, known in ((checkpoint.unet, old.unet), (checkpoint.autoencoder, old.autoencoder)):
+        weights = known.state_dict()
+        for name, values in new.state_dict().items():
+            if name not in weights or any(map(gt, weights[name].shape, values.shape)):
+                raise UserError(f"{old.card.id} is no network of this build; one of the same recipe is right")
+            values[tuple(slice(side) for side in weights[name].shape)] = weights[name]
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from unrender.diffusion.checkpoints.places.ids import cards_of, pick
 from unrender.diffusion.checkpoints.places.registry import find
 from unrender.errors import UserError
 from unrender.train.base import FULL, load_base
-from unrender.train.mini import build_mini, build_scratch
+from unrender.train.mini import build_mini, build_scratch, take_over
 from unrender.train.vae import load_autoencoder
 
 
@@ -67,9 +67,12 @@ def starting_checkpoint(start: Start, seed: int) -> Checkpoint:
 
 
 def _from_scratch(start: Start, seed: int) -> Checkpoint:
-    if start != Start(scratch=True):
-        raise UserError("from nothing there is an inverse renderer only, and nothing else to start from")
-    return build_scratch(seed)
+    if start != Start(scratch=True, model=start.model):
+        raise UserError("from nothing there is an inverse renderer only, and at most a model to take over from")
+    checkpoint = build_scratch(seed)
+    if start.model is not None:
+        take_over(checkpoint, load_checkpoint(find(start.model, "inverse"), FULL))
+    return checkpoint
 
 
 def _check_learnable(card: ModelCard) -> None:

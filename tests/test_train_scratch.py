@@ -1,0 +1,102 @@
+"""End-to-end training from nothing: the autoencoder learns too; an older network of the build is taken over."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from training import truth
+from unrender.diffusion.checkpoints.loader import Checkpoint, load_checkpoint
+from unrender.diffusion.checkpoints.places.registry import find
+from unrender.diffusion.running import Running
+from unrender.errors import UserError
+from unrender.inverse.renderer import InverseRenderer
+from unrender.scene.frames import Frames
+from unrender.train.base import FULL
+from unrender.train.data import load_stills
+from unrender.train.e2e import RECIPES, E2ERecipe, train_e2e
+from unrender.train.mini import (
+    SCRATCH_CARD,
+    SCRATCH_LATENT_CHANNELS,
+    build_autoencoder,
+    build_mini,
+    build_scratch,
+    build_unet,
+    take_over,
+)
+from unrender.train.recipe import Course, Lora, Stage
+from unrender.train.start import Start
+
+QUICK = Course(steps=2, stages=(Stage(1.0, 32, 2),), warmup=1, precision="no", average=0.0, validate_every=0)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    recipe = E2ERecipe(QUICK, Start(scratch=True), memory="whole")
+    return train_e2e(recipe, load_stills([truth(4, 32)]), tmp_path_factory.mktemp("scratch") / "run")
+
+
+def test_all_of_it_learns(model: Path):
+    trained, before = load_checkpoint(find(model), FULL), build_scratch(QUICK.seed)
+    for name in ("unet", "autoencoder"):
+        pairs = zip(getattr(trained, name).parameters(), getattr(before, name).parameters(), strict=True)
+        assert any(not torch.allclose(one, other, atol=1e-3) for one, other in pairs), name
+    assert trained.card.map_names == SCRATCH_CARD.map_names
+
+
+def test_it_is_a_renderer_of_every_map(model: Path):
+    gbuffer = InverseRenderer.from_pretrained(model, Running("cpu", "float32"))(Frames(torch.rand(1, 3, 40, 56)))
+    assert set(SCRATCH_CARD.map_names) <= set(gbuffer.maps)
+    assert gbuffer.irradiance_kind == "relative"
+
+
+def test_killed_and_called_again_it_ends_with_the_same_weights(model: Path, tmp_path: Path):
+    class Killed(Exception):
+        pass
+
+    def kill(step: int, loss: float) -> None:
+        raise Killed
+
+    recipe = E2ERecipe(replace(QUICK, save_every=1), Start(scratch=True), memory="whole")
+    with pytest.raises(Killed):
+        train_e2e(recipe, load_stills([truth(4, 32)]), tmp_path / "run", kill)
+    again = load_checkpoint(find(train_e2e(recipe, load_stills([truth(4, 32)]), tmp_path / "run")), FULL)
+    straight = load_checkpoint(find(model), FULL)
+    assert all(map(torch.equal, again.autoencoder.state_dict().values(), straight.autoencoder.state_dict().values()))
+    assert all(map(torch.equal, again.unet.state_dict().values(), straight.unet.state_dict().values()))
+
+
+def older(seed: int = 5) -> Checkpoint:
+    """A network of the same build that gives fewer maps."""
+    autoencoder = build_autoencoder(seed, SCRATCH_LATENT_CHANNELS, out_channels=10)
+    return replace(build_scratch(seed), autoencoder=autoencoder, unet=build_unet(SCRATCH_CARD, seed))
+
+
+@torch.no_grad()
+def test_an_older_network_is_taken_over_as_far_as_it_reaches():
+    new, old = build_scratch(), older()
+    latent = torch.randn(1, SCRATCH_LATENT_CHANNELS, 4, 4, generator=torch.Generator().manual_seed(0))
+    take_over(new, old)
+    theirs, ours = old.autoencoder.decode(latent).sample, new.autoencoder.decode(latent).sample
+    torch.testing.assert_close(ours[:, :10], theirs)
+    assert ours.shape[1] == 13
+    assert all(map(torch.equal, new.unet.state_dict().values(), old.unet.state_dict().values()))
+
+
+def test_a_network_of_another_build_is_refused():
+    with pytest.raises(UserError, match="mini is no network of this build"):
+        take_over(build_scratch(), build_mini("inverse", build_autoencoder(), 1.0))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"lora": Lora(2, 2)}, "from nothing all weights learn"), ({}, "several processes cannot share")],
+    ids=["adapters", "processes"],
+)
+def test_what_cannot_learn_from_nothing_is_said_in_a_line(change, said, tmp_path: Path, monkeypatch):
+    if not change:
+        monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match=said):
+        train_e2e(replace(RECIPES["scratch"], **change), load_stills([truth(1)]), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
