@@ -14,7 +14,6 @@ import unrender as ur
 from unrender.files.preview import contact_sheet, tiles
 from unrender.relight import RelightOptions, put_together, take_apart
 from unrender.scene.color import linear_to_srgb, srgb_to_linear
-from unrender.scene.gbuffer import GBuffer
 
 OUT = Path(__file__).parent / "images"
 PHOTOS = {"coffee": data.coffee, "astronaut": data.astronaut}
@@ -38,18 +37,13 @@ def save(pixels, name: str) -> None:
     print(OUT / f"{name}.jpg")
 
 
-def without_mask(gbuffer: GBuffer) -> GBuffer:
-    """Six tiles make a tidier sheet than seven; the mask shows in the normals."""
-    return gbuffer.with_maps(mask=None)
-
-
 def main() -> None:
     OUT.mkdir(exist_ok=True)
     inverse = ur.InverseRenderer.from_pretrained("mini")
     forward = ur.ForwardRenderer.from_pretrained("deferred")
     for name, photo in PHOTOS.items():
         frames = frames_of(photo())
-        save(contact_sheet(without_mask(inverse(frames)), tile=300), f"{name}-maps")
+        save(contact_sheet(inverse(frames), tile=300), f"{name}-maps")
         apart = take_apart(frames, inverse, forward)
         relit = {light: shown(put_together(apart, ur.world(light), forward).beauty) for light in LIGHTS}
         save(tiles({"photo": shown(frames.rgb), **relit, **turning(apart, forward)}, tile=300), f"{name}-relit")

@@ -3,32 +3,35 @@
 # parents, single-step models, cycles. Some three hours on two cores. Every command goes on where it was stopped, so
 # does this.
 #
-#     sh examples/train_mini.sh RUNS [PHOTOS]
+#     sh examples/train_mini.sh RUNS [PHOTOS HELD_OUT]
+#
+# PHOTOS are real pictures to learn from in cycles, HELD_OUT others to be measured on.
 set -eu
 runs=${1:?"a folder for data and models"}
 photos=${2:-}
+held_out=${3:-}
 data="--data $runs/data/train --cache $runs/cache"
 
 unrender synth "$runs/data/test" --clips 128 --frames 1 --resolution 160 --samples 144 --lights 1 --split test --seed 0
 unrender synth "$runs/data/train" --clips 1500 --frames 1 --resolution 160 --samples 36 --lights 1 --seed 0
 
 unrender train vae $data -o "$runs/autoencoder"
-unrender train pretrain $data -o "$runs/inverse-multi" --autoencoder "$runs/autoencoder/model"
+unrender train pretrain $data -o "$runs/inverse-multi" --autoencoder "$runs/autoencoder/model" --steps 3500
 unrender train pretrain $data -o "$runs/forward-multi" --autoencoder "$runs/autoencoder/model" --direction forward \
-    --steps 2500
+    --steps 2000
 
 for noise in zeros gaussian multi_resolution; do
     name=$(echo "inverse-e2e-$noise" | sed 's/-zeros//; s/multi_resolution/multi/')
-    unrender train e2e $data -o "$runs/$name" --start "$runs/inverse-multi/model" --noise $noise --steps 800
+    unrender train e2e $data -o "$runs/$name" --start "$runs/inverse-multi/model" --noise $noise --steps 600
 done
-unrender train e2e $data -o "$runs/forward-e2e" --start "$runs/forward-multi/model" --direction forward --steps 1200
+unrender train e2e $data -o "$runs/forward-e2e" --start "$runs/forward-multi/model" --direction forward --steps 1500
 
-# What ships learns on from the first of the three: end to end a step teaches most.
-unrender train e2e $data -o "$runs/inverse-mini" --start "$runs/inverse-e2e/model" --steps 3000
-
-pair="--inverse $runs/inverse-e2e/model --forward $runs/forward-e2e/model"
+pair="--inverse $runs/inverse-e2e/model --forward $runs/forward-e2e/model --steps 300"
 unrender train ouroboros $data -o "$runs/cycle-none" $pair --no-cycles
 unrender train ouroboros $data -o "$runs/cycle" $pair
 [ -z "$photos" ] || unrender train ouroboros $data -o "$runs/cycle-photos" $pair --photos "$photos"
 
-unrender evaluate claims --data "$runs/data/test" --models "$runs" ${photos:+--photos "$photos"} -o "$runs/claims.md"
+# What ships: the inverse renderer goes on from the last release's, the forward one is `forward-e2e`.
+unrender train e2e $data -o "$runs/mini" --recipe scratch --start mini --steps 8000
+
+unrender evaluate claims --data "$runs/data/test" --models "$runs" ${held_out:+--photos "$held_out"} -o "$runs/claims.md"

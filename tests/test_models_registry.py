@@ -151,7 +151,6 @@ def test_a_known_id_goes_before_a_folder_of_that_name(tmp_path: Path, monkeypatc
             f"{X_TO_RGB} is a forward renderer (maps to picture); `unrender forward` takes it, or `relight --forward`",
         ),
         (MARIGOLD, "forward", f"{MARIGOLD} is an inverse renderer (picture to maps); `unrender inverse` takes it"),
-        ("mini", "forward", "mini is an inverse renderer (picture to maps); `unrender inverse` takes it"),
     ],
 )
 def test_the_wrong_direction(model: str, asked: Direction, line: str, tmp_path: Path):

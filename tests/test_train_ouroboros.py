@@ -17,6 +17,7 @@ from unrender.device import Compute
 from unrender.diffusion.checkpoints.loader import load_checkpoint
 from unrender.diffusion.checkpoints.places.registry import find
 from unrender.errors import UserError
+from unrender.inverse.renderer import InverseRenderer
 from unrender.scene.gbuffer import GBuffer
 from unrender.train.cycle import Pair, leakage, maps_cycle, photo_cycle
 from unrender.train.data import draw_batch, load_stills
@@ -189,3 +190,11 @@ def test_two_processes_train_as_one_with_twice_the_batches(folders, tmp_path: Pa
     )
     far = max(float((found[name] - value).abs().max()) for name, value in expected.items())
     assert far < 2e-4
+
+
+def test_the_pair_in_the_box_is_a_start(tmp_path: Path):
+    """Its inverse half gives all maps as one picture of many channels, with an autoencoder of its own."""
+    course = replace(QUICK, steps=1, stages=(Stage(1.0, 32, 1),), validate_every=1)
+    model = train_ouroboros(OuroborosRecipe(course), lit_stills(size=32), tmp_path / "run")
+    assert (tmp_path / "run" / "validation" / "photo cycle-000001.png").is_file()
+    assert InverseRenderer.from_pretrained(model / "inverse").card.map_names[-1] == "irradiance"

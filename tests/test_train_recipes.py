@@ -188,6 +188,7 @@ def test_what_is_asked_for_is_in_the_recipe(tmp_path: Path, capsys: pytest.Captu
         "autoencoder": None,
         "base": "sd2",
         "card": "zheng95z/x-to-rgb",
+        "scratch": False,
     }
 
 

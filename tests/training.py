@@ -48,9 +48,9 @@ def stills(count: int = 4, **changes: Tensor | None) -> Stills:
     return load_stills([truth(count, **changes)])
 
 
-def lit_stills(count: int = 4) -> Stills:
+def lit_stills(count: int = 4, size: int = 24) -> Stills:
     """Stills with lights, as a network is shown them."""
-    plain = stills(count)
+    plain = load_stills([truth(count, size)])
     g = torch.Generator().manual_seed(1)
     picture = torch.rand(count, 9, 8, 16, generator=g)
     first, rgb = (plain.maps["rgb"] * share * plain.maps["mask"] for share in (0.5, 0.7))

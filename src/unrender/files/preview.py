@@ -88,11 +88,17 @@ def contact_sheet(gbuffer: GBuffer, *, tile: int = 320, title: str = "") -> NDAr
     return tiles(pictures, tile=tile, title=title)
 
 
+def _columns(count: int) -> int:
+    """Of the two most square sheets the one with fewer empty places."""
+    square = math.ceil(math.sqrt(count))
+    return min(square, square + 1, key=lambda columns: -count % columns)
+
+
 def tiles(pictures: dict[str, Tensor], *, tile: int = 320, title: str = "") -> NDArray[np.uint8]:
     """Display pictures (3, H, W) in [0, 1], by label, on one sheet: (H, W, 3) uint8."""
     height, width = next(iter(pictures.values())).shape[1:]
     tile_height = max(1, round(tile * height / width))
-    columns = min(len(pictures), math.ceil(math.sqrt(len(pictures))))
+    columns = _columns(len(pictures))
     gap, label = max(6, tile // 40), max(18, tile // 14)
     top = gap + (round(label * 1.4) if title else 0)
     rows = math.ceil(len(pictures) / columns)

@@ -112,9 +112,7 @@ class OuroborosTask:
         recipe, pair = self.recipe, self._pair(networks)
         batch = draw_batch(self.stills, draw).to(self._device)
         pictures = pair.apart(batch, draw.seed)
-        asked = pair.inverse.passes()[0]
-        guesses = {c.map: raw_map(pictures[:, i], c) for i, target in enumerate(asked) for c in target.maps}
-        losses = task_losses(guesses, batch, asked, recipe.weights)
+        losses = task_losses(_raw_maps(pair, pictures), batch, pair.inverse.passes()[0], recipe.weights)
         told = tell_some(pair.forward.card, batch, draw, recipe.dropped)
         lit = batch.seen_forward()
         answer = pair.together(lit, told, draw.seed + 1)
@@ -127,13 +125,14 @@ class OuroborosTask:
 
     @torch.no_grad()
     def validate(self) -> dict[str, Tensor]:
-        """Photos above what comes back of them by way of their maps."""
+        """Photos above their maps, and what comes back of them."""
         shown = self.held_out if self.photos is None else self.photos
         batch = whole_batch(shown.part(0, SHOWN), self.recipe.course.stages[-1].side).to(self._device)
         pair = self._pair(self.networks)
         pictures = pair.apart(batch, 0)
         again = put_together(pair, batch, pictures, seed=1).rgb
-        rows = [linear_to_srgb(batch.photo), *(pictures[:, i] * 0.5 + 0.5 for i in range(pictures.shape[1])), again]
+        maps = [values.expand(-1, 3, -1, -1) * 0.5 + 0.5 for values in _raw_maps(pair, pictures).values()]
+        rows = [linear_to_srgb(batch.photo), *maps, again]
         return {"photo cycle": sheet(rows)}
 
     def export(self, folder: Path) -> None:
@@ -197,6 +196,12 @@ def train_ouroboros(
     held_out, rest = hold_out(stills)
     task = OuroborosTask(inverse, forward, before, recipe, rest, held_out, photos)
     return run(task, recipe.course, folder, report)
+
+
+def _raw_maps(pair: Pair, pictures: Tensor) -> dict[str, Tensor]:
+    """The maps (B, 1 or 3, H, W) in the `pictures` of the inverse network, in about [-1, 1], by name."""
+    asked = pair.inverse.passes()[0]
+    return {c.map: raw_map(pictures[:, i], c) for i, target in enumerate(asked) for c in target.maps}
 
 
 def _single_step_model(start: Start, recipe: OuroborosRecipe) -> Checkpoint:
