@@ -1,6 +1,6 @@
 #!/bin/sh
-# Everything that `mini` is and that `unrender evaluate claims` compares, from nothing: data, autoencoder, multi-step
-# parents, single-step models, cycles. Some three hours on two cores. Every command goes on where it was stopped, so
+# Everything that `mini` is and that `unrender evaluate claims` compares: data, autoencoder, multi-step parents,
+# single-step models, cycles. The weights in the box are of other data: docs/mini.md. Some three hours on two cores. Every command goes on where it was stopped, so
 # does this.
 #
 #     sh examples/train_mini.sh RUNS [PHOTOS HELD_OUT]

@@ -268,12 +268,7 @@ def test_relighting_through_it(folder, tmp_path):
 @pytest.mark.parametrize(
     ("gbuffer", "light", "edit", "says"),
     [
-        (
-            BALL,
-            None,
-            None,
-            "tiny-lit renders under a light that it is told; --light HDRI would be right",
-        ),
+        (BALL, None, None, "tiny-lit renders under a light that it is told; --light HDRI would be right"),
         (ball_in(RAMP), None, None, "tiny-lit renders under a light that it is told; --light HDRI would be right"),
         (BALL.with_maps(normal=None), spot(8), None, "tiny-lit needs the map normal"),
         (BALL, spot(8), torch.ones(1, 1, 48, 48), "tiny-lit renders whole pictures"),

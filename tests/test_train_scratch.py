@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tiny_task import Killed, same_weights
 from training import truth
 from unrender.diffusion.checkpoints.loader import Checkpoint, load_checkpoint
 from unrender.diffusion.checkpoints.places.registry import find
@@ -52,19 +53,13 @@ def test_it_is_a_renderer_of_every_map(model: Path):
 
 
 def test_killed_and_called_again_it_ends_with_the_same_weights(model: Path, tmp_path: Path):
-    class Killed(Exception):
-        pass
-
     def kill(step: int, loss: float) -> None:
         raise Killed
 
     recipe = E2ERecipe(replace(QUICK, save_every=1), Start(scratch=True), memory="whole")
     with pytest.raises(Killed):
         train_e2e(recipe, load_stills([truth(4, 32)]), tmp_path / "run", kill)
-    again = load_checkpoint(find(train_e2e(recipe, load_stills([truth(4, 32)]), tmp_path / "run")), FULL)
-    straight = load_checkpoint(find(model), FULL)
-    assert all(map(torch.equal, again.autoencoder.state_dict().values(), straight.autoencoder.state_dict().values()))
-    assert all(map(torch.equal, again.unet.state_dict().values(), straight.unet.state_dict().values()))
+    assert same_weights(train_e2e(recipe, load_stills([truth(4, 32)]), tmp_path / "run"), model)
 
 
 def older(seed: int = 5) -> Checkpoint:
@@ -87,6 +82,19 @@ def test_an_older_network_is_taken_over_as_far_as_it_reaches():
 def test_a_network_of_another_build_is_refused():
     with pytest.raises(UserError, match="mini is no network of this build"):
         take_over(build_scratch(), build_mini("inverse", build_autoencoder(), 1.0))
+
+
+@pytest.mark.parametrize("what", ["prediction", "maps"])
+def test_a_network_that_answers_something_else_is_refused(what: str):
+    """Its tensors would fit, and mean another thing."""
+    old = older()
+    if what == "prediction":
+        card = replace(old.card, schedule=replace(old.card.schedule, prediction="sample"))
+    else:
+        (picture,) = old.card.pictures
+        card = replace(old.card, pictures=(replace(picture, maps=picture.maps[::-1]),))
+    with pytest.raises(UserError, match="is no network of this build"):
+        take_over(build_scratch(), replace(old, card=card))
 
 
 @pytest.mark.parametrize(

@@ -170,16 +170,21 @@ def build_scratch(seed: int = 0) -> Checkpoint:
 @torch.no_grad()
 def take_over(checkpoint: Checkpoint, old: Checkpoint) -> None:
     """Puts the weights of `old` into a checkpoint of the same build, in place. Where that has more channels the first
-    ones are taken over, so an old model's maps come first among a new one's.
+    ones are taken over, so an old model's maps have to come first among a new one's.
 
     Raises:
-        UserError: the two are not of one build.
+        UserError: the two are not of one build, or what they answer is not the same thing.
     """
+    refusal = UserError(f"{old.card.id} is no network of this build; one of the same recipe is right")
+    first = checkpoint.card.map_names[: len(old.card.map_names)]
+    alike = old.card.schedule.prediction == checkpoint.card.schedule.prediction
+    if not alike or old.card.map_names != first:
+        raise refusal
     for new, known in ((checkpoint.unet, old.unet), (checkpoint.autoencoder, old.autoencoder)):
         weights = known.state_dict()
         for name, values in new.state_dict().items():
             if name not in weights or any(map(gt, weights[name].shape, values.shape)):
-                raise UserError(f"{old.card.id} is no network of this build; one of the same recipe is right")
+                raise refusal
             values[tuple(slice(side) for side in weights[name].shape)] = weights[name]
 
 
