@@ -97,14 +97,14 @@ def ours(folder: Path, size: int, steps: int, memory: str) -> None:
     """unrender, all three in one call, each model loaded in its turn."""
     from functools import partial
 
-    from unrender.diffusion.running import Running
+    from unrender.diffusion.options import InferenceOptions
+    from unrender.inverse.multi_model import MultiModelRenderer
     from unrender.inverse.renderer import InverseRenderer
-    from unrender.inverse.several import SeveralRenderers
     from unrender.scene.color import srgb_to_linear
     from unrender.scene.frames import Frames
 
-    load = partial(InverseRenderer.from_pretrained, running=Running(memory=memory, long_side=size))
-    renderer = SeveralRenderers(tuple(partial(load, folder / name) for name in MODELS))
+    load = partial(InverseRenderer.from_pretrained, inference=InferenceOptions(memory=memory, long_side=size))
+    renderer = MultiModelRenderer(tuple(partial(load, folder / name) for name in MODELS))
     renderer(Frames(srgb_to_linear(photo(size))), steps=steps)
 
 

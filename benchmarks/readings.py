@@ -25,9 +25,9 @@ from unrender.diffusion.card import ModelCard, faithful
 from unrender.diffusion.checkpoints.loader import Checkpoint
 from unrender.diffusion.checkpoints.published import PUBLISHED
 from unrender.diffusion.engine import Engine, load_engine
-from unrender.diffusion.running import Running
+from unrender.diffusion.options import InferenceOptions
 from unrender.forward.neural import NeuralRenderer
-from unrender.forward.wish import Wish
+from unrender.forward.options import ForwardOptions
 from unrender.inverse.renderer import InverseRenderer
 from unrender.scene.color import srgb_to_linear
 from unrender.scene.frames import Frames
@@ -52,7 +52,7 @@ def maps_of(checkpoint: Checkpoint, card: ModelCard, steps: int) -> dict[str, to
     hole = torch.zeros_like(rgb[:, :1])
     hole[..., 40:110, 60:160] = 1
     gbuffer = GBuffer(base_color=rgb, normal=bumps * (1 - hole), roughness=rgb[:, :1], irradiance=rgb, rgb=rgb)
-    rendered = NeuralRenderer(engine, Wish(steps=steps))(gbuffer, edit=hole if card.edits else None)
+    rendered = NeuralRenderer(engine, ForwardOptions(steps=steps))(gbuffer, edit=hole if card.edits else None)
     return {"picture": rendered.beauty}
 
 
@@ -77,7 +77,7 @@ HABITS: dict[str, dict[str, object]] = {
 
 def report_mini() -> None:
     """What official habits of size do to `mini`; without the guided upsampling that no published model has."""
-    engine = load_engine("mini", "inverse", Running(dtype="float32"))
+    engine = load_engine("mini", "inverse", InferenceOptions(dtype="float32"))
     right = replace(engine.card, mirrored=False, size=replace(engine.card.size, guided=()))
     reference = maps_of(engine.checkpoint, right, 1)
     for habit, changes in HABITS.items():

@@ -24,9 +24,9 @@ import torch
 from unrender.files.gbuffers import write_gbuffer
 from unrender.raytrace import backend
 from unrender.raytrace.gbuffer import trace_gbuffer
+from unrender.raytrace.path_tracer import render_lights
 from unrender.raytrace.scene import Surface, build_scene, render
-from unrender.raytrace.stage import build_stage
-from unrender.raytrace.transport import render_lights
+from unrender.raytrace.trace_scene import build_trace_scene
 from unrender.scene.camera import Camera
 from unrender.scene.environment import EnvironmentMap
 from unrender.synth.atlas import merged
@@ -62,20 +62,20 @@ def frame_parts(index: int, args: argparse.Namespace, folder: Path) -> dict[str,
     """Seconds of each part of frame `index`."""
     drawn = random_scene(index, args.size)
     parts = {"world": seconds(lambda: random_scene(index, args.size))}
-    parts["stage"] = seconds(lambda: build_stage(drawn.surface, drawn.camera))
-    stage = build_stage(drawn.surface, drawn.camera)
-    parts["G-buffer"] = seconds(lambda: trace_gbuffer(stage))
+    parts["stage"] = seconds(lambda: build_trace_scene(drawn.surface, drawn.camera))
+    scene = build_trace_scene(drawn.surface, drawn.camera)
+    parts["G-buffer"] = seconds(lambda: trace_gbuffer(scene))
     for count in COUNTS:
         lights = drawn.lights[:count]
         parts[f"K = {count}"] = seconds(
-            lambda lights=lights: render_lights(stage, lights, samples=args.samples, seed=1)
+            lambda lights=lights: render_lights(scene, lights, samples=args.samples, seed=1)
         )
-    frame = render_lights(stage, drawn.lights[:1], samples=args.samples, seed=1)
-    whole = trace_gbuffer(stage).with_maps(rgb=frame.rgb, irradiance=frame.irradiance)
+    frame = render_lights(scene, drawn.lights[:1], samples=args.samples, seed=1)
+    whole = trace_gbuffer(scene).with_maps(rgb=frame.rgb, irradiance=frame.irradiance)
     parts["EXR"] = seconds(lambda: write_gbuffer(folder / "frame.exr", whole))
     # Mitsuba's own integrators know neither slopes nor lamps.
     plain = replace(drawn.surface, slope=None, emission=None)
-    scene = build_scene([plain], drawn.lights[0], drawn.camera, max_depth=stage.max_depth)
+    scene = build_scene([plain], drawn.lights[0], drawn.camera, max_depth=scene.max_depth)
     parts["path"] = seconds(lambda: render(scene, samples=args.samples, seed=1))
     return parts
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import unrender as ur
 from unrender.files.preview import contact_sheet, tiles
-from unrender.relight import RelightOptions, put_together, take_apart
+from unrender.relight import RelightOptions, decompose, recompose
 from unrender.scene.color import linear_to_srgb, srgb_to_linear
 
 OUT = Path(__file__).parent / "images"
@@ -44,16 +44,16 @@ def main() -> None:
     for name, photo in PHOTOS.items():
         frames = frames_of(photo())
         save(contact_sheet(inverse(frames), tile=300), f"{name}-maps")
-        apart = take_apart(frames, inverse, forward)
-        relit = {light: shown(put_together(apart, ur.world(light), forward).beauty) for light in LIGHTS}
+        apart = decompose(frames, inverse, forward)
+        relit = {light: shown(recompose(apart, ur.builtin_environment(light), forward).beauty) for light in LIGHTS}
         save(tiles({"photo": shown(frames.rgb), **relit, **turning(apart, forward)}, tile=300), f"{name}-relit")
 
 
 def turning(apart, forward) -> dict[str, Tensor]:
     """The studio light, turned."""
-    light = ur.world("studio")
+    light = ur.builtin_environment("studio")
     return {
-        f"studio, {yaw} degrees": shown(put_together(apart, light, forward, RelightOptions(yaw=yaw)).beauty)
+        f"studio, {yaw} degrees": shown(recompose(apart, light, forward, RelightOptions(yaw=yaw)).beauty)
         for yaw in TURNS
     }
 

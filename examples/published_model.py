@@ -10,16 +10,16 @@ from functools import partial
 from pathlib import Path
 
 import unrender as ur
-from unrender.inverse.several import SeveralRenderers
+from unrender.inverse.multi_model import MultiModelRenderer
 
 
 def main(photo_path: Path, out: Path, models: list[str]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     photo = ur.read_image(photo_path)
-    for reading, running in (("right", ur.Running()), ("official", ur.Running(faithful=True))):
+    for reading, inference in (("right", ur.InferenceOptions()), ("official", ur.InferenceOptions(faithful=True))):
         # Each model is loaded in its turn; a photo is encoded once for all that share an autoencoder.
-        load = partial(ur.InverseRenderer.from_pretrained, running=running)
-        inverse = SeveralRenderers(tuple(partial(load, model) for model in models))
+        load = partial(ur.InverseRenderer.from_pretrained, inference=inference)
+        inverse = MultiModelRenderer(tuple(partial(load, model) for model in models))
         ur.write(out / f"{reading}.exr", inverse(photo))
 
 

@@ -19,7 +19,7 @@ def main(photo_path: Path, out: Path) -> None:
     # The G-buffer is plain tensors: make everything smoother, then light it from the left.
     assert gbuffer.roughness is not None
     polished = gbuffer.with_maps(roughness=gbuffer.roughness * 0.5)
-    light = ur.world("studio").rotated(90)
+    light = ur.builtin_environment("studio").rotated(90)
     forward = ur.ForwardRenderer.from_pretrained("deferred")
     ur.write(out / "polished.png", forward(polished, light))
 

@@ -7,17 +7,17 @@ import sys
 from pathlib import Path
 
 import unrender as ur
-from unrender.files.environments import world_names
-from unrender.relight import put_together, take_apart
+from unrender.files.environments import builtin_environment_names
+from unrender.relight import decompose, recompose
 
 
 def main(photo_path: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     inverse = ur.InverseRenderer.from_pretrained("mini")
     forward = ur.ForwardRenderer.from_pretrained("deferred")
-    apart = take_apart(ur.read_image(photo_path), inverse, forward)
-    for name in world_names():
-        ur.write(out / f"{name}.png", put_together(apart, ur.world(name), forward))
+    apart = decompose(ur.read_image(photo_path), inverse, forward)
+    for name in builtin_environment_names():
+        ur.write(out / f"{name}.png", recompose(apart, ur.builtin_environment(name), forward))
 
 
 if __name__ == "__main__":

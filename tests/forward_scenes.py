@@ -17,7 +17,7 @@ SPHERE_CENTER, SPHERE_RADIUS, SPHERE_FOV = (0.0, 0.0, -4.0), 1.0, 32.0
 
 def world(name: str, height: int = 128) -> EnvironmentMap:
     """A shipped HDRI, resampled to `height` rows."""
-    return files.world(name).resized((height, 2 * height))
+    return files.builtin_environment(name).resized((height, 2 * height))
 
 
 def constant_light(value: float = 1.0, height: int = 16) -> EnvironmentMap:

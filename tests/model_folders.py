@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from unrender.diffusion.checkpoints.places.cache import store
+from unrender.diffusion.checkpoints.hub.cache import store
 
 WORDS = ("text_encoder", "tokenizer")
 OLD, NEW = "a" * 40, "b" * 40

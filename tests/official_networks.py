@@ -16,7 +16,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from unrender.diffusion.card import ModelCard
 from unrender.diffusion.card_file import write_card
 from unrender.diffusion.checkpoints.clip.prompts import prompt_tokens
-from unrender.diffusion.running import Running
+from unrender.diffusion.options import InferenceOptions
 from unrender.inverse.renderer import InverseRenderer
 from unrender.scene.color import srgb_to_linear
 from unrender.scene.frames import Frames
@@ -87,7 +87,7 @@ def load_renderer(
 @lru_cache
 def _load(folder: Path, card: ModelCard, faithful: bool) -> InverseRenderer:
     write_card(card, folder)
-    return InverseRenderer.from_pretrained(folder, Running(device="cpu", dtype="float32", faithful=faithful))
+    return InverseRenderer.from_pretrained(folder, InferenceOptions(device="cpu", dtype="float32", faithful=faithful))
 
 
 def with_card(renderer: InverseRenderer, **changes) -> InverseRenderer:

@@ -13,7 +13,7 @@ import typer
 from unrender.cli import run
 from unrender.cli.models import PullChoice, fetch
 from unrender.cli.verb import add_verb
-from unrender.diffusion.checkpoints.places.registry import find
+from unrender.diffusion.checkpoints.hub.registry import find
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from official_folders import write_official
 from unrender.device import Compute
 from unrender.diffusion.card import ModelCard
+from unrender.diffusion.checkpoints.hub.location import ModelLocation
 from unrender.diffusion.checkpoints.loader import load_checkpoint
-from unrender.diffusion.checkpoints.places.home import Home
 from unrender.diffusion.engine import Engine
-from unrender.diffusion.running import Frugality
+from unrender.diffusion.options import MemoryMode
 from unrender.scene.color import linear_to_srgb, srgb_to_linear
 from unrender.scene.gbuffer import GBuffer
 
@@ -61,9 +61,9 @@ def read_official(folder: Path, unet: str = "unet") -> Official:
     )
 
 
-def engine_of(folder: Path, card: ModelCard, memory: Frugality = "normal") -> Engine:
+def engine_of(folder: Path, card: ModelCard, memory: MemoryMode = "normal") -> Engine:
     """unrender's engine for the same folder."""
-    return Engine(load_checkpoint(Home(card, folder, _rest(folder)), CPU), CPU, memory)
+    return Engine(load_checkpoint(ModelLocation(card, folder, _rest(folder)), CPU), CPU, memory)
 
 
 def _rest(folder: Path) -> Path:

@@ -8,8 +8,8 @@ import torch
 
 from tiny_models import tiny_card, tiny_checkpoint, tiny_folder
 from unrender.device import Compute
+from unrender.diffusion.checkpoints.hub.registry import find, resolve
 from unrender.diffusion.checkpoints.loader import load_checkpoint, save_checkpoint
-from unrender.diffusion.checkpoints.places.registry import find, resolve
 from unrender.errors import UserError
 
 CPU = Compute(torch.device("cpu"), torch.float32)

@@ -19,8 +19,8 @@ from unrender.diffusion.card import MapCodec, TargetPicture
 from unrender.diffusion.card_file import read_card
 from unrender.diffusion.checkpoints.clip.image_encoder import image_tokens, load_image_encoder
 from unrender.diffusion.checkpoints.clip.prompts import TOKENS_FILE, embed_prompts, keep_prompts, prompt_tokens
-from unrender.diffusion.checkpoints.places.home import Home
-from unrender.diffusion.checkpoints.places.registry import embedded
+from unrender.diffusion.checkpoints.hub.location import ModelLocation
+from unrender.diffusion.checkpoints.hub.registry import embedded
 from unrender.diffusion.checkpoints.published.ouroboros import FORWARD, INVERSE
 from unrender.errors import UserError
 
@@ -79,7 +79,7 @@ def one_line(caught):
 
 @pytest.mark.parametrize("padded", [False, True])
 def test_prompts_are_what_transformers_makes_of_them(folder, padded):
-    home = Home(told_card("", "normal", "albedo", padded_prompts=padded), folder)
+    home = ModelLocation(told_card("", "normal", "albedo", padded_prompts=padded), folder)
     tokens = prompt_tokens(home)
     assert list(tokens) == ["", "normal", "albedo"]
     for text, value in tokens.items():
@@ -92,7 +92,7 @@ def test_prompts_are_what_transformers_makes_of_them(folder, padded):
 
 def test_a_caption_is_cut_at_the_limit(folder):
     for padded in (False, True):
-        long, longer = embed_prompts(Home(told_card(""), folder), ["a" * 75, "a" * 200], padded)
+        long, longer = embed_prompts(ModelLocation(told_card(""), folder), ["a" * 75, "a" * 200], padded)
         assert long.shape == longer.shape == (LIMIT, WIDTH)
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
     ids = tokenizer(["a" * 200], truncation=True, return_tensors="pt").input_ids
@@ -102,7 +102,7 @@ def test_a_caption_is_cut_at_the_limit(folder):
 
 
 def test_padding_is_masked_only_where_the_encoder_says_so(folder):
-    home = Home(told_card(""), folder)
+    home = ModelLocation(told_card(""), folder)
     (seen,) = embed_prompts(home, ["ab"], True)
     config = folder / "text_encoder" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"use_attention_mask": True}))
@@ -112,12 +112,12 @@ def test_padding_is_masked_only_where_the_encoder_says_so(folder):
 
 
 def test_weights_as_transformers_itself_writes_them(folder):
-    (expected,) = embed_prompts(Home(told_card(""), folder), ["ab"], False)
+    (expected,) = embed_prompts(ModelLocation(told_card(""), folder), ["ab"], False)
     names = {"text_model.embeddings.position_ids": None}
     state = safetensors.torch.load_file(folder / TEXT_WEIGHTS)
     kept = {name.removeprefix("text_model."): value for name, value in state.items() if name not in names}
     safetensors.torch.save_file(kept, folder / TEXT_WEIGHTS)
-    (found,) = embed_prompts(Home(told_card(""), folder), ["ab"], False)
+    (found,) = embed_prompts(ModelLocation(told_card(""), folder), ["ab"], False)
     assert torch.equal(found, expected)
 
 
@@ -130,7 +130,7 @@ def test_half_precision_and_shards_are_read_in_float32(folder):
         safetensors.torch.save_file({name: state[name] for name in inside}, folder / "text_encoder" / part)
     index = {"weight_map": {name: part for part, inside in parts.items() for name in inside}}
     (folder / "text_encoder" / "model.safetensors.index.fp16.json").write_text(json.dumps(index))
-    (found,) = embed_prompts(Home(told_card(""), folder), ["ab"], False)
+    (found,) = embed_prompts(ModelLocation(told_card(""), folder), ["ab"], False)
     assert found.dtype == torch.float32
     rounded = {name: value.float() for name, value in state.items() if "position_ids" not in name}
     safetensors.torch.save_file(rounded, folder / TEXT_WEIGHTS, {"format": "pt"})
@@ -138,7 +138,7 @@ def test_half_precision_and_shards_are_read_in_float32(folder):
 
 
 def test_kept_prompts_need_no_text_encoder(folder):
-    home = Home(told_card("normal", "albedo", padded_prompts=True), folder)
+    home = ModelLocation(told_card("normal", "albedo", padded_prompts=True), folder)
     keep_prompts(home)
     expected = {text: reference(folder, text, True) for text in home.card.prompts}
     forget_text(folder)
@@ -147,7 +147,7 @@ def test_kept_prompts_need_no_text_encoder(folder):
 
 
 def test_kept_prompts_are_read_not_made_again(folder):
-    home = Home(told_card("normal"), folder)
+    home = ModelLocation(told_card("normal"), folder)
     keep_prompts(home)
     edit(folder / TOKENS_FILE, lambda state: state.update(normal=torch.full((3, WIDTH), 0.25)))
     before = (folder / TOKENS_FILE).stat()
@@ -157,9 +157,9 @@ def test_kept_prompts_are_read_not_made_again(folder):
 
 
 def test_only_the_prompts_that_are_lacking_are_added(folder):
-    keep_prompts(Home(told_card("normal"), folder))
+    keep_prompts(ModelLocation(told_card("normal"), folder))
     edit(folder / TOKENS_FILE, lambda state: state.update(normal=torch.zeros(3, WIDTH)))
-    tokens = prompt_tokens(Home(told_card("normal", "albedo"), folder))
+    tokens = prompt_tokens(ModelLocation(told_card("normal", "albedo"), folder))
     assert tokens["normal"].abs().max() == 0
     torch.testing.assert_close(tokens["albedo"], reference(folder, "albedo", False), rtol=0, atol=1e-6)
 
@@ -168,7 +168,7 @@ def test_a_folder_that_cannot_be_written_to_keeps_them_in_the_cache(folder, cach
     blocked = folder / TOKENS_FILE
     blocked.mkdir()
     (blocked / "in the way").touch()
-    home = Home(told_card("normal"), folder)
+    home = ModelLocation(told_card("normal"), folder)
     made = prompt_tokens(home)
     (kept,) = cache.glob(f"*/{TOKENS_FILE}")
     forget_text(folder)
@@ -176,26 +176,26 @@ def test_a_folder_that_cannot_be_written_to_keeps_them_in_the_cache(folder, cach
     assert blocked.is_dir()
     assert kept.parent.parent == cache
     with pytest.raises(UserError):
-        prompt_tokens(Home(told_card("normal", padded_prompts=True), folder))
+        prompt_tokens(ModelLocation(told_card("normal", padded_prompts=True), folder))
 
 
 def test_where_nothing_can_be_written_they_are_made_each_time(folder, cache):
     (folder / TOKENS_FILE / "in the way").mkdir(parents=True)
     cache.parent.parent.mkdir()
     cache.parent.touch()
-    home = Home(told_card("normal"), folder)
+    home = ModelLocation(told_card("normal"), folder)
     assert torch.equal(prompt_tokens(home)["normal"], prompt_tokens(home)["normal"])
 
 
 def test_nothing_is_left_beside_the_file(folder):
     before = {path.name for path in folder.iterdir()}
-    keep_prompts(Home(told_card("normal"), folder))
+    keep_prompts(ModelLocation(told_card("normal"), folder))
     assert {path.name for path in folder.iterdir()} == before | {TOKENS_FILE}
 
 
 def test_tokens_padded_otherwise_than_the_card_says_are_not_used(folder):
-    keep_prompts(Home(told_card("normal", padded_prompts=True), folder))
-    tokens = prompt_tokens(Home(told_card("normal"), folder))
+    keep_prompts(ModelLocation(told_card("normal", padded_prompts=True), folder))
+    tokens = prompt_tokens(ModelLocation(told_card("normal"), folder))
     torch.testing.assert_close(tokens["normal"], reference(folder, "normal", False), rtol=0, atol=1e-6)
     assert metadata(folder / TOKENS_FILE) == {"padded": "false"}
 
@@ -203,20 +203,20 @@ def test_tokens_padded_otherwise_than_the_card_says_are_not_used(folder):
 def test_a_file_that_says_nothing_of_padding_is_believed(tmp_path):
     (tmp_path / "m").mkdir()
     safetensors.torch.save_file({"": torch.ones(2, WIDTH).half()}, tmp_path / "m" / TOKENS_FILE)
-    tokens = prompt_tokens(Home(told_card("", padded_prompts=True), tmp_path / "m"))
+    tokens = prompt_tokens(ModelLocation(told_card("", padded_prompts=True), tmp_path / "m"))
     assert torch.equal(tokens[""], torch.ones(2, WIDTH))
 
 
 def test_the_embedded_model_has_its_tokens():
     folder = embedded()["mini"]
-    (tokens,) = prompt_tokens(Home(read_card(folder), folder)).values()
+    (tokens,) = prompt_tokens(ModelLocation(read_card(folder), folder)).values()
     assert torch.equal(tokens, safetensors.torch.load_file(folder / TOKENS_FILE)[""].float())
 
 
 def test_two_cards_share_one_folder_whose_text_encoder_is_elsewhere(folder, tmp_path):
     own = tmp_path / "ouroboros"
     own.mkdir()
-    inverse, forward = Home(INVERSE, own, folder), Home(FORWARD, own, folder)
+    inverse, forward = ModelLocation(INVERSE, own, folder), ModelLocation(FORWARD, own, folder)
     first, second = prompt_tokens(inverse), prompt_tokens(forward)
     assert [path.name for path in own.iterdir()] == [TOKENS_FILE]
     assert not (folder / TOKENS_FILE).exists()
@@ -227,20 +227,20 @@ def test_two_cards_share_one_folder_whose_text_encoder_is_elsewhere(folder, tmp_
 
 
 def test_a_card_that_is_shown_the_photo_has_no_prompts(tmp_path):
-    assert prompt_tokens(Home(tiny_card(image_tokens=True), tmp_path)) == {}
+    assert prompt_tokens(ModelLocation(tiny_card(image_tokens=True), tmp_path)) == {}
 
 
 def test_reading_kept_tokens_loads_no_text_encoder(folder):
-    keep_prompts(Home(told_card(""), folder))
+    keep_prompts(ModelLocation(told_card(""), folder))
     program = f"""
 import sys
 from pathlib import Path
 from unrender.diffusion.card import MapCodec, ModelCard, TargetPicture
-from unrender.diffusion.checkpoints.places.home import Home
+from unrender.diffusion.checkpoints.hub.location import ModelLocation
 from unrender.diffusion.checkpoints.clip.image_encoder import load_image_encoder
 from unrender.diffusion.checkpoints.clip.prompts import prompt_tokens
 card = ModelCard("tiny", "test", "none", (TargetPicture("depth", (MapCodec("depth"),)),))
-assert prompt_tokens(Home(card, Path({str(folder)!r})))[""].shape == (2, {WIDTH})
+assert prompt_tokens(ModelLocation(card, Path({str(folder)!r})))[""].shape == (2, {WIDTH})
 sys.exit(str({{"transformers", "diffusers", "accelerate", "tokenizers"}} & sys.modules.keys() or ""))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
@@ -250,7 +250,7 @@ sys.exit(str({{"transformers", "diffusers", "accelerate", "tokenizers"}} & sys.m
 @pytest.mark.parametrize("missing", ["text_encoder", "tokenizer"])
 def test_without_a_text_encoder(folder, missing):
     shutil.rmtree(folder / missing)
-    home = Home(told_card("normal"), folder)
+    home = ModelLocation(told_card("normal"), folder)
     with pytest.raises(
         UserError, match=rf"no {missing}, and no tokens\.safetensors with the prompts of tiny"
     ) as caught:
@@ -263,11 +263,11 @@ def test_without_a_text_encoder(folder, missing):
 
 @pytest.mark.parametrize("size", [0, 4, 50, -10])
 def test_truncated_tokens(folder, size):
-    keep_prompts(Home(told_card("normal"), folder))
+    keep_prompts(ModelLocation(told_card("normal"), folder))
     path = folder / TOKENS_FILE
     path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(UserError, match=r"tokens\.safetensors is not a whole safetensors file") as caught:
-        prompt_tokens(Home(told_card("normal"), folder))
+        prompt_tokens(ModelLocation(told_card("normal"), folder))
     assert one_line(caught)
 
 
@@ -275,7 +275,7 @@ def test_truncated_tokens(folder, size):
 def test_tokens_that_are_none(folder, tensor):
     safetensors.torch.save_file({"normal": tensor}, folder / TOKENS_FILE)
     with pytest.raises(UserError, match=r"tokens\.safetensors is no file of tokens: 'normal'") as caught:
-        prompt_tokens(Home(told_card("normal"), folder))
+        prompt_tokens(ModelLocation(told_card("normal"), folder))
     assert one_line(caught)
 
 
@@ -302,7 +302,7 @@ def _reshape(state):
 def test_broken_tensors_are_named(folder, change, said):
     edit(folder / TEXT_WEIGHTS, change)
     with pytest.raises(UserError, match=said) as caught:
-        prompt_tokens(Home(told_card("normal"), folder))
+        prompt_tokens(ModelLocation(told_card("normal"), folder))
     assert one_line(caught)
     assert not (folder / TOKENS_FILE).exists()
 
@@ -323,7 +323,7 @@ def test_broken_tensors_are_named(folder, change, said):
 def test_damaged_files_are_named(folder, file, content, said):
     (folder / file).unlink() if content is None else (folder / file).write_text(content)
     with pytest.raises(UserError, match=said) as caught:
-        embed_prompts(Home(told_card(""), folder), ["a"], False)
+        embed_prompts(ModelLocation(told_card(""), folder), ["a"], False)
     assert one_line(caught)
 
 
@@ -331,20 +331,20 @@ def test_pickles_are_not_read(folder):
     torch.save(safetensors.torch.load_file(folder / TEXT_WEIGHTS), folder / "text_encoder" / "pytorch_model.bin")
     (folder / TEXT_WEIGHTS).unlink()
     with pytest.raises(UserError, match=r"has no model\.safetensors"):
-        embed_prompts(Home(told_card(""), folder), ["a"], False)
+        embed_prompts(ModelLocation(told_card(""), folder), ["a"], False)
 
 
 def test_a_tokenizer_of_another_encoder(folder):
     vocabulary = json.loads((folder / "tokenizer" / "vocab.json").read_text()) | {"a</w>": 400}
     (folder / "tokenizer" / "vocab.json").write_text(json.dumps(vocabulary))
     with pytest.raises(UserError, match="token 400, the text encoder 55 in all"):
-        embed_prompts(Home(told_card(""), folder), ["a"], False)
+        embed_prompts(ModelLocation(told_card(""), folder), ["a"], False)
 
 
 @pytest.fixture
 def image_home(tmp_path):
     write_image_encoder(tmp_path / "geo", WIDTH)
-    return Home(tiny_card(image_tokens=True), tmp_path / "geo")
+    return ModelLocation(tiny_card(image_tokens=True), tmp_path / "geo")
 
 
 @pytest.mark.parametrize("size", [(20, 50), (60, 40)])

@@ -12,7 +12,7 @@ from tiny_models import DEPTH_PICTURE, THREE_PICTURES, tiny_card, tiny_checkpoin
 from unrender.cli import main
 from unrender.diffusion.card import GivenMap, MapCodec, ScheduleCard, TargetPicture
 from unrender.diffusion.checkpoints.loader import save_checkpoint
-from unrender.diffusion.running import Running
+from unrender.diffusion.options import InferenceOptions
 from unrender.errors import UserError
 from unrender.evaluate.claims.catalogue import CLAIMS
 from unrender.evaluate.claims.contestants import LEADING, TRAINING
@@ -23,12 +23,12 @@ from unrender.evaluate.scenes import Scene, cast_shadow_share, make_scene, scene
 from unrender.files.images import write_image
 from unrender.files.shards import Clip, LitClip, write_shard
 from unrender.forward import DeferredRenderer
-from unrender.forward.lit import lit_irradiance
+from unrender.forward.irradiance import lit_irradiance
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer, concatenate
 
-RUNNING = Running("cpu", "float32")
+RUNNING = InferenceOptions("cpu", "float32")
 SETTING = Setting("set", 0)
 LIGHT = constant_light(0.8)
 
@@ -198,7 +198,7 @@ def test_a_model_is_found_with_the_steps_of_its_recipe(place: str, models: Path,
     assert found.find("cycle/inverse") == tmp_path / place
     who = replace(LEADING, models=("cycle/inverse",))
     assert found.trained(who) == (None,)
-    (tmp_path / "cycle" / "recipe.json").write_text('{"course": {"steps": 12}}')
+    (tmp_path / "cycle" / "recipe.json").write_text('{"config": {"steps": 12}}')
     if place != "cycle/inverse/model":
         assert found.trained(who) == (12,)
 
@@ -211,16 +211,16 @@ def test_claims_says_which_folders_are_missing(shards: Path, tmp_path: Path, cap
     (tmp_path / "inverse-e2e").mkdir()  # a run that has not ended
     arguments = ["--data", str(shards), "--models", str(tmp_path), "--clips", "1"]
     assert main(["evaluate", "claims", *arguments, "-o", str(table), "--json", str(figures)]) == 0
-    told = capsys.readouterr().out
-    assert table.read_text() == told
+    conditions = capsys.readouterr().out
+    assert table.read_text() == conditions
     claims = json.loads(figures.read_text())["claims"]
     assert {claim["verdict"] for claim in claims} == {"not measured"}
     assert claims[0]["why"] == (
         "no folder inverse-multi: `unrender train pretrain --data TRAIN --autoencoder VAE -o "
         f"{tmp_path / 'inverse-multi'}`"
     )
-    assert "no real photos: `--photos DIR`" in told
-    assert "the set has no frames under another light" in told
+    assert "no real photos: `--photos DIR`" in conditions
+    assert "the set has no frames under another light" in conditions
 
 
 def test_claims_measures_what_is_there(models: Path, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -236,10 +236,10 @@ def test_forward_beside_the_split_sum(shards: Path, tmp_path: Path, capsys: pyte
     figures = tmp_path / "forward.json"
     arguments = ["--model", "deferred", "--data", str(shards), "--json", str(figures)]
     assert main(["evaluate", "forward", *arguments]) == 0
-    told = capsys.readouterr().out
-    assert "on 2 pictures" in told
-    assert "the first frame of every clip" in told
-    assert "0 of 2 scenes have them" in told
+    conditions = capsys.readouterr().out
+    assert "on 2 pictures" in conditions
+    assert "the first frame of every clip" in conditions
+    assert "0 of 2 scenes have them" in conditions
     found = {(f["map"], f["name"], f["space"]): f["values"] for f in json.loads(figures.read_text())["figures"]}
     # The truth is the split sum, but for the half floats that it was kept in.
     assert found["rgb", "PSNR", "linear"]["model"] > 60
@@ -260,10 +260,10 @@ def test_forward_beside_the_split_sum(shards: Path, tmp_path: Path, capsys: pyte
 )
 def test_mistakes_are_one_line(arguments: list[str], named: str, shards: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["evaluate", *(str(shards) if word == "DATA" else word for word in arguments)]) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("unrender: ")
-    assert told.count("\n") == 1
-    assert named in told
+    conditions = capsys.readouterr().err
+    assert conditions.startswith("unrender: ")
+    assert conditions.count("\n") == 1
+    assert named in conditions
 
 
 def test_no_pictures_at_all():

@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from unrender.cli import main
-from unrender.diffusion.checkpoints.places.registry import resolve
+from unrender.diffusion.checkpoints.hub.registry import resolve
 from unrender.files.environments import write_environment
 from unrender.files.gbuffers import write_gbuffer
 from unrender.files.video import VideoWriter

@@ -33,7 +33,7 @@ QUICK = ["--steps", "2"]
 EXACT = ["--dtype", "float32"]
 
 Folder = Callable[[ModelCard], Path]
-Told = Callable[..., str]
+Conditions = Callable[..., str]
 
 INVERSE = [card for card in PUBLISHED if card.direction == "inverse"]
 FORWARD = [X_TO_RGB, OUROBOROS_FORWARD]
@@ -46,7 +46,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Folder:
 
 
 @pytest.fixture
-def told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Told:
+def told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Conditions:
     """Runs a command that must fail, and returns the one line it says."""
 
     def run(*arguments: str | Path) -> str:

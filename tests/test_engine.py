@@ -10,7 +10,7 @@ from tiny_models import tiny_card, tiny_checkpoint
 from unrender.device import Compute
 from unrender.diffusion.checkpoints.published import published
 from unrender.diffusion.engine import BATCH_PIXELS, Engine
-from unrender.diffusion.running import Running
+from unrender.diffusion.options import InferenceOptions
 from unrender.errors import UserError
 from unrender.inverse.renderer import InverseRenderer
 from unrender.scene.frames import Frames
@@ -20,8 +20,8 @@ def photo() -> Frames:
     return Frames(torch.rand(1, 3, 42, 58, generator=torch.Generator().manual_seed(0)))
 
 
-def renderer(folder: Path, **running) -> InverseRenderer:
-    return InverseRenderer.from_pretrained(folder, Running(dtype="float32", long_side=64, **running))
+def renderer(folder: Path, **inference) -> InverseRenderer:
+    return InverseRenderer.from_pretrained(folder, InferenceOptions(dtype="float32", long_side=64, **inference))
 
 
 @pytest.mark.slow

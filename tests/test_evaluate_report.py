@@ -68,8 +68,8 @@ def clips(tmp_path: Path) -> tuple[Path, Path]:
 def test_pictures_beside_what_they_should_be(clips: tuple[Path, Path], tmp_path: Path, capsys):
     files = ["--json", str(tmp_path / "told.json"), "--markdown", str(tmp_path / "told.md")]
     assert main(["evaluate", "pictures", *map(str, clips), *files]) == 0
-    told = capsys.readouterr().out
-    assert "2 frames" in told
+    conditions = capsys.readouterr().out
+    assert "2 frames" in conditions
     written = json.loads((tmp_path / "told.json").read_text())
     assert written["target"] == str(clips[1])
     values = {(f["name"], f["space"], f["alignment"]): f["values"]["predicted"] for f in written["figures"]}
@@ -91,7 +91,7 @@ def test_the_targets_alpha_is_the_mask():
 
 
 def test_what_is_missing_is_said_in_a_line(clips: tuple[Path, Path], tmp_path: Path, capsys):
-    def told(*options: str) -> str:
+    def conditions(*options: str) -> str:
         assert main(["evaluate", "pictures", *map(str, clips), *options]) == 2
         line = capsys.readouterr().err
         assert line.count("\n") == 1
@@ -103,10 +103,10 @@ def test_what_is_missing_is_said_in_a_line(clips: tuple[Path, Path], tmp_path: P
         ("--lpips", "alexnet-owt"),
         ("--lpips-linear", "alexnet"),
     ):
-        line = told(option, nowhere)
+        line = conditions(option, nowhere)
         assert file in line
         assert "FILE" in line
     torch.save({"conv.weight": torch.zeros(1)}, nowhere)
-    assert "is not that network" in told("--fid", nowhere)
+    assert "is not that network" in conditions("--fid", nowhere)
     (clips[0] / "2.exr").unlink()
-    assert "as many of the same size" in told()
+    assert "as many of the same size" in conditions()

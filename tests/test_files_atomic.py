@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from unrender.errors import UserError
-from unrender.files.atomic import whole
+from unrender.files.atomic import atomic_write
 
 
 def test_file_appears_at_the_end(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     target.write_text("old")
-    with whole(target) as partial:
+    with atomic_write(target) as partial:
         assert partial.suffix == ".txt"
         partial.write_text("new")
         assert target.read_text() == "old"
@@ -20,7 +20,7 @@ def test_file_appears_at_the_end(tmp_path: Path) -> None:
 
 
 def test_folder_appears_at_the_end(tmp_path: Path) -> None:
-    with whole(tmp_path / "out") as partial:
+    with atomic_write(tmp_path / "out") as partial:
         partial.mkdir()
         (partial / "a.txt").write_text("a")
     assert (tmp_path / "out/a.txt").read_text() == "a"
@@ -30,7 +30,7 @@ def test_folder_appears_at_the_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize("folder", [True, False])
 def test_failure_leaves_nothing(tmp_path: Path, folder: bool) -> None:
     def fail() -> None:
-        with whole(tmp_path / "out") as partial:
+        with atomic_write(tmp_path / "out") as partial:
             if folder:
                 partial.mkdir()
                 (partial / "a").write_text("a")
@@ -46,13 +46,13 @@ def test_failure_leaves_nothing(tmp_path: Path, folder: bool) -> None:
 def test_results_of_others_are_not_wiped_out(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/precious").write_text("x")
-    with pytest.raises(UserError, match="folder with files in it"), whole(tmp_path / "out"):
+    with pytest.raises(UserError, match="folder with files in it"), atomic_write(tmp_path / "out"):
         pass
     assert (tmp_path / "out/precious").exists()
 
 
 def test_parent_must_be_there(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="does not exist"), whole(tmp_path / "no/a.png"):
+    with pytest.raises(UserError, match="does not exist"), atomic_write(tmp_path / "no/a.png"):
         pass
-    with pytest.raises(UserError, match="cannot write"), whole(Path("/proc/a.png")):
+    with pytest.raises(UserError, match="cannot write"), atomic_write(Path("/proc/a.png")):
         pass

@@ -10,14 +10,29 @@ import pytest
 import torch
 
 from unrender.errors import UserError
-from unrender.files.environments import read_environment, resolve_light, world, world_names, write_environment
+from unrender.files.environments import (
+    builtin_environment,
+    builtin_environment_names,
+    read_environment,
+    resolve_light,
+    write_environment,
+)
 from unrender.files.images import write_image
 from unrender.scene.environment import EnvironmentMap
 
 
 def test_the_eight_worlds() -> None:
-    assert world_names() == ("city", "courtyard", "forest", "interior", "night", "studio", "sunrise", "sunset")
-    light = world("sunset")
+    assert builtin_environment_names() == (
+        "city",
+        "courtyard",
+        "forest",
+        "interior",
+        "night",
+        "studio",
+        "sunrise",
+        "sunset",
+    )
+    light = builtin_environment("sunset")
     assert light.size == (512, 1024)
     assert light.hdr
     assert light.radiance.min() >= 0
@@ -46,7 +61,7 @@ def test_resolve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="did you mean the shipped sunset"):
         resolve_light("sunst.exr")
     with pytest.raises(UserError, match="did you mean sunrise"):
-        world("sunrize")
+        builtin_environment("sunrize")
     with pytest.raises(UserError, match="shipped lights are city"):
         resolve_light("qqq")
 

@@ -11,12 +11,12 @@ from forward_scenes import constant_light, sphere, table
 from rgbx_reference import as_light, codes, engine_of, write_published
 from unrender.diffusion.card_file import write_card
 from unrender.diffusion.checkpoints.published.rgbx import INPAINTING, RGB_TO_X, X_TO_RGB
-from unrender.diffusion.running import Running
+from unrender.diffusion.options import InferenceOptions
 from unrender.errors import UserError
 from unrender.forward import DeferredRenderer, ForwardRenderer
-from unrender.forward.lit import lit_irradiance
+from unrender.forward.irradiance import lit_irradiance
 from unrender.forward.neural import NeuralRenderer
-from unrender.forward.wish import Wish
+from unrender.forward.options import ForwardOptions
 from unrender.inverse.renderer import InverseRenderer
 from unrender.relight import RelightOptions, relight
 from unrender.scene.camera import Camera
@@ -26,7 +26,7 @@ from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
 from unrender.scene.irradiance import irradiance
 
-RUNNING = Running("cpu", "float32")
+RUNNING = InferenceOptions("cpu", "float32")
 BALL = sphere(48, (0.6, 0.5, 0.4), 0.5, 0.0)
 INSIDE = BALL.maps["mask"] > 0
 STILL = torch.zeros(1)
@@ -53,8 +53,8 @@ def inpainting(tmp_path_factory):
     return folder
 
 
-def renderer(folder, **wish) -> NeuralRenderer:
-    return NeuralRenderer.from_pretrained(folder, RUNNING, Wish(steps=1, **wish))
+def renderer(folder, **options) -> NeuralRenderer:
+    return NeuralRenderer.from_pretrained(folder, RUNNING, ForwardOptions(steps=1, **options))
 
 
 def log_average(rgb: Tensor, inside: Tensor) -> float:
@@ -208,10 +208,18 @@ def test_shadows_without_depth_are_one_line(folder):
         renderer(folder, shadows=True)(BALL.with_maps(depth=None), constant_light())
 
 
-@pytest.mark.parametrize("wish", [Wish("a caption"), Wish(guidance=2.0), Wish(image_guidance=1.0), Wish(shadows=True)])
-def test_the_deferred_renderer_takes_no_wishes_of_a_network(wish):
+@pytest.mark.parametrize(
+    "options",
+    [
+        ForwardOptions("a caption"),
+        ForwardOptions(guidance=2.0),
+        ForwardOptions(image_guidance=1.0),
+        ForwardOptions(shadows=True),
+    ],
+)
+def test_the_deferred_renderer_takes_no_wishes_of_a_network(options):
     with pytest.raises(UserError, match="takes no caption, guidance or shadows"):
-        ForwardRenderer.from_pretrained("deferred", wish=wish)
+        ForwardRenderer.from_pretrained("deferred", options=options)
 
 
 def test_the_deferred_renderer_edits_nothing_and_needs_a_light():

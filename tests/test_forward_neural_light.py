@@ -13,15 +13,15 @@ from unrender.cli import main
 from unrender.device import Compute
 from unrender.diffusion.card import GivenMap, LightCard, MapCodec
 from unrender.diffusion.card_file import read_card, write_card
+from unrender.diffusion.checkpoints.hub import ids
+from unrender.diffusion.checkpoints.hub.registry import find
 from unrender.diffusion.checkpoints.loader import load_checkpoint, save_checkpoint
-from unrender.diffusion.checkpoints.places import ids
-from unrender.diffusion.checkpoints.places.registry import find
 from unrender.diffusion.codec import decode_maps
 from unrender.diffusion.engine import Engine
 from unrender.diffusion.networks.environment import EnvironmentEncoder
-from unrender.diffusion.running import Running
+from unrender.diffusion.options import InferenceOptions
 from unrender.errors import UserError
-from unrender.forward import ForwardRenderer, Wish
+from unrender.forward import ForwardOptions, ForwardRenderer
 from unrender.forward.lighting import first_render, light_gain
 from unrender.forward.neural import NeuralRenderer
 from unrender.forward.neural_light import irradiance_picture, lit_latents, lit_picture
@@ -30,11 +30,11 @@ from unrender.relight import relight
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer, concatenate
-from unrender.train.data import load_lit_stills, whole_batch
+from unrender.train.data import load_lit_still_dataset, whole_batch
+from unrender.train.dropout import Conditions
 from unrender.train.learner import Learner
-from unrender.train.telling import Told
 
-RUNNING = Running("cpu", "float32")
+RUNNING = InferenceOptions("cpu", "float32")
 CPU = Compute(torch.device("cpu"), torch.float32)
 ENCODER = "environment_encoder/diffusion_pytorch_model.safetensors"
 BALL = sphere(48, (0.6, 0.5, 0.4), 0.5, 0.0)
@@ -160,7 +160,7 @@ def test_a_light_is_told_by_its_tokens_as_well_as_by_the_first_render(renderer, 
     checkpoint = renderer.engine.engine.checkpoint
     card = replace(checkpoint.card, given=checkpoint.card.given[:-1])
     blind = Engine(tiny_checkpoint(card), CPU)
-    one, other = (lit_latents(blind, Wish(), BALL, spot(column)) for column in (8, 24))
+    one, other = (lit_latents(blind, ForwardOptions(), BALL, spot(column)) for column in (8, 24))
     assert one.shape == (1, 4, 24, 24)
     assert not torch.allclose(one, other, atol=1e-5)
 
@@ -174,7 +174,7 @@ def test_a_picture_is_as_bright_as_its_light(renderer, factor):
 def test_a_picture_is_no_brighter_than_a_display_of_its_exposure(renderer):
     """A network says at most 1, which is 1 / 0.6 of the bright percentile of the first render."""
     engine = renderer.engine.engine
-    picture = lit_picture(engine, Wish(), BALL, spot(8))
+    picture = lit_picture(engine, ForwardOptions(), BALL, spot(8))
     assert float(picture.min()) >= 0
     gain = light_gain(first_render(BALL, spot(8)), BALL.maps["mask"])
     assert float((picture * gain).max()) <= 1 + 1e-4
@@ -209,7 +209,7 @@ def test_any_size_without_camera_roughness_or_depth(renderer):
 def by_irradiance():
     """A renderer of a card that takes irradiance in place of a light."""
     given = (*tiny_lit_card().given, GivenMap(MapCodec("irradiance", transfer="srgb"), exposure="percentile"))
-    return NeuralRenderer(Engine(tiny_checkpoint(replace(tiny_lit_card(), given=given)), CPU), Wish())
+    return NeuralRenderer(Engine(tiny_checkpoint(replace(tiny_lit_card(), given=given)), CPU), ForwardOptions())
 
 
 def ball_in(shade: torch.Tensor) -> GBuffer:
@@ -243,17 +243,17 @@ def test_it_is_told_what_training_tells(by_irradiance):
     gbuffer = ball_in(RAMP)
     kept = {name: BALL.maps[name] * INSIDE for name in ("base_color", "roughness", "metallic")}
     gbuffer = gbuffer.with_maps(**kept)  # as rendered truth is, nothing where there is no surface
-    stills = load_lit_stills([(gbuffer.with_maps(rgb=kept["base_color"]), spot(8))], (8, 16))
+    stills = load_lit_still_dataset([(gbuffer.with_maps(rgb=kept["base_color"]), spot(8))], (8, 16))
     batch = whole_batch(stills, 48)
     checkpoint = by_irradiance.engine.checkpoint
     learner = Learner(checkpoint, checkpoint.unet, checkpoint.environment)
     maps = torch.tensor([[given.rendered == "" for given in learner.card.given]])
     asked = learner.passes()[0]
-    condition = learner.condition(batch, asked, Told(maps, torch.tensor([False])))
+    condition = learner.condition(batch, asked, Conditions(maps, torch.tensor([False])))
     noise = learner.noise("zeros", learner.blank(batch, asked), 0)
     with torch.no_grad():
         answer = decode_maps(learner.maps(learner.single_step(condition, noise), asked)["rgb"], asked[0])["rgb"]
-    found = irradiance_picture(by_irradiance.engine, Wish(steps=1), gbuffer, noise)
+    found = irradiance_picture(by_irradiance.engine, ForwardOptions(steps=1), gbuffer, noise)
     torch.testing.assert_close(found, answer, atol=2e-3, rtol=1e-2)
 
 
@@ -283,7 +283,9 @@ def test_wrong_calls_are_one_line(renderer, gbuffer, light, edit, says):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("wish", [Wish("a caption"), Wish(guidance=2.0), Wish(shadows=True)])
-def test_it_takes_no_words(folder, wish):
+@pytest.mark.parametrize(
+    "options", [ForwardOptions("a caption"), ForwardOptions(guidance=2.0), ForwardOptions(shadows=True)]
+)
+def test_it_takes_no_words(folder, options):
     with pytest.raises(UserError, match="tiny-lit is told the light itself and takes no caption, guidance or shadows"):
-        NeuralRenderer.from_pretrained(folder, RUNNING, wish)
+        NeuralRenderer.from_pretrained(folder, RUNNING, options)

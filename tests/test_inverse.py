@@ -11,7 +11,7 @@ from unrender.diffusion.card import SizeRule
 from unrender.diffusion.checkpoints.loader import Checkpoint
 from unrender.diffusion.engine import Engine
 from unrender.diffusion.framing import plan_framing
-from unrender.diffusion.running import Running
+from unrender.diffusion.options import InferenceOptions
 from unrender.errors import UserError
 from unrender.inverse.enlarge import enlarge
 from unrender.inverse.renderer import InverseRenderer
@@ -151,8 +151,10 @@ def test_devices_that_are_not_there(tmp_path):
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     with pytest.raises(UserError, match="cuda is not present; right is cpu"):
-        InverseRenderer.from_pretrained(folder, Running(device="cuda"))
-    assert InverseRenderer.from_pretrained(folder, Running(dtype="float32")).engine.compute.dtype == torch.float32
+        InverseRenderer.from_pretrained(folder, InferenceOptions(device="cuda"))
+    assert (
+        InverseRenderer.from_pretrained(folder, InferenceOptions(dtype="float32")).engine.compute.dtype == torch.float32
+    )
 
 
 def test_a_mirrored_card_answers_a_mirrored_photo_with_mirrored_maps():

@@ -56,7 +56,7 @@ def test_everything_else_is_the_median():
 def test_members_start_from_seeds_of_their_own_and_the_photo_is_encoded_once():
     renderer, encoded = engine(noise="gaussian"), []
     renderer.engine.checkpoint.autoencoder.encoder.register_forward_hook(lambda *_: encoded.append(1))
-    found = renderer(photo(), seed=4, members=3)
+    found = renderer(photo(), seed=4, ensemble_size=3)
     assert len(encoded) == 1
     alone = [renderer(photo(), seed=4 + k) for k in range(3)]
     expected = torch.stack([member.maps["roughness"] for member in alone]).median(dim=0).values
@@ -66,7 +66,7 @@ def test_members_start_from_seeds_of_their_own_and_the_photo_is_encoded_once():
 
 def test_where_there_is_no_noise_there_are_no_members():
     with pytest.raises(UserError, match="tiny starts from no noise: all members would be alike; one is right"):
-        engine(noise="zeros")(photo(), members=2)
+        engine(noise="zeros")(photo(), ensemble_size=2)
     renderer = engine(noise="gaussian")
     with pytest.raises(UserError, match="was given its noise"):
-        renderer(photo(), members=2, noise=torch.zeros(renderer.noise_shape(photo())))
+        renderer(photo(), ensemble_size=2, noise=torch.zeros(renderer.noise_shape(photo())))

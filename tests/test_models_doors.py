@@ -12,7 +12,7 @@ from huggingface_hub import constants
 
 from model_folders import NEW, WORDS, hold, snapshot
 from unrender.cli import main
-from unrender.diffusion.checkpoints.places.registry import cards
+from unrender.diffusion.checkpoints.hub.registry import cards
 from unrender.diffusion.checkpoints.published import PUBLISHED
 
 MARIGOLD, OUROBOROS, X_TO_RGB = "prs-eth/marigold-depth-v1-1", "Y-Research-Group/Ouroboros", "zheng95z/x-to-rgb"

@@ -14,8 +14,8 @@ import pytest
 
 from local_hub import Files, LocalHub, serving
 from unrender.diffusion.card import ModelCard
-from unrender.diffusion.checkpoints.places.components import choose_files, weight_files
-from unrender.diffusion.checkpoints.places.ids import cards_of
+from unrender.diffusion.checkpoints.hub.components import choose_files, weight_files
+from unrender.diffusion.checkpoints.hub.ids import cards_of
 from unrender.errors import UserError
 
 MARIGOLD, RGB_TO_X, OUROBOROS = "prs-eth/marigold-depth-v1-1", "zheng95z/rgb-to-x", "Y-Research-Group/Ouroboros"

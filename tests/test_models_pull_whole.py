@@ -11,7 +11,7 @@ from safetensors import safe_open
 from local_hub import LocalHub, serving
 from official_folders import write_official
 from unrender.diffusion.card import ModelCard
-from unrender.diffusion.checkpoints.places.ids import cards_of
+from unrender.diffusion.checkpoints.hub.ids import cards_of
 
 OUROBOROS, RGB_TO_X = "Y-Research-Group/Ouroboros", "zheng95z/rgb-to-x"
 

@@ -10,12 +10,12 @@ from huggingface_hub import constants, scan_cache_dir
 from model_folders import NEW, OLD, WORDS, hold, snapshot
 from unrender.diffusion.card import Direction
 from unrender.diffusion.card_file import write_card
-from unrender.diffusion.checkpoints.places.bases import base_repository
-from unrender.diffusion.checkpoints.places.cache import pin, store
-from unrender.diffusion.checkpoints.places.decoders import find_decoder
-from unrender.diffusion.checkpoints.places.ids import cards_of, embedded
-from unrender.diffusion.checkpoints.places.recognise import adopt, card_of
-from unrender.diffusion.checkpoints.places.registry import cards, find, resolve
+from unrender.diffusion.checkpoints.hub.bases import base_repository
+from unrender.diffusion.checkpoints.hub.cache import pin, store
+from unrender.diffusion.checkpoints.hub.decoders import find_decoder
+from unrender.diffusion.checkpoints.hub.ids import cards_of, embedded
+from unrender.diffusion.checkpoints.hub.recognise import adopt, card_of
+from unrender.diffusion.checkpoints.hub.registry import cards, find, resolve
 from unrender.diffusion.checkpoints.published import PUBLISHED
 from unrender.errors import UserError
 

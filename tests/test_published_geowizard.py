@@ -23,11 +23,11 @@ from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjec
 from official_folders import published_folder
 from unrender.device import Compute
 from unrender.diffusion.card import ModelCard
+from unrender.diffusion.checkpoints.hub.location import ModelLocation
 from unrender.diffusion.checkpoints.loader import load_checkpoint
-from unrender.diffusion.checkpoints.places.home import Home
 from unrender.diffusion.checkpoints.published.e2e_ft import E2E_FT
 from unrender.diffusion.checkpoints.published.geowizard import E2E, GEOWIZARD, V1, V2
-from unrender.diffusion.running import Running
+from unrender.diffusion.options import InferenceOptions
 from unrender.errors import UserError
 from unrender.files.images import read_image
 from unrender.inverse.renderer import InverseRenderer
@@ -228,9 +228,9 @@ def official_size(size: tuple[int, int], long_side: int) -> tuple[int, int]:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def renderer_of(path: Path, domain: str = "", long_side: int = LONG_SIDE, **running) -> InverseRenderer:
-    options = {"device": "cpu", "dtype": "float32", "faithful": True} | running
-    return InverseRenderer.from_pretrained(path, Running(**options, long_side=long_side), domain=domain)
+def renderer_of(path: Path, domain: str = "", long_side: int = LONG_SIDE, **inference) -> InverseRenderer:
+    options = {"device": "cpu", "dtype": "float32", "faithful": True} | inference
+    return InverseRenderer.from_pretrained(path, InferenceOptions(**options, long_side=long_side), domain=domain)
 
 
 def start(renderer: InverseRenderer, frames: Frames, seed: int = 1) -> Tensor:
@@ -357,7 +357,7 @@ def answer(unet: UNet2DConditionModel, frames: int = 1) -> Tensor:
 @pytest.mark.parametrize("frames", [1, 3])
 def test_depth_and_normals_of_a_frame_see_each_other_and_nobody_else(frames, folder):
     path = folder(V1)
-    loaded = load_checkpoint(Home(V1, path), Compute(torch.device("cpu"), torch.float32)).unet
+    loaded = load_checkpoint(ModelLocation(V1, path), Compute(torch.device("cpu"), torch.float32)).unet
     found = answer(loaded, frames)
     torch.testing.assert_close(found, answer(official_unet(path), frames), atol=1e-4, rtol=0)
 
@@ -374,7 +374,7 @@ def test_depth_and_normals_of_a_frame_see_each_other_and_nobody_else(frames, fol
 )
 def test_a_network_that_attends_otherwise_is_told_apart(wrong, folder):
     path = folder(V1)
-    loaded = load_checkpoint(Home(V1, path), Compute(torch.device("cpu"), torch.float32)).unet
+    loaded = load_checkpoint(ModelLocation(V1, path), Compute(torch.device("cpu"), torch.float32)).unet
     assert (answer(loaded) - answer(wrong(path))).abs().max() > 1e-2
 
 

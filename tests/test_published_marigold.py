@@ -27,7 +27,7 @@ from official_networks import (
     with_habit,
 )
 from unrender.diffusion.checkpoints.published.marigold import MARIGOLD
-from unrender.diffusion.running import Running
+from unrender.diffusion.options import InferenceOptions
 from unrender.inverse.renderer import InverseRenderer
 from unrender.scene.color import srgb_to_linear
 
@@ -148,7 +148,7 @@ def test_a_folder_that_says_how_many_steps_and_pixels_is_believed(folders, tmp_p
         codes / 255, 3, processing_resolution=48, latents=noise, output_type="pt", output_latent=True
     )
     torch.testing.assert_close(renderer.latents(photo, noise=noise), official.latent, atol=TOLERANCE, rtol=0)
-    wished = InverseRenderer.from_pretrained(folder, Running(device="cpu", long_side=32))
+    wished = InverseRenderer.from_pretrained(folder, InferenceOptions(device="cpu", long_side=32))
     assert wished.card.size.long_side == 32
 
 

@@ -36,14 +36,14 @@ from unrender.diffusion.card import ModelCard, faithful
 from unrender.diffusion.card_file import write_card
 from unrender.diffusion.checkpoints.published.ouroboros import FORWARD
 from unrender.diffusion.checkpoints.published.rgbx import X_TO_RGB
-from unrender.diffusion.running import Running
+from unrender.diffusion.options import InferenceOptions
 from unrender.forward.neural import NeuralRenderer
-from unrender.forward.wish import Wish
+from unrender.forward.options import ForwardOptions
 from unrender.scene.gbuffer import GBuffer
 
 SIZES = [(48, 64), (42, 58), (75, 50)]
 CAPTION = "a small room by the sea"
-FAITHFUL, DEFAULT = Running("cpu", "float32", faithful=True), Running("cpu", "float32")
+FAITHFUL, DEFAULT = InferenceOptions("cpu", "float32", faithful=True), InferenceOptions("cpu", "float32")
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def test_the_faithful_reading_gives_the_numbers_of_the_official_code(rgbx, size,
     files = map_files(size)
     given = official_given(rgbx.official, official_maps(files), size)
     latent = written_out(rgbx, given, steps=steps, caption=CAPTION, text=7.5, image=1.5, rescale=0.7)
-    renderer = NeuralRenderer.from_pretrained(rgbx.folder, FAITHFUL, Wish(CAPTION, steps=steps))
+    renderer = NeuralRenderer.from_pretrained(rgbx.folder, FAITHFUL, ForwardOptions(CAPTION, steps=steps))
     check(renderer, gbuffer_of_files(files), latent, rgbx)
 
 
@@ -113,7 +113,9 @@ def test_the_faithful_reading_gives_the_numbers_of_the_official_code(rgbx, size,
 def test_ouroboros_is_the_same_in_one_step_without_guidance(ouroboros, size, steps):
     files = map_files(size)
     given = official_given(ouroboros.official, official_maps(files), size)
-    renderer = NeuralRenderer(engine_of(ouroboros.folder, faithful(FORWARD)), Wish(steps=None if steps == 1 else steps))
+    renderer = NeuralRenderer(
+        engine_of(ouroboros.folder, faithful(FORWARD)), ForwardOptions(steps=None if steps == 1 else steps)
+    )
     check(renderer, gbuffer_of_files(files), written_out(ouroboros, given, steps=steps), ouroboros)
 
 
@@ -122,7 +124,7 @@ def test_ouroboros_is_told_a_caption(ouroboros):
     given = official_given(ouroboros.official, official_maps(files), (48, 64))
     with torch.no_grad():
         caption = words(ouroboros.official, CAPTION)[0]
-    renderer = NeuralRenderer(engine_of(ouroboros.folder, faithful(FORWARD)), Wish(), caption)
+    renderer = NeuralRenderer(engine_of(ouroboros.folder, faithful(FORWARD)), ForwardOptions(), caption)
     check(renderer, gbuffer_of_files(files), written_out(ouroboros, given, steps=1, caption=CAPTION), ouroboros)
 
 
@@ -135,7 +137,7 @@ def test_any_maps_may_be_missing_and_are_zeros_in_the_latents(rgbx, names):
     files = map_files(size, names)
     given = official_given(rgbx.official, official_maps(files), size)
     latent = written_out(rgbx, given, steps=2, text=7.5, image=1.5, rescale=0.7)
-    renderer = NeuralRenderer.from_pretrained(rgbx.folder, FAITHFUL, Wish(steps=2))
+    renderer = NeuralRenderer.from_pretrained(rgbx.folder, FAITHFUL, ForwardOptions(steps=2))
     check(renderer, gbuffer_of_files(files), latent, rgbx)
 
 
@@ -147,16 +149,16 @@ def test_guidance_is_on_where_both_scales_are_1_or_more(rgbx, text, image):
     size, files = (48, 64), map_files((48, 64))
     given = official_given(rgbx.official, official_maps(files), size)
     latent = written_out(rgbx, given, steps=2, caption=CAPTION, text=text, image=image, rescale=0.7)
-    wish = Wish(CAPTION, guidance=text, image_guidance=image, steps=2)
-    close(NeuralRenderer.from_pretrained(rgbx.folder, FAITHFUL, wish).latents(gbuffer_of_files(files)), latent)
+    options = ForwardOptions(CAPTION, guidance=text, image_guidance=image, steps=2)
+    close(NeuralRenderer.from_pretrained(rgbx.folder, FAITHFUL, options).latents(gbuffer_of_files(files)), latent)
 
 
 @pytest.mark.parametrize(("image", "branches"), [(None, 3), (1.0, 2), (0.5, 1)])
 def test_as_few_evaluations_as_guidance_needs_at_once_or_one_by_one(rgbx, image, branches):
     gbuffer, latents, batches = gbuffer_of_files(map_files((48, 64))), {}, {}
     for memory in ("normal", "low"):
-        running, wish = replace(FAITHFUL, memory=memory), Wish(CAPTION, image_guidance=image, steps=2)
-        renderer = NeuralRenderer.from_pretrained(rgbx.folder, running, wish)
+        inference, options = replace(FAITHFUL, memory=memory), ForwardOptions(CAPTION, image_guidance=image, steps=2)
+        renderer = NeuralRenderer.from_pretrained(rgbx.folder, inference, options)
         batches[memory] = []
         count = batches[memory].append
         renderer.engine.checkpoint.unet.register_forward_pre_hook(lambda _, args, count=count: count(len(args[0])))
@@ -172,7 +174,7 @@ def test_scene_referred_irradiance_is_exposed_and_stays_linear(rgbx, dark, side)
     files["irradiance"][..., :side, :side] *= dark
     given = official_given(rgbx.official, official_maps(files, scene=True), size)
     latent = written_out(rgbx, given, steps=1)
-    renderer = NeuralRenderer.from_pretrained(rgbx.folder, FAITHFUL, Wish(guidance=0, steps=1))
+    renderer = NeuralRenderer.from_pretrained(rgbx.folder, FAITHFUL, ForwardOptions(guidance=0, steps=1))
     check(renderer, gbuffer_of_files(files, scene=True), latent, rgbx)
 
 
@@ -208,7 +210,7 @@ def test_the_default_reading_decodes_the_clean_latent_of_padded_maps(rgbx, size,
     gbuffer = gbuffer_of_files(files, scene=scene)
     given = right_given(rgbx.official, gbuffer)
     latent = written_out(rgbx, given, steps=2, text=7.5, image=1.5, rescale=0.7, clean=True)
-    renderer = NeuralRenderer.from_pretrained(rgbx.folder, DEFAULT, Wish(steps=2))
+    renderer = NeuralRenderer.from_pretrained(rgbx.folder, DEFAULT, ForwardOptions(steps=2))
     close(renderer.latents(gbuffer), latent, "latents")
     right = as_light(display_code(decoded(rgbx.official, latent)))
     close_light(renderer(gbuffer).beauty, right[..., : size[0], : size[1]], "picture")
@@ -218,7 +220,7 @@ def test_the_default_reading_decodes_the_clean_latent_of_padded_maps(rgbx, size,
 def test_ouroboros_default_reading_decodes_the_clean_latent(ouroboros):
     gbuffer = gbuffer_of_files(map_files((42, 58)))
     latent = written_out(ouroboros, right_given(ouroboros.official, gbuffer), steps=1, clean=True)
-    renderer = NeuralRenderer(engine_of(ouroboros.folder, FORWARD), Wish())
+    renderer = NeuralRenderer(engine_of(ouroboros.folder, FORWARD), ForwardOptions())
     close(renderer.latents(gbuffer), latent)
 
 
@@ -228,7 +230,7 @@ def test_a_clip_is_rendered_frame_by_frame_from_one_noise(rgbx):
         irradiance_kind="relative",
         **{name: torch.cat([frame.maps[name] for frame in frames]) for name in ("base_color", "irradiance")},
     )
-    renderer = NeuralRenderer.from_pretrained(rgbx.folder, FAITHFUL, Wish(steps=2))
+    renderer = NeuralRenderer.from_pretrained(rgbx.folder, FAITHFUL, ForwardOptions(steps=2))
     together = renderer(clip).beauty
     for index, frame in enumerate(frames):
         close(together[index : index + 1], renderer(frame).beauty)

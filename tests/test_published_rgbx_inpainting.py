@@ -34,15 +34,15 @@ from rgbx_reference import (
 )
 from unrender.diffusion.card_file import write_card
 from unrender.diffusion.checkpoints.published.rgbx import INPAINTING
-from unrender.diffusion.running import Running
+from unrender.diffusion.options import InferenceOptions
 from unrender.errors import UserError
 from unrender.forward.neural import NeuralRenderer
-from unrender.forward.wish import Wish
+from unrender.forward.options import ForwardOptions
 from unrender.scene.gbuffer import GBuffer
 
 SIZES = [(48, 64), (42, 58), (75, 50)]
 CAPTION = "a vase of glass"
-FAITHFUL, DEFAULT = Running("cpu", "float32", faithful=True), Running("cpu", "float32")
+FAITHFUL, DEFAULT = InferenceOptions("cpu", "float32", faithful=True), InferenceOptions("cpu", "float32")
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +85,8 @@ def test_the_faithful_reading_gives_the_numbers_of_the_official_code(folder, off
     given = torch.cat([*parts, smooth(keep, (size[0] // 8, size[1] // 8))], 1)
     latent = written_out(official, given, steps, text, image, clean=False)
 
-    wish = Wish(CAPTION, guidance=text, image_guidance=image, steps=steps)
-    renderer = NeuralRenderer.from_pretrained(folder, FAITHFUL, wish)
+    options = ForwardOptions(CAPTION, guidance=text, image_guidance=image, steps=steps)
+    renderer = NeuralRenderer.from_pretrained(folder, FAITHFUL, options)
     gbuffer = gbuffer_of_files(files).with_maps(rgb=as_light(photo))
     assert (renderer.card.input_channels, given.shape[1]) == (28, 24)
     close(renderer.latents(gbuffer, edit), latent, "latents")
@@ -113,7 +113,7 @@ def test_by_default_the_rest_of_the_photo_is_exactly_as_it_was(folder, official,
     given = torch.cat([*parts, smooth(keep, latent_size)], 1)
     latent = written_out(official, given, 2, 7.5, 1.5, clean=True)
 
-    renderer = NeuralRenderer.from_pretrained(folder, DEFAULT, Wish(CAPTION, steps=2))
+    renderer = NeuralRenderer.from_pretrained(folder, DEFAULT, ForwardOptions(CAPTION, steps=2))
     found = renderer(gbuffer, edit=edit).beauty
     close(renderer.latents(gbuffer, edit), latent, "latents")
     rendered = as_light(display_code(decoded(official, latent)))[..., : size[0], : size[1]]
@@ -125,15 +125,15 @@ def test_by_default_the_rest_of_the_photo_is_exactly_as_it_was(folder, official,
 
 def test_without_maps_the_photo_is_filled_by_words(folder):
     photo, edit = as_light(codes((48, 64), 30)), edit_mask((48, 64))
-    renderer = NeuralRenderer.from_pretrained(folder, DEFAULT, Wish(CAPTION, steps=1))
+    renderer = NeuralRenderer.from_pretrained(folder, DEFAULT, ForwardOptions(CAPTION, steps=1))
     filled = renderer(GBuffer(rgb=photo), edit=edit).beauty
-    other = replace(renderer, wish=replace(renderer.wish, seed=1))(GBuffer(rgb=photo), edit=edit).beauty
+    other = replace(renderer, options=replace(renderer.options, seed=1))(GBuffer(rgb=photo), edit=edit).beauty
     assert not torch.allclose(filled, other, atol=1e-2)
 
 
 def test_a_clip_is_edited_by_one_mask(folder):
     photo, edit = torch.cat([as_light(codes((42, 58), seed)) for seed in (1, 2)]), edit_mask((42, 58))
-    renderer = NeuralRenderer.from_pretrained(folder, FAITHFUL, Wish(steps=1))
+    renderer = NeuralRenderer.from_pretrained(folder, FAITHFUL, ForwardOptions(steps=1))
     clip = renderer(GBuffer(rgb=photo), edit=edit).beauty
     for index in (0, 1):
         frame = GBuffer(rgb=photo[index : index + 1])
@@ -151,5 +151,5 @@ def test_a_clip_is_edited_by_one_mask(folder):
 )
 def test_wrong_calls_are_one_line(folder, gbuffer, edit, says):
     with pytest.raises(UserError, match=says) as caught:
-        NeuralRenderer.from_pretrained(folder, DEFAULT, Wish(steps=1))(gbuffer, edit=edit)
+        NeuralRenderer.from_pretrained(folder, DEFAULT, ForwardOptions(steps=1))(gbuffer, edit=edit)
     assert "\n" not in str(caught.value)

@@ -20,7 +20,7 @@ import trimesh
 from unrender.raytrace import backend
 from unrender.raytrace.gbuffer import trace_gbuffer
 from unrender.raytrace.scene import Surface, build_scene, height_slopes, render, sensor
-from unrender.raytrace.stage import build_stage, move, set_camera
+from unrender.raytrace.trace_scene import build_trace_scene, move, set_camera
 
 BASE, ROUGHNESS, METALLIC = (0.8, 0.3, 0.05), 0.35, 0.75
 CENTER, RADIUS = np.array([0.4, -0.2, 0.3]), 0.9
@@ -64,7 +64,7 @@ def camera_at(eye, target, size=(36, 48), fov=40.0):
 
 
 def gbuffer_of(thing, camera):
-    return trace_gbuffer(build_stage(thing, camera))
+    return trace_gbuffer(build_trace_scene(thing, camera))
 
 
 def sphere_by_formula(camera):
@@ -132,11 +132,11 @@ def test_box_seen_at_an_edge_shows_two_faces():
 
 def test_instances_are_whole_numbers_of_the_pixels_centres():
     camera = camera_at((2.0, 0.0, 2.0), (0.0, 0.0, 0.0), size=(33, 48))
-    stage = build_stage(unit_box(), camera)
+    scene = build_trace_scene(unit_box(), camera)
     # By the side that each face is on: 1 to 6 for -x, -y, -z, +x, +y, +z.
     normals = trimesh.creation.box().face_normals
     owners = np.abs(normals).argmax(1) + 1 + 3 * (normals.sum(1) > 0)
-    found = trace_gbuffer(stage, owners=owners).maps
+    found = trace_gbuffer(scene, owners=owners).maps
     middle = found["instance"][0, 0, 16]
     assert set(middle.tolist()) == {0.0, 4.0, 6.0}
     assert middle[20] == 6  # world +Z is left of the edge from here
@@ -160,7 +160,7 @@ def test_a_ramp_leans_the_normal_by_its_angle_whichever_way_the_texture_runs():
             metallic=np.zeros((9, 9), np.float32),
             slope=height_slopes(ramp),
         )
-        found = trace_gbuffer(build_stage(plane, camera_at((0.0, 4.0, 0.01), (0.0, 0.0, 0.0), size=(9, 9))))
+        found = trace_gbuffer(build_trace_scene(plane, camera_at((0.0, 4.0, 0.01), (0.0, 0.0, 0.0), size=(9, 9))))
         # This camera looks down with world +X on its right and its own +Z up: the surface rises to where u grows.
         expected = torch.tensor([(rise if mirrored else -rise) / length, 0.0, 1 / length])
         torch.testing.assert_close(found.maps["normal"][0, :, 4, 4], expected, rtol=0, atol=0.01)
@@ -170,8 +170,8 @@ def test_a_stage_that_moved_is_a_new_stage():
     camera, thing = camera_at((2.5, 1.5, 3.0), (0.6, -0.4, 0.2)), sphere()
     elsewhere = replace(thing, vertices=thing.vertices + np.float32([0.3, 0.1, 0]))
     other = camera_at((2.0, 1.9, 3.0), (0.6, -0.4, 0.2))
-    moved = set_camera(move(build_stage(thing, camera), elsewhere.vertices, elsewhere.normals), other)
-    new = trace_gbuffer(build_stage(elsewhere, other)).maps
+    moved = set_camera(move(build_trace_scene(thing, camera), elsewhere.vertices, elsewhere.normals), other)
+    new = trace_gbuffer(build_trace_scene(elsewhere, other)).maps
     for name, value in trace_gbuffer(moved).maps.items():
         torch.testing.assert_close(value, new[name], rtol=0, atol=1e-5, msg=name)
     with pytest.raises(UserError, match=r"vertices \(3, 3\) .* for a stage of 10242"):

@@ -8,8 +8,8 @@ import torch
 
 from forward_scenes import sphere
 from unrender.errors import UserError
-from unrender.forward import DeferredRenderer, LightGroups
-from unrender.relight import RelightOptions, estimate_light, put_together, relight, take_apart
+from unrender.forward import DeferredRenderer, RenderPasses
+from unrender.relight import RelightOptions, decompose, estimate_light, recompose, relight
 from unrender.scene.environment import EnvironmentMap, texel_directions
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
@@ -34,7 +34,7 @@ def known(photo: Frames, maps: Sequence[str]) -> GBuffer:
     return TRUTH.with_maps(rgb=photo.rgb, mask=photo.mask)
 
 
-def surface(groups: LightGroups) -> torch.Tensor:
+def surface(groups: RenderPasses) -> torch.Tensor:
     return groups.diffuse + groups.specular
 
 
@@ -91,27 +91,27 @@ def test_detail_that_the_gbuffer_lacks_is_kept_and_can_be_left_out():
 
 def test_the_old_light_gives_the_photo_back():
     photo = taken(OLD, STRIPES)
-    apart = take_apart(photo, known, FORWARD)
+    apart = decompose(photo, known, FORWARD)
     assert apart.light is not None
-    again = put_together(apart, apart.light, FORWARD, RelightOptions(background="none"))
+    again = recompose(apart, apart.light, FORWARD, RelightOptions(background="none"))
     bright = (photo.rgb > 0.05).float() * photo.rgb
     assert float(((again.beauty - photo.rgb).abs() * (photo.rgb > 0.05)).sum() / bright.sum()) < 0.01
 
 
 def test_yaw_turns_the_light():
-    apart = take_apart(taken(OLD), known, FORWARD, detail=False)
-    turned = put_together(apart, NEW, FORWARD, RelightOptions(yaw=90))
-    rotated = put_together(apart, NEW.rotated(90), FORWARD)
+    apart = decompose(taken(OLD), known, FORWARD, detail=False)
+    turned = recompose(apart, NEW, FORWARD, RelightOptions(yaw=90))
+    rotated = recompose(apart, NEW.rotated(90), FORWARD)
     assert relative_error(surface(turned), surface(rotated)) < 0.02
-    assert relative_error(surface(turned), surface(put_together(apart, NEW, FORWARD))) > 0.2
+    assert relative_error(surface(turned), surface(recompose(apart, NEW, FORWARD))) > 0.2
 
 
 def test_groups_add_up_and_backgrounds_are_what_they_say():
     photo = Frames(taken(OLD).rgb + 0.25, mask=TRUTH.mask, hdr=True)
-    apart = take_apart(photo, known, FORWARD)
+    apart = decompose(photo, known, FORWARD)
     outside = (1 - TRUTH.maps["mask"]).bool().expand_as(photo.rgb)
     shown = {
-        background: put_together(apart, NEW, FORWARD, RelightOptions(background=background))
+        background: recompose(apart, NEW, FORWARD, RelightOptions(background=background))
         for background in ("light", "photo", "none")
     }
     for groups in shown.values():

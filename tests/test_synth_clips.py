@@ -15,7 +15,7 @@ pytest.importorskip("mitsuba", reason="Mitsuba is not installed; the extra [rayt
 
 from unrender.raytrace import backend
 from unrender.raytrace.gbuffer import trace_gbuffer
-from unrender.raytrace.stage import build_stage
+from unrender.raytrace.trace_scene import build_trace_scene
 from unrender.synth import clip as clip_module
 from unrender.synth import gate
 from unrender.synth.atlas import merged, moved
@@ -159,7 +159,7 @@ def test_a_refused_draw_is_replaced_by_the_next_and_endless_refusal_is_an_error(
 def gbuffer(clips):
     scene = world(square(3.0), ball(0.0, 0.0))
     surface, owners = merged(scene.things)
-    return trace_gbuffer(build_stage(surface, scene.camera), owners=owners[surface.faces[:, 0]] + 1)
+    return trace_gbuffer(build_trace_scene(surface, scene.camera), owners=owners[surface.faces[:, 0]] + 1)
 
 
 def test_the_gate_lets_a_ball_on_the_ground_pass(gbuffer):

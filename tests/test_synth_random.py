@@ -7,7 +7,7 @@ import torch
 pytest.importorskip("scipy", reason="scipy is not installed; the extra [raytrace] brings it")
 pytest.importorskip("manifold3d", reason="manifold3d is not installed; the extra [raytrace] brings it")
 
-from unrender.files.environments import world_names
+from unrender.files.environments import builtin_environment_names
 from unrender.scene.environment import texel_directions, texel_solid_angles
 from unrender.synth.facets import box_mapped, is_closed, with_creases
 from unrender.synth.lights import OUTDOORS, PEAK, PROCEDURAL, SIZE, TEST_WORLDS, TRAIN_WORLDS, random_light, sunny
@@ -75,7 +75,7 @@ def test_materials_stay_in_range_and_splits_share_no_pattern():
 
 
 def test_splits_share_no_world():
-    assert sorted(TRAIN_WORLDS + TEST_WORLDS) == sorted(world_names())
+    assert sorted(TRAIN_WORLDS + TEST_WORLDS) == sorted(builtin_environment_names())
     for test, worlds in ((False, TRAIN_WORLDS), (True, TEST_WORLDS)):
         drawn = {random_light(generator(seed, test), test=test, world_share=1.0).name for seed in range(40)}
         assert drawn == set(worlds)

@@ -10,10 +10,10 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from official_folders import write_official
 from training import QUICK, stills, truth
 from unrender.diffusion.card import MapCodec, ModelCard, ScheduleCard, Source, TargetPicture
+from unrender.diffusion.checkpoints.hub.ids import cards_of
+from unrender.diffusion.checkpoints.hub.registry import find
 from unrender.diffusion.checkpoints.loader import load_checkpoint, load_network
-from unrender.diffusion.checkpoints.places.ids import cards_of
-from unrender.diffusion.checkpoints.places.registry import find
-from unrender.diffusion.running import Running
+from unrender.diffusion.options import InferenceOptions
 from unrender.errors import UserError
 from unrender.inverse.renderer import InverseRenderer
 from unrender.scene.frames import Frames
@@ -88,7 +88,7 @@ def test_a_renderer_is_trained_from_a_base(base: Path, tmp_path: Path):
     recipe = E2ERecipe(replace(QUICK, steps=1), start, memory="whole")
     model = train_e2e(recipe, stills(1), tmp_path / "run")
     assert load_checkpoint(find(model), FULL).card.schedule.steps == 1
-    rendered = InverseRenderer.from_pretrained(model, Running("cpu", "float32"))(Frames(truth(1).maps["rgb"]))
+    rendered = InverseRenderer.from_pretrained(model, InferenceOptions("cpu", "float32"))(Frames(truth(1).maps["rgb"]))
     assert rendered.depth is not None
 
 

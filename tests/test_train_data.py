@@ -14,9 +14,17 @@ from unrender.files.images import write_image
 from unrender.forward.lighting import mirror_light_picture
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.gbuffer import GBuffer
-from unrender.train.data import Stills, draw_batch, hold_out, join, load_lit_stills, load_stills, require_known
+from unrender.train.data import (
+    StillDataset,
+    hold_out,
+    join,
+    load_lit_still_dataset,
+    load_still_dataset,
+    require_known,
+    sample_batch,
+)
 from unrender.train.datasets import dataset_named, load_dataset
-from unrender.train.loop import Draw
+from unrender.train.loop import BatchSpec
 
 
 def test_relative_depth_spans_one_to_two_and_background_is_far():
@@ -30,7 +38,7 @@ def test_relative_depth_spans_one_to_two_and_background_is_far():
 
 def test_batches_follow_from_the_draw_alone():
     known = lit_stills()
-    first, again, other = (draw_batch(known, Draw(20, 3, seed)) for seed in (5, 5, 6))
+    first, again, other = (sample_batch(known, BatchSpec(20, 3, seed)) for seed in (5, 5, 6))
     assert torch.equal(first.photo, again.photo)
     assert all(torch.equal(first.maps[name], again.maps[name]) for name in first.maps)
     assert first.lit is not None
@@ -50,7 +58,7 @@ def facing_right() -> GBuffer:
 
 def test_mirroring_turns_the_x_of_normals():
     """After any number of random mirrorings half of them face left, with their pixels."""
-    batch = draw_batch(load_stills([facing_right()]), Draw(24, 64, 0))
+    batch = sample_batch(load_still_dataset([facing_right()]), BatchSpec(24, 64, 0))
     bright_right = batch.maps["base_color"][:, 0, :, -1].mean(1) > batch.maps["base_color"][:, 0, :, 0].mean(1)
     faces_right = batch.maps["normal"][:, 0].mean((1, 2)) > 0
     assert torch.equal(bright_right, faces_right)
@@ -67,7 +75,7 @@ def test_mirroring_turns_light_and_first_render_with_the_picture():
     """A ball lit from the right: where the view is mirrored it is bright at the left, and so is its light."""
     ball = sphere(24, (0.8, 0.8, 0.8), 0.5, 0.0)
     ball = ball.with_maps(rgb=torch.rand(1, 3, 24, 24))
-    batch = draw_batch(load_lit_stills([(ball, light_from_the_right())], (8, 16)), Draw(24, 32, 0))
+    batch = sample_batch(load_lit_still_dataset([(ball, light_from_the_right())], (8, 16)), BatchSpec(24, 32, 0))
     assert batch.lit is not None
     left, right = batch.lit.first[..., :12].mean((1, 2, 3)), batch.lit.first[..., 12:].mean((1, 2, 3))
     columns = batch.lit.picture[:, 0].mean(1)
@@ -98,12 +106,12 @@ def test_sets_with_lights_keep_them():
 
 def test_pictures_of_several_sizes_are_refused_in_a_line():
     for several in (
-        lambda: load_stills([truth(1, 24), truth(1, 32)]),
-        lambda: join([load_stills([truth(1, size)]) for size in (24, 32)]),
+        lambda: load_still_dataset([truth(1, 24), truth(1, 32)]),
+        lambda: join([load_still_dataset([truth(1, size)]) for size in (24, 32)]),
     ):
         with pytest.raises(UserError, match="2 sizes; one is right"):
             several()
-    for none in (lambda: load_stills([]), lambda: load_lit_stills([], (8, 16))):
+    for none in (lambda: load_still_dataset([]), lambda: load_lit_still_dataset([], (8, 16))):
         with pytest.raises(UserError, match="no training pictures"):
             none()
 
@@ -117,12 +125,12 @@ def test_a_map_that_no_picture_has_cannot_be_learnt():
 def test_a_sun_brighter_than_half_precision_stays_a_number():
     sun = truth(1).maps["rgb"].clone()
     sun[..., 5:7, 5:7] = 1e6
-    batch = draw_batch(stills(1, rgb=sun), DRAW)
+    batch = sample_batch(stills(1, rgb=sun), DRAW)
     assert all(values.isfinite().all() for values in (batch.photo, *batch.maps.values()))
 
 
 def test_the_last_stills_are_held_out_where_there_are_many():
-    many = Stills({"rgb": torch.arange(20.0)[:, None, None, None]}, {"rgb": torch.ones(20, dtype=torch.bool)})
+    many = StillDataset({"rgb": torch.arange(20.0)[:, None, None, None]}, {"rgb": torch.ones(20, dtype=torch.bool)})
     held_out, rest = hold_out(many)
     assert held_out.maps["rgb"].flatten().tolist() == list(range(12, 20))
     assert rest.maps["rgb"].flatten().tolist() == list(range(12))
@@ -138,12 +146,12 @@ def test_photos_are_squares_of_which_only_the_picture_is_known(tmp_path):
     assert photos.maps["rgb"].shape == (1, 3, 32, 32)
     assert float(photos.maps["rgb"].float().min()) > 0.99
     assert {name for name, known in photos.known.items() if known.any()} == {"rgb"}
-    batch = draw_batch(photos, DRAW)
+    batch = sample_batch(photos, DRAW)
     assert (batch.surface() == 1).all()
 
 
 def test_a_forward_network_answers_the_surfaces_under_the_light():
-    batch = draw_batch(lit_stills(), DRAW)
+    batch = sample_batch(lit_stills(), DRAW)
     assert batch.lit is not None
     assert torch.equal(batch.seen_forward().maps["rgb"], batch.lit.rgb)
     plain = replace(batch, lit=None)

@@ -12,19 +12,19 @@ from training import DRAW, SIDE, forward_card, frozen, inverse_card, lit_stills,
 from unrender.diffusion.card import ScheduleCard
 from unrender.diffusion.codec import encode_picture
 from unrender.diffusion.schedule import make_schedule, training_target
-from unrender.train.data import draw_batch, join
+from unrender.train.data import join, sample_batch
+from unrender.train.dropout import LIT, Conditions, condition_on_all, drop_conditions
 from unrender.train.e2e import E2ERecipe, end_to_end_loss, single_step
 from unrender.train.learner import Learner
-from unrender.train.loop import Draw
+from unrender.train.loop import BatchSpec
 from unrender.train.pretrain import PretrainRecipe, diffusion_loss, training_noise
-from unrender.train.telling import LIT, Told, tell_all, tell_some
 
 GIVEN = ("base_color", "normal", "depth", "roughness", "metallic", "mask", "first", "irradiance")
 """What `forward_card` is given, in its order."""
 
 
-def column(told: Told, name: str) -> Tensor:
-    return told.maps[:, GIVEN.index(name)]
+def column(conditions: Conditions, name: str) -> Tensor:
+    return conditions.maps[:, GIVEN.index(name)]
 
 
 def learner(card) -> Learner:
@@ -33,60 +33,60 @@ def learner(card) -> Learner:
 
 
 def many(known, count: int = 400):
-    return draw_batch(known, Draw(4, count, 3))
+    return sample_batch(known, BatchSpec(4, count, 3))
 
 
 # What is told.
 
 
 def test_all_that_is_known_is_told_and_the_light_before_the_irradiance():
-    told = tell_all(forward_card(), draw_batch(lit_stills(), DRAW))
-    assert told.light.all()
-    assert column(told, "first").all()
-    assert not column(told, "irradiance").any()
-    assert told.maps[:, :6].all()
-    dark = tell_all(forward_card(), draw_batch(stills(), DRAW))
+    conditions = condition_on_all(forward_card(), sample_batch(lit_stills(), DRAW))
+    assert conditions.light.all()
+    assert column(conditions, "first").all()
+    assert not column(conditions, "irradiance").any()
+    assert conditions.maps[:, :6].all()
+    dark = condition_on_all(forward_card(), sample_batch(stills(), DRAW))
     assert not dark.light.any()
     assert not column(dark, "first").any()
     assert column(dark, "irradiance").all()
 
 
 def test_a_view_is_told_its_light_or_its_irradiance_never_both():
-    told = tell_some(forward_card(), many(lit_stills()), DRAW, dropped=0.3)
-    assert torch.equal(told.light, ~column(told, "irradiance"))
-    assert torch.equal(told.light, column(told, "first"))
-    assert float(told.light.float().mean()) == pytest.approx(LIT, abs=0.08)
+    conditions = drop_conditions(forward_card(), many(lit_stills()), DRAW, dropout=0.3)
+    assert torch.equal(conditions.light, ~column(conditions, "irradiance"))
+    assert torch.equal(conditions.light, column(conditions, "first"))
+    assert float(conditions.light.float().mean()) == pytest.approx(LIT, abs=0.08)
 
 
 def test_a_view_whose_irradiance_is_not_known_is_told_its_light():
     batch = many(lit_stills())
     batch = replace(batch, known=batch.known | {"irradiance": torch.zeros(len(batch), dtype=torch.bool)})
-    told = tell_some(forward_card(), batch, DRAW, dropped=0.0)
-    assert told.light.all()
-    assert not column(told, "irradiance").any()
+    conditions = drop_conditions(forward_card(), batch, DRAW, dropout=0.0)
+    assert conditions.light.all()
+    assert not column(conditions, "irradiance").any()
 
 
 def test_maps_are_dropped_by_chance_each_by_itself():
-    told = tell_some(forward_card(), many(stills()), DRAW, dropped=0.25)
+    conditions = drop_conditions(forward_card(), many(stills()), DRAW, dropout=0.25)
     for name in GIVEN[:6]:
-        assert float(column(told, name).float().mean()) == pytest.approx(0.75, abs=0.08), name
-    assert not torch.equal(column(told, "normal"), column(told, "depth"))
-    assert column(told, "irradiance").all()
-    none = tell_some(forward_card(), many(stills()), DRAW, dropped=0.0)
+        assert float(column(conditions, name).float().mean()) == pytest.approx(0.75, abs=0.08), name
+    assert not torch.equal(column(conditions, "normal"), column(conditions, "depth"))
+    assert column(conditions, "irradiance").all()
+    none = drop_conditions(forward_card(), many(stills()), DRAW, dropout=0.0)
     assert none.maps[:, :6].all()
 
 
 def test_an_inverse_network_is_always_told_the_photo():
-    assert tell_some(inverse_card(), many(stills()), DRAW, dropped=0.9).maps.all()
+    assert drop_conditions(inverse_card(), many(stills()), DRAW, dropout=0.9).maps.all()
 
 
 def test_what_is_not_told_is_zeros_as_the_engine_has_it():
     forward = learner(forward_card())
-    batch = draw_batch(lit_stills(), DRAW)
-    told = tell_all(forward.card, batch)
-    maps = told.maps.clone()
+    batch = sample_batch(lit_stills(), DRAW)
+    conditions = condition_on_all(forward.card, batch)
+    maps = conditions.maps.clone()
     maps[0, 1], maps[:, 2] = False, False
-    condition = forward.condition(batch, forward.card.pictures, Told(maps, torch.tensor([True, False])))
+    condition = forward.condition(batch, forward.card.pictures, Conditions(maps, torch.tensor([True, False])))
     normal, depth = condition.given[:, 4:8], condition.given[:, 8:12]
     assert (normal[0] == 0).all()
     assert (normal[1] != 0).any()
@@ -98,7 +98,7 @@ def test_what_is_not_told_is_zeros_as_the_engine_has_it():
 def test_the_truth_of_every_picture_can_be_encoded():
     """Marigold's material picture fills two of the three channels that an autoencoder takes."""
     one = learner(tiny_card())
-    batch = draw_batch(stills(), DRAW)
+    batch = sample_batch(stills(), DRAW)
     material = one.card.pictures[2]
     assert one.clean(batch, one.card.pictures).shape == (2, 12, SIDE // 2, SIDE // 2)
     assert (encode_picture(batch.maps, material)[:, 2] == 0).all()
@@ -110,7 +110,7 @@ def test_the_truth_of_every_picture_can_be_encoded():
 @pytest.mark.parametrize("memory", ["whole", "checkpointed"])
 def test_gradients_reach_the_unet_through_the_frozen_decoder(memory):
     one = learner(single_step(inverse_card(), "zeros"))
-    losses = end_to_end_loss(one, draw_batch(stills(), DRAW), DRAW, E2ERecipe(memory=memory))
+    losses = end_to_end_loss(one, sample_batch(stills(), DRAW), DRAW, E2ERecipe(memory=memory))
     torch.stack(list(losses.values())).sum().backward()
     assert all(
         float(parameter.grad.abs().sum()) > 0 for parameter in (one.unet.conv_in.weight, one.unet.conv_out.weight)
@@ -122,7 +122,7 @@ def test_checkpointing_changes_no_gradient():
     gradients = []
     for memory in ("whole", "checkpointed"):
         one = learner(single_step(inverse_card(), "zeros"))
-        losses = end_to_end_loss(one, draw_batch(stills(), DRAW), DRAW, E2ERecipe(memory=memory))
+        losses = end_to_end_loss(one, sample_batch(stills(), DRAW), DRAW, E2ERecipe(memory=memory))
         torch.stack(list(losses.values())).sum().backward()
         gradients.append(one.unet.conv_in.weight.grad)
     torch.testing.assert_close(*gradients)
@@ -133,8 +133,8 @@ def test_the_encoder_of_a_light_learns_where_a_light_is_told_and_only_there():
     for known in (lit_stills(), stills()):
         one = learner(single_step(forward_card(), "zeros"))
         assert one.environment is not None
-        batch = draw_batch(known, DRAW).seen_forward()
-        condition = one.condition(batch, one.card.pictures, tell_all(one.card, batch))
+        batch = sample_batch(known, DRAW).seen_forward()
+        condition = one.condition(batch, one.card.pictures, condition_on_all(one.card, batch))
         one.single_step(condition, one.blank(batch, one.card.pictures)).square().mean().backward()
         found.append(float(one.environment.conv_in.weight.grad.abs().sum()))
         assert float(one.unet.conv_in.weight.grad.abs().sum()) > 0
@@ -164,7 +164,7 @@ class Oracle(nn.Module):
 @pytest.mark.parametrize("prediction", ["v_prediction", "epsilon", "sample"])
 def test_a_network_that_answers_the_target_has_no_loss(prediction):
     card = inverse_card(schedule=ScheduleCard(prediction=prediction), noise="gaussian")
-    one, batch = learner(card), draw_batch(stills(), Draw(SIDE, 6, 1))
+    one, batch = learner(card), sample_batch(stills(), BatchSpec(SIDE, 6, 1))
     oracle = Oracle(card, one.clean(batch, card.pictures).double())
     losses = diffusion_loss(replace(one, unet=oracle), batch, DRAW, PretrainRecipe())
     assert set(losses) == {picture.name for picture in card.pictures}
@@ -176,9 +176,9 @@ def test_a_network_that_answers_the_target_has_no_loss(prediction):
 
 def test_a_picture_that_is_not_known_has_no_diffusion_loss():
     known = join([stills(2), stills(2, irradiance=None)])
-    one, batch = learner(inverse_card()), draw_batch(known, Draw(SIDE, 4, 0))
+    one, batch = learner(inverse_card()), sample_batch(known, BatchSpec(SIDE, 4, 0))
     assert 0 < int(batch.known["irradiance"].sum()) < 4
-    loss = partial(diffusion_loss, one, draw=DRAW, recipe=PretrainRecipe())
+    loss = partial(diffusion_loss, one, spec=DRAW, recipe=PretrainRecipe())
     unknown = ~batch.known["irradiance"]
     moved = batch.maps["irradiance"].clone()
     moved[unknown] += 0.5

@@ -14,14 +14,14 @@ from PIL import Image
 
 from tiny_task import Killed, Line, logged, same_weights, weights
 from unrender.errors import UserError
-from unrender.train.loop import Draw, run
-from unrender.train.recipe import Course, Stage, resolved
+from unrender.train.loop import BatchSpec, run
+from unrender.train.recipe import Stage, TrainConfig, resolved
 from unrender.train.run_folder import RunFolder
 
-COURSE = Course(
+CONFIG = TrainConfig(
     steps=7,
     stages=(Stage(1.0, 8, 4),),
-    rate=1e-2,
+    lr=1e-2,
     warmup=2,
     precision="no",
     save_every=2,
@@ -29,10 +29,10 @@ COURSE = Course(
 )
 
 
-def train(out: Path, course: Course = COURSE, report=None) -> Path:
+def train(out: Path, config: TrainConfig = CONFIG, report=None) -> Path:
     folder = RunFolder(out)
-    folder.claim(course)
-    return run(Line(), course, folder, report)
+    folder.claim(config)
+    return run(Line(), config, folder, report)
 
 
 def kill_after(step: int):
@@ -53,7 +53,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_leaves_its_recipe_log_state_pictures_and_model(undisturbed: Path):
     here = {path.name for path in undisturbed.iterdir()}
     assert here == {"recipe.json", "log.jsonl", "state.pt", "validation", "tensorboard", "model"}
-    assert (undisturbed / "recipe.json").read_text() == resolved(COURSE)
+    assert (undisturbed / "recipe.json").read_text() == resolved(CONFIG)
     assert {path.name for path in (undisturbed / "validation").iterdir()} == {
         f"weights-{step:06d}.png" for step in (3, 6, 7)
     }
@@ -126,7 +126,7 @@ def test_a_finished_run_is_left_as_it_is(undisturbed: Path):
 
 def test_a_run_of_another_recipe_is_refused(undisturbed: Path):
     with pytest.raises(UserError, match="another recipe"):
-        train(undisturbed, replace(COURSE, rate=1.0))
+        train(undisturbed, replace(CONFIG, lr=1.0))
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path):
@@ -138,10 +138,10 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path):
 def test_the_average_is_what_the_closed_form_says(tmp_path: Path):
     """Of one step from w0 to w1 with a share of min(average, 1/10): the model is w1 + keep (w0 - w1)."""
     start = Line().layer.weight.detach().clone()
-    course = replace(COURSE, steps=1, save_every=1, validate_every=0)
+    config = replace(CONFIG, steps=1, save_every=1, validate_every=0)
     for average, keep in ((0.0, 0.0), (0.05, 0.05), (0.998, 0.1)):
         out = tmp_path / str(average)
-        model = train(out, replace(course, average=average))
+        model = train(out, replace(config, ema_decay=average))
         reached = torch.load(out / "state.pt", weights_only=True)["weights"]["line.weight"]
         assert not torch.equal(reached, start)
         found = weights(model)["line.safetensors:weight"]
@@ -150,38 +150,40 @@ def test_the_average_is_what_the_closed_form_says(tmp_path: Path):
 
 def test_accumulated_batches_make_one_step_of_their_mean(tmp_path: Path):
     """Two batches to a step: as many steps as without, and the gradient is the mean of theirs."""
-    course = replace(COURSE, steps=1, warmup=0, rate=0.1, decay=0.0, average=0.0, clip=1e9, accumulate=2)
+    config = replace(
+        CONFIG, steps=1, warmup=0, lr=0.1, weight_decay=0.0, ema_decay=0.0, max_grad_norm=1e9, accumulate=2
+    )
     out = tmp_path / "two"
-    train(out, course)
+    train(out, config)
     assert len(logged(out)) == 1
     task = Line()
-    losses = [sum(task.losses(task.networks, Draw(8, 4, seed)).values()) for seed in (0, 1)]
+    losses = [sum(task.losses(task.networks, BatchSpec(8, 4, seed)).values()) for seed in (0, 1)]
     (sum(losses) / 2).backward()
-    optimiser = torch.optim.AdamW(task.layer.parameters(), lr=0.1, betas=course.betas, weight_decay=0.0)
+    optimiser = torch.optim.AdamW(task.layer.parameters(), lr=0.1, betas=config.betas, weight_decay=0.0)
     optimiser.step()
     torch.testing.assert_close(weights(out / "model")["line.safetensors:weight"], task.layer.weight.detach())
     assert logged(out)[0]["loss"] == pytest.approx(float(sum(losses).detach() / 2))
 
 
 def test_an_accumulating_run_goes_on_too(tmp_path: Path):
-    course = replace(COURSE, steps=4, accumulate=2)
-    train(tmp_path / "whole", course)
+    config = replace(CONFIG, steps=4, accumulate=2)
+    train(tmp_path / "whole", config)
     with pytest.raises(Killed):
-        train(tmp_path / "killed", course, kill_after(3))
-    train(tmp_path / "killed", course)
+        train(tmp_path / "killed", config, kill_after(3))
+    train(tmp_path / "killed", config)
     assert same_weights(tmp_path / "whole" / "model", tmp_path / "killed" / "model")
 
 
 def test_rates_and_sides_follow_the_recipe():
-    course = Course(steps=1000, warmup=100, rate=1e-3, final_rate=0.01, stages=(Stage(0.5, 64, 2), Stage(0.5, 96, 1)))
-    assert course.rate_at(49) == pytest.approx(5e-4)
-    assert course.rate_at(100) == pytest.approx(1e-3)
-    assert course.rate_at(1000) == pytest.approx(1e-5)
-    assert [course.stage_at(step).side for step in (0, 499, 500, 999)] == [64, 64, 96, 96]
+    config = TrainConfig(steps=1000, warmup=100, lr=1e-3, final_lr=0.01, stages=(Stage(0.5, 64, 2), Stage(0.5, 96, 1)))
+    assert config.lr_at(49) == pytest.approx(5e-4)
+    assert config.lr_at(100) == pytest.approx(1e-3)
+    assert config.lr_at(1000) == pytest.approx(1e-5)
+    assert [config.stage_at(step).side for step in (0, 499, 500, 999)] == [64, 64, 96, 96]
     with pytest.raises(UserError, match=r"add up to 0\.5; 1 is right"):
-        replace(course, stages=(Stage(0.5, 64, 2),))
+        replace(config, stages=(Stage(0.5, 64, 2),))
     with pytest.raises(UserError, match="1 or more is right"):
-        replace(course, accumulate=0)
+        replace(config, accumulate=0)
 
 
 def test_training_without_tensorboard_says_what_brings_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -191,7 +193,7 @@ def test_training_without_tensorboard_says_what_brings_it(tmp_path: Path, monkey
 
 
 def test_a_resolved_recipe_is_json():
-    assert json.loads(resolved(COURSE))["stages"] == [{"share": 1.0, "side": 8, "batch": 4}]
+    assert json.loads(resolved(CONFIG))["stages"] == [{"share": 1.0, "side": 8, "batch": 4}]
 
 
 PROCESSES = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -207,7 +209,7 @@ def test_two_processes_are_two_batches_to_a_step(tmp_path: Path):
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": ":".join(sys.path)}
     done = subprocess.run([*PROCESSES, str(program), str(out)], env=environment, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
-    train(tmp_path / "one", replace(COURSE, accumulate=2))
+    train(tmp_path / "one", replace(CONFIG, accumulate=2))
     found, expected = weights(out / "model"), weights(tmp_path / "one" / "model")
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value)

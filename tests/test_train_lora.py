@@ -10,14 +10,14 @@ import torch
 from tiny_task import weights
 from training import QUICK, folder_of, forward_card, frozen, inverse_card, lit_stills, stills
 from unrender.device import Compute
+from unrender.diffusion.checkpoints.hub.registry import find
 from unrender.diffusion.checkpoints.loader import load_checkpoint, save_checkpoint
-from unrender.diffusion.checkpoints.places.registry import find
-from unrender.diffusion.running import Running
+from unrender.diffusion.lora import adapt, merged
+from unrender.diffusion.options import InferenceOptions
 from unrender.errors import UserError
 from unrender.inverse.renderer import InverseRenderer
 from unrender.scene.frames import Frames
 from unrender.train.e2e import E2ERecipe, train_e2e
-from unrender.train.lora import adapt, merged
 from unrender.train.recipe import Lora
 from unrender.train.start import Start
 
@@ -77,14 +77,16 @@ def test_what_is_exported_is_read_strictly_and_answers_alike(tmp_path: Path):
 
 def test_a_run_moves_the_adapted_layers_and_no_others(tmp_path: Path):
     start = folder_of(inverse_card(), tmp_path / "start")
-    recipe = E2ERecipe(replace(QUICK, rate=1e-2), Start(model=start), memory="whole", lora=LORA)
+    recipe = E2ERecipe(replace(QUICK, lr=1e-2), Start(model=start), memory="whole", lora=LORA)
     model = train_e2e(recipe, stills(), tmp_path / "run")
     before, after = weights(Path(start)), weights(model)
     assert before.keys() == after.keys()
     moved = {name.split(":")[1] for name in before if not torch.equal(before[name].half(), after[name].half())}
     assert moved
     assert all(name.endswith(tuple(f"{target}.weight" for target in LORA.targets)) for name in moved)
-    rendered = InverseRenderer.from_pretrained(model, Running("cpu", "float32"))(Frames(torch.rand(1, 3, 32, 32)))
+    rendered = InverseRenderer.from_pretrained(model, InferenceOptions("cpu", "float32"))(
+        Frames(torch.rand(1, 3, 32, 32))
+    )
     assert rendered.normal is not None
     saved = torch.load(tmp_path / "run" / "state.pt", weights_only=True)["weights"]
     assert all("lora_" in name for name in saved)

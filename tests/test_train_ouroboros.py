@@ -14,13 +14,13 @@ from tiny_task import Killed, logged, same_weights, weights
 from training import DRAW, QUICK, folder_of, forward_card, frozen, inverse_card, lit_stills, opaque, truth
 from training import stills as plain_stills
 from unrender.device import Compute
+from unrender.diffusion.checkpoints.hub.registry import find
 from unrender.diffusion.checkpoints.loader import load_checkpoint
-from unrender.diffusion.checkpoints.places.registry import find
 from unrender.errors import UserError
 from unrender.inverse.renderer import InverseRenderer
 from unrender.scene.gbuffer import GBuffer
 from unrender.train.cycle import Pair, leakage, maps_cycle, photo_cycle
-from unrender.train.data import draw_batch, load_stills
+from unrender.train.data import load_still_dataset, sample_batch
 from unrender.train.e2e import single_step
 from unrender.train.learner import Learner
 from unrender.train.ouroboros import OuroborosRecipe, OuroborosTask, train_ouroboros
@@ -29,7 +29,7 @@ from unrender.train.start import Start
 
 
 def photos():
-    return load_stills([GBuffer(rgb=truth(5).maps["rgb"])], required=())
+    return load_still_dataset([GBuffer(rgb=truth(5).maps["rgb"])], required=())
 
 
 def pair(seed: int = 0) -> Pair:
@@ -57,7 +57,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 
 @pytest.mark.parametrize("cycle", ["photo", "maps"])
 def test_both_networks_hear_of_a_cycle(cycle: str):
-    both, batch = pair(), draw_batch(plain_stills(), DRAW)
+    both, batch = pair(), sample_batch(plain_stills(), DRAW)
     if cycle == "photo":
         photo_cycle(both, batch, both.apart(batch, 0), seed=1).backward()
     else:
@@ -71,7 +71,7 @@ def test_both_networks_hear_of_a_cycle(cycle: str):
 
 
 def test_the_maps_cycle_is_of_views_whose_irradiance_is_known():
-    both, batch = pair(), draw_batch(plain_stills(), DRAW)
+    both, batch = pair(), sample_batch(plain_stills(), DRAW)
     none = replace(batch, known=batch.known | {"irradiance": torch.zeros(2, dtype=torch.bool)})
     assert float(maps_cycle(both, none, seed=0).detach()) == 0
     assert float(maps_cycle(both, batch, seed=0).detach()) > 0
@@ -121,7 +121,7 @@ def test_without_cycles_only_the_losses_of_the_task_are_left(folders):
 
 
 def test_both_models_come_out_and_a_killed_run_goes_on(folders, tmp_path: Path):
-    known = recipe(folders, course=replace(QUICK, steps=3, save_every=1, validate_every=3))
+    known = recipe(folders, config=replace(QUICK, steps=3, save_every=1, validate_every=3))
 
     def kill(step: int, loss: float) -> None:
         if step == 2:
@@ -171,7 +171,7 @@ train_ouroboros(known, lit_stills(), Path(out), photos=photos())
 
 
 def course_of(accumulate: int):
-    return replace(QUICK, steps=2, accumulate=accumulate, stages=(Stage(1.0, 16, 1),), average=0.0, rate=1e-4)
+    return replace(QUICK, steps=2, accumulate=accumulate, stages=(Stage(1.0, 16, 1),), ema_decay=0.0, lr=1e-4)
 
 
 @pytest.mark.slow
@@ -184,7 +184,7 @@ def test_two_processes_train_as_one_with_twice_the_batches(folders, tmp_path: Pa
     command = [*launch, str(program), *folders, str(tmp_path / "two")]
     done = subprocess.run(command, env=environment, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
-    train_ouroboros(recipe(folders, course=course_of(2)), lit_stills(), tmp_path / "one", photos=photos())
+    train_ouroboros(recipe(folders, config=course_of(2)), lit_stills(), tmp_path / "one", photos=photos())
     found, expected = (
         torch.load(tmp_path / name / "state.pt", weights_only=True)["weights"] for name in ("two", "one")
     )
@@ -194,7 +194,7 @@ def test_two_processes_train_as_one_with_twice_the_batches(folders, tmp_path: Pa
 
 def test_the_pair_in_the_box_is_a_start(tmp_path: Path):
     """Its inverse half gives all maps as one picture of many channels, with an autoencoder of its own."""
-    course = replace(QUICK, steps=1, stages=(Stage(1.0, 32, 1),), validate_every=1)
-    model = train_ouroboros(OuroborosRecipe(course), lit_stills(size=32), tmp_path / "run")
+    config = replace(QUICK, steps=1, stages=(Stage(1.0, 32, 1),), validate_every=1)
+    model = train_ouroboros(OuroborosRecipe(config), lit_stills(size=32), tmp_path / "run")
     assert (tmp_path / "run" / "validation" / "photo cycle-000001.png").is_file()
     assert InverseRenderer.from_pretrained(model / "inverse").card.map_names[-1] == "irradiance"

@@ -14,9 +14,9 @@ from training import DRAW, QUICK, SIDE, folder_of, forward_card, frozen, inverse
 from unrender.cli import main
 from unrender.device import Compute
 from unrender.diffusion.card import ModelCard
+from unrender.diffusion.checkpoints.hub.registry import find
 from unrender.diffusion.checkpoints.loader import load_checkpoint
-from unrender.diffusion.checkpoints.places.registry import find
-from unrender.diffusion.running import Running
+from unrender.diffusion.options import InferenceOptions
 from unrender.errors import UserError
 from unrender.evaluate.metrics.geometry import angular_errors
 from unrender.files.shards import Clip, write_shard
@@ -26,16 +26,16 @@ from unrender.scene.environment import EnvironmentMap
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
 from unrender.train import e2e
-from unrender.train.data import draw_batch, load_stills
+from unrender.train.data import load_still_dataset, sample_batch
 from unrender.train.e2e import E2ERecipe, end_to_end_loss, single_step, train_e2e
 from unrender.train.learner import Learner
-from unrender.train.loop import Draw
+from unrender.train.loop import BatchSpec
 from unrender.train.pretrain import PretrainRecipe, draw_timesteps, pretrain
 from unrender.train.recipe import Stage
 from unrender.train.start import Start, starting_checkpoint
 from unrender.train.vae import VaeRecipe, train_vae
 
-RUNNING = Running("cpu", "float32")
+RUNNING = InferenceOptions("cpu", "float32")
 CPU = Compute(torch.device("cpu"), torch.float32)
 
 
@@ -62,11 +62,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def test_the_one_step_starts_from_the_noise_of_the_recipe(noise):
     """From zeros a seed changes nothing; of noise it is part of the answer. The card says which it was."""
     checkpoint = replace(frozen(inverse_card()), card=single_step(inverse_card(), noise))
-    learner, batch = Learner(checkpoint, checkpoint.unet), draw_batch(stills(), DRAW)
+    learner, batch = Learner(checkpoint, checkpoint.unet), sample_batch(stills(), DRAW)
     recipe = E2ERecipe(noise=noise, memory="whole")
     with torch.no_grad():
         first, again, other = (
-            end_to_end_loss(learner, batch, Draw(SIDE, 2, seed), recipe)["normal"] for seed in (1, 1, 2)
+            end_to_end_loss(learner, batch, BatchSpec(SIDE, 2, seed), recipe)["normal"] for seed in (1, 1, 2)
         )
     assert torch.equal(first, again)
     assert torch.equal(first, other) is (noise == "zeros")
@@ -80,8 +80,8 @@ def test_a_network_without_a_noisy_target_stays_without_one():
 
 
 def test_a_killed_run_ends_with_the_same_weights(tmp_path: Path, inverse: str):
-    course = replace(QUICK, steps=4, save_every=2, validate_every=4, warmup=2)
-    recipe = E2ERecipe(course, Start(model=inverse), noise="gaussian", memory="whole")
+    config = replace(QUICK, steps=4, save_every=2, validate_every=4, warmup=2)
+    recipe = E2ERecipe(config, Start(model=inverse), noise="gaussian", memory="whole")
 
     def kill_after_three(step: int, loss: float) -> None:
         if step == 3:
@@ -107,14 +107,14 @@ def test_one_picture_a_pass_is_trained_in_turns(tmp_path: Path):
     card = tiny_card(passes="one_each")
     start = folder_of(card, tmp_path / "start")
     train_e2e(E2ERecipe(replace(QUICK, steps=6), Start(model=start), memory="whole"), stills(), tmp_path / "run")
-    asked = {tuple(sorted(set(line) - {"step", "loss"})) for line in logged(tmp_path / "run")}
-    assert len(asked) > 1
-    assert asked <= {("base_color",), ("normal",), ("metallic", "roughness")}
+    targets = {tuple(sorted(set(line) - {"step", "loss"})) for line in logged(tmp_path / "run")}
+    assert len(targets) > 1
+    assert targets <= {("base_color",), ("normal",), ("metallic", "roughness")}
 
 
 def test_a_forward_network_is_trained_end_to_end(tmp_path: Path):
     start = folder_of(forward_card(), tmp_path / "start")
-    recipe = E2ERecipe(replace(QUICK, validate_every=2), Start("forward", start), memory="whole", dropped=0.2)
+    recipe = E2ERecipe(replace(QUICK, validate_every=2), Start("forward", start), memory="whole", dropout=0.2)
     loaded = load_checkpoint(find(train_e2e(recipe, lit_stills(), tmp_path / "run"), "forward"), CPU)
     assert loaded.environment is not None
     assert (tmp_path / "run" / "validation" / "rgb-000002.png").is_file()
@@ -137,8 +137,8 @@ def test_a_multi_step_network_is_trained(tmp_path: Path):
 
 
 def test_an_autoencoder_is_trained_from_nothing_and_networks_begin_on_it(tmp_path: Path):
-    course = replace(QUICK, steps=1, validate_every=1, stages=(Stage(1.0, SIDE, 2),))
-    model = train_vae(VaeRecipe(course), stills(1), tmp_path / "run")
+    config = replace(QUICK, steps=1, validate_every=1, stages=(Stage(1.0, SIDE, 2),))
+    model = train_vae(VaeRecipe(config), stills(1), tmp_path / "run")
     assert (tmp_path / "run" / "validation" / "pictures-000001.png").is_file()
     checkpoint = starting_checkpoint(Start("forward", autoencoder=str(model)), seed=0)
     assert checkpoint.card.latent_scale == json.loads((model / "latents.json").read_text())["latent_scale"]
@@ -168,16 +168,16 @@ def test_a_dry_run_prints_the_whole_recipe_and_writes_nothing(
     command = ["train", recipe, "--data", str(tmp_path), "-o", str(out), "--steps", "12", "--seed", "3", "--dry-run"]
     assert main(command) == 0
     printed = json.loads(capsys.readouterr().out)
-    assert (printed["course"]["steps"], printed["course"]["seed"]) == (12, 3)
-    assert {"rate", "warmup", "betas", "clip", "average", "accumulate", "precision", "stages"} <= printed[
-        "course"
+    assert (printed["config"]["steps"], printed["config"]["seed"]) == (12, 3)
+    assert {"lr", "warmup", "betas", "max_grad_norm", "ema_decay", "accumulate", "precision", "stages"} <= printed[
+        "config"
     ].keys()
     assert not out.exists()
 
 
 def test_what_is_asked_for_is_in_the_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    asked = ["--direction", "forward", "--base", "sd2", "--card", "zheng95z/x-to-rgb", "--lora", "8"]
-    command = ["train", "e2e", "--data", "x", "-o", str(tmp_path / "out"), "--noise", "gaussian", *asked, "--dry-run"]
+    targets = ["--direction", "forward", "--base", "sd2", "--card", "zheng95z/x-to-rgb", "--lora", "8"]
+    command = ["train", "e2e", "--data", "x", "-o", str(tmp_path / "out"), "--noise", "gaussian", *targets, "--dry-run"]
     assert main(command) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["noise"] == "gaussian"
@@ -263,7 +263,7 @@ def test_the_smoke_recipe_learns_four_pictures_by_heart(tmp_path: Path):
     four = pictures_to_learn_by_heart()
     photo, losses = Frames(four.maps["rgb"]), []
     before = InverseRenderer.from_pretrained("mini", RUNNING)(photo)
-    model = train_e2e(e2e.SMOKE, load_stills([four]), tmp_path / "run", lambda step, loss: losses.append(loss))
+    model = train_e2e(e2e.SMOKE, load_still_dataset([four]), tmp_path / "run", lambda step, loss: losses.append(loss))
     after = InverseRenderer.from_pretrained(model, RUNNING)(photo)
     assert sum(losses[-20:]) < 0.6 * sum(losses[:20])
     angles = [mean_angle(maps, four) for maps in (before, after)]

@@ -8,14 +8,14 @@ import torch
 
 from tiny_task import Killed, same_weights
 from training import truth
+from unrender.diffusion.checkpoints.hub.registry import find
 from unrender.diffusion.checkpoints.loader import Checkpoint, load_checkpoint
-from unrender.diffusion.checkpoints.places.registry import find
-from unrender.diffusion.running import Running
+from unrender.diffusion.options import InferenceOptions
 from unrender.errors import UserError
 from unrender.inverse.renderer import InverseRenderer
 from unrender.scene.frames import Frames
 from unrender.train.base import FULL
-from unrender.train.data import load_stills
+from unrender.train.data import load_still_dataset
 from unrender.train.e2e import RECIPES, E2ERecipe, train_e2e
 from unrender.train.mini import (
     SCRATCH_CARD,
@@ -26,16 +26,16 @@ from unrender.train.mini import (
     build_unet,
     take_over,
 )
-from unrender.train.recipe import Course, Lora, Stage
+from unrender.train.recipe import Lora, Stage, TrainConfig
 from unrender.train.start import Start
 
-QUICK = Course(steps=2, stages=(Stage(1.0, 32, 2),), warmup=1, precision="no", average=0.0, validate_every=0)
+QUICK = TrainConfig(steps=2, stages=(Stage(1.0, 32, 2),), warmup=1, precision="no", ema_decay=0.0, validate_every=0)
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = E2ERecipe(QUICK, Start(scratch=True), memory="whole")
-    return train_e2e(recipe, load_stills([truth(4, 32)]), tmp_path_factory.mktemp("scratch") / "run")
+    return train_e2e(recipe, load_still_dataset([truth(4, 32)]), tmp_path_factory.mktemp("scratch") / "run")
 
 
 def test_all_of_it_learns(model: Path):
@@ -47,7 +47,9 @@ def test_all_of_it_learns(model: Path):
 
 
 def test_it_is_a_renderer_of_every_map(model: Path):
-    gbuffer = InverseRenderer.from_pretrained(model, Running("cpu", "float32"))(Frames(torch.rand(1, 3, 40, 56)))
+    gbuffer = InverseRenderer.from_pretrained(model, InferenceOptions("cpu", "float32"))(
+        Frames(torch.rand(1, 3, 40, 56))
+    )
     assert set(SCRATCH_CARD.map_names) <= set(gbuffer.maps)
     assert gbuffer.irradiance_kind == "relative"
 
@@ -58,8 +60,8 @@ def test_killed_and_called_again_it_ends_with_the_same_weights(model: Path, tmp_
 
     recipe = E2ERecipe(replace(QUICK, save_every=1), Start(scratch=True), memory="whole")
     with pytest.raises(Killed):
-        train_e2e(recipe, load_stills([truth(4, 32)]), tmp_path / "run", kill)
-    assert same_weights(train_e2e(recipe, load_stills([truth(4, 32)]), tmp_path / "run"), model)
+        train_e2e(recipe, load_still_dataset([truth(4, 32)]), tmp_path / "run", kill)
+    assert same_weights(train_e2e(recipe, load_still_dataset([truth(4, 32)]), tmp_path / "run"), model)
 
 
 def older(seed: int = 5) -> Checkpoint:
@@ -106,5 +108,5 @@ def test_what_cannot_learn_from_nothing_is_said_in_a_line(change, said, tmp_path
     if not change:
         monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match=said):
-        train_e2e(replace(RECIPES["scratch"], **change), load_stills([truth(1)]), tmp_path / "run")
+        train_e2e(replace(RECIPES["scratch"], **change), load_still_dataset([truth(1)]), tmp_path / "run")
     assert not (tmp_path / "run").exists()

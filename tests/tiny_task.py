@@ -7,7 +7,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from unrender.train.loop import Draw, Networks
+from unrender.train.loop import BatchSpec, Networks
 
 
 def weights(folder: Path) -> dict[str, Tensor]:
@@ -43,8 +43,8 @@ class Line:
         self.layer = nn.Linear(3, 3)
         self.networks: dict[str, nn.Module] = {"line": self.layer}
 
-    def losses(self, networks: Networks, draw: Draw) -> dict[str, Tensor]:
-        given = torch.randn(draw.count, 3, generator=draw.generator(0))
+    def losses(self, networks: Networks, spec: BatchSpec) -> dict[str, Tensor]:
+        given = torch.randn(spec.count, 3, generator=spec.generator(0))
         answer = networks["line"](given)
         return {"first": (answer - 2 * given)[:, 0].square().mean(), "rest": (answer - 2 * given)[:, 1:].abs().mean()}
 

@@ -11,14 +11,14 @@ from tiny_models import tiny_card, tiny_checkpoint, tiny_lit_card
 from unrender.diffusion.card import GivenMap, MapCodec, ModelCard
 from unrender.diffusion.checkpoints.loader import Checkpoint, save_checkpoint
 from unrender.scene.gbuffer import GBuffer
-from unrender.train.data import Lit, Stills, load_stills
-from unrender.train.loop import Draw
+from unrender.train.data import Lit, StillDataset, load_still_dataset
+from unrender.train.loop import BatchSpec
 from unrender.train.mini import MINI_PICTURES
-from unrender.train.recipe import Course, Stage
+from unrender.train.recipe import Stage, TrainConfig
 
 SIDE = 16
-DRAW = Draw(SIDE, 2, 7)
-QUICK = Course(steps=2, stages=(Stage(1.0, SIDE, 1),), warmup=1, average=0.5, precision="no", validate_every=0)
+DRAW = BatchSpec(SIDE, 2, 7)
+QUICK = TrainConfig(steps=2, stages=(Stage(1.0, SIDE, 1),), warmup=1, ema_decay=0.5, precision="no", validate_every=0)
 
 
 def truth(count: int = 4, size: int = 24, **changes: Tensor | None) -> GBuffer:
@@ -44,13 +44,13 @@ def truth(count: int = 4, size: int = 24, **changes: Tensor | None) -> GBuffer:
     return GBuffer(**(maps | changes), depth_kind="metric", irradiance_kind="metric")
 
 
-def stills(count: int = 4, **changes: Tensor | None) -> Stills:
-    return load_stills([truth(count, **changes)])
+def stills(count: int = 4, **changes: Tensor | None) -> StillDataset:
+    return load_still_dataset([truth(count, **changes)])
 
 
-def lit_stills(count: int = 4, size: int = 24) -> Stills:
+def lit_stills(count: int = 4, size: int = 24) -> StillDataset:
     """Stills with lights, as a network is shown them."""
-    plain = load_stills([truth(count, size)])
+    plain = load_still_dataset([truth(count, size)])
     g = torch.Generator().manual_seed(1)
     picture = torch.rand(count, 9, 8, 16, generator=g)
     first, rgb = (plain.maps["rgb"] * share * plain.maps["mask"] for share in (0.5, 0.7))

@@ -127,8 +127,8 @@ def _ours(wanted: Wanted, index: int, folder: Path, launched: float) -> Side:
 
     from unrender.raytrace import backend
     from unrender.raytrace.gbuffer import trace_gbuffer
-    from unrender.raytrace.stage import build_stage
-    from unrender.raytrace.transport import render_lights
+    from unrender.raytrace.path_tracer import render_lights
+    from unrender.raytrace.trace_scene import build_trace_scene
 
     version = f"unrender with Mitsuba {mitsuba.__version__}, {backend.use()}"
     drjit.set_thread_count(wanted.threads)
@@ -139,22 +139,22 @@ def _ours(wanted: Wanted, index: int, folder: Path, launched: float) -> Side:
     lights = lights_of(wanted, index, world)
     faces = owners[surface.faces[:, 0]] + 1
     before = Seconds.now()
-    stage = build_stage(surface, world.camera, max_depth=MAX_DEPTH)
+    scene = build_trace_scene(surface, world.camera, max_depth=MAX_DEPTH)
     load = Seconds.now().since(before)
     before = Seconds.now()
-    trace_gbuffer(stage, owners=faces)
+    trace_gbuffer(scene, owners=faces)
     for count in {1, len(lights)}:
-        render_lights(stage, lights[:count], samples=1, seed=0)
+        render_lights(scene, lights[:count], samples=1, seed=0)
     kernels = Seconds.now().since(before)
     start = Seconds(begun.clock - launched, begun.processor).plus(kernels)
 
     before = Seconds.now()
-    gbuffer = trace_gbuffer(stage, owners=faces)
+    gbuffer = trace_gbuffer(scene, owners=faces)
     truth = Seconds.now().since(before)
     took, rgb, irradiance, memory = {}, {}, {}, []
     for count, samples, seed in renders(wanted):
         before = Seconds.now()
-        frame = render_lights(stage, lights[:count], samples=samples, seed=seed)
+        frame = render_lights(scene, lights[:count], samples=samples, seed=seed)
         for k in range(count):
             whole = gbuffer.with_maps(rgb=frame.rgb[k : k + 1], irradiance=frame.irradiance[k : k + 1])
             write_gbuffer(folder / "ours.exr", whole)

@@ -7,7 +7,7 @@
     gbuffer = inverse(photo)                                # GBuffer: base_color, normal, depth, roughness, ...
     light   = ur.EnvironmentMap.read("sunset.exr").rotated(90)
     forward = ur.ForwardRenderer.from_pretrained("deferred")
-    relit   = forward(gbuffer, light)                       # LightGroups: diffuse, specular, background, beauty
+    relit   = forward(gbuffer, light)                       # RenderPasses: diffuse, specular, background, beauty
     ur.write("kitchen.exr", gbuffer)                        # one multi-layer float EXR
     ur.write("relit.png", relit)
 
@@ -19,13 +19,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from unrender.diffusion.running import Running
+    from unrender.diffusion.options import InferenceOptions
     from unrender.errors import UserError
-    from unrender.files.environments import world
+    from unrender.files.environments import builtin_environment
     from unrender.files.gbuffers import read_gbuffer
     from unrender.files.images import read_image
     from unrender.files.sequences import open_frames
-    from unrender.forward import DeferredRenderer, ForwardRenderer, LightGroups, Wish
+    from unrender.forward import DeferredRenderer, ForwardOptions, ForwardRenderer, RenderPasses
     from unrender.inverse.renderer import InverseRenderer
     from unrender.output import write
     from unrender.scene.camera import Camera
@@ -44,15 +44,15 @@ _HOMES = {
     "Frames": "unrender.scene.frames",
     "GBuffer": "unrender.scene.gbuffer",
     "InverseRenderer": "unrender.inverse.renderer",
-    "LightGroups": "unrender.forward",
-    "Running": "unrender.diffusion.running",
+    "RenderPasses": "unrender.forward",
+    "InferenceOptions": "unrender.diffusion.options",
     "SphericalGaussians": "unrender.scene.gaussians",
     "UserError": "unrender.errors",
-    "Wish": "unrender.forward",
+    "ForwardOptions": "unrender.forward",
     "open_frames": "unrender.files.sequences",
     "read_gbuffer": "unrender.files.gbuffers",
     "read_image": "unrender.files.images",
-    "world": "unrender.files.environments",
+    "builtin_environment": "unrender.files.environments",
     "write": "unrender.output",
 }
 
@@ -60,20 +60,20 @@ __all__ = [
     "Camera",
     "DeferredRenderer",
     "EnvironmentMap",
+    "ForwardOptions",
     "ForwardRenderer",
     "Frames",
     "GBuffer",
+    "InferenceOptions",
     "InverseRenderer",
-    "LightGroups",
-    "Running",
+    "RenderPasses",
     "SphericalGaussians",
     "UserError",
-    "Wish",
     "__version__",
+    "builtin_environment",
     "open_frames",
     "read_gbuffer",
     "read_image",
-    "world",
     "write",
 ]
 

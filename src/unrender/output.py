@@ -6,30 +6,30 @@ from pathlib import Path
 
 from unrender import files
 from unrender.errors import UserError
-from unrender.forward import LightGroups
+from unrender.forward import RenderPasses
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
 
 
-def write(path: str | Path, thing: GBuffer | Frames | EnvironmentMap | LightGroups) -> None:
+def write(path: str | Path, thing: GBuffer | Frames | EnvironmentMap | RenderPasses) -> None:
     """Writes a G-buffer, frames, a light or a rendering to `path`, whole or not at all.
 
-    A rendering goes to .exr with its light groups as layers (see `write_light_groups`), and its beauty to any other
+    A rendering goes to .exr with its light groups as layers (see `write_passes`), and its beauty to any other
     format that frames go to; the rest is as `files.write` has it.
 
     Raises:
         UserError: a suffix that this cannot be written as, or an output that cannot be written.
     """
-    if not isinstance(thing, LightGroups):
+    if not isinstance(thing, RenderPasses):
         files.write(path, thing)
     elif Path(path).suffix.lower() == ".exr":
-        write_light_groups(path, thing)
+        write_passes(path, thing)
     else:
         files.write(path, Frames(thing.beauty))
 
 
-def write_light_groups(path: str | Path, rendered: LightGroups, groups: bool = True) -> None:
+def write_passes(path: str | Path, rendered: RenderPasses, groups: bool = True) -> None:
     """Writes a rendered still as EXR, scene-linear: the beauty as R, G, B and, with `groups`, a layer for each group
     (diffuse, specular, background), whose sum in that order is the beauty to the last bit.
 

@@ -60,7 +60,7 @@ def _torch(compute: ComputeOptions) -> Iterator[Finding]:
 
 def _mini() -> Finding:
     from unrender.diffusion.card_file import read_card
-    from unrender.diffusion.checkpoints.places.registry import resolve
+    from unrender.diffusion.checkpoints.hub.registry import resolve
 
     try:
         card = read_card(resolve("mini"))

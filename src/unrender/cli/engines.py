@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from unrender.diffusion.checkpoints.loader import Checkpoint
-    from unrender.diffusion.running import Running
-    from unrender.forward import LightGroups, Wish
+    from unrender.diffusion.options import InferenceOptions
+    from unrender.forward import ForwardOptions, RenderPasses
     from unrender.inverse.renderer import InverseRenderer
     from unrender.scene.environment import EnvironmentMap
     from unrender.scene.frames import Frames
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
         def __call__(
             self, gbuffer: GBuffer, light: EnvironmentMap | None, yaw: float, edit: Tensor | None = None, /
-        ) -> LightGroups: ...
+        ) -> RenderPasses: ...
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,12 @@ class Engines:
     compute: ComputeOptions
     record: RunRecord
 
-    def running(self, long_side: int | None) -> Running:
+    def inference(self, long_side: int | None) -> InferenceOptions:
         """How a network is run whose pictures have that long side; the model's own when None."""
-        from unrender.diffusion.running import Running
+        from unrender.diffusion.options import InferenceOptions
 
         network, compute = self.network, self.compute
-        return Running(
+        return InferenceOptions(
             compute.device,
             compute.dtype,
             network.memory,
@@ -59,14 +59,14 @@ class Engines:
 def inverse_renderer(models: str, engines: Engines, scene: SceneOptions, pictures: int = 1) -> Inverse:
     """The inverse renderer of one model, or of several with commas between, with its seed and steps; notes ids,
     licences and revisions in the record. Of several models each is loaded in its turn where there is one picture."""
+    from unrender.inverse.multi_model import MultiModelRenderer
     from unrender.inverse.renderer import InverseRenderer
-    from unrender.inverse.several import SeveralRenderers
 
     record = engines.record
-    settings = {"steps": scene.steps, "seed": engines.compute.seed, "members": scene.ensemble}
+    settings = {"steps": scene.steps, "seed": engines.compute.seed, "ensemble_size": scene.ensemble}
 
     def load(model: str) -> InverseRenderer:
-        renderer = InverseRenderer.from_pretrained(model, engines.running(scene.long_side), domain=scene.domain)
+        renderer = InverseRenderer.from_pretrained(model, engines.inference(scene.long_side), domain=scene.domain)
         facts[model] = _facts(renderer.engine.checkpoint)
         record.facts["model"] = next(iter(facts.values())) if len(facts) == 1 else list(facts.values())
         return renderer
@@ -78,9 +78,9 @@ def inverse_renderer(models: str, engines: Engines, scene: SceneOptions, picture
     if len(names) == 1:
         return partial(load(names[0]), **settings)
     if pictures == 1:
-        return partial(SeveralRenderers(tuple(partial(load, name) for name in names)), **settings)
+        return partial(MultiModelRenderer(tuple(partial(load, name) for name in names)), **settings)
     loaded = [load(name) for name in names]
-    return partial(SeveralRenderers(tuple(partial(_same, renderer) for renderer in loaded)), **settings)
+    return partial(MultiModelRenderer(tuple(partial(_same, renderer) for renderer in loaded)), **settings)
 
 
 def forward_renderer(
@@ -92,7 +92,7 @@ def forward_renderer(
 
     compute = engines.compute
     renderer = ForwardRenderer.from_pretrained(
-        model, engines.running(long_side), _wish(prompt, steps, engines.compute.seed)
+        model, engines.inference(long_side), _wish(prompt, steps, engines.compute.seed)
     )
     checkpoint = getattr(getattr(renderer.engine, "engine", None), "checkpoint", None)
     engines.record.facts["forward"] = _facts(checkpoint) if checkpoint else {"id": model}
@@ -100,7 +100,7 @@ def forward_renderer(
 
     def render(
         gbuffer: GBuffer, light: EnvironmentMap | None, yaw: float, edit: Tensor | None = None, /
-    ) -> LightGroups:
+    ) -> RenderPasses:
         if checkpoint is not None:
             return renderer(gbuffer, light, yaw, edit)
         return renderer(gbuffer.to(device), light.to(device) if light else None, yaw, edit).to("cpu")
@@ -115,10 +115,10 @@ def check_deferred(model: str, **said: object) -> None:
         raise UserError(f"{model} has no network, and --{told[0].replace('_', '-')} is a network's")
 
 
-def _wish(prompt: PromptOptions, steps: int | None, seed: int) -> Wish:
-    from unrender.forward import Wish
+def _wish(prompt: PromptOptions, steps: int | None, seed: int) -> ForwardOptions:
+    from unrender.forward import ForwardOptions
 
-    return Wish(
+    return ForwardOptions(
         prompt.caption,
         prompt.guidance,
         prompt.image_guidance,

@@ -89,13 +89,13 @@ def maps(job: MapsJob, weights: LpipsOptions, files: ReportOptions, compute: Com
     """Print a model's errors beside those of trivial answers, map by map."""
     from itertools import islice
 
-    from unrender.diffusion.running import Running
+    from unrender.diffusion.options import InferenceOptions
     from unrender.evaluate.maps import evaluate_maps
     from unrender.files.shards import read_clips
     from unrender.inverse.renderer import InverseRenderer
 
     lpips = _lpips(weights)
-    renderer = InverseRenderer.from_pretrained(job.model, Running(compute.device, compute.dtype))
+    renderer = InverseRenderer.from_pretrained(job.model, InferenceOptions(compute.device, compute.dtype))
     truths = (clip.gbuffer for clip in islice(read_clips(job.data, others=False), job.clips))
     with progress_bar("measuring") as show:
         report = evaluate_maps(renderer, truths, lambda done: show(done, job.clips), lpips)
@@ -122,15 +122,18 @@ def forward(job: ForwardJob, files: ReportOptions, compute: ComputeOptions) -> N
     """Print how far a forward renderer's pictures are from the truth, beside the split sum's."""
     from itertools import islice
 
-    from unrender.diffusion.running import Running
+    from unrender.diffusion.options import InferenceOptions
     from unrender.evaluate.forward import evaluate_forward
     from unrender.evaluate.scenes import scenes_of
     from unrender.files.shards import read_clips
-    from unrender.forward import ForwardRenderer, Wish
+    from unrender.forward import ForwardOptions, ForwardRenderer
 
-    running, wish = Running(compute.device, compute.dtype), Wish(steps=job.steps, seed=compute.seed)
+    inference, options = (
+        InferenceOptions(compute.device, compute.dtype),
+        ForwardOptions(steps=job.steps, seed=compute.seed),
+    )
     check_deferred(job.model, steps=job.steps)
-    renderer = ForwardRenderer.from_pretrained(job.model, running, wish)
+    renderer = ForwardRenderer.from_pretrained(job.model, inference, options)
     scenes = scenes_of(islice(read_clips(job.data, others=False), job.clips), "evaluate forward")
     with progress_bar("measuring") as show:
         report = evaluate_forward(renderer, scenes, lambda done: show(done, job.clips))
@@ -145,15 +148,15 @@ def claims(job: ClaimsJob, compute: ComputeOptions) -> None:
     import json
     from itertools import islice
 
-    from unrender.diffusion.running import Running
+    from unrender.diffusion.options import InferenceOptions
     from unrender.evaluate.claims.models import Models
     from unrender.evaluate.claims.run import evaluate_claims, read_photos
     from unrender.evaluate.claims.table import Setting, as_plain, markdown
     from unrender.evaluate.scenes import scenes_of
-    from unrender.files.atomic import whole
+    from unrender.files.atomic import atomic_write
     from unrender.files.shards import read_clips
 
-    models = Models(job.models, Running(compute.device, compute.dtype), compute.seed)
+    models = Models(job.models, InferenceOptions(compute.device, compute.dtype), compute.seed)
     photos = read_photos(job.photos, job.clips) if job.photos else []
     scenes = list(scenes_of(islice(read_clips(job.data), job.clips), "evaluate claims"))
     with progress_bar("measuring") as show:
@@ -161,10 +164,10 @@ def claims(job: ClaimsJob, compute: ComputeOptions) -> None:
     setting = Setting(job.data.resolve().name, compute.seed)
     table = markdown(findings, setting)
     if job.out:
-        with whole(job.out) as path:
+        with atomic_write(job.out) as path:
             path.write_text(table, encoding="utf-8")
     if job.json:
-        with whole(job.json) as path:
+        with atomic_write(job.json) as path:
             path.write_text(json.dumps(as_plain(findings, setting), indent=2) + "\n", encoding="utf-8")
     print(table, end="")
 
@@ -181,15 +184,15 @@ def _tell(report: Report, files: ReportOptions, facts: dict[str, str]) -> None:
     import json
 
     from unrender.evaluate.report import as_dict, markdown, table
-    from unrender.files.atomic import whole
+    from unrender.files.atomic import atomic_write
 
     print(table(report))
     if files.json:
-        with whole(files.json) as path:
+        with atomic_write(files.json) as path:
             path.write_text(json.dumps(facts | as_dict(report), indent=2) + "\n", encoding="utf-8")
     if files.markdown:
         named = ", ".join(f"{name} `{value}`" for name, value in facts.items())
-        with whole(files.markdown) as path:
+        with atomic_write(files.markdown) as path:
             path.write_text(f"{markdown(report)}\n{named}\n", encoding="utf-8")
 
 

@@ -9,9 +9,9 @@ from rich.table import Table
 
 from unrender.diffusion.card import ModelCard
 from unrender.diffusion.checkpoints.architecture import NATIVE_SIDE, download_parameters, memory_bytes, parameters
-from unrender.diffusion.checkpoints.places.cache import pulled
-from unrender.diffusion.checkpoints.places.decoders import DECODERS
-from unrender.diffusion.checkpoints.places.ids import embedded
+from unrender.diffusion.checkpoints.hub.cache import pulled
+from unrender.diffusion.checkpoints.hub.decoders import DECODERS
+from unrender.diffusion.checkpoints.hub.ids import embedded
 
 PIPE_WIDTH = 1000
 """Columns where nobody looks: no line is folded, so that `grep` finds whole ones."""

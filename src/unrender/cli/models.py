@@ -14,7 +14,7 @@ from unrender.errors import UserError
 
 if TYPE_CHECKING:
     from unrender.diffusion.card import ModelCard
-    from unrender.diffusion.checkpoints.places.home import Home
+    from unrender.diffusion.checkpoints.hub.location import ModelLocation
 
 app = typer.Typer(name="models", help="List models, show one, pull one from its hub, check a folder of weights.")
 
@@ -58,7 +58,7 @@ class FolderChoice:
 def list_models() -> None:
     """List the models that can be named by id: what they give, their licence and size, and whether they are here."""
     from unrender.cli.model_table import print_table
-    from unrender.diffusion.checkpoints.places.registry import cards
+    from unrender.diffusion.checkpoints.hub.registry import cards
 
     print_table(cards())
 
@@ -81,12 +81,12 @@ def pull(choice: PullChoice) -> None:
     fetch(choice, _keep_prompts)
 
 
-def fetch(choice: PullChoice, prepare: "Callable[[Home], None] | None") -> None:
+def fetch(choice: PullChoice, prepare: "Callable[[ModelLocation], None] | None") -> None:
     """Pulls every direction of a model once its licence is agreed to, and prints its folder."""
-    from unrender.diffusion.checkpoints.places.decoders import DECODERS
-    from unrender.diffusion.checkpoints.places.hub import pull as pull_weights
-    from unrender.diffusion.checkpoints.places.hub import pull_decoder
-    from unrender.diffusion.checkpoints.places.ids import cards_of
+    from unrender.diffusion.checkpoints.hub.decoders import DECODERS
+    from unrender.diffusion.checkpoints.hub.download import pull as pull_weights
+    from unrender.diffusion.checkpoints.hub.download import pull_decoder
+    from unrender.diffusion.checkpoints.hub.ids import cards_of
 
     if choice.model in DECODERS:
         print(f"{choice.model}: licence {DECODERS[choice.model]}", flush=True)
@@ -104,7 +104,7 @@ def fetch(choice: PullChoice, prepare: "Callable[[Home], None] | None") -> None:
 
 def adopt(adoption: Adoption) -> None:
     """Write into a folder whose weights it holds, where nothing else says so."""
-    from unrender.diffusion.checkpoints.places.recognise import adopt as write_pointer
+    from unrender.diffusion.checkpoints.hub.recognise import adopt as write_pointer
 
     write_pointer(adoption.folder, adoption.model)
     print(f"{adoption.folder} holds {adoption.model}")
@@ -113,8 +113,8 @@ def adopt(adoption: Adoption) -> None:
 def check(choice: FolderChoice) -> None:
     """Read a folder of weights strictly; a missing or mis-shaped tensor is named."""
     from unrender.device import choose_compute
+    from unrender.diffusion.checkpoints.hub.registry import find
     from unrender.diffusion.checkpoints.loader import load_checkpoint
-    from unrender.diffusion.checkpoints.places.registry import find
 
     for card in _cards(choice.folder):
         checkpoint = load_checkpoint(find(choice.folder, card.direction), choose_compute("cpu", "float32"))
@@ -127,8 +127,8 @@ def check(choice: FolderChoice) -> None:
 
 def _cards(model: str) -> "tuple[ModelCard, ...]":
     """The cards of an id or of a folder, one for each direction."""
-    from unrender.diffusion.checkpoints.places.ids import cards_of, known_ids
-    from unrender.diffusion.checkpoints.places.recognise import cards_in
+    from unrender.diffusion.checkpoints.hub.ids import cards_of, known_ids
+    from unrender.diffusion.checkpoints.hub.recognise import cards_in
 
     if model not in known_ids() and Path(model).is_dir():
         return cards_in(Path(model))
@@ -160,7 +160,7 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _keep_prompts(home: "Home") -> None:
+def _keep_prompts(home: "ModelLocation") -> None:
     from unrender.diffusion.checkpoints.clip.prompts import keep_prompts
 
     keep_prompts(home)

@@ -14,8 +14,8 @@ from unrender.files.images import write_image
 from unrender.files.preview import map_to_rgb, tiles
 from unrender.files.sequences import numbered
 from unrender.files.video import VideoWriter
-from unrender.forward import LightGroups
-from unrender.output import write_light_groups
+from unrender.forward import RenderPasses
+from unrender.output import write_passes
 from unrender.scene.color import linear_to_srgb
 from unrender.scene.gbuffer import GBuffer
 
@@ -41,7 +41,7 @@ class Take:
         return f"{self.name}{ending}" if self.frames == 1 else f"{self.name}.####{ending}"
 
 
-def write_contact_sheet(path: Path, gbuffer: GBuffer, rendered: LightGroups | None = None) -> None:
+def write_contact_sheet(path: Path, gbuffer: GBuffer, rendered: RenderPasses | None = None) -> None:
     """Writes the first frame's maps, and what was `rendered` from them, as one labelled PNG."""
     shown = {name: map_to_rgb(name, value[0]) for name, value in gbuffer.maps.items()}
     if rendered is not None:
@@ -67,7 +67,7 @@ class RenderedWriter:
             self._video = self._stack.enter_context(VideoWriter(path, self._take.fps or DEFAULT_FPS))
         return self
 
-    def write(self, rendered: LightGroups) -> None:
+    def write(self, rendered: RenderPasses) -> None:
         """Adds one frame, (1, 3, H, W)."""
         self._written += 1
         if self._video:
@@ -77,7 +77,7 @@ class RenderedWriter:
         if self._destination.wants(".exr"):
             pattern = self._stage / (self._destination.file or self._take.file(".exr"))
             path = pattern if self._take.frames == 1 else numbered(pattern, self._written)
-            write_light_groups(path, rendered, self._groups)
+            write_passes(path, rendered, self._groups)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

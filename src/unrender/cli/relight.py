@@ -28,7 +28,7 @@ from unrender.errors import UserError
 if TYPE_CHECKING:
     from unrender.cli.pictures import Take
     from unrender.files.readers import FrameReader
-    from unrender.forward import LightGroups
+    from unrender.forward import RenderPasses
     from unrender.relight import Decomposition, Forward, Inverse, RelightOptions
     from unrender.scene.environment import EnvironmentMap
 
@@ -139,7 +139,7 @@ def _relight_frames(run: _Run, source: FrameReader, light: EnvironmentMap, inver
     """Relights every frame, each with its own decomposition, and returns the last one. The light of a clip turns with
     its frames; that of a still stands, and turns in `_turn_light`."""
     from unrender.cli.pictures import RenderedWriter, Take
-    from unrender.relight import put_together, take_apart
+    from unrender.relight import decompose, recompose
 
     job, count = run.job, min(run.job.frames or len(source), len(source))
     take = Take(f"{source.name}.relit", count, source.fps)
@@ -147,9 +147,9 @@ def _relight_frames(run: _Run, source: FrameReader, light: EnvironmentMap, inver
     with RenderedWriter(run.stage, run.destination, take, job.groups) as rendered:
         for index, picture in enumerate(track(islice(source, count), "relighting", count)):
             with run.record.stage("inverse"):
-                apart = take_apart(picture, inverse, run.forward, job.detail, apart.light if apart else None)
+                apart = decompose(picture, inverse, run.forward, job.detail, apart.light if apart else None)
             with run.record.stage("forward"):
-                groups = put_together(apart, light, run.forward, job.options(job.turn * index / count))
+                groups = recompose(apart, light, run.forward, job.options(job.turn * index / count))
             with run.record.stage("write"):
                 rendered.write(groups)
                 if not run.destination.file:
@@ -159,7 +159,7 @@ def _relight_frames(run: _Run, source: FrameReader, light: EnvironmentMap, inver
     return apart
 
 
-def _write_gbuffer(run: _Run, take: Take, index: int, apart: Decomposition, groups: LightGroups) -> None:
+def _write_gbuffer(run: _Run, take: Take, index: int, apart: Decomposition, groups: RenderPasses) -> None:
     """Writes one frame's G-buffer, and the contact sheet of the first."""
     from unrender.cli.pictures import write_contact_sheet
     from unrender.files.gbuffers import write_gbuffer
@@ -175,11 +175,11 @@ def _write_gbuffer(run: _Run, take: Take, index: int, apart: Decomposition, grou
 def _turn_light(run: _Run, apart: Decomposition, light: EnvironmentMap) -> None:
     """Writes the video of a still whose light turns."""
     from unrender.files.video import VideoWriter
-    from unrender.relight import put_together
+    from unrender.relight import recompose
 
     job, frames = run.job, run.job.frames or TURN_FRAMES
     name = run.destination.file or f"{apart.frames.name}.turn.mp4"
     with VideoWriter(run.stage / name, TURN_FPS) as video:
         for index in track(range(frames), "turning the light", frames):
-            groups = put_together(apart, light, run.forward, job.options(job.turn * index / frames))
+            groups = recompose(apart, light, run.forward, job.options(job.turn * index / frames))
             video.write(groups.beauty)

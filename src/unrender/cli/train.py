@@ -165,8 +165,8 @@ def _train(name: str, jobs: tuple[Any, ...], recipe: Any, train: Callable[..., P
     from unrender.train.recipe import resolved
 
     options: RunOptions = jobs[-1]
-    course = replace(recipe.course, steps=options.steps or recipe.course.steps, seed=options.seed)
-    recipe = replace(recipe, course=course)
+    config = replace(recipe.config, steps=options.steps or recipe.config.steps, seed=options.seed)
+    recipe = replace(recipe, config=config)
     if options.dry_run:
         print(resolved(recipe), end="")
         return
@@ -174,7 +174,7 @@ def _train(name: str, jobs: tuple[Any, ...], recipe: Any, train: Callable[..., P
     with record.stage("load"):
         stills = _stills(options, lit=lit)
     with record.stage("train"), progress_bar("training") as show:
-        model = train(recipe, stills, options.out, lambda step, loss: show(step, course.steps))
+        model = train(recipe, stills, options.out, lambda step, loss: show(step, config.steps))
     if os.environ.get("RANK", "0") == "0":  # of several processes the first one reports
         record.write(options.out / "run.json")
         print(model)
@@ -196,12 +196,16 @@ def _stills(options: RunOptions, *, lit: bool) -> Any:
 def _synthetic(folders: list[Path], cache: Path | None, *, lit: bool) -> Any:
     from unrender.diffusion.card import LightCard
     from unrender.files.shards import read_clips
-    from unrender.train.data import lit_frames, load_lit_stills, load_stills
+    from unrender.train.data import lit_frames, load_lit_still_dataset, load_still_dataset
     from unrender.train.prepared import prepared
 
     def gather() -> Any:
         frames = (frame for folder in folders for clip in read_clips(folder) for frame in lit_frames(clip))
-        return load_lit_stills(frames, LightCard().size) if lit else load_stills(gbuffer for gbuffer, _ in frames)
+        return (
+            load_lit_still_dataset(frames, LightCard().size)
+            if lit
+            else load_still_dataset(gbuffer for gbuffer, _ in frames)
+        )
 
     kind = f"lit {LightCard().size}" if lit else "unlit"
     return gather() if cache is None else prepared(cache, folders, kind, gather)

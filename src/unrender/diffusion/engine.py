@@ -18,14 +18,14 @@ from torch import Tensor
 from unrender.device import Compute, choose_compute
 from unrender.diffusion.card import Direction, GivenMap, ModelCard, TargetPicture, faithful
 from unrender.diffusion.checkpoints.clip.image_encoder import image_tokens
+from unrender.diffusion.checkpoints.hub.decoders import find_decoder
+from unrender.diffusion.checkpoints.hub.registry import find
 from unrender.diffusion.checkpoints.loader import Checkpoint, load_checkpoint
-from unrender.diffusion.checkpoints.places.decoders import find_decoder
-from unrender.diffusion.checkpoints.places.registry import find
 from unrender.diffusion.conditioning import Condition, guided_network, network_of, task_vector
 from unrender.diffusion.decoding import decode, encode
-from unrender.diffusion.encoded import EncodedOnce
+from unrender.diffusion.latent_cache import LatentCache
 from unrender.diffusion.noise import draw_noise
-from unrender.diffusion.running import Frugality, Running
+from unrender.diffusion.options import InferenceOptions, MemoryMode
 from unrender.diffusion.sampler import denoise
 from unrender.diffusion.schedule import make_schedule
 from unrender.errors import UserError
@@ -48,16 +48,16 @@ class Engine:
     Attributes:
         checkpoint: card, networks and tokens, on `compute.device` in `compute.dtype`.
         compute: where the networks run, and in which precision.
-        memory: see `Running`.
+        memory: see `InferenceOptions`.
         domain: what kind of scene the network is told it sees; "" for the first that its card knows.
         memo: pictures encoded before, where several models see the same ones.
     """
 
     checkpoint: Checkpoint
     compute: Compute
-    memory: Frugality = "normal"
+    memory: MemoryMode = "normal"
     domain: str = ""
-    memo: EncodedOnce | None = None
+    memo: LatentCache | None = None
 
     @property
     def card(self) -> ModelCard:
@@ -90,37 +90,37 @@ class Engine:
         return draw_noise(self.card.noise, shape, seed, shared=True, parts=parts)
 
 
-def load_engine(model: str | Path, direction: Direction, running: Running, domain: str = "") -> Engine:
+def load_engine(model: str | Path, direction: Direction, inference: InferenceOptions, domain: str = "") -> Engine:
     """The engine of an embedded or published model, or of a model folder.
 
     Raises:
         UserError: no such model, one of the other direction, a broken folder, a device that is not present, or a domain
             that the card does not know.
     """
-    compute = _compute(running)
-    if running.compile and compute.device.type == "cpu" and not any(map(shutil.which, _COMPILERS)):
+    compute = _compute(inference)
+    if inference.compile and compute.device.type == "cpu" and not any(map(shutil.which, _COMPILERS)):
         raise UserError(f"compiling on the CPU needs a C++ compiler; one of {', '.join(_COMPILERS)}, or no --compile")
     home = find(model, direction)
-    if running.faithful:
+    if inference.faithful:
         home = replace(home, card=faithful(home.card))
     if domain and domain not in home.card.domains:
         known = ", ".join(home.card.domains)
         right = f"{known} are right" if known else "leave it out"
         raise UserError(f"{home.card.id} knows no domain {domain}; {right}")
-    decoder = find_decoder(running.decoder) if running.decoder else None
+    decoder = find_decoder(inference.decoder) if inference.decoder else None
     checkpoint = load_checkpoint(home, compute, decoder)
-    if running.long_side is not None:
-        size = replace(checkpoint.card.size, long_side=running.long_side)
+    if inference.long_side is not None:
+        size = replace(checkpoint.card.size, long_side=inference.long_side)
         checkpoint = replace(checkpoint, card=replace(checkpoint.card, size=size))
-    if running.compile:
+    if inference.compile:
         checkpoint.unet.compile()
-    return Engine(checkpoint, compute, running.memory, domain)
+    return Engine(checkpoint, compute, inference.memory, domain)
 
 
-def _compute(running: Running) -> Compute:
+def _compute(inference: InferenceOptions) -> Compute:
     """Where and in what; a faithful reading on a CPU is in float32, as official code runs there."""
-    compute = choose_compute(running.device, running.dtype)
-    exact = running.faithful and running.dtype == "auto" and compute.device.type == "cpu"
+    compute = choose_compute(inference.device, inference.dtype)
+    exact = inference.faithful and inference.dtype == "auto" and compute.device.type == "cpu"
     return replace(compute, dtype=torch.float32) if exact else compute
 
 

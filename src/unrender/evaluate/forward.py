@@ -11,12 +11,12 @@ from torch import Tensor
 from unrender.evaluate import pictures
 from unrender.evaluate.report import Report, Scores, mean_scores
 from unrender.evaluate.scenes import SHADOW_RULE, Scene
-from unrender.forward import DeferredRenderer, LightGroups
+from unrender.forward import DeferredRenderer, RenderPasses
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
 
-Render = Callable[[GBuffer, EnvironmentMap], LightGroups]
+Render = Callable[[GBuffer, EnvironmentMap], RenderPasses]
 
 PSNR_SRGB, PSNR_LINEAR, SSIM = FIGURES = tuple(replace(figure, mask="surface") for figure in pictures.FIGURES[:3])
 SHADOWED_PSNR_SRGB, SHADOWED_PSNR_LINEAR, SHADOWED_SSIM = SHADOWED_FIGURES = tuple(

@@ -10,7 +10,7 @@ import torch
 from unrender.errors import UserError
 from unrender.files.shards import Clip
 from unrender.forward import DeferredRenderer
-from unrender.forward.lit import lit_irradiance
+from unrender.forward.irradiance import lit_irradiance
 from unrender.scene.color import luminance
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.gbuffer import GBuffer

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from unrender.files.atomic import whole as whole
+    from unrender.files.atomic import atomic_write as atomic_write
     from unrender.files.cameras import NamedCameras as NamedCameras
     from unrender.files.cameras import read_co3d as read_co3d
     from unrender.files.cameras import read_colmap as read_colmap
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from unrender.files.cameras import write_transforms as write_transforms
     from unrender.files.datasets.pictures import Pictures as Pictures
     from unrender.files.datasets.registry import open_dataset as open_dataset
+    from unrender.files.environments import builtin_environment as builtin_environment
+    from unrender.files.environments import builtin_environment_names as builtin_environment_names
     from unrender.files.environments import read_environment as read_environment
     from unrender.files.environments import resolve_light as resolve_light
-    from unrender.files.environments import world as world
-    from unrender.files.environments import world_names as world_names
     from unrender.files.environments import write_environment as write_environment
     from unrender.files.gbuffers import read_gbuffer as read_gbuffer
     from unrender.files.gbuffers import read_metadata as read_metadata
@@ -40,11 +40,17 @@ if TYPE_CHECKING:
     from unrender.files.writing import write as write
 
 _HOMES = {
-    "atomic": ("whole",),
+    "atomic": ("atomic_write",),
     "cameras": ("NamedCameras", "read_co3d", "read_colmap", "read_transforms", "write_transforms"),
     "datasets.pictures": ("Pictures",),
     "datasets.registry": ("open_dataset",),
-    "environments": ("read_environment", "resolve_light", "world", "world_names", "write_environment"),
+    "environments": (
+        "read_environment",
+        "resolve_light",
+        "builtin_environment",
+        "builtin_environment_names",
+        "write_environment",
+    ),
     "gbuffers": ("read_gbuffer", "read_metadata", "write_gbuffer", "write_layers"),
     "images": ("read_image", "write_image"),
     "meshes": ("Material", "Mesh", "read_meshes"),

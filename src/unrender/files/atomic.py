@@ -13,7 +13,7 @@ from unrender.errors import UserError
 
 
 @contextmanager
-def whole(path: str | Path) -> Generator[Path]:
+def atomic_write(path: str | Path) -> Generator[Path]:
     """Yields a free sibling path; what is made there (a file or a directory) takes the name `path` at the end.
 
     The sibling keeps the suffix of `path`, so that libraries which choose a format by it choose the right one. Where

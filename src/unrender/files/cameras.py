@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from unrender.errors import UserError
-from unrender.files.atomic import whole
+from unrender.files.atomic import atomic_write
 from unrender.files.images import read_image
 from unrender.files.paths import existing_file
 from unrender.scene.camera import Camera
@@ -110,7 +110,7 @@ def write_transforms(path: str | Path, cameras: NamedCameras, *, world_up: Liter
                 "transform_matrix": (turn @ pose.double().numpy()).tolist(),
             }
         )
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(json.dumps({"camera_model": "PINHOLE", "frames": frames}, indent=1))
 
 

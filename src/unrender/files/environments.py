@@ -45,15 +45,15 @@ def write_environment(path: str | Path, light: EnvironmentMap) -> None:
     write_image(path, light.radiance[0])
 
 
-def world_names() -> tuple[str, ...]:
+def builtin_environment_names() -> tuple[str, ...]:
     """Names of the shipped CC0 worlds, in alphabetical order."""
     files = resources.files("unrender.files").joinpath("worlds").iterdir()
     return tuple(sorted(Path(file.name).stem for file in files if file.name.endswith(".exr")))
 
 
-def world(name: str) -> EnvironmentMap:
+def builtin_environment(name: str) -> EnvironmentMap:
     """A shipped light by name; UserError, with the nearest name, where there is none."""
-    names = world_names()
+    names = builtin_environment_names()
     if name not in names:
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {near[0]}?" if near else f"the shipped ones are {', '.join(names)}"
@@ -73,8 +73,12 @@ def resolve_light(text: str | Path) -> EnvironmentMap:
     if path.exists():
         return read_environment(path)
     name = path.name.removesuffix(".exr")
-    if path.parent == Path() and name in world_names():
-        return world(name)
-    near = difflib.get_close_matches(name, world_names(), n=1)
-    hint = f"did you mean the shipped {near[0]}?" if near else f"shipped lights are {', '.join(world_names())}"
+    if path.parent == Path() and name in builtin_environment_names():
+        return builtin_environment(name)
+    near = difflib.get_close_matches(name, builtin_environment_names(), n=1)
+    hint = (
+        f"did you mean the shipped {near[0]}?"
+        if near
+        else f"shipped lights are {', '.join(builtin_environment_names())}"
+    )
     raise UserError(f"the light {text} does not exist; {hint}")

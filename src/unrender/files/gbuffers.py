@@ -16,7 +16,7 @@ from torch import Tensor
 import unrender
 from unrender.conventions import CAMERA_AXES, COLOR_SPACE
 from unrender.errors import UserError
-from unrender.files.atomic import whole
+from unrender.files.atomic import atomic_write
 from unrender.files.exr import ExrImage, read_channels, to_half, write_channels
 from unrender.files.layers import Profile, channel_names, find_maps
 from unrender.files.paths import existing_file
@@ -57,7 +57,7 @@ def write_gbuffer(
             planes = np.nan_to_num(planes, nan=DEPTH_OF_NOTHING, posinf=DEPTH_OF_NOTHING)
         stored = planes if name in _FLOAT_MAPS else to_half(clean(planes))
         channels |= dict(zip(names[name], stored, strict=True))
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         write_channels(partial, channels, _header(gbuffer, metadata or {}))
 
 
@@ -117,7 +117,7 @@ def write_layers(path: str | Path, layers: Mapping[str, Tensor], beauty: Tensor)
     named = {f"{name}.{c}": plane for name, rgb in layers.items() for c, plane in zip("RGB", rgb, strict=True)}
     named |= dict(zip("RGB", beauty, strict=True))
     channels = {name: clean(plane.detach().cpu().float().numpy()) for name, plane in named.items()}
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         write_channels(partial, channels, {f"{_PREFIX}color_space": COLOR_SPACE})
 
 

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from unrender.conventions import REC709_CHROMATICITIES
 from unrender.errors import UserError
-from unrender.files.atomic import whole
-from unrender.files.deep import TiffLayout, decode_still, tiff_layout
+from unrender.files.atomic import atomic_write
 from unrender.files.exr import read_channels, to_half, write_channels
+from unrender.files.high_bit_depth import TiffLayout, decode_still, tiff_layout
 from unrender.files.layers import find_maps
 from unrender.files.paths import existing_file
 from unrender.files.quiet import silenced
@@ -165,7 +165,7 @@ def write_image(
     if alpha is not None:
         coded = torch.cat((coded, alpha.detach().cpu().float().clamp(0, 1)))
     samples = (coded * (2**bits - 1)).round().numpy().astype(np.uint16 if bits == 16 else np.uint8).transpose(1, 2, 0)
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_bytes(_encode_png16(samples) if bits == 16 else _encode_8bit(samples, suffix))
 
 
@@ -284,7 +284,7 @@ def _write_exr(path: Path, pixels: Tensor, alpha: Tensor | None) -> None:
     channels = dict(zip(names, to_half((pixels * opacity).numpy()), strict=True))
     if alpha is not None:
         channels["A"] = to_half(opacity[0].numpy())
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         write_channels(partial, channels, {})
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from unrender.errors import UserError
-from unrender.files.atomic import whole
+from unrender.files.atomic import atomic_write
 from unrender.files.gbuffers import read_gbuffer, write_gbuffer
 from unrender.files.images import PICTURE_SUFFIXES, read_image
 from unrender.files.layers import Profile
@@ -103,7 +103,7 @@ def numbered_files(pattern: str | Path, first: int = 1) -> Generator[Iterator[Pa
     """Yields an endless iterator of paths to write frames to; at the end they take the names of `pattern`, all together
     (see `atomic.whole`), and where the block raises, none do."""
     with ExitStack() as files:
-        yield (files.enter_context(whole(numbered(pattern, number))) for number in count(first))
+        yield (files.enter_context(atomic_write(numbered(pattern, number))) for number in count(first))
 
 
 def natural_order(path: Path) -> list[tuple[int, int | str]]:

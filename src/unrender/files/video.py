@@ -16,7 +16,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, ColorTrc
 from torch import Tensor
 
 from unrender.errors import UserError
-from unrender.files.atomic import whole
+from unrender.files.atomic import atomic_write
 from unrender.files.paths import existing_file
 from unrender.files.radiance import Array, clean, to_rec709
 from unrender.files.readers import FrameReader
@@ -89,7 +89,7 @@ class VideoWriter:
         self._size: tuple[int, int] | None = None
 
     def __enter__(self) -> VideoWriter:
-        partial = self._stack.enter_context(whole(self.path))
+        partial = self._stack.enter_context(atomic_write(self.path))
         try:
             self._container = self._stack.enter_context(av.open(f"file:{partial}", "w", options=_muxer(self.path)))
         except (av.FFmpegError, ValueError) as error:

@@ -2,16 +2,16 @@
 
 from unrender.forward.deferred import DeferredRenderer
 from unrender.forward.geometry import calibrate_depth
+from unrender.forward.options import ForwardOptions
 from unrender.forward.renderer import ForwardRenderer
-from unrender.forward.surface import LightGroups
+from unrender.forward.surface import RenderPasses
 from unrender.forward.transport import transport_matrix
-from unrender.forward.wish import Wish
 
 __all__ = [
     "DeferredRenderer",
+    "ForwardOptions",
     "ForwardRenderer",
-    "LightGroups",
-    "Wish",
+    "RenderPasses",
     "calibrate_depth",
     "transport_matrix",
 ]

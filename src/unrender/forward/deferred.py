@@ -14,7 +14,7 @@ from unrender.forward import monte_carlo, screen_space, split_sum
 from unrender.forward.geometry import calibrate_depth
 from unrender.forward.light_sampling import LightSampler
 from unrender.forward.prefilter import PrefilteredLight
-from unrender.forward.surface import LightGroups, coverage_of, surface_of, world_rotation
+from unrender.forward.surface import RenderPasses, coverage_of, surface_of, world_rotation
 from unrender.scene.camera import Camera, pixel_rays
 from unrender.scene.environment import EnvironmentMap, sample
 from unrender.scene.gbuffer import GBuffer
@@ -45,7 +45,7 @@ class DeferredRenderer:
         if self.samples < 2:
             raise UserError(f"{self.samples} samples per pixel; at least 2 are right, one from light and one from BRDF")
 
-    def __call__(self, gbuffer: GBuffer, light: EnvironmentMap, yaw: float | Tensor = 0.0) -> LightGroups:
+    def __call__(self, gbuffer: GBuffer, light: EnvironmentMap, yaw: float | Tensor = 0.0) -> RenderPasses:
         """The picture of `gbuffer` under `light` turned by `yaw` degrees about +Y (see `conventions`).
 
         Args:
@@ -56,7 +56,7 @@ class DeferredRenderer:
             yaw: degrees, one number or one per frame (T,); exact, and cheaper than a rotated map.
 
         Returns:
-            LightGroups of (T, 3, H, W), scene-linear.
+            RenderPasses of (T, 3, H, W), scene-linear.
 
         Raises:
             UserError: where a map is missing, or light and G-buffer have different numbers of frames.
@@ -68,7 +68,7 @@ class DeferredRenderer:
         yaws = torch.as_tensor(yaw, dtype=torch.float32).expand(len(gbuffer)).tolist()
         frames = [self._frame(gbuffer.frame(i), light.frame(i), camera.frame(i), yaws[i]) for i in range(len(gbuffer))]
         diffuse, specular, background = (torch.stack(group) for group in zip(*frames, strict=True))
-        return LightGroups({"diffuse": diffuse, "specular": specular}, background)
+        return RenderPasses({"diffuse": diffuse, "specular": specular}, background)
 
     def _frame(
         self, gbuffer: GBuffer, light: EnvironmentMap, camera: Camera, yaw: float

@@ -82,7 +82,7 @@ def given_maps(gbuffer: GBuffer, *, irradiance: bool = False) -> dict[str, Tenso
 
     Args:
         irradiance: whether it is among them. Not where a light is told: a network is told a light or an irradiance,
-            never both (`train.telling`), and the irradiance of a G-buffer is that of the light before.
+            never both (`train.dropout`), and the irradiance of a G-buffer is that of the light before.
     """
     covered = coverage(gbuffer)
     there = (covered > 0).to(covered)

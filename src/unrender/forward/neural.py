@@ -13,14 +13,14 @@ from unrender.diffusion.checkpoints.clip.prompts import embed_prompts
 from unrender.diffusion.codec import decode_maps
 from unrender.diffusion.engine import Engine, decode_pictures, give, load_engine, walk
 from unrender.diffusion.framing import Framing, frame_picture, plan_framing, unframe
-from unrender.diffusion.presenting import present
-from unrender.diffusion.running import Running
+from unrender.diffusion.options import InferenceOptions
+from unrender.diffusion.preprocessing import present
 from unrender.errors import UserError
 from unrender.forward.deferred import DeferredRenderer, backdrops
-from unrender.forward.lit import lit_irradiance
-from unrender.forward.neural_light import check_wish, irradiance_picture, lit_picture
-from unrender.forward.surface import LightGroups, coverage
-from unrender.forward.wish import Wish
+from unrender.forward.irradiance import lit_irradiance
+from unrender.forward.neural_light import check_options, irradiance_picture, lit_picture
+from unrender.forward.options import ForwardOptions
+from unrender.forward.surface import RenderPasses, coverage
 from unrender.scene.camera import Camera
 from unrender.scene.color import luminance
 from unrender.scene.environment import EnvironmentMap
@@ -34,33 +34,33 @@ class NeuralRenderer:
 
     Attributes:
         engine: the checkpoint, and where and how it runs.
-        wish: what the picture shall be like.
+        options: what the picture shall be like.
         caption: (N, D) tokens of the wish's caption; None for the card's empty one.
     """
 
     engine: Engine
-    wish: Wish
+    options: ForwardOptions
     caption: Tensor | None = None
 
     @classmethod
-    def from_pretrained(cls, model: str | Path, running: Running, wish: Wish) -> NeuralRenderer:
+    def from_pretrained(cls, model: str | Path, inference: InferenceOptions, options: ForwardOptions) -> NeuralRenderer:
         """The renderer of a published model or of a model folder.
 
         Raises:
             UserError: no such model, one that was not pulled, a broken folder, a device that is not present, or a
                 caption where there is no text encoder, or where the network is told a light.
         """
-        engine = load_engine(model, "forward", running)
+        engine = load_engine(model, "forward", inference)
         if engine.card.light is not None:
-            check_wish(engine.card.id, wish)
-            return cls(engine, wish)
-        card = replace(engine.card, guidance=_guidance(engine.card.guidance, wish))
+            check_options(engine.card.id, options)
+            return cls(engine, options)
+        card = replace(engine.card, guidance=_guidance(engine.card.guidance, options))
         engine = replace(engine, checkpoint=replace(engine.checkpoint, card=card))
         home = engine.checkpoint.home
         caption = None
-        if wish.caption and home is not None:
-            (caption,) = embed_prompts(home, [wish.caption], engine.card.padded_prompts)
-        return cls(engine, wish, caption)
+        if options.caption and home is not None:
+            (caption,) = embed_prompts(home, [options.caption], engine.card.padded_prompts)
+        return cls(engine, options, caption)
 
     @property
     def card(self) -> ModelCard:
@@ -75,7 +75,7 @@ class NeuralRenderer:
         *,
         edit: Tensor | None = None,
         noise: Tensor | None = None,
-    ) -> LightGroups:
+    ) -> RenderPasses:
         """The picture of `gbuffer`, under its own irradiance or that of a light.
 
         Args:
@@ -90,7 +90,7 @@ class NeuralRenderer:
             noise: (T, C, h, w) to start from instead of the card's noise.
 
         Returns:
-            LightGroups of (T, 3, H, W), scene-linear, with one surface group, `rendered`. A network paints the
+            RenderPasses of (T, 3, H, W), scene-linear, with one surface group, `rendered`. A network paints the
             background too: without a light, and where a part is edited, the whole picture is in `rendered`. One that
             is told lights has learnt surfaces on black; without a light, black is what is behind them.
 
@@ -101,18 +101,18 @@ class NeuralRenderer:
         self._check(gbuffer, edit, light)
         yaws = torch.as_tensor(yaw, dtype=torch.float32).expand(len(gbuffer))
         if light is not None and self.card.light is not None:
-            picture = lit_picture(self.engine, self.wish, gbuffer, light, yaws, noise)
+            picture = lit_picture(self.engine, self.options, gbuffer, light, yaws, noise)
             return _before_light(picture, coverage(gbuffer), gbuffer, light, yaws)
         if self.card.light is not None:
-            picture = irradiance_picture(self.engine, self.wish, gbuffer, noise)
+            picture = irradiance_picture(self.engine, self.options, gbuffer, noise)
             picture = picture * coverage(gbuffer).to(picture)
-            return LightGroups({"rendered": picture}, torch.zeros_like(picture))
+            return RenderPasses({"rendered": picture}, torch.zeros_like(picture))
         if light is not None:
-            lit = lit_irradiance(gbuffer, light, yaws, shadows=self.wish.shadows)
+            lit = lit_irradiance(gbuffer, light, yaws, shadows=self.options.shadows)
             gbuffer = replace(gbuffer, irradiance=lit, irradiance_kind="metric")
         picture = self._picture(gbuffer, edit, noise)
         if light is None or edit is not None:
-            return LightGroups({"rendered": picture}, torch.zeros_like(picture))
+            return RenderPasses({"rendered": picture}, torch.zeros_like(picture))
         covered = coverage(gbuffer)
         picture = picture * _brightness(gbuffer, light, yaws, picture, covered)
         return _before_light(picture, covered, gbuffer, light, yaws)
@@ -123,11 +123,11 @@ class NeuralRenderer:
         number. Those of a card with a `light` are `neural_light.lit_latents`."""
         engine, card = self.engine, self.card
         framing = plan_framing(gbuffer.size, card.size, "the G-buffer")
-        noise = engine.draw_noise(framing.canvas, len(gbuffer), self.wish.seed) if noise is None else noise
+        noise = engine.draw_noise(framing.canvas, len(gbuffer), self.options.seed) if noise is None else noise
         shown = [self._present(gbuffer, given, framing, edit) for given in card.given]
         keep = None if edit is None else self._kept(edit, framing).expand(len(gbuffer), -1, -1, -1)
-        given = give(engine, shown, engine.latent_size(framing.canvas), keep=keep, seed=self.wish.seed)
-        return walk(engine, given, noise, steps=self.wish.steps, tokens=self.caption).float()
+        given = give(engine, shown, engine.latent_size(framing.canvas), keep=keep, seed=self.options.seed)
+        return walk(engine, given, noise, steps=self.options.steps, tokens=self.caption).float()
 
     def _picture(self, gbuffer: GBuffer, edit: Tensor | None, noise: Tensor | None) -> Tensor:
         """(T, 3, H, W) linear, in [0, 1]: as bright as a photograph of it."""
@@ -179,19 +179,19 @@ class NeuralRenderer:
             raise UserError(f"{self.card.id} renders whole pictures; zheng95z/x-to-rgb-inpainting edits a part")
 
 
-def _guidance(own: Guidance, wish: Wish) -> Guidance:
+def _guidance(own: Guidance, options: ForwardOptions) -> Guidance:
     """The card's guidance with what the wish says of it; words alone guide where a card knows no guidance by maps."""
-    text = own.text if wish.guidance is None else wish.guidance
-    image = (own.image or 1.0) if wish.image_guidance is None else wish.image_guidance
+    text = own.text if options.guidance is None else options.guidance
+    image = (own.image or 1.0) if options.image_guidance is None else options.image_guidance
     return replace(own, text=text, image=image)
 
 
 def _before_light(
     picture: Tensor, covered: Tensor, gbuffer: GBuffer, light: EnvironmentMap, yaw: Tensor
-) -> LightGroups:
+) -> RenderPasses:
     """A picture (T, 3, H, W) where there are surfaces, and the light past them."""
     camera = gbuffer.camera or Camera.perspective(gbuffer.size)
-    return LightGroups({"rendered": picture * covered}, backdrops(gbuffer, light, camera, yaw.tolist()))
+    return RenderPasses({"rendered": picture * covered}, backdrops(gbuffer, light, camera, yaw.tolist()))
 
 
 def _brightness(gbuffer: GBuffer, light: EnvironmentMap, yaw: Tensor, picture: Tensor, covered: Tensor) -> Tensor:

@@ -10,10 +10,10 @@ from torch import Tensor
 from unrender.diffusion.codec import decode_maps
 from unrender.diffusion.engine import Engine, decode_pictures, give, walk
 from unrender.diffusion.framing import Framing, plan_framing, unframe
-from unrender.diffusion.presenting import present
+from unrender.diffusion.preprocessing import present
 from unrender.errors import UserError
 from unrender.forward.lighting import ShownLight, first_render, given_maps, show_light
-from unrender.forward.wish import Wish
+from unrender.forward.options import ForwardOptions
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.gbuffer import GBuffer
 from unrender.scene.resize import resize_gbuffer, resize_picture
@@ -37,7 +37,7 @@ class _Told:
 
 def lit_picture(
     engine: Engine,
-    wish: Wish,
+    options: ForwardOptions,
     gbuffer: GBuffer,
     light: EnvironmentMap,
     yaw: float | Tensor = 0.0,
@@ -53,7 +53,7 @@ def lit_picture(
         UserError: base_color or normal is missing.
     """
     framing, shown = _show(engine, gbuffer, light, yaw)
-    (decoded,) = decode_pictures(engine, _latents(engine, wish, _tell_light(engine, framing, shown), noise))
+    (decoded,) = decode_pictures(engine, _latents(engine, options, _tell_light(engine, framing, shown), noise))
     rgb = decode_maps(unframe(decoded, framing), engine.card.pictures[0])["rgb"]
     gain = shown.gain.to(rgb)
     return with_detail(rgb, shown.first, first_render(gbuffer, light, yaw).to(rgb) * gain) / gain
@@ -74,7 +74,9 @@ def with_detail(answer: Tensor, seen: Tensor, first: Tensor) -> Tensor:
     return (coarse + ratio * (first - seen)).clamp(min=0)
 
 
-def irradiance_picture(engine: Engine, wish: Wish, gbuffer: GBuffer, noise: Tensor | None = None) -> Tensor:
+def irradiance_picture(
+    engine: Engine, options: ForwardOptions, gbuffer: GBuffer, noise: Tensor | None = None
+) -> Tensor:
     """The surfaces of `gbuffer` under its own irradiance, (T, 3, H, W), linear, in [0, 1]: as bright as a photograph of
     them, whatever the network paints where there is none.
 
@@ -85,14 +87,14 @@ def irradiance_picture(engine: Engine, wish: Wish, gbuffer: GBuffer, noise: Tens
     """
     gbuffer.require("irradiance", by=engine.card.id)
     told = _tell_irradiance(engine, gbuffer)
-    (decoded,) = decode_pictures(engine, _latents(engine, wish, told, noise))
+    (decoded,) = decode_pictures(engine, _latents(engine, options, told, noise))
     rgb = decode_maps(unframe(decoded, told.framing), engine.card.pictures[0])["rgb"]
     return resize_picture(rgb, gbuffer.size)
 
 
 def lit_latents(
     engine: Engine,
-    wish: Wish,
+    options: ForwardOptions,
     gbuffer: GBuffer,
     light: EnvironmentMap,
     yaw: float | Tensor = 0.0,
@@ -101,12 +103,12 @@ def lit_latents(
     """The clean latents (T, C, h, w) of `lit_picture`, float32. For holding the engine against another implementation
     number by number."""
     framing, shown = _show(engine, gbuffer, light, yaw)
-    return _latents(engine, wish, _tell_light(engine, framing, shown), noise)
+    return _latents(engine, options, _tell_light(engine, framing, shown), noise)
 
 
-def check_wish(model: str, wish: Wish) -> None:
+def check_options(model: str, options: ForwardOptions) -> None:
     """Raises UserError where a network that is told a light is told words or shadows too."""
-    if wish != Wish(steps=wish.steps, seed=wish.seed):
+    if options != ForwardOptions(steps=options.steps, seed=options.seed):
         raise UserError(f"{model} is told the light itself and takes no caption, guidance or shadows; leave them out")
 
 
@@ -146,8 +148,8 @@ def _tell_irradiance(engine: Engine, gbuffer: GBuffer) -> _Told:
 
 
 @torch.inference_mode()
-def _latents(engine: Engine, wish: Wish, told: _Told, noise: Tensor | None) -> Tensor:
+def _latents(engine: Engine, options: ForwardOptions, told: _Told, noise: Tensor | None) -> Tensor:
     canvas = told.framing.canvas
-    noise = engine.draw_noise(canvas, len(told.tokens), wish.seed) if noise is None else noise
-    given = give(engine, told.pictures, engine.latent_size(canvas), seed=wish.seed)
-    return walk(engine, given, noise, steps=wish.steps, tokens=told.tokens).float()
+    noise = engine.draw_noise(canvas, len(told.tokens), options.seed) if noise is None else noise
+    given = give(engine, told.pictures, engine.latent_size(canvas), seed=options.seed)
+    return walk(engine, given, noise, steps=options.steps, tokens=told.tokens).float()

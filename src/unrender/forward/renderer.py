@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from unrender.diffusion.running import Running
+from unrender.diffusion.options import InferenceOptions
 from unrender.errors import UserError
 from unrender.forward.deferred import DeferredRenderer, Quality
-from unrender.forward.surface import LightGroups
-from unrender.forward.wish import Wish
+from unrender.forward.options import ForwardOptions
+from unrender.forward.surface import RenderPasses
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.gbuffer import GBuffer
 
@@ -27,7 +27,7 @@ DEFERRED: dict[str, Quality] = {
     "deferred:screen_space": "screen_space",
 }
 
-AS_IT_IS, NO_WISH = Running(), Wish()
+DEFAULT_INFERENCE, DEFAULT_OPTIONS = InferenceOptions(), ForwardOptions()
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class ForwardRenderer:
     def from_pretrained(
         cls,
         model: str | Path,
-        running: Running = AS_IT_IS,
-        wish: Wish = NO_WISH,
+        inference: InferenceOptions = DEFAULT_INFERENCE,
+        options: ForwardOptions = DEFAULT_OPTIONS,
         *,
         samples: int = 64,
         background: bool = True,
@@ -62,17 +62,17 @@ class ForwardRenderer:
             UserError: an unknown id, with the nearest known one, and all that `NeuralRenderer.from_pretrained` raises.
         """
         if model in DEFERRED:
-            if wish != Wish(steps=wish.steps, seed=wish.seed):
+            if options != ForwardOptions(steps=options.steps, seed=options.seed):
                 raise UserError("the deferred renderer takes no caption, guidance or shadows; a network's id would")
             quality = DEFERRED[str(model)]
-            return cls(DeferredRenderer(quality, samples=samples, seed=wish.seed, background=background))
+            return cls(DeferredRenderer(quality, samples=samples, seed=options.seed, background=background))
         near = difflib.get_close_matches(str(model), DEFERRED, n=1, cutoff=0.7)
         if near:
             raise UserError(f"no forward renderer {str(model)!r}; did you mean {near[0]}?")
         # Networks are slow to import, and a deferred renderer wants none.
         from unrender.forward.neural import NeuralRenderer
 
-        return cls(NeuralRenderer.from_pretrained(model, running, wish))
+        return cls(NeuralRenderer.from_pretrained(model, inference, options))
 
     def __call__(
         self,
@@ -80,7 +80,7 @@ class ForwardRenderer:
         light: EnvironmentMap | None = None,
         yaw: float | Tensor = 0.0,
         edit: Tensor | None = None,
-    ) -> LightGroups:
+    ) -> RenderPasses:
         """The picture of `gbuffer` under `light` turned by `yaw` degrees about +Y; see `DeferredRenderer.__call__` and
         `NeuralRenderer.__call__`.
 

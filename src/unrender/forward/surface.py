@@ -18,7 +18,7 @@ DEFAULT_ROUGHNESS, DEFAULT_METALLIC = 0.5, 0.0
 
 
 @dataclass(frozen=True)
-class LightGroups:
+class RenderPasses:
     """A rendered picture, by the way its light came. Pictures are (T, 3, H, W), linear, composited by the mask.
 
     Attributes:
@@ -55,18 +55,18 @@ class LightGroups:
         """The picture, (T, 3, H, W): the sum of the groups, in their order."""
         return sum_in_order(self.groups)
 
-    def times(self, gain: Tensor) -> LightGroups:
+    def times(self, gain: Tensor) -> RenderPasses:
         """The same with every surface multiplied by `gain`, which broadcasts to (T, 3, H, W)."""
-        return LightGroups({name: value * gain for name, value in self.surfaces.items()}, self.background)
+        return RenderPasses({name: value * gain for name, value in self.surfaces.items()}, self.background)
 
-    def before(self, background: Tensor) -> LightGroups:
+    def before(self, background: Tensor) -> RenderPasses:
         """The same before another background (T, 3, H, W)."""
-        return LightGroups(self.surfaces, background)
+        return RenderPasses(self.surfaces, background)
 
-    def to(self, device: torch.device | str) -> LightGroups:
+    def to(self, device: torch.device | str) -> RenderPasses:
         """The same on `device`."""
         surfaces = {name: value.to(device) for name, value in self.surfaces.items()}
-        return LightGroups(surfaces, self.background.to(device))
+        return RenderPasses(surfaces, self.background.to(device))
 
 
 def sum_in_order(groups: Mapping[str, Tensor]) -> Tensor:

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from unrender.diffusion.card import ModelCard, TargetPicture
 from unrender.diffusion.codec import decode_codes, read_codes
-from unrender.diffusion.encoded import EncodedOnce
 from unrender.diffusion.engine import Engine, decode_pictures, give, load_engine, walk
 from unrender.diffusion.framing import plan_framing, unframe
-from unrender.diffusion.presenting import present
-from unrender.diffusion.running import Running
+from unrender.diffusion.latent_cache import LatentCache
+from unrender.diffusion.options import InferenceOptions
+from unrender.diffusion.preprocessing import present
 from unrender.errors import UserError
 from unrender.inverse.enlarge import enlarge
 from unrender.inverse.ensemble import ensemble
@@ -28,7 +28,7 @@ SURFACE = 0.25
 """A pixel whose mask is below this has no normal and no depth. Under a half, because a hole in a surface that is there
 harms what is made of the maps more than a surface where there is none."""
 
-AS_IT_IS = Running()
+DEFAULT_INFERENCE = InferenceOptions()
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class InverseRenderer:
 
     @classmethod
     def from_pretrained(
-        cls, model: str | Path = "mini", running: Running = AS_IT_IS, *, domain: str = ""
+        cls, model: str | Path = "mini", inference: InferenceOptions = DEFAULT_INFERENCE, *, domain: str = ""
     ) -> InverseRenderer:
         """The renderer of an embedded or published model (`unrender models list`), or of a model folder.
 
@@ -54,7 +54,7 @@ class InverseRenderer:
         Raises:
             UserError: no such model, one that was not pulled, a broken folder, or a device that is not present.
         """
-        return cls(load_engine(model, "inverse", running, domain))
+        return cls(load_engine(model, "inverse", inference, domain))
 
     @property
     def card(self) -> ModelCard:
@@ -69,7 +69,7 @@ class InverseRenderer:
         steps: int | None = None,
         noise: Tensor | None = None,
         seed: int = 0,
-        members: int = 1,
+        ensemble_size: int = 1,
     ) -> GBuffer:
         """The G-buffer of a picture or clip, at its size, with the picture itself as `rgb`.
 
@@ -86,10 +86,10 @@ class InverseRenderer:
             UserError: an unknown map, a picture too small or too narrow, or several members where there is no noise.
         """
         wanted = check_maps(maps, self.card)
-        if members > 1:
+        if ensemble_size > 1:
             self._check_members(noise)
-            once = replace(self, engine=replace(self.engine, memo=self.engine.memo or EncodedOnce()))
-            return ensemble([once(photo, wanted, steps=steps, seed=seed + k) for k in range(members)])
+            once = replace(self, engine=replace(self.engine, memo=self.engine.memo or LatentCache()))
+            return ensemble([once(photo, wanted, steps=steps, seed=seed + k) for k in range(ensemble_size)])
         framing = plan_framing(photo.size, self.card.size, photo.name)
         noise = self.engine.draw_noise(framing.canvas, len(photo), seed) if noise is None else noise
         # One frame at a time: a clip needs no more memory than a still.

@@ -1,4 +1,4 @@
-"""The exact G-buffer of a stage."""
+"""The exact G-buffer of a scene."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unrender.raytrace.hits import Hit, find_hit
+from unrender.raytrace.intersection import Hit, ray_intersect
 from unrender.raytrace.packed import opaque
 from unrender.raytrace.rays import camera_rays
-from unrender.raytrace.stage import Stage
+from unrender.raytrace.trace_scene import TraceScene
 from unrender.scene.gbuffer import GBuffer
 
 
-def trace_gbuffer(stage: Stage, *, grid: int = 3, owners: np.ndarray | None = None) -> GBuffer:
-    """Traces what the camera of `stage` sees with grid x grid rays a pixel.
+def trace_gbuffer(scene: TraceScene, *, grid: int = 3, owners: np.ndarray | None = None) -> GBuffer:
+    """Traces what the camera of `scene` sees with grid x grid rays a pixel.
 
     base_color, diffuse_albedo, roughness and metallic are means over the rays that hit, normal their mean made unit
     (camera space, smooth shading with its bumps, as pictures show it), mask the share of rays that hit. Depth and
@@ -24,19 +24,19 @@ def trace_gbuffer(stage: Stage, *, grid: int = 3, owners: np.ndarray | None = No
     partial, depth may be +inf. Maps are zero where nothing is hit.
 
     Args:
-        stage: from `build_stage`.
+        scene: from `build_trace_scene`.
         grid: odd, so that one ray is the pixel's centre.
         owners: (F,) the instance of each face, whole and above 0; None leaves `instance` out.
     """
-    height, width = stage.camera.size
-    sums, centre = _trace(stage, grid)
+    height, width = scene.camera.size
+    sums, centre = _trace(scene, grid)
     count = sums[0]
 
     def picture(planes: np.ndarray) -> Tensor:
         return torch.from_numpy(planes.astype(np.float32).reshape(1, -1, height, width))
 
     base, albedo, normal, rough, metal = (picture(sums[i] / np.maximum(count, 1)) for i in _CHANNELS)
-    rotation = stage.camera.pose[0, :3, :3]
+    rotation = scene.camera.pose[0, :3, :3]
     normal = torch.nn.functional.normalize(normal, dim=1)
     depth, face = centre
     instance = None if owners is None else picture(np.where(np.isfinite(depth), owners[face], 0))
@@ -50,20 +50,20 @@ def trace_gbuffer(stage: Stage, *, grid: int = 3, owners: np.ndarray | None = No
         mask=picture(count / grid**2),
         instance=instance,
         depth_kind="metric",
-        camera=stage.camera.frame(0),
+        camera=scene.camera.frame(0),
     )
 
 
 _CHANNELS = (slice(1, 4), slice(4, 7), slice(7, 10), slice(10, 11), slice(11, 12))  # after the count of hits
 
 
-def _trace(stage: Stage, grid: int) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+def _trace(scene: TraceScene, grid: int) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
     """Sums over each pixel's rays (12, H * W), and planar depth (+inf: none) and face of its centre ray."""
     import drjit as dr
     import mitsuba as mi
 
-    height, width = stage.camera.size
-    rays = camera_rays(stage.camera)
+    height, width = scene.camera.size
+    rays = camera_rays(scene.camera)
     pixel = dr.arange(mi.UInt32, height * width)
     side, centre, count = (opaque(mi.UInt32, n) for n in (grid, grid * grid // 2, grid * grid))
     kind: Any = mi.ArrayXf
@@ -74,7 +74,7 @@ def _trace(stage: Stage, grid: int) -> tuple[np.ndarray, tuple[np.ndarray, np.nd
         x, y = ((mi.Float(n) + 0.5) / mi.Float(side) for n in (i % side, i // side))
         along = rays.along(pixel, (x, y))
         stretch = dr.norm(along)
-        hit = find_hit(stage, mi.Ray3f(rays.origin, along / stretch), coherent=True, active=i < count)
+        hit = ray_intersect(scene, mi.Ray3f(rays.origin, along / stretch), coherent=True, active=i < count)
         here = (i == centre) & hit.valid
         depth, face = dr.select(here, hit.distance / stretch, depth), dr.select(here, hit.face, face)
         return i + 1, sums + dr.select(hit.valid, _values(hit), 0), depth, face

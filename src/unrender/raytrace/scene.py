@@ -65,10 +65,10 @@ def build_scene(surfaces: Sequence[Surface], light: EnvironmentMap, camera: Came
     Mitsuba does: 2 is direct light alone. For Mitsuba's own integrators, which render neither slopes nor emission.
 
     Raises:
-        UserError: a surface with slopes or emission; `build_stage` takes those.
+        UserError: a surface with slopes or emission; `build_trace_scene` takes those.
     """
     if any(surface.slope is not None or surface.emission is not None for surface in surfaces):
-        raise UserError("build_scene with a surface that has slopes or emission; build_stage is right for those")
+        raise UserError("build_scene with a surface that has slopes or emission; build_trace_scene is right for those")
     backend.use()
     import mitsuba as mi
 

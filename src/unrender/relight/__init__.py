@@ -8,9 +8,9 @@ from unrender.relight.picture import (
     Inverse,
     RelightOptions,
     Relit,
-    put_together,
+    decompose,
+    recompose,
     relight,
-    take_apart,
 )
 
 __all__ = [
@@ -19,9 +19,9 @@ __all__ = [
     "Inverse",
     "RelightOptions",
     "Relit",
+    "decompose",
     "detail_gain",
     "estimate_light",
-    "put_together",
+    "recompose",
     "relight",
-    "take_apart",
 ]

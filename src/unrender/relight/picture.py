@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from unrender.forward import LightGroups
+from unrender.forward import RenderPasses
 from unrender.forward.surface import coverage
 from unrender.relight.detail import detail_gain
 from unrender.relight.light_estimate import estimate_light
@@ -21,7 +21,7 @@ Background = Literal["light", "photo", "none"]
 Inverse = Callable[[Frames, Sequence[str] | None], GBuffer]
 """How an inverse renderer is called: frames, and the maps wanted; None for all that it gives."""
 
-Forward = Callable[[GBuffer, EnvironmentMap, float], LightGroups]
+Forward = Callable[[GBuffer, EnvironmentMap, float], RenderPasses]
 """How a forward renderer is called: G-buffer, light, and the degrees that the light is turned by."""
 
 
@@ -67,7 +67,7 @@ class Relit:
         decomposition: the picture taken apart, ready for the next light.
     """
 
-    groups: LightGroups
+    groups: RenderPasses
     decomposition: Decomposition
 
     @property
@@ -94,11 +94,11 @@ def relight(
     Raises:
         UserError: where the inverse renderer gives no base colour or normals, or light and frames differ in number.
     """
-    apart = take_apart(frames, inverse, forward, options.detail)
-    return Relit(put_together(apart, light, forward, options), apart)
+    apart = decompose(frames, inverse, forward, options.detail)
+    return Relit(recompose(apart, light, forward, options), apart)
 
 
-def take_apart(
+def decompose(
     frames: Frames, inverse: Inverse, forward: Forward, detail: bool = True, previous: EnvironmentMap | None = None
 ) -> Decomposition:
     """Takes `frames` apart, with the light they were taken in (close to `previous`, for the next part of a clip) and
@@ -113,9 +113,9 @@ def take_apart(
     return Decomposition(frames, gbuffer, light, detail_gain(frames.rgb, surface.surface))
 
 
-def put_together(
+def recompose(
     apart: Decomposition, light: EnvironmentMap, forward: Forward, options: RelightOptions = DEFAULTS
-) -> LightGroups:
+) -> RenderPasses:
     """Renders a decomposition under `light`, as `options` say (whose `detail` was settled when it was taken apart).
 
     The gain multiplies all that surfaces send out alike, so the groups still add up to the beauty.

@@ -12,8 +12,8 @@ from torch import Tensor
 from unrender.errors import UserError
 from unrender.files.shards import Clip, LitClip
 from unrender.raytrace.gbuffer import trace_gbuffer
-from unrender.raytrace.stage import Stage, build_stage, move, set_camera
-from unrender.raytrace.transport import render_lights
+from unrender.raytrace.path_tracer import render_lights
+from unrender.raytrace.trace_scene import TraceScene, build_trace_scene, move, set_camera
 from unrender.scene.camera import Camera
 from unrender.scene.color import luminance
 from unrender.scene.environment import EnvironmentMap
@@ -100,13 +100,13 @@ def _attempt(key: list[int], index: int, shot: Shot, sources: Sources, test: boo
     gains: list[float] = []
     own: list[_Frame] = []
     views: list[list[GBuffer]] = [[] for _ in cameras]
-    for t, (stage, subject) in enumerate(_posed(world, motion, shot.samples)):
+    for t, (scene, subject) in enumerate(_posed(world, motion, shot.samples)):
         turned = [light.rotated(motion.yaw[t]) if motion.yaw[t] else light for light in lights]
-        frame = _frame(stage, subject, motion.camera.frame(t), turned, render_rng, first=t == 0)
+        frame = _frame(scene, subject, motion.camera.frame(t), turned, render_rng, first=t == 0)
         gains = gains or [_exposure(render_rng, rgb[None], frame.gbuffer.maps["mask"]) for rgb in frame.rgb]
         own.append(_exposed(frame, gains))
         for camera, view in zip(cameras, views, strict=True):
-            frame = _frame(stage, subject, camera, turned[:1], render_rng, first=t == 0)
+            frame = _frame(scene, subject, camera, turned[:1], render_rng, first=t == 0)
             view.append(_exposed(frame, gains[:1]).gbuffer)
     lights = [
         replace(light, radiance=(light.radiance * gain).clamp(max=_BRIGHTEST["light"]))
@@ -148,7 +148,7 @@ class _Frame:
     irradiance: Tensor
 
 
-def _posed(world: World, motion: Motion, samples: int) -> Iterator[tuple[Stage, _Subject]]:
+def _posed(world: World, motion: Motion, samples: int) -> Iterator[tuple[TraceScene, _Subject]]:
     """The stage of each frame; only the latest may be used."""
     rest, owners = merged(world.things)
     subject = _Subject(
@@ -158,24 +158,24 @@ def _posed(world: World, motion: Motion, samples: int) -> Iterator[tuple[Stage, 
         samples * (ROOM_SAMPLES if world.enclosed else 1),
     )
     back = np.stack([np.linalg.inv(thing.pose) for thing in world.things])
-    stage = build_stage(rest, world.camera, max_depth=MAX_DEPTH)
+    scene = build_trace_scene(rest, world.camera, max_depth=MAX_DEPTH)
     moves = bool(np.ptp(motion.poses, axis=0).any())
     for t, poses in enumerate(motion.poses):
         if moves and t > 0:
-            stage = move(stage, *moved(rest, owners, poses @ back))
-        yield stage, subject
+            scene = move(scene, *moved(rest, owners, poses @ back))
+        yield scene, subject
 
 
 def _frame(
-    stage: Stage, subject: _Subject, camera: Camera, lights: list[EnvironmentMap], rng: Random, *, first: bool
+    scene: TraceScene, subject: _Subject, camera: Camera, lights: list[EnvironmentMap], rng: Random, *, first: bool
 ) -> _Frame:
     """What `camera` sees under each light, before exposure; the gate looks at the geometry before light is traced."""
-    stage = set_camera(stage, camera)
-    gbuffer = trace_gbuffer(stage, owners=subject.owners)
+    scene = set_camera(scene, camera)
+    gbuffer = trace_gbuffer(scene, owners=subject.owners)
     if fault := gate.seen(gbuffer, subject.things, first=first):
         raise _Refused(fault)
     seed = int(rng.integers(2**31))
-    lit = render_lights(stage, lights, samples=subject.samples, seed=seed, openings=subject.openings)
+    lit = render_lights(scene, lights, samples=subject.samples, seed=seed, openings=subject.openings)
     return _Frame(gbuffer, _without_fireflies(lit.rgb), _without_fireflies(lit.irradiance))
 
 

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from unrender.device import Compute
 from unrender.diffusion.card import ModelCard
 from unrender.diffusion.checkpoints.clip.prompts import prompt_tokens
+from unrender.diffusion.checkpoints.hub.cache import snapshots
+from unrender.diffusion.checkpoints.hub.location import ModelLocation
 from unrender.diffusion.checkpoints.loader import Checkpoint, load_network
 from unrender.diffusion.checkpoints.official import refined
-from unrender.diffusion.checkpoints.places.cache import snapshots
-from unrender.diffusion.checkpoints.places.home import Home
 from unrender.errors import UserError
 
 FULL = Compute(torch.device("cpu"), torch.float32)
@@ -34,7 +34,7 @@ def load_base(base: str, card: ModelCard) -> Checkpoint:
     Raises:
         UserError: it is not on this machine, not whole, or not what a network of `card` can be made of.
     """
-    home = Home(card, _folder(base))
+    home = ModelLocation(card, _folder(base))
     if card.task_numbers:
         raise UserError(f"{card.id} is told its task in numbers, which {base} has no layer for; another card is right")
     unet = load_network(UNet2DConditionModel, home.component("unet"), FULL)

@@ -13,9 +13,9 @@ from unrender.diffusion.codec import RELATIVE_NEAR, decode_maps, encode_map
 from unrender.diffusion.decoding import Memory
 from unrender.scene.color import linear_to_srgb
 from unrender.train.data import VALID_COVERAGE, Batch
+from unrender.train.dropout import Conditions, condition_on_all
 from unrender.train.learner import Learner
 from unrender.train.losses import mean_squared
-from unrender.train.telling import Told, tell_all
 
 Maps = dict[str, Tensor]
 
@@ -37,17 +37,17 @@ class Pair:
 
     def apart(self, batch: Batch, seed: int) -> Tensor:
         """The pictures (B, pictures, 3, H, W) that `batch.photo` is taken apart into; differentiable."""
-        asked = self.inverse.passes()[0]
-        condition = self.inverse.condition(batch, asked, tell_all(self.inverse.card, batch))
-        noise = self.inverse.noise(self.noise, self.inverse.blank(batch, asked), seed)
-        return self.inverse.pictures(self.inverse.single_step(condition, noise), asked, self.memory)
+        targets = self.inverse.passes()[0]
+        condition = self.inverse.condition(batch, targets, condition_on_all(self.inverse.card, batch))
+        noise = self.inverse.noise(self.noise, self.inverse.blank(batch, targets), seed)
+        return self.inverse.pictures(self.inverse.single_step(condition, noise), targets, self.memory)
 
-    def together(self, batch: Batch, told: Told, seed: int) -> Tensor:
+    def together(self, batch: Batch, conditions: Conditions, seed: int) -> Tensor:
         """The picture (B, 3, H, W) in about [-1, 1] that `batch.maps` are put together into; differentiable."""
-        asked = self.forward.passes()[0]
-        condition = self.forward.condition(batch, asked, told)
-        noise = self.forward.noise(self.noise, self.forward.blank(batch, asked), seed)
-        return self.forward.maps(self.forward.single_step(condition, noise), asked, self.memory)["rgb"]
+        targets = self.forward.passes()[0]
+        condition = self.forward.condition(batch, targets, conditions)
+        noise = self.forward.noise(self.noise, self.forward.blank(batch, targets), seed)
+        return self.forward.maps(self.forward.single_step(condition, noise), targets, self.memory)["rgb"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Again:
     surface: Tensor
 
 
-def put_together(pair: Pair, batch: Batch, pictures: Tensor, seed: int) -> Again:
+def recompose(pair: Pair, batch: Batch, pictures: Tensor, seed: int) -> Again:
     """The picture that `pictures`, what `pair.apart` makes of a photo, make again.
 
     A photograph's exposure is in none of the maps, so it is scaled to the photo by least squares, picture by picture.
@@ -76,7 +76,7 @@ def put_together(pair: Pair, batch: Batch, pictures: Tensor, seed: int) -> Again
 
 def photo_cycle(pair: Pair, batch: Batch, pictures: Tensor, seed: int) -> Tensor:
     """|I - I~|^2 of a photo and of what its maps make, on display codes, over what the maps say is surface."""
-    again = put_together(pair, batch, pictures, seed)
+    again = recompose(pair, batch, pictures, seed)
     return mean_squared(again.rgb, linear_to_srgb(batch.photo), again.surface)
 
 
@@ -119,10 +119,10 @@ def _maps(inverse: Learner, pictures: Tensor) -> Maps:
     }
 
 
-def _by_irradiance(pair: Pair, batch: Batch) -> Told:
+def _by_irradiance(pair: Pair, batch: Batch) -> Conditions:
     """Every map is told, and no light."""
     maps = torch.tensor([given.rendered == "" for given in pair.forward.card.given], device=batch.photo.device)
-    return Told(maps.expand(len(batch), -1), torch.zeros(len(batch), dtype=torch.bool, device=batch.photo.device))
+    return Conditions(maps.expand(len(batch), -1), torch.zeros(len(batch), dtype=torch.bool, device=batch.photo.device))
 
 
 def _best_scale(predicted: Tensor, target: Tensor, valid: Tensor) -> Tensor:

@@ -15,8 +15,8 @@ from unrender.files.shards import Clip
 from unrender.forward.lighting import mirror_light_picture, show_light
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.gbuffer import CHANNELS, GBuffer
-from unrender.train.loop import Draw
-from unrender.train.views import crop, mirror, photographed
+from unrender.train.augmentation import augment, crop, mirror
+from unrender.train.loop import BatchSpec
 
 TARGETS = ("base_color", "normal", "depth", "roughness", "metallic", "mask")
 EXTRAS = ("irradiance",)
@@ -49,7 +49,7 @@ class Lit:
 
 
 @dataclass(frozen=True)
-class Stills:
+class StillDataset:
     """Ground truth of N stills of one size, float16, in memory.
 
     Attributes:
@@ -66,9 +66,9 @@ class Stills:
     def __len__(self) -> int:
         return len(self.maps["rgb"])
 
-    def part(self, start: int, end: int | None = None) -> Stills:
+    def part(self, start: int, end: int | None = None) -> StillDataset:
         """The stills from `start` to `end`."""
-        return Stills(
+        return StillDataset(
             {name: values[start:end] for name, values in self.maps.items()},
             {name: values[start:end] for name, values in self.known.items()},
             self.lit and self.lit.part(start, end),
@@ -115,7 +115,7 @@ class Batch:
         return ((self.maps["mask"] > VALID_COVERAGE) | unknown).float()
 
 
-def load_stills(gbuffers: Iterable[GBuffer], required: Sequence[str] = TARGETS) -> Stills:
+def load_still_dataset(gbuffers: Iterable[GBuffer], required: Sequence[str] = TARGETS) -> StillDataset:
     """Gathers G-buffers that carry `rgb` and the maps `required`; every frame is a still.
 
     Raises:
@@ -138,10 +138,10 @@ def load_stills(gbuffers: Iterable[GBuffer], required: Sequence[str] = TARGETS) 
     known = {name: torch.tensor([name in frame for frame in frames]) for name in names}
     size = tuple(frames[0]["rgb"].shape[1:])
     # Map by map, so that no more than one of them is in memory twice.
-    return Stills({name: torch.stack([_popped(frame, name, size) for frame in frames]) for name in names}, known)
+    return StillDataset({name: torch.stack([_popped(frame, name, size) for frame in frames]) for name in names}, known)
 
 
-def join(parts: Sequence[Stills]) -> Stills:
+def join(parts: Sequence[StillDataset]) -> StillDataset:
     """Several sets as one; what a set does not know stays unknown.
 
     Raises:
@@ -152,7 +152,7 @@ def join(parts: Sequence[Stills]) -> Stills:
     if lights and len(lights) < len(parts):
         raise UserError("training pictures with lights and without; one or the other is right")
     names = [name for name in CHANNELS if any(name in part.maps for part in parts)]
-    return Stills(
+    return StillDataset(
         {name: torch.cat([_maps_or_zeros(part, name) for part in parts]) for name in names},
         {name: torch.cat([_known_or_not(part, name) for part in parts]) for name in names},
         _joined(lights) if lights else None,
@@ -169,11 +169,11 @@ def lit_frames(clip: Clip) -> Iterator[tuple[GBuffer, EnvironmentMap]]:
             yield again, clip.light_of(t, number)
 
 
-def load_lit_stills(lit: Iterable[tuple[GBuffer, EnvironmentMap]], light_size: tuple[int, int]) -> Stills:
+def load_lit_still_dataset(lit: Iterable[tuple[GBuffer, EnvironmentMap]], light_size: tuple[int, int]) -> StillDataset:
     """Gathers G-buffers with the light that each is lit by (`forward.lighting.show_light`).
 
     Raises:
-        UserError: as `load_stills`.
+        UserError: as `load_still_dataset`.
     """
     lights: list[Lit] = []
 
@@ -186,18 +186,18 @@ def load_lit_stills(lit: Iterable[tuple[GBuffer, EnvironmentMap]], light_size: t
             lights.append(Lit(_halved(shown.first), _halved(rgb), _halved(shown.picture)))
             yield gbuffer
 
-    stills = load_stills(noting_lights())
+    stills = load_still_dataset(noting_lights())
     return replace(stills, lit=_joined(lights))
 
 
-def require_known(stills: Stills, card: ModelCard) -> None:
+def require_known(stills: StillDataset, card: ModelCard) -> None:
     """Raises UserError where a model is to learn a map that no still has."""
     missing = [name for name in card.map_names if name not in stills.known or not bool(stills.known[name].any())]
     if missing:
         raise UserError(f"{card.id} learns {', '.join(missing)}, which no training picture has; data with it is right")
 
 
-def hold_out(stills: Stills, count: int = 8) -> tuple[Stills, Stills]:
+def hold_out(stills: StillDataset, count: int = 8) -> tuple[StillDataset, StillDataset]:
     """The last few stills, which validation looks at, and the others, which training sees.
 
     Where there are only a handful, as when a recipe is tried on four pictures, they are both.
@@ -207,20 +207,20 @@ def hold_out(stills: Stills, count: int = 8) -> tuple[Stills, Stills]:
     return stills.part(len(stills) - count), stills.part(0, len(stills) - count)
 
 
-def draw_batch(stills: Stills, draw: Draw) -> Batch:
+def sample_batch(stills: StillDataset, spec: BatchSpec) -> Batch:
     """The views of one draw: which stills, mirrored or not, which window, photographed how."""
-    generator = draw.generator(0)
-    index = torch.randint(len(stills), (draw.count,), generator=generator)
+    generator = spec.generator(0)
+    index = torch.randint(len(stills), (spec.count,), generator=generator)
     maps, picture = _chosen(stills, index)
-    flip = torch.rand(draw.count, generator=generator) < 0.5
-    maps = crop(mirror(maps, flip), draw.side, generator)
+    flip = torch.rand(spec.count, generator=generator) < 0.5
+    maps = crop(mirror(maps, flip), spec.side, generator)
     if picture is not None:
         picture = torch.where(flip[:, None, None, None], mirror_light_picture(picture), picture)
     known = {name: values[index] for name, values in stills.known.items()}
-    return _batch(maps, known, picture, photographed(maps["rgb"], generator))
+    return _batch(maps, known, picture, augment(maps["rgb"], generator))
 
 
-def whole_batch(stills: Stills, side: int) -> Batch:
+def whole_batch(stills: StillDataset, side: int) -> Batch:
     """Every still whole, as it is, `side` pixels a side: what validation looks at."""
     maps, picture = _chosen(stills, torch.arange(len(stills)))
     maps = crop(maps, side, None)
@@ -231,7 +231,7 @@ def whole_batch(stills: Stills, side: int) -> Batch:
 _FIRST, _LIT_RGB = "first", "lit rgb"
 
 
-def _chosen(stills: Stills, index: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
+def _chosen(stills: StillDataset, index: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
     maps = {name: values[index].float() for name, values in stills.maps.items()}
     if stills.lit is None:
         return maps, None
@@ -265,10 +265,10 @@ def _halved(values: Tensor) -> Tensor:
     return values.clamp(max=torch.finfo(torch.half).max).half()
 
 
-def _maps_or_zeros(part: Stills, name: str) -> Tensor:
+def _maps_or_zeros(part: StillDataset, name: str) -> Tensor:
     count, _, height, width = part.maps["rgb"].shape
     return part.maps.get(name, torch.zeros(count, CHANNELS[name], height, width, dtype=torch.half))
 
 
-def _known_or_not(part: Stills, name: str) -> Tensor:
+def _known_or_not(part: StillDataset, name: str) -> Tensor:
     return part.known.get(name, torch.zeros(len(part), dtype=torch.bool))

@@ -10,20 +10,20 @@ from unrender.errors import UserError
 from unrender.files.datasets.registry import DATASETS, open_dataset
 from unrender.scene.gbuffer import GBuffer
 from unrender.scene.resize import resize_gbuffer
-from unrender.train.data import Stills, load_stills
+from unrender.train.data import StillDataset, load_still_dataset
 
 SIDE = 160
 """The side of `unrender synth`'s pictures, unless it is told otherwise: sets that are joined have one size."""
 
 
-def load_dataset(name: str, folder: Path, side: int = SIDE) -> Stills:
+def load_dataset(name: str, folder: Path, side: int = SIDE) -> StillDataset:
     """The middle squares of the pictures of a dataset, `side` pixels a side; those of its training split, where it has
     one. What it lacks of the maps is not known of them.
 
     Raises:
         UserError: no such dataset, or it is not there.
     """
-    return load_stills(_squares(open_dataset(name, folder), side), required=())
+    return load_still_dataset(_squares(open_dataset(name, folder), side), required=())
 
 
 def dataset_named(text: str) -> tuple[str, Path]:

@@ -16,27 +16,27 @@ from torch import Tensor
 
 from unrender.diffusion.card import ModelCard, NoiseKind
 from unrender.diffusion.decoding import Memory
+from unrender.diffusion.lora import adapt
 from unrender.errors import UserError
-from unrender.train.data import Batch, Stills, hold_out, require_known
+from unrender.train.data import Batch, StillDataset, hold_out, require_known
+from unrender.train.dropout import drop_conditions
 from unrender.train.learner import Learner
-from unrender.train.loop import Draw, Report, run
-from unrender.train.lora import adapt
+from unrender.train.loop import BatchSpec, Report, run
 from unrender.train.model_task import ModelTask
-from unrender.train.recipe import Course, Lora, Stage
+from unrender.train.recipe import Lora, Stage, TrainConfig
 from unrender.train.run_folder import RunFolder
 from unrender.train.start import Start, starting_checkpoint
 from unrender.train.task_losses import Weights, task_losses
-from unrender.train.telling import tell_some
 
-PAPER = Course(
+PAPER = TrainConfig(
     steps=20_000,
     stages=(Stage(1.0, 480, 2),),
     accumulate=16,
-    rate=3e-5,
+    lr=3e-5,
     warmup=100,
-    final_rate=0.01,
+    final_lr=0.01,
     betas=(0.9, 0.999),
-    average=0.0,
+    ema_decay=0.0,
     precision="no",
 )
 """E2E-FT's own: an effective batch of 32, AdamW 3e-5, 100 steps of warm-up, exponential decay to 1 %."""
@@ -45,42 +45,42 @@ PAPER = Course(
 @dataclass(frozen=True)
 class E2ERecipe:
     """Attributes:
-    course: how long and how fast.
+    config: how long and how fast.
     start: the model to start from.
     noise: what the one step starts from: zeros (the paper's choice), Gaussian, or multi-resolution noise.
     memory: how the decoder is run; `checkpointed` for large models, at the price of decoding twice.
     weights: of each map's loss.
-    dropped: probability that a forward network is not told a map that is known.
+    dropout: probability that a forward network is not told a map that is known.
     lora: adapters in place of whole weights.
     """
 
-    course: Course = PAPER
+    config: TrainConfig = PAPER
     start: Start = field(default_factory=Start)
     noise: NoiseKind = "zeros"
     memory: Memory = "checkpointed"
     weights: Weights = field(default_factory=Weights)
-    dropped: float = 0.0
+    dropout: float = 0.0
     lora: Lora | None = None
 
 
 MINI = E2ERecipe(
-    Course(steps=3000, stages=(Stage(0.6, 64, 16), Stage(0.4, 128, 8)), rate=2e-4, final_rate=0.05), memory="whole"
+    TrainConfig(steps=3000, stages=(Stage(0.6, 64, 16), Stage(0.4, 128, 8)), lr=2e-4, final_lr=0.05), memory="whole"
 )
 SCRATCH = E2ERecipe(
-    Course(steps=14_000, stages=(Stage(0.5, 64, 16), Stage(0.25, 96, 8), Stage(0.25, 128, 8)), average=0.999),
+    TrainConfig(steps=14_000, stages=(Stage(0.5, 64, 16), Stage(0.25, 96, 8), Stage(0.25, 128, 8)), ema_decay=0.999),
     Start(scratch=True),
     memory="whole",
 )
 """From nothing, encoder, UNet and decoder together: what `mini` is."""
 SMOKE = E2ERecipe(
-    Course(steps=200, stages=(Stage(1.0, 64, 4),), rate=5e-4, warmup=20, final_rate=0.2, average=0.9, save_every=50),
+    TrainConfig(steps=200, stages=(Stage(1.0, 64, 4),), lr=5e-4, warmup=20, final_lr=0.2, ema_decay=0.9, save_every=50),
     Start(model="mini"),
     memory="whole",
 )
 RECIPES = {"paper": E2ERecipe(), "mini": MINI, "scratch": SCRATCH, "smoke": SMOKE}
 
 
-def train_e2e(recipe: E2ERecipe, stills: Stills, out: Path, report: Report | None = None) -> Path:
+def train_e2e(recipe: E2ERecipe, stills: StillDataset, out: Path, report: Report | None = None) -> Path:
     """Trains a single-step model of the direction that `recipe.start` says; see `loop.run`.
 
     Raises:
@@ -88,7 +88,7 @@ def train_e2e(recipe: E2ERecipe, stills: Stills, out: Path, report: Report | Non
     """
     if recipe.start.scratch:
         _check_whole(recipe)
-    checkpoint = starting_checkpoint(recipe.start, recipe.course.seed)
+    checkpoint = starting_checkpoint(recipe.start, recipe.config.seed)
     require_known(stills, checkpoint.card)
     folder = RunFolder(out)
     folder.claim(recipe)
@@ -96,7 +96,7 @@ def train_e2e(recipe: E2ERecipe, stills: Stills, out: Path, report: Report | Non
     adapt(checkpoint.unet, recipe.lora)
     held_out, rest = hold_out(stills)
     task = ModelTask(checkpoint, rest, held_out, partial(end_to_end_loss, recipe=recipe))
-    return run(task, recipe.course, folder, report)
+    return run(task, recipe.config, folder, report)
 
 
 def _check_whole(recipe: E2ERecipe) -> None:
@@ -113,10 +113,10 @@ def single_step(card: ModelCard, noise: NoiseKind) -> ModelCard:
     return replace(card, schedule=schedule, noise="none" if card.noise == "none" else noise)
 
 
-def end_to_end_loss(learner: Learner, batch: Batch, draw: Draw, recipe: E2ERecipe) -> dict[str, Tensor]:
+def end_to_end_loss(learner: Learner, batch: Batch, spec: BatchSpec, recipe: E2ERecipe) -> dict[str, Tensor]:
     """One step, decoded, held against the truth."""
-    asked = learner.asked(draw.seed)
-    condition = learner.condition(batch, asked, tell_some(learner.card, batch, draw, recipe.dropped))
-    noise = learner.noise(recipe.noise, learner.blank(batch, asked), draw.seed)
-    predicted = learner.maps(learner.single_step(condition, noise), asked, recipe.memory)
-    return task_losses(predicted, batch, asked, recipe.weights)
+    targets = learner.targets(spec.seed)
+    condition = learner.condition(batch, targets, drop_conditions(learner.card, batch, spec, recipe.dropout))
+    noise = learner.noise(recipe.noise, learner.blank(batch, targets), spec.seed)
+    predicted = learner.maps(learner.single_step(condition, noise), targets, recipe.memory)
+    return task_losses(predicted, batch, targets, recipe.weights)

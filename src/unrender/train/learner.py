@@ -19,8 +19,8 @@ from unrender.diffusion.sampler import denoise
 from unrender.diffusion.schedule import make_schedule
 from unrender.scene.resize import resize_picture
 from unrender.train.data import Batch
+from unrender.train.dropout import Conditions
 from unrender.train.loop import Networks
-from unrender.train.telling import Told
 
 
 @dataclass(frozen=True)
@@ -51,43 +51,43 @@ class Learner:
         pictures = list(self.card.pictures)
         return [pictures] if self.card.passes == "stacked" else [[picture] for picture in pictures]
 
-    def asked(self, seed: int) -> list[TargetPicture]:
+    def targets(self, seed: int) -> list[TargetPicture]:
         """The pictures of one pass, drawn by `seed`."""
         passes = self.passes()
         return passes[int(torch.randint(len(passes), (), generator=torch.Generator().manual_seed(seed)))]
 
-    def condition(self, batch: Batch, asked: Sequence[TargetPicture], told: Told) -> Condition:
+    def condition(self, batch: Batch, targets: Sequence[TargetPicture], conditions: Conditions) -> Condition:
         """What the network is told of a batch: the latents of the maps that are not told are zeros, as where the engine
         lacks a map, and so are the tokens of a light."""
-        given = [self._give(batch, one, told.maps[:, i]) for i, one in enumerate(self.card.given)]
+        given = [self._give(batch, one, conditions.maps[:, i]) for i, one in enumerate(self.card.given)]
         latents = torch.cat(given, dim=1)
-        task = task_vector(self.card, asked[0], next(iter(self.card.domains), ""))
+        task = task_vector(self.card, targets[0], next(iter(self.card.domains), ""))
         task = None if task is None else task.to(latents).expand(len(batch), -1)
-        return Condition(latents, self._tokens(batch, asked[0], told.light).to(latents), task)
+        return Condition(latents, self._tokens(batch, targets[0], conditions.light).to(latents), task)
 
-    def clean(self, batch: Batch, asked: Sequence[TargetPicture]) -> Tensor:
+    def clean(self, batch: Batch, targets: Sequence[TargetPicture]) -> Tensor:
         """The latents (B, C, h, w) of the pictures that are asked for, as the truth has them."""
-        return torch.cat([self.encode(encode_picture(batch.maps, picture)) for picture in asked], dim=1)
+        return torch.cat([self.encode(encode_picture(batch.maps, picture)) for picture in targets], dim=1)
 
-    def blank(self, batch: Batch, asked: Sequence[TargetPicture]) -> Tensor:
+    def blank(self, batch: Batch, targets: Sequence[TargetPicture]) -> Tensor:
         """Zeros of the shape of the latents of the pictures that are asked for."""
-        return batch.photo.new_zeros(len(batch), len(asked) * self.card.latent_channels, *self._latent_size(batch))
+        return batch.photo.new_zeros(len(batch), len(targets) * self.card.latent_channels, *self._latent_size(batch))
 
     def single_step(self, condition: Condition, noise: Tensor) -> Tensor:
         """The clean latent (B, C, h, w) that one step from `noise` at t = T gives; differentiable."""
         network = network_of(self.unet, self.card, condition)
         return denoise(network, make_schedule(self.card.schedule), noise, steps=1)
 
-    def pictures(self, latent: Tensor, asked: Sequence[TargetPicture], memory: Memory = "whole") -> Tensor:
+    def pictures(self, latent: Tensor, targets: Sequence[TargetPicture], memory: Memory = "whole") -> Tensor:
         """The decoded pictures of a latent, (B, pictures, C, H, W), about [-1, 1]; differentiable."""
-        parts = latent.unflatten(1, (len(asked), self.card.latent_channels)).flatten(0, 1)
+        parts = latent.unflatten(1, (len(targets), self.card.latent_channels)).flatten(0, 1)
         decoded = decode(self.checkpoint.autoencoder, parts, self.card.latent_scale, memory).float()
-        return decoded.unflatten(0, (len(latent), len(asked)))
+        return decoded.unflatten(0, (len(latent), len(targets)))
 
-    def maps(self, latent: Tensor, asked: Sequence[TargetPicture], memory: Memory = "whole") -> dict[str, Tensor]:
+    def maps(self, latent: Tensor, targets: Sequence[TargetPicture], memory: Memory = "whole") -> dict[str, Tensor]:
         """Every map that a latent carries, as the network gives it: (B, 1 or 3, H, W) in about [-1, 1]."""
-        decoded = self.pictures(latent, asked, memory)
-        return {c.map: raw_map(decoded[:, i], c) for i, picture in enumerate(asked) for c in picture.maps}
+        decoded = self.pictures(latent, targets, memory)
+        return {c.map: raw_map(decoded[:, i], c) for i, picture in enumerate(targets) for c in picture.maps}
 
     def encode(self, picture: Tensor) -> Tensor:
         """The latent of a picture (B, 1 or 3, H, W) in [-1, 1], in single precision whatever the networks run in."""
@@ -98,15 +98,15 @@ class Learner:
         """Noise of the shape of a latent."""
         return draw_noise(kind, tuple(like.shape), seed).to(like)
 
-    def _give(self, batch: Batch, given: GivenMap, told: Tensor) -> Tensor:
-        if not bool(told.any()):
+    def _give(self, batch: Batch, given: GivenMap, conditions: Tensor) -> Tensor:
+        if not bool(conditions.any()):
             return self._nothing(batch, given)
         picture = encode_map(source_of(batch, given, self.card), given.codec)
         if given.encoded:
             latent = self.encode(picture) * ((given.scale or self.card.latent_scale) / self.card.latent_scale)
         else:
             latent = resize_picture(picture, self._latent_size(batch))
-        return latent * told.to(latent)[:, None, None, None]
+        return latent * conditions.to(latent)[:, None, None, None]
 
     def _nothing(self, batch: Batch, given: GivenMap) -> Tensor:
         channels = self.card.latent_channels if given.encoded else len(given.codec.channels)

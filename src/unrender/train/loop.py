@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from unrender.device import cpu_has_bfloat16
 from unrender.errors import UserError
-from unrender.files.atomic import whole
-from unrender.train.recipe import Course
+from unrender.files.atomic import atomic_write
+from unrender.train.recipe import TrainConfig
 from unrender.train.run_folder import RunFolder
 
 Networks = Mapping[str, nn.Module]
@@ -27,7 +27,7 @@ Report = Callable[[int, float], None]
 
 
 @dataclass(frozen=True)
-class Draw:
+class BatchSpec:
     """What one batch is drawn by. Everything random in it follows from `seed`, so that a run that was killed goes on
     with the same batches: there is no other state to keep.
 
@@ -54,7 +54,7 @@ class Task(Protocol):
         """The networks by name; what requires a gradient is trained, averaged and saved."""
         ...
 
-    def losses(self, networks: Networks, draw: Draw) -> dict[str, Tensor]:
+    def losses(self, networks: Networks, spec: BatchSpec) -> dict[str, Tensor]:
         """The weighted losses of one batch, by name; `networks` are those above as they are to be called."""
         ...
 
@@ -67,7 +67,7 @@ class Task(Protocol):
         ...
 
 
-def run(task: Task, course: Course, folder: RunFolder, report: Report | None = None) -> Path:
+def run(task: Task, config: TrainConfig, folder: RunFolder, report: Report | None = None) -> Path:
     """Trains, or goes on training, and returns the folder of the model: the running average of the weights.
 
     The same call on the same folder goes on where it stopped, and ends with the same weights as if it had not.
@@ -81,16 +81,16 @@ def run(task: Task, course: Course, folder: RunFolder, report: Report | None = N
     """
     _check_tensorboard()
     accelerator = Accelerator(
-        mixed_precision=_precision(course),
-        gradient_accumulation_steps=course.accumulate,
+        mixed_precision=_precision(config),
+        gradient_accumulation_steps=config.accumulate,
         log_with="tensorboard",
         project_dir=folder.path,
     )
     try:
         accelerator.init_trackers("tensorboard")
-        trainer = _Trainer.start(task, course, accelerator)
+        trainer = _Trainer.start(task, config, accelerator)
         trainer.restore(folder)
-        while trainer.step < course.steps:
+        while trainer.step < config.steps:
             started = time.perf_counter()
             losses = trainer.train_step()
             if accelerator.is_main_process:
@@ -112,50 +112,50 @@ class _Trainer:
     """What changes while training goes on."""
 
     task: Task
-    course: Course
+    config: TrainConfig
     accelerator: Accelerator
     networks: dict[str, nn.Module]
     optimiser: Any
-    averaged: dict[str, Tensor]
+    ema: dict[str, Tensor]
     step: int = 0
 
     @classmethod
-    def start(cls, task: Task, course: Course, accelerator: Accelerator) -> _Trainer:
+    def start(cls, task: Task, config: TrainConfig, accelerator: Accelerator) -> _Trainer:
         parameters = [p for network in task.networks.values() for p in network.parameters() if p.requires_grad]
-        optimiser = torch.optim.AdamW(parameters, lr=course.rate, betas=course.betas, weight_decay=course.decay)
+        optimiser = torch.optim.AdamW(parameters, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
         networks = {name: accelerator.prepare(network) for name, network in task.networks.items()}
-        averaged = {name: value.detach().clone() for name, value in _trained(task.networks).items()}
-        return cls(task, course, accelerator, networks, accelerator.prepare(optimiser), averaged)
+        ema = {name: value.detach().clone() for name, value in _trained(task.networks).items()}
+        return cls(task, config, accelerator, networks, accelerator.prepare(optimiser), ema)
 
     def train_step(self) -> dict[str, float]:
         """One optimiser step, of `accumulate` batches on every process."""
-        course, accelerator = self.course, self.accelerator
+        config, accelerator = self.config, self.accelerator
         for group in self.optimiser.param_groups:
-            group["lr"] = course.rate_at(self.step)
+            group["lr"] = config.lr_at(self.step)
         sums: dict[str, float] = {}
-        for part in range(course.accumulate):
+        for part in range(config.accumulate):
             with accelerator.accumulate(*self.networks.values()):
                 with accelerator.autocast():
                     losses = self.task.losses(self.networks, self._draw(part))
                 accelerator.backward(torch.stack(list(losses.values())).sum())
                 if accelerator.sync_gradients:
-                    accelerator.clip_grad_norm_(_trained(self.task.networks).values(), course.clip)
+                    accelerator.clip_grad_norm_(_trained(self.task.networks).values(), config.max_grad_norm)
                 self.optimiser.step()
                 self.optimiser.zero_grad(set_to_none=True)
             for name, loss in losses.items():
-                sums[name] = sums.get(name, 0.0) + float(loss.detach()) / course.accumulate
+                sums[name] = sums.get(name, 0.0) + float(loss.detach()) / config.accumulate
         self._average()
         self.step += 1
         return sums
 
     def after_step(self, folder: RunFolder, losses: dict[str, float], seconds: float) -> None:
         """Logs the step, and now and then saves the state and draws validation pictures."""
-        course = self.course
+        config = self.config
         folder.log({"step": self.step, "loss": sum(losses.values()), **losses, "seconds": round(seconds, 3)})
-        if self.step % course.save_every == 0 or self.step == course.steps:
+        if self.step % config.save_every == 0 or self.step == config.steps:
             folder.save(self._state())
-        if course.validate_every and (self.step % course.validate_every == 0 or self.step == course.steps):
-            with self._averaged_weights():
+        if config.validate_every and (self.step % config.validate_every == 0 or self.step == config.steps):
+            with self._ema_weights():
                 _write_pictures(self.task.validate(), folder.path / "validation", self.step, self.accelerator)
 
     def restore(self, folder: RunFolder) -> None:
@@ -163,7 +163,7 @@ class _Trainer:
         state = folder.restore()
         if state is not None:
             _load(self.task.networks, state["weights"])
-            _copy(state["averaged"], self.averaged)
+            _copy(state["ema"], self.ema)
             self.optimiser.load_state_dict(state["optimiser"])
             self.step = state["step"]
             if self.accelerator.scaler is not None and state["scaler"]:
@@ -173,37 +173,37 @@ class _Trainer:
 
     def export(self, model: Path) -> None:
         """Writes the averaged weights as a model."""
-        with self._averaged_weights(), whole(model) as temporary:
+        with self._ema_weights(), atomic_write(model) as temporary:
             self.task.export(temporary)
 
-    def _draw(self, part: int) -> Draw:
-        course, accelerator = self.course, self.accelerator
-        stage = course.stage_at(self.step)
-        batch = (self.step * course.accumulate + part) * accelerator.num_processes + accelerator.process_index
-        return Draw(stage.side, stage.batch, course.seed * 10_000_019 + batch)
+    def _draw(self, part: int) -> BatchSpec:
+        config, accelerator = self.config, self.accelerator
+        stage = config.stage_at(self.step)
+        batch = (self.step * config.accumulate + part) * accelerator.num_processes + accelerator.process_index
+        return BatchSpec(stage.side, stage.batch, config.seed * 10_000_019 + batch)
 
     def _average(self) -> None:
         # Early on the average follows fast, or it would remember the random start.
-        keep = min(self.course.average, (1 + self.step) / (10 + self.step))
+        keep = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for name, value in _trained(self.task.networks).items():
-                self.averaged[name].lerp_(value, 1 - keep)
+                self.ema[name].lerp_(value, 1 - keep)
 
     def _state(self) -> dict[str, Any]:
         weights = {name: value.detach() for name, value in _trained(self.task.networks).items()}
         return {
             "step": self.step,
             "weights": weights,
-            "averaged": self.averaged,
+            "ema": self.ema,
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler is not None else {},
         }
 
     @contextmanager
-    def _averaged_weights(self) -> Generator[None]:
+    def _ema_weights(self) -> Generator[None]:
         """The networks with their averaged weights, and back to those that are trained, bit by bit."""
         trained = {name: value.detach().clone() for name, value in _trained(self.task.networks).items()}
-        _load(self.task.networks, self.averaged)
+        _load(self.task.networks, self.ema)
         try:
             yield
         finally:
@@ -215,9 +215,9 @@ def _check_tensorboard() -> None:
         raise UserError("training keeps its curves for tensorboard; `pip install 'unrender[train]'` brings it")
 
 
-def _precision(course: Course) -> str:
-    if course.precision != "auto":
-        return course.precision
+def _precision(config: TrainConfig) -> str:
+    if config.precision != "auto":
+        return config.precision
     return "bf16" if cpu_has_bfloat16() or torch.cuda.is_available() else "no"
 
 

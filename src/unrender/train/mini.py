@@ -127,7 +127,7 @@ def build_autoencoder(seed: int = 0, latent_channels: int = LATENT_CHANNELS, out
         norm_num_groups=1,
         mid_block_add_attention=False,
     )
-    carry_signal(autoencoder)
+    identity_init(autoencoder)
     return autoencoder
 
 
@@ -145,7 +145,7 @@ def build_unet(card: ModelCard, seed: int = 0) -> UNet2DConditionModel:
         attention_head_dim=8,
         norm_num_groups=4,
     )
-    carry_signal(unet)
+    identity_init(unet)
     return unet
 
 
@@ -189,7 +189,7 @@ def take_over(checkpoint: Checkpoint, old: Checkpoint) -> None:
 
 
 @torch.no_grad()
-def carry_signal(network: nn.Module) -> None:
+def identity_init(network: nn.Module) -> None:
     """Lets a new network begin as one that passes its input on, as ZerO (Zhao et al. 2022) and Fixup (Zhang et al.
     2019) do: residual branches end in zeros, and every convolution between them has the identity in it.
 

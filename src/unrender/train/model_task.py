@@ -13,16 +13,16 @@ from torch import Tensor, nn
 from unrender.diffusion.checkpoints.loader import Checkpoint, save_checkpoint
 from unrender.diffusion.codec import encode_map
 from unrender.diffusion.conditioning import network_of
+from unrender.diffusion.lora import merged
 from unrender.diffusion.sampler import denoise
 from unrender.diffusion.schedule import make_schedule
-from unrender.train.data import Batch, Stills, draw_batch, whole_batch
+from unrender.train.data import Batch, StillDataset, sample_batch, whole_batch
+from unrender.train.dropout import condition_on_all
 from unrender.train.learner import Learner, source_of
-from unrender.train.loop import Draw, Networks
-from unrender.train.lora import merged
+from unrender.train.loop import BatchSpec, Networks
 from unrender.train.sheets import sheet
-from unrender.train.telling import tell_all
 
-Loss = Callable[[Learner, Batch, Draw], dict[str, Tensor]]
+Loss = Callable[[Learner, Batch, BatchSpec], dict[str, Tensor]]
 
 SHOWN = 6
 """Pictures that validation looks at."""
@@ -39,8 +39,8 @@ class ModelTask:
     """
 
     checkpoint: Checkpoint
-    stills: Stills
-    held_out: Stills
+    stills: StillDataset
+    held_out: StillDataset
     loss: Loss
 
     @cached_property
@@ -58,11 +58,11 @@ class ModelTask:
         """Where the networks are."""
         return next(self.checkpoint.unet.parameters()).device
 
-    def losses(self, networks: Networks, draw: Draw) -> dict[str, Tensor]:
+    def losses(self, networks: Networks, spec: BatchSpec) -> dict[str, Tensor]:
         """The recipe's losses of one batch."""
         self.checkpoint.autoencoder.to(self.device)
-        batch = self._seen(draw_batch(self.stills, draw))
-        return self.loss(Learner.of(self.checkpoint, networks), batch, draw)
+        batch = self._seen(sample_batch(self.stills, spec))
+        return self.loss(Learner.of(self.checkpoint, networks), batch, spec)
 
     @torch.no_grad()
     def validate(self) -> dict[str, Tensor]:
@@ -72,13 +72,13 @@ class ModelTask:
         shown = learner.card.given[0]
         given = encode_map(source_of(batch, shown, learner.card), shown.codec).expand(-1, 3, -1, -1)
         sheets = {}
-        for asked in learner.passes():
-            condition = learner.condition(batch, asked, tell_all(learner.card, batch))
-            noise = learner.noise(learner.card.noise, learner.blank(batch, asked), seed=0)
+        for targets in learner.passes():
+            condition = learner.condition(batch, targets, condition_on_all(learner.card, batch))
+            noise = learner.noise(learner.card.noise, learner.blank(batch, targets), seed=0)
             network = network_of(self.checkpoint.unet, learner.card, condition)
             latent = denoise(network, make_schedule(learner.card.schedule), noise, learner.card.schedule.steps)
-            answers = learner.maps(latent, asked)
-            for codec in (codec for picture in asked for codec in picture.maps):
+            answers = learner.maps(latent, targets)
+            for codec in (codec for picture in targets for codec in picture.maps):
                 rows = [given, encode_map(batch.maps[codec.map], codec), answers[codec.map]]
                 sheets[codec.map] = sheet([row.expand(-1, 3, -1, -1) * 0.5 + 0.5 for row in rows])
         return sheets

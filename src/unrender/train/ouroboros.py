@@ -26,21 +26,21 @@ from unrender.diffusion.card import NoiseKind
 from unrender.diffusion.checkpoints.loader import Checkpoint, save_checkpoint
 from unrender.diffusion.codec import raw_map
 from unrender.diffusion.decoding import Memory
+from unrender.diffusion.lora import adapt, merged
 from unrender.errors import UserError
 from unrender.scene.color import linear_to_srgb
-from unrender.train.cycle import Pair, leakage, maps_cycle, photo_cycle, put_together
-from unrender.train.data import Batch, Stills, draw_batch, hold_out, require_known, whole_batch
+from unrender.train.cycle import Pair, leakage, maps_cycle, photo_cycle, recompose
+from unrender.train.data import Batch, StillDataset, hold_out, require_known, sample_batch, whole_batch
+from unrender.train.dropout import drop_conditions
 from unrender.train.e2e import single_step
 from unrender.train.learner import Learner
-from unrender.train.loop import Draw, Networks, Report, run
-from unrender.train.lora import adapt, merged
+from unrender.train.loop import BatchSpec, Networks, Report, run
 from unrender.train.model_task import SHOWN
-from unrender.train.recipe import Course, Lora, Stage
+from unrender.train.recipe import Lora, Stage, TrainConfig
 from unrender.train.run_folder import RunFolder
 from unrender.train.sheets import sheet
 from unrender.train.start import Start, starting_checkpoint
 from unrender.train.task_losses import Weights, task_losses
-from unrender.train.telling import tell_some
 
 INVERSE, FORWARD = "inverse", "forward"
 
@@ -48,7 +48,7 @@ INVERSE, FORWARD = "inverse", "forward"
 @dataclass(frozen=True)
 class OuroborosRecipe:
     """Attributes:
-    course: how long and how fast.
+    config: how long and how fast.
     inverse, forward: the two single-step models to start from.
     noise: what each step starts from.
     photo_cycle, maps_cycle: weights of the two cycles; 0 for none: plain single-step training of both.
@@ -56,12 +56,12 @@ class OuroborosRecipe:
     aligned: weight of what holds the maps of a photo in place; 0 for plain endpoint cycles.
     memory: how the decoder is run.
     weights: of each map's task loss.
-    dropped: probability that the forward network is not told a map that is known.
+    dropout: probability that the forward network is not told a map that is known.
     lora: adapters in place of whole weights.
     """
 
-    course: Course = field(
-        default_factory=lambda: Course(steps=400, stages=(Stage(1.0, 64, 8),), rate=5e-5, warmup=20, average=0.99)
+    config: TrainConfig = field(
+        default_factory=lambda: TrainConfig(steps=400, stages=(Stage(1.0, 64, 8),), lr=5e-5, warmup=20, ema_decay=0.99)
     )
     inverse: Start = field(default_factory=lambda: Start(INVERSE, "mini"))
     forward: Start = field(default_factory=lambda: Start(FORWARD, "mini"))
@@ -72,11 +72,11 @@ class OuroborosRecipe:
     aligned: float = 1.0
     memory: Memory = "whole"
     weights: Weights = field(default_factory=Weights)
-    dropped: float = 0.1
+    dropout: float = 0.1
     lora: Lora | None = None
 
 
-SMOKE = OuroborosRecipe(Course(steps=4, stages=(Stage(1.0, 32, 2),), warmup=2, average=0.5, save_every=2))
+SMOKE = OuroborosRecipe(TrainConfig(steps=4, stages=(Stage(1.0, 32, 2),), warmup=2, ema_decay=0.5, save_every=2))
 RECIPES = {"mini": OuroborosRecipe(), "smoke": SMOKE}
 
 
@@ -92,9 +92,9 @@ class OuroborosTask:
     forward: Checkpoint
     before: nn.Module
     recipe: OuroborosRecipe
-    stills: Stills
-    held_out: Stills
-    photos: Stills | None
+    stills: StillDataset
+    held_out: StillDataset
+    photos: StillDataset | None
 
     @cached_property
     def networks(self) -> dict[str, nn.Module]:
@@ -107,30 +107,30 @@ class OuroborosTask:
             networks[f"{FORWARD}_environment"] = self.forward.environment.train()
         return networks
 
-    def losses(self, networks: Networks, draw: Draw) -> dict[str, Tensor]:
+    def losses(self, networks: Networks, spec: BatchSpec) -> dict[str, Tensor]:
         """The task losses of both, and both cycles."""
         recipe, pair = self.recipe, self._pair(networks)
-        batch = draw_batch(self.stills, draw).to(self._device)
-        pictures = pair.apart(batch, draw.seed)
+        batch = sample_batch(self.stills, spec).to(self._device)
+        pictures = pair.apart(batch, spec.seed)
         losses = task_losses(_raw_maps(pair, pictures), batch, pair.inverse.passes()[0], recipe.weights)
-        told = tell_some(pair.forward.card, batch, draw, recipe.dropped)
+        conditions = drop_conditions(pair.forward.card, batch, spec, recipe.dropout)
         lit = batch.seen_forward()
-        answer = pair.together(lit, told, draw.seed + 1)
+        answer = pair.together(lit, conditions, spec.seed + 1)
         losses |= task_losses({"rgb": answer}, lit, pair.forward.passes()[0], recipe.weights)
         if recipe.maps_cycle and bool(batch.known["irradiance"].any()):
-            losses["maps cycle"] = recipe.maps_cycle * maps_cycle(pair, batch, draw.seed + 2)
+            losses["maps cycle"] = recipe.maps_cycle * maps_cycle(pair, batch, spec.seed + 2)
         if recipe.photo_cycle:
-            losses |= self._photo_losses(pair, batch, pictures, draw)
+            losses |= self._photo_losses(pair, batch, pictures, spec)
         return losses
 
     @torch.no_grad()
     def validate(self) -> dict[str, Tensor]:
         """Photos above their maps, and what comes back of them."""
         shown = self.held_out if self.photos is None else self.photos
-        batch = whole_batch(shown.part(0, SHOWN), self.recipe.course.stages[-1].side).to(self._device)
+        batch = whole_batch(shown.part(0, SHOWN), self.recipe.config.stages[-1].side).to(self._device)
         pair = self._pair(self.networks)
         pictures = pair.apart(batch, 0)
-        again = put_together(pair, batch, pictures, seed=1).rgb
+        again = recompose(pair, batch, pictures, seed=1).rgb
         maps = [values.expand(-1, 3, -1, -1) * 0.5 + 0.5 for values in _raw_maps(pair, pictures).values()]
         rows = [linear_to_srgb(batch.photo), *maps, again]
         return {"photo cycle": sheet(rows)}
@@ -140,14 +140,14 @@ class OuroborosTask:
         for name, model in ((INVERSE, self.inverse), (FORWARD, self.forward)):
             save_checkpoint(replace(model, unet=merged(model.unet)), folder / name, torch.float16)
 
-    def _photo_losses(self, pair: Pair, batch: Batch, pictures: Tensor, draw: Draw) -> dict[str, Tensor]:
+    def _photo_losses(self, pair: Pair, batch: Batch, pictures: Tensor, spec: BatchSpec) -> dict[str, Tensor]:
         """The photo cycle, of the batch's own photos or, now and then, of photos without maps."""
-        recipe, seed = self.recipe, draw.seed
-        if self.photos is not None and float(torch.rand((), generator=draw.generator(5))) < recipe.photos:
-            seed = draw.seed + 3
-            batch = draw_batch(self.photos, replace(draw, seed=seed)).to(self._device)
+        recipe, seed = self.recipe, spec.seed
+        if self.photos is not None and float(torch.rand((), generator=spec.generator(5))) < recipe.photos:
+            seed = spec.seed + 3
+            batch = sample_batch(self.photos, replace(spec, seed=seed)).to(self._device)
             pictures = pair.apart(batch, seed)
-        losses = {"photo cycle": recipe.photo_cycle * photo_cycle(pair, batch, pictures, draw.seed + 4)}
+        losses = {"photo cycle": recipe.photo_cycle * photo_cycle(pair, batch, pictures, spec.seed + 4)}
         if recipe.aligned:
             with torch.no_grad():
                 before = replace(pair, inverse=replace(pair.inverse, unet=self.before)).apart(batch, seed)
@@ -170,13 +170,17 @@ class OuroborosTask:
 
 
 def train_ouroboros(
-    recipe: OuroborosRecipe, stills: Stills, out: Path, report: Report | None = None, photos: Stills | None = None
+    recipe: OuroborosRecipe,
+    stills: StillDataset,
+    out: Path,
+    report: Report | None = None,
+    photos: StillDataset | None = None,
 ) -> Path:
     """Trains an inverse and a forward model together; see `loop.run`. `out`/model receives the folders `inverse` and
     `forward`.
 
     Args:
-        stills: with lights (`load_lit_stills`); those whose irradiance is known teach the cycles.
+        stills: with lights (`load_lit_still_dataset`); those whose irradiance is known teach the cycles.
         photos: of which only `rgb` is known.
 
     Raises:
@@ -195,17 +199,17 @@ def train_ouroboros(
     adapt(forward.unet, recipe.lora)
     held_out, rest = hold_out(stills)
     task = OuroborosTask(inverse, forward, before, recipe, rest, held_out, photos)
-    return run(task, recipe.course, folder, report)
+    return run(task, recipe.config, folder, report)
 
 
 def _raw_maps(pair: Pair, pictures: Tensor) -> dict[str, Tensor]:
     """The maps (B, 1 or 3, H, W) in the `pictures` of the inverse network, in about [-1, 1], by name."""
-    asked = pair.inverse.passes()[0]
-    return {c.map: raw_map(pictures[:, i], c) for i, target in enumerate(asked) for c in target.maps}
+    targets = pair.inverse.passes()[0]
+    return {c.map: raw_map(pictures[:, i], c) for i, target in enumerate(targets) for c in target.maps}
 
 
 def _single_step_model(start: Start, recipe: OuroborosRecipe) -> Checkpoint:
-    checkpoint = starting_checkpoint(start, recipe.course.seed)
+    checkpoint = starting_checkpoint(start, recipe.config.seed)
     return replace(checkpoint, card=single_step(checkpoint.card, recipe.noise))
 
 

@@ -10,14 +10,14 @@ from pathlib import Path
 import safetensors.torch
 from torch import Tensor
 
-from unrender.files.atomic import whole
-from unrender.train.data import Lit, Stills
+from unrender.files.atomic import atomic_write
+from unrender.train.data import Lit, StillDataset
 
 VERSION = 1
 """Of what is made of shards; another version is made anew."""
 
 
-def prepared(cache: Path, data: Sequence[Path], kind: str, gather: Callable[[], Stills]) -> Stills:
+def prepared(cache: Path, data: Sequence[Path], kind: str, gather: Callable[[], StillDataset]) -> StillDataset:
     """What `gather` gives, from the folder `cache` where it has been kept for the same shards.
 
     Args:
@@ -27,18 +27,18 @@ def prepared(cache: Path, data: Sequence[Path], kind: str, gather: Callable[[], 
     cache.mkdir(parents=True, exist_ok=True)
     path = cache / f"stills-{_key(data, kind)}.safetensors"
     if not path.exists():
-        with whole(path) as temporary:
+        with atomic_write(path) as temporary:
             safetensors.torch.save_file(_tensors(gather()), temporary)
     return _stills(safetensors.torch.load_file(path))
 
 
 def _key(data: Sequence[Path], kind: str) -> str:
     files = [file for folder in data for file in sorted(folder.resolve().glob("*.tar"))]
-    told = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return hashlib.sha256(json.dumps([VERSION, kind, told]).encode()).hexdigest()[:16]
+    conditions = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(json.dumps([VERSION, kind, conditions]).encode()).hexdigest()[:16]
 
 
-def _tensors(stills: Stills) -> dict[str, Tensor]:
+def _tensors(stills: StillDataset) -> dict[str, Tensor]:
     tensors = {f"maps.{name}": values for name, values in stills.maps.items()}
     tensors |= {f"known.{name}": values for name, values in stills.known.items()}
     if stills.lit is not None:
@@ -46,9 +46,9 @@ def _tensors(stills: Stills) -> dict[str, Tensor]:
     return {name: values.contiguous() for name, values in tensors.items()}
 
 
-def _stills(tensors: dict[str, Tensor]) -> Stills:
+def _stills(tensors: dict[str, Tensor]) -> StillDataset:
     def of(prefix: str) -> dict[str, Tensor]:
         return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
     lit = of("lit.")
-    return Stills(of("maps."), of("known."), Lit(**lit) if lit else None)
+    return StillDataset(of("maps."), of("known."), Lit(**lit) if lit else None)

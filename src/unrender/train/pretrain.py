@@ -11,78 +11,78 @@ from torch import Tensor
 
 from unrender.diffusion.card import NoiseKind
 from unrender.diffusion.conditioning import network_of
+from unrender.diffusion.lora import adapt
 from unrender.diffusion.noise import DISCOUNT, draw_noise, multi_resolution_noise
 from unrender.diffusion.schedule import add_noise, make_schedule, training_target
-from unrender.train.data import Batch, Stills, hold_out, require_known
+from unrender.train.data import Batch, StillDataset, hold_out, require_known
+from unrender.train.dropout import drop_conditions
 from unrender.train.learner import Learner
-from unrender.train.loop import Draw, Report, run
-from unrender.train.lora import adapt
+from unrender.train.loop import BatchSpec, Report, run
 from unrender.train.model_task import ModelTask
-from unrender.train.recipe import Course, Lora, Stage
+from unrender.train.recipe import Lora, Stage, TrainConfig
 from unrender.train.run_folder import RunFolder
 from unrender.train.start import Start, starting_checkpoint
-from unrender.train.telling import tell_some
 
 
 @dataclass(frozen=True)
 class PretrainRecipe:
     """Attributes:
-    course: how long and how fast.
+    config: how long and how fast.
     start: what to start from; `mini` networks from nothing need an autoencoder.
     noise: what the truth is drowned in. Marigold's multi-resolution noise is annealed to Gaussian towards t = 0.
     terminal: share of the views that are drowned whole, at t = T, where a walk of few steps starts: a small network
         with few steps to learn in sees too little of it among a thousand timesteps.
-    dropped: probability that a forward network is not told a map that is known, so that it can do without.
+    dropout: probability that a forward network is not told a map that is known, so that it can do without.
     lora: adapters in place of whole weights.
     """
 
-    course: Course = field(
-        default_factory=lambda: Course(steps=4500, stages=(Stage(0.6, 64, 16), Stage(0.4, 128, 8)), rate=4e-4)
+    config: TrainConfig = field(
+        default_factory=lambda: TrainConfig(steps=4500, stages=(Stage(0.6, 64, 16), Stage(0.4, 128, 8)), lr=4e-4)
     )
     start: Start = field(default_factory=Start)
     noise: NoiseKind = "gaussian"
     terminal: float = 0.5
-    dropped: float = 0.1
+    dropout: float = 0.1
     lora: Lora | None = None
 
 
-SMOKE = PretrainRecipe(Course(steps=40, stages=(Stage(1.0, 64, 4),), warmup=10, average=0.9, save_every=20))
+SMOKE = PretrainRecipe(TrainConfig(steps=40, stages=(Stage(1.0, 64, 4),), warmup=10, ema_decay=0.9, save_every=20))
 RECIPES = {"mini": PretrainRecipe(), "smoke": SMOKE}
 
 
-def pretrain(recipe: PretrainRecipe, stills: Stills, out: Path, report: Report | None = None) -> Path:
+def pretrain(recipe: PretrainRecipe, stills: StillDataset, out: Path, report: Report | None = None) -> Path:
     """Trains a multi-step model of the direction that `recipe.start` says; see `loop.run`.
 
     Raises:
         UserError: `out` holds a run of another recipe, there is nothing to start from, or nothing to learn its maps of.
     """
-    checkpoint = starting_checkpoint(recipe.start, recipe.course.seed)
+    checkpoint = starting_checkpoint(recipe.start, recipe.config.seed)
     require_known(stills, checkpoint.card)
     folder = RunFolder(out)
     folder.claim(recipe)
     adapt(checkpoint.unet, recipe.lora)
     held_out, rest = hold_out(stills)
     task = ModelTask(checkpoint, rest, held_out, partial(diffusion_loss, recipe=recipe))
-    return run(task, recipe.course, folder, report)
+    return run(task, recipe.config, folder, report)
 
 
-def diffusion_loss(learner: Learner, batch: Batch, draw: Draw, recipe: PretrainRecipe) -> dict[str, Tensor]:
+def diffusion_loss(learner: Learner, batch: Batch, spec: BatchSpec, recipe: PretrainRecipe) -> dict[str, Tensor]:
     """The squared error of the network's answer on truth drowned in noise, at a random timestep for each view (Ho et
     al. 2020, eq. 14, in the card's parametrisation), by picture."""
-    asked = learner.asked(draw.seed)
-    condition = learner.condition(batch, asked, tell_some(learner.card, batch, draw, recipe.dropped))
-    clean = learner.clean(batch, asked)
+    targets = learner.targets(spec.seed)
+    condition = learner.condition(batch, targets, drop_conditions(learner.card, batch, spec, recipe.dropout))
+    clean = learner.clean(batch, targets)
     schedule = make_schedule(learner.card.schedule)
-    timestep = draw_timesteps(len(batch), len(schedule.alphas_cumprod), recipe.terminal, draw.generator(3))
+    timestep = draw_timesteps(len(batch), len(schedule.alphas_cumprod), recipe.terminal, spec.generator(3))
     alpha = schedule.alphas_cumprod[timestep][:, None, None, None].to(clean)
-    noise = training_noise(recipe.noise, clean, timestep / (len(schedule.alphas_cumprod) - 1), draw)
+    noise = training_noise(recipe.noise, clean, timestep / (len(schedule.alphas_cumprod) - 1), spec)
     network = network_of(learner.unet, learner.card, condition)
     output = network(add_noise(clean, noise, alpha), timestep.to(clean.device))
     error = (output - training_target(clean, noise, alpha, learner.card.schedule.prediction)).square()
-    by_picture = error.unflatten(1, (len(asked), -1)).mean((2, 3, 4))
+    by_picture = error.unflatten(1, (len(targets), -1)).mean((2, 3, 4))
     return {
-        picture.name: (by_picture[:, i] * known).sum() / known.sum().clamp(min=1) / len(asked)
-        for i, picture in enumerate(asked)
+        picture.name: (by_picture[:, i] * known).sum() / known.sum().clamp(min=1) / len(targets)
+        for i, picture in enumerate(targets)
         for known in [torch.stack([batch.known[codec.map] for codec in picture.maps]).all(0).to(clean)]
     }
 
@@ -93,7 +93,7 @@ def draw_timesteps(count: int, steps: int, terminal: float, generator: torch.Gen
     return torch.where(torch.rand(count, generator=generator) < terminal, steps - 1, drawn)
 
 
-def training_noise(kind: NoiseKind, clean: Tensor, progress: Tensor, draw: Draw) -> Tensor:
+def training_noise(kind: NoiseKind, clean: Tensor, progress: Tensor, spec: BatchSpec) -> Tensor:
     """Noise of the shape of latents (B, C, h, w). The octaves of multi-resolution noise weaken towards t = 0, where it
     is Gaussian (Marigold, section 3.2).
 
@@ -101,7 +101,7 @@ def training_noise(kind: NoiseKind, clean: Tensor, progress: Tensor, draw: Draw)
         progress: (B,) t / T of each view, in [0, 1].
     """
     if kind != "multi_resolution":
-        return draw_noise(kind, tuple(clean.shape), draw.seed).to(clean)
-    generator, shape = draw.generator(6), (1, *clean.shape[1:])
+        return draw_noise(kind, tuple(clean.shape), spec.seed).to(clean)
+    generator, shape = spec.generator(6), (1, *clean.shape[1:])
     views = [multi_resolution_noise(shape, generator, discount=DISCOUNT * float(share)) for share in progress]
     return torch.cat(views).to(clean)

@@ -37,13 +37,13 @@ class Lora:
 
 
 @dataclass(frozen=True)
-class Course:
+class TrainConfig:
     """The course of a run.
 
     Attributes:
         steps: optimiser steps.
         stages: one after the other, coarse first; their shares add up to 1. Small pictures teach most a second.
-        rate: AdamW's learning rate after `warmup` steps; it falls exponentially to `final_rate` times that.
+        rate: AdamW's learning rate after `warmup` steps; it falls exponentially to `final_lr` times that.
         decay: AdamW's weight decay.
         betas: AdamW's; a short training wants a short memory of squared gradients.
         clip: the gradient's norm is clipped here.
@@ -56,13 +56,13 @@ class Course:
 
     steps: int
     stages: tuple[Stage, ...]
-    rate: float = 3e-4
+    lr: float = 3e-4
     warmup: int = 100
-    final_rate: float = 0.05
-    decay: float = 1e-2
+    final_lr: float = 0.05
+    weight_decay: float = 1e-2
     betas: tuple[float, float] = (0.9, 0.99)
-    clip: float = 1.0
-    average: float = 0.998
+    max_grad_norm: float = 1.0
+    ema_decay: float = 0.998
     accumulate: int = 1
     precision: Precision = "auto"
     save_every: int = 250
@@ -76,12 +76,12 @@ class Course:
         if self.steps < 1 or self.accumulate < 1:
             raise UserError(f"recipe: {self.steps} steps of {self.accumulate} batches; 1 or more is right")
 
-    def rate_at(self, step: int) -> float:
-        """Linear warm-up, then exponential decay to `final_rate` of the peak at the last step."""
+    def lr_at(self, step: int) -> float:
+        """Linear warm-up, then exponential decay to `final_lr` of the peak at the last step."""
         if step < self.warmup:
-            return self.rate * (step + 1) / self.warmup
+            return self.lr * (step + 1) / self.warmup
         progress = (step - self.warmup) / max(1, self.steps - self.warmup)
-        return self.rate * self.final_rate**progress
+        return self.lr * self.final_lr**progress
 
     def stage_at(self, step: int) -> Stage:
         """The stage that `step` is in."""

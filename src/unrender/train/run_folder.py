@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from unrender.errors import UserError
-from unrender.files.atomic import whole
+from unrender.files.atomic import atomic_write
 from unrender.train.recipe import resolved
 
 STATE_FILE = "state.pt"
@@ -45,7 +45,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"cannot make {self.path}: {error.strerror}; give a folder that can be made") from error
-        with whole(mark) as temporary:
+        with atomic_write(mark) as temporary:
             temporary.write_text(text)
 
     def restore(self) -> dict[str, Any] | None:
@@ -55,14 +55,14 @@ class RunFolder:
 
     def save(self, state: dict[str, Any]) -> None:
         """Puts `state` in the place of the last one."""
-        with whole(self.path / STATE_FILE) as path:
+        with atomic_write(self.path / STATE_FILE) as path:
             torch.save(state, path)
 
     def cut_log(self, steps: int) -> None:
         """Takes away what was logged after the state that a run goes on from."""
         log = self.path / LOG_FILE
         lines = log.read_text().splitlines() if log.is_file() else []
-        with whole(log) as path:
+        with atomic_write(log) as path:
             path.write_text("".join(line + "\n" for line in lines[:steps]))
 
     def log(self, line: dict[str, float]) -> None:

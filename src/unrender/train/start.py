@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unrender.diffusion.card import Direction, ModelCard
+from unrender.diffusion.checkpoints.hub.ids import cards_of, pick
+from unrender.diffusion.checkpoints.hub.registry import find
 from unrender.diffusion.checkpoints.loader import Checkpoint, load_checkpoint
-from unrender.diffusion.checkpoints.places.ids import cards_of, pick
-from unrender.diffusion.checkpoints.places.registry import find
 from unrender.errors import UserError
 from unrender.train.base import FULL, load_base
 from unrender.train.mini import build_mini, build_scratch, take_over

@@ -41,7 +41,7 @@ class Weights:
 
 
 def task_losses(
-    predicted: Mapping[str, Tensor], batch: Batch, asked: Sequence[TargetPicture], weights: Weights
+    predicted: Mapping[str, Tensor], batch: Batch, targets: Sequence[TargetPicture], weights: Weights
 ) -> dict[str, Tensor]:
     """The weighted loss of each map, over the pixels of surfaces and the views whose truth is known: angle for normals,
     affine-invariant L1 for depth, affine-invariant squared error for irradiance, squared error for the rest.
@@ -51,7 +51,7 @@ def task_losses(
     """
     return {
         codec.map: weights.of(codec.map) * _loss(predicted[codec.map], batch, codec, weights)
-        for picture in asked
+        for picture in targets
         for codec in picture.maps
     }
 

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from unrender.diffusion.card import MapCodec, TargetPicture
 from unrender.diffusion.codec import encode_picture
 from unrender.errors import UserError
-from unrender.train.data import Batch, Stills, draw_batch, hold_out, whole_batch
-from unrender.train.loop import Draw, Networks, Report, run
+from unrender.train.data import Batch, StillDataset, hold_out, sample_batch, whole_batch
+from unrender.train.loop import BatchSpec, Networks, Report, run
 from unrender.train.mini import MINI_PICTURES, build_autoencoder
-from unrender.train.recipe import Course, Stage
+from unrender.train.recipe import Stage, TrainConfig
 from unrender.train.run_folder import RunFolder
 from unrender.train.sheets import sheet
 
@@ -33,21 +33,21 @@ PHOTO_PICTURE = TargetPicture("photo", (MapCodec("rgb", transfer="srgb"),))
 @dataclass(frozen=True)
 class VaeRecipe:
     """Attributes:
-    course: how long and how fast.
+    config: how long and how fast.
     divergence: weight of the Kullback-Leibler divergence, a latent's mean, beside the errors of the pictures.
     edges: weight of the error of the pictures' gradients, which keeps edges sharp.
     """
 
-    course: Course = field(
-        default_factory=lambda: Course(
-            steps=3200, stages=(Stage(0.75, 64, 16), Stage(0.25, 128, 8)), rate=8e-4, final_rate=0.05, average=0.995
+    config: TrainConfig = field(
+        default_factory=lambda: TrainConfig(
+            steps=3200, stages=(Stage(0.75, 64, 16), Stage(0.25, 128, 8)), lr=8e-4, final_lr=0.05, ema_decay=0.995
         )
     )
     divergence: float = 1e-5
     edges: float = 1.0
 
 
-SMOKE = VaeRecipe(Course(steps=60, stages=(Stage(1.0, 32, 4),), warmup=10, average=0.9, save_every=20))
+SMOKE = VaeRecipe(TrainConfig(steps=60, stages=(Stage(1.0, 32, 4),), warmup=10, ema_decay=0.9, save_every=20))
 RECIPES = {"mini": VaeRecipe(), "smoke": SMOKE}
 
 
@@ -57,19 +57,19 @@ class VaeTask:
 
     autoencoder: AutoencoderKL
     recipe: VaeRecipe
-    stills: Stills
-    held_out: Stills
+    stills: StillDataset
+    held_out: StillDataset
 
     @cached_property
     def networks(self) -> dict[str, nn.Module]:
         """The autoencoder alone."""
         return {"vae": _Through(self.autoencoder)}
 
-    def losses(self, networks: Networks, draw: Draw) -> dict[str, Tensor]:
+    def losses(self, networks: Networks, spec: BatchSpec) -> dict[str, Tensor]:
         """Absolute and squared error, error of gradients, and divergence, of one picture of each view: photos and the
         pictures of maps in turn."""
-        pictures = _one_of_each(draw_batch(self.stills, draw), draw).to(next(self.autoencoder.parameters()).device)
-        noise = torch.randn(self._latent_shape(pictures), generator=draw.generator(2)).to(pictures)
+        pictures = _one_of_each(sample_batch(self.stills, spec), spec).to(next(self.autoencoder.parameters()).device)
+        noise = torch.randn(self._latent_shape(pictures), generator=spec.generator(2)).to(pictures)
         output, mean, logvar = networks["vae"](pictures, noise)
         error = output - pictures
         return {
@@ -108,7 +108,7 @@ class VaeTask:
         return len(pictures), self.autoencoder.config["latent_channels"], height // factor, width // factor
 
 
-def train_vae(recipe: VaeRecipe, stills: Stills, out: Path, report: Report | None = None) -> Path:
+def train_vae(recipe: VaeRecipe, stills: StillDataset, out: Path, report: Report | None = None) -> Path:
     """Trains an autoencoder on photos and on the pictures of their maps; see `loop.run`.
 
     Raises:
@@ -117,8 +117,8 @@ def train_vae(recipe: VaeRecipe, stills: Stills, out: Path, report: Report | Non
     held_out, rest = hold_out(stills)
     folder = RunFolder(out)
     folder.claim(recipe)
-    task = VaeTask(build_autoencoder(recipe.course.seed), recipe, rest, held_out)
-    return run(task, recipe.course, folder, report)
+    task = VaeTask(build_autoencoder(recipe.config.seed), recipe, rest, held_out)
+    return run(task, recipe.config, folder, report)
 
 
 def load_autoencoder(folder: Path) -> tuple[AutoencoderKL, float]:
@@ -136,12 +136,12 @@ def load_autoencoder(folder: Path) -> tuple[AutoencoderKL, float]:
     return autoencoder, float(about["latent_scale"])
 
 
-def _one_of_each(batch: Batch, draw: Draw) -> Tensor:
+def _one_of_each(batch: Batch, spec: BatchSpec) -> Tensor:
     """One picture (3, H, W) of each view of a batch: a third of them photos, the others any of its maps."""
     pictures: list[Sequence[Tensor]] = [encode_picture({"rgb": batch.photo}, PHOTO_PICTURE).unbind()]
     pictures += [encode_picture(batch.maps, picture).unbind() for picture in MINI_PICTURES]
     weights = torch.stack([torch.full((len(batch),), 2.0), *(_known(batch, picture) for picture in MINI_PICTURES)], 1)
-    chosen = torch.multinomial(weights, 1, generator=draw.generator(1))[:, 0]
+    chosen = torch.multinomial(weights, 1, generator=spec.generator(1))[:, 0]
     return torch.stack([pictures[kind][i] for i, kind in enumerate(chosen.tolist())])
 
 

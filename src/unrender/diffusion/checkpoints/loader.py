@@ -20,9 +20,9 @@ from unrender.diffusion.card import ModelCard
 from unrender.diffusion.card_file import write_card
 from unrender.diffusion.checkpoints.clip.image_encoder import ImageEncoder, load_image_encoder
 from unrender.diffusion.checkpoints.clip.prompts import TOKENS_FILE, prompt_tokens
+from unrender.diffusion.checkpoints.hub.components import ENVIRONMENT_ENCODER
+from unrender.diffusion.checkpoints.hub.location import ModelLocation
 from unrender.diffusion.checkpoints.official import refined
-from unrender.diffusion.checkpoints.places.components import ENVIRONMENT_ENCODER
-from unrender.diffusion.checkpoints.places.home import Home
 from unrender.diffusion.checkpoints.tensors import check_tensors, read_tensors, tensor_shapes, weight_files
 from unrender.diffusion.decoding import Decoder
 from unrender.diffusion.networks.environment import EnvironmentEncoder
@@ -55,10 +55,10 @@ class Checkpoint:
     decoder: Decoder | None = None
     image_encoder: ImageEncoder | None = None
     environment: EnvironmentEncoder | None = None
-    home: Home | None = None
+    home: ModelLocation | None = None
 
 
-def load_checkpoint(home: Home, compute: Compute, decoder: Path | None = None) -> Checkpoint:
+def load_checkpoint(home: ModelLocation, compute: Compute, decoder: Path | None = None) -> Checkpoint:
     """Reads a model: the UNet, the autoencoder and the environment encoder, where the card tells a light (diffusers
     layout, safetensors), and the tokens of its prompts. The networks come in the precision and to the device of
     `compute`.
@@ -137,7 +137,7 @@ def load_network(kind: type[Network], folder: Path, compute: Compute) -> Network
     return network.to(memory_format=torch.channels_last).eval()
 
 
-def _load_environment(card: ModelCard, home: Home, compute: Compute) -> EnvironmentEncoder:
+def _load_environment(card: ModelCard, home: ModelLocation, compute: Compute) -> EnvironmentEncoder:
     folder = home.component(ENVIRONMENT_ENCODER)
     have = _config(folder).get("token_width")
     want = _config(home.component(card.source.unet)).get("cross_attention_dim")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from unrender.diffusion.card import ModelCard, ScheduleCard, TargetPicture
-from unrender.diffusion.checkpoints.places.home import Home
+from unrender.diffusion.checkpoints.hub.location import ModelLocation
 
 _BETAS = {
     "num_train_timesteps": "train_steps",
@@ -19,7 +19,7 @@ _BETAS = {
 }
 
 
-def refined(card: ModelCard, home: Home) -> ModelCard:
+def refined(card: ModelCard, home: ModelLocation) -> ModelCard:
     """The card with the betas of the folder's scheduler, and with what its pipeline's index says: the range of normals'
     z, and where the card wants it the steps and the pixels that are taken by default.
 

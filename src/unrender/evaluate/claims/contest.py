@@ -41,7 +41,7 @@ def measure(
     rows: dict[Contestant, list[Scores]] = {one: [] for one in contestants}
     seconds: dict[Contestant, list[float]] = {one: [] for one in contestants}
     for one in contestants:  # what only a first call pays for is paid here, with one step
-        _answer(replace(one, steps=1, members=1), scenes[0], models)
+        _answer(replace(one, steps=1, ensemble_size=1), scenes[0], models)
     for scene in scenes:
         for one in contestants:
             start = time.perf_counter()
@@ -116,7 +116,7 @@ def _target(who: Contestant, scene: Scene) -> Scene:
 
 
 def _take_apart(who: Contestant, photo: Frames, models: Models) -> GBuffer:
-    return models.inverse(who)(photo, steps=who.steps, members=who.members, seed=models.seed)
+    return models.inverse(who)(photo, steps=who.steps, ensemble_size=who.ensemble_size, seed=models.seed)
 
 
 def _untouched(gbuffer: GBuffer) -> GBuffer:

@@ -28,7 +28,7 @@ class Contestant:
     task: Task
     models: tuple[str, ...]
     steps: int | None = None
-    members: int = 1
+    ensemble_size: int = 1
     spacing: Literal["", "leading", "trailing"] = ""
 
     @property
@@ -58,7 +58,7 @@ TRAINING["cycle-none/inverse"] = TRAINING["cycle/inverse"].replace("/cycle", "/c
 TRAINING |= {f"{run}/forward": TRAINING[f"{run}/inverse"] for run in ("cycle", "cycle-photos", "cycle-none")}
 
 FLAT = Contestant("flat answer: one depth, each picture's mean normal", "inverse", ())
-ENSEMBLE = Contestant("multi-step, 50 steps x 10", "inverse", ("inverse-multi",), steps=50, members=10)
+ENSEMBLE = Contestant("multi-step, 50 steps x 10", "inverse", ("inverse-multi",), steps=50, ensemble_size=10)
 LEADING = Contestant("multi-step, 1 step, leading", "inverse", ("inverse-multi",), steps=1, spacing="leading")
 TRAILING = Contestant("multi-step, 1 step, trailing", "inverse", ("inverse-multi",), steps=1, spacing="trailing")
 INVERSE_50 = Contestant("multi-step inverse, 50 steps", "inverse", ("inverse-multi",), steps=50)

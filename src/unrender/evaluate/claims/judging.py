@@ -155,8 +155,8 @@ class TrainedAlike:
     def __call__(self, evidence: Evidence) -> Verdict:
         """`replays` where nothing speaks against it; else nothing was measured, whatever the rest says."""
         steps = [step for who in self.contestants for step in evidence[who].trained]
-        told = "trained for " + ", ".join("?" if step is None else str(step) for step in steps) + " steps"
-        return Verdict("replays" if len({step for step in steps if step is not None}) < 2 else "not measured", told)
+        summary = "trained for " + ", ".join("?" if step is None else str(step) for step in steps) + " steps"
+        return Verdict("replays" if len({step for step in steps if step is not None}) < 2 else "not measured", summary)
 
 
 def judge(rules: Sequence[Rule], evidence: Evidence) -> Verdict:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from unrender.diffusion.card_file import CARD_FILE
-from unrender.diffusion.running import Running
+from unrender.diffusion.options import InferenceOptions
 from unrender.errors import UserError
 from unrender.evaluate.claims.contestants import TRAINING, Contestant
-from unrender.forward import DeferredRenderer, ForwardRenderer, Wish
+from unrender.forward import DeferredRenderer, ForwardOptions, ForwardRenderer
 from unrender.forward.neural import NeuralRenderer
 from unrender.inverse.renderer import InverseRenderer
 
@@ -21,13 +21,13 @@ class Models:
 
     Attributes:
         folder: where the model folders lie.
-        running: how they are run.
+        inference: how they are run.
         seed: of their noise, and of directions that are drawn.
         loaded: the renderers that were asked for.
     """
 
     folder: Path
-    running: Running
+    inference: InferenceOptions
     seed: int = 0
     loaded: dict[str, InverseRenderer | NeuralRenderer] = field(default_factory=dict)
 
@@ -53,7 +53,7 @@ class Models:
         """Its inverse renderer, the first of its models, with its spacing of timesteps."""
         name = contestant.models[0]
         if name not in self.loaded:
-            self.loaded[name] = InverseRenderer.from_pretrained(self._place(name), self.running)
+            self.loaded[name] = InverseRenderer.from_pretrained(self._place(name), self.inference)
         renderer = self.loaded[name]
         assert isinstance(renderer, InverseRenderer)
         if not contestant.spacing:
@@ -67,7 +67,7 @@ class Models:
         """Its forward renderer, the last of its models. Deferred ones run on the CPU."""
         name = contestant.models[-1]
         if name not in TRAINING:
-            deferred = ForwardRenderer.from_pretrained(name, wish=Wish(seed=self.seed)).engine
+            deferred = ForwardRenderer.from_pretrained(name, options=ForwardOptions(seed=self.seed)).engine
             assert isinstance(deferred, DeferredRenderer)
             return deferred
         return self.neural(contestant)
@@ -76,10 +76,12 @@ class Models:
         """Its forward renderer, which is a network: the last of its models."""
         name = contestant.models[-1]
         if name not in self.loaded:
-            self.loaded[name] = NeuralRenderer.from_pretrained(self._place(name), self.running, Wish(seed=self.seed))
+            self.loaded[name] = NeuralRenderer.from_pretrained(
+                self._place(name), self.inference, ForwardOptions(seed=self.seed)
+            )
         renderer = self.loaded[name]
         assert isinstance(renderer, NeuralRenderer)
-        return replace(renderer, wish=replace(renderer.wish, steps=contestant.steps))
+        return replace(renderer, options=replace(renderer.options, steps=contestant.steps))
 
     def _place(self, name: str) -> Path:
         place = self.find(name)
@@ -96,4 +98,4 @@ def _steps(model: Path) -> int | None:
     run = model.resolve().parent
     run = run.parent if run.name == "model" else run  # a pair of models lies one folder deeper
     recipe = run / "recipe.json"
-    return json.loads(recipe.read_text()).get("course", {}).get("steps") if recipe.is_file() else None
+    return json.loads(recipe.read_text()).get("config", {}).get("steps") if recipe.is_file() else None

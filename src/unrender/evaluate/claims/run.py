@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from unrender.device import choose_compute
-from unrender.diffusion.running import Running
+from unrender.diffusion.options import InferenceOptions
 from unrender.errors import UserError
 from unrender.evaluate.claims.catalogue import CLAIMS, Claim
 from unrender.evaluate.claims.contest import measure, measure_photos
@@ -95,7 +95,7 @@ def evaluate_claims(
     evidence |= measure_photos(of("real_photo_cycle"), photos, models, progress)
     outcomes = tuple(_outcome(claim, lacking[claim], evidence) for claim in claims)
     shadowed = sum(scene.shadowed for scene in scenes)
-    return Findings(outcomes, len(scenes), shadowed, len(relit), len(photos), machine(models.running))
+    return Findings(outcomes, len(scenes), shadowed, len(relit), len(photos), machine(models.inference))
 
 
 def read_photos(folder: Path, count: int | None = None) -> list[Frames]:
@@ -110,9 +110,9 @@ def read_photos(folder: Path, count: int | None = None) -> list[Frames]:
     return [_small(read_image(path)) for path in paths[:count]]
 
 
-def machine(running: Running) -> str:
+def machine(inference: InferenceOptions) -> str:
     """What networks run on, in words."""
-    compute = choose_compute(running.device, running.dtype)
+    compute = choose_compute(inference.device, inference.dtype)
     precision = str(compute.dtype).removeprefix("torch.")
     device = torch.cuda.get_device_name(compute.device) if compute.device.type == "cuda" else compute.device.type
     return (

@@ -86,14 +86,16 @@ def _conditions(outcome: Outcome, setting: Setting) -> str:
         return "-"
     who, answer = next(iter(outcome.answers.items()))
     what = "real photos" if who.task == "real_photo_cycle" else f"pictures of {setting.data}"
-    told = [f"{len(answer.rows)} {what}"]
+    summary = [f"{len(answer.rows)} {what}"]
     for figure in outcome.claim.figures:
         if figure in SHADOWED_FIGURES:
             count = sum(not math.isnan(row[figure]) for row in answer.rows)
-            told.append(f"{figure.map} {figure.name} ({figure.space}): the {count} with cast shadows")
+            summary.append(f"{figure.map} {figure.name} ({figure.space}): the {count} with cast shadows")
         else:
-            told.append(f"{figure.map} {figure.name}: {figure.space}, mask {figure.mask}, alignment {figure.alignment}")
-    return "; ".join([*told, f"seed {setting.seed}"])
+            summary.append(
+                f"{figure.map} {figure.name}: {figure.space}, mask {figure.mask}, alignment {figure.alignment}"
+            )
+    return "; ".join([*summary, f"seed {setting.seed}"])
 
 
 def _plain_outcome(outcome: Outcome) -> dict[str, Any]:
@@ -111,14 +113,14 @@ def _plain_outcome(outcome: Outcome) -> dict[str, Any]:
 
 
 def _plain_answer(who: Contestant, answer: Answer) -> dict[str, Any]:
-    told = {
+    summary = {
         "name": who.name,
         "task": who.task,
         "models": list(who.models),
         "steps": who.steps,
-        "members": who.members,
+        "members": who.ensemble_size,
         "spacing": who.spacing,
         "trained": list(answer.trained),
         "seconds": answer.typical_seconds,
     }
-    return told | as_dict(Report("", len(answer.rows), {"value": answer.scores}))
+    return summary | as_dict(Report("", len(answer.rows), {"value": answer.scores}))

@@ -68,7 +68,7 @@ _Rays = tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
-class _Wish:
+class _Selection:
     folder: Path
     maps: frozenset[str]
     exposure: Exposure
@@ -109,9 +109,9 @@ def open_hypersim(
     require_known("the exposure of Hypersim", exposure, get_args(Exposure))
     require_known("the lens of Hypersim", lens, get_args(Lens))
     lenses = _read_lenses(folder / CAMERA_FILE) if lens == "scene" else None
-    wish = _Wish(folder, chosen_maps("Hypersim", maps, MAPS), exposure, lenses, far)
+    selection = _Selection(folder, chosen_maps("Hypersim", maps, MAPS), exposure, lenses, far)
     keys = read_list(Path(split), _LISTED) if is_list(split) else _split(folder, str(split))
-    return present("Hypersim", keys, lambda key: folder / key.split("/")[0], partial(_read, wish))
+    return present("Hypersim", keys, lambda key: folder / key.split("/")[0], partial(_read, selection))
 
 
 def official_gain(color: Tensor, surface: Tensor) -> float:
@@ -155,9 +155,9 @@ def _table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
         return list(reader)
 
 
-def _read(wish: _Wish, key: str) -> GBuffer:
+def _read(selection: _Selection, key: str) -> GBuffer:
     scene, trajectory, frame = key.split("/")
-    images = wish.folder / scene / "images"
+    images = selection.folder / scene / "images"
 
     def final(name: str) -> Tensor:
         values = _dataset(images / f"scene_{trajectory}_final_hdf5" / f"frame.{frame}.{name}.hdf5")
@@ -168,30 +168,32 @@ def _read(wish: _Wish, key: str) -> GBuffer:
 
     color = final("color")
     size = (color.shape[2], color.shape[3])
-    lens, turn = _lens(wish.lenses, scene, size)
+    lens, turn = _lens(selection.lenses, scene, size)
     gain, shapes = 1.0, {}
-    if wish.exposure == "official" or wish.maps & {"depth", "mask"}:
+    if selection.exposure == "official" or selection.maps & {"depth", "mask"}:
         surface = torch.from_numpy(geometry("render_entity_id") != -1)[None, None]
-        gain = official_gain(color, surface) if wish.exposure == "official" else 1.0
-        shapes = _shapes(wish, surface, geometry, lens)
-    if "normal" in wish.maps:
+        gain = official_gain(color, surface) if selection.exposure == "official" else 1.0
+        shapes = _shapes(selection, surface, geometry, lens)
+    if "normal" in selection.maps:
         stored = unit_normals(planes(geometry("normal_cam")))
         # The axes of a tilted picture plane: as rows of pixels, n turn is turn^T n.
         shapes["normal"] = facing_viewer(torch.einsum("ji,tjhw->tihw", turn, stored), lens)
-    maps = {"rgb": gain * color} | shapes | _lights(wish.maps, final, gain)
-    pose = _pose(wish.folder / scene, trajectory, int(frame), turn)
+    maps = {"rgb": gain * color} | shapes | _lights(selection.maps, final, gain)
+    pose = _pose(selection.folder / scene, trajectory, int(frame), turn)
     camera = Camera(lens.intrinsics, pose[None], size)
     return GBuffer(rgb=maps["rgb"], depth_kind="metric", camera=camera).with_maps(**maps)
 
 
-def _shapes(wish: _Wish, surface: Tensor, geometry: Callable[[str], NDArray[Any]], lens: Camera) -> dict[str, Tensor]:
+def _shapes(
+    selection: _Selection, surface: Tensor, geometry: Callable[[str], NDArray[Any]], lens: Camera
+) -> dict[str, Tensor]:
     """Planar depth and the mask, those of them that are wished for."""
-    if not wish.maps & {"depth", "mask"}:
+    if not selection.maps & {"depth", "mask"}:
         return {}
     depth = ray_distance_to_depth(planes(geometry("depth_meters")), lens)
-    there = surface & depth.isfinite() & (depth > 0) & (depth < wish.far)
+    there = surface & depth.isfinite() & (depth > 0) & (depth < selection.far)
     found = {"depth": torch.where(there, depth, torch.inf), "mask": there.float()}
-    return {name: value for name, value in found.items() if name in wish.maps}
+    return {name: value for name, value in found.items() if name in selection.maps}
 
 
 def _lights(maps: frozenset[str], final: Callable[[str], Tensor], gain: float) -> dict[str, Tensor]:

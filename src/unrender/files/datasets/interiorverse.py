@@ -48,7 +48,7 @@ _LISTED = r"([^/\s]+)/(\d+)_im(?:\.exr|g\.png)"
 
 
 @dataclass(frozen=True)
-class _Wish:
+class _Selection:
     folder: Path
     maps: frozenset[str]
     half_fov: float
@@ -85,9 +85,9 @@ def open_interiorverse(
     named = next((fov for fov in FIELDS_OF_VIEW if root.name.endswith(f"_{fov}")), fov_degrees)
     if named != fov_degrees:
         raise UserError(f"{root} was seen with {named} degrees across, not {fov_degrees}; say fov_degrees={named}")
-    wish = _Wish(root, chosen_maps("InteriorVerse", maps, MAPS), math.radians(fov_degrees) / 2, ldr)
+    selection = _Selection(root, chosen_maps("InteriorVerse", maps, MAPS), math.radians(fov_degrees) / 2, ldr)
     keys = read_list(Path(split), _LISTED) if is_list(split) else _split(root, str(split))
-    return present("InteriorVerse", keys, lambda key: root / key.split("/")[0], partial(_read, wish))
+    return present("InteriorVerse", keys, lambda key: root / key.split("/")[0], partial(_read, selection))
 
 
 def valid_material(picture: GBuffer) -> Tensor:
@@ -116,29 +116,29 @@ def _pictures(root: Path, scene: str) -> list[str]:
     return [f"{scene}/{path.name.removesuffix('_im.exr')}" for path in sorted((root / scene).glob("*_im.exr"))]
 
 
-def _read(wish: _Wish, key: str) -> GBuffer:
+def _read(selection: _Selection, key: str) -> GBuffer:
     def stored(name: str) -> Tensor:
-        path = existing_file(wish.folder / f"{key}_{name}.exr")
+        path = existing_file(selection.folder / f"{key}_{name}.exr")
         return exr_planes(path, read_channels(path))
 
-    rgb = read_image(wish.folder / f"{key}_im.exr").rgb
-    maps = {"rgb": rgb.clamp(max=1) if wish.ldr else rgb}
-    if "base_color" in wish.maps:
+    rgb = read_image(selection.folder / f"{key}_im.exr").rgb
+    maps = {"rgb": rgb.clamp(max=1) if selection.ldr else rgb}
+    if "base_color" in selection.maps:
         maps["base_color"] = _unit(stored("albedo"))
-    if wish.maps & {"roughness", "metallic"}:
+    if selection.maps & {"roughness", "metallic"}:
         material = _unit(stored("material"))
         maps |= {"roughness": material[:, :1], "metallic": material[:, 1:2]}
-    if "depth" in wish.maps:
-        millimetres = _single(wish.folder / f"{key}_depth.exr")
+    if "depth" in selection.maps:
+        millimetres = _single(selection.folder / f"{key}_depth.exr")
         there = millimetres.isfinite() & (millimetres > 0)
         maps["depth"] = torch.where(there, millimetres / 1000, torch.inf)
-    if "normal" in wish.maps:
+    if "normal" in selection.maps:
         maps["normal"] = unit_normals(stored("normal"))
-    if "mask" in wish.maps:
-        maps["mask"] = _mask(_single(wish.folder / f"{key}_mask.exr"), maps)
-    kept = {name: value for name, value in maps.items() if name in wish.maps or name == "rgb"}
+    if "mask" in selection.maps:
+        maps["mask"] = _mask(_single(selection.folder / f"{key}_mask.exr"), maps)
+    kept = {name: value for name, value in maps.items() if name in selection.maps or name == "rgb"}
     size = (rgb.shape[2], rgb.shape[3])
-    camera = centred_camera(size, size[1] / 2 / math.tan(wish.half_fov))
+    camera = centred_camera(size, size[1] / 2 / math.tan(selection.half_fov))
     return GBuffer(rgb=rgb, depth_kind="metric", camera=camera).with_maps(**kept)
 
 

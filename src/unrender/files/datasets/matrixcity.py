@@ -61,7 +61,7 @@ class _View:
 
 
 @dataclass(frozen=True)
-class _Wish:
+class _Selection:
     folder: Path
     maps: frozenset[str]
     views: dict[str, _View]
@@ -107,7 +107,7 @@ def open_matrixcity(
         expected = folder / city / next(iter(views), VIEWS[0]) / split / "BLOCK" / "transforms.json"
         raise UserError(f"no block of MatrixCity for the split {split}; files like {expected} are right")
     found = {key: view for path in blocks for key, view in _views(path).items()}
-    read = partial(_read, _Wish(folder, wanted, found))
+    read = partial(_read, _Selection(folder, wanted, found))
     return Pictures("MatrixCity", tuple(found), read)
 
 
@@ -134,29 +134,29 @@ def _views(path: Path) -> dict[str, _View]:
         ) from error
 
 
-def _read(wish: _Wish, key: str) -> GBuffer:
+def _read(selection: _Selection, key: str) -> GBuffer:
     city, view, split, block, number = key.split("/")
-    rgb = read_image(wish.folder / city / view / split / block / f"{number}.png").rgb
+    rgb = read_image(selection.folder / city / view / split / block / f"{number}.png").rgb
     size = (rgb.shape[2], rgb.shape[3])
-    to_world = np.array(wish.views[key].pose)
+    to_world = np.array(selection.views[key].pose)
     to_world[:3, :3] *= 100
     to_world[3] = (0, 0, 0, 1)
-    focal = size[1] / 2 / math.tan(wish.views[key].half_angle)
+    focal = size[1] / 2 / math.tan(selection.views[key].half_angle)
     camera = centred_camera(size, focal, torch.tensor(Z_UP_TO_Y_UP @ to_world))
 
     def place(name: str, suffix: str) -> Path:
-        return _place(_top(wish.folder, city, name) / view / split, block, _FOLDERS[name][1], number + suffix)
+        return _place(_top(selection.folder, city, name) / view / split, block, _FOLDERS[name][1], number + suffix)
 
     maps = {"rgb": rgb}
     for name in ("diffuse_albedo", "roughness", "metallic"):
-        if name in wish.maps:
+        if name in selection.maps:
             values = read_image(place(name, ".png")).rgb
             maps[name] = values if name == "diffuse_albedo" else values[:, :1]
-    if "depth" in wish.maps:
+    if "depth" in selection.maps:
         maps["depth"] = _depth(place("depth", ".exr"))
-    if "normal" in wish.maps:
+    if "normal" in selection.maps:
         maps["normal"] = _normal(place("normal", ".exr"), to_world)
-    maps = _masked(maps, with_mask="mask" in wish.maps)
+    maps = _masked(maps, with_mask="mask" in selection.maps)
     return GBuffer(rgb=rgb, depth_kind="metric", camera=camera).with_maps(**maps)
 
 

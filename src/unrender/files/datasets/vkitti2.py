@@ -71,7 +71,7 @@ _FOLDERS = {
 
 
 @dataclass(frozen=True)
-class _Wish:
+class _Selection:
     folder: Path
     maps: frozenset[str]
     far: float
@@ -108,8 +108,8 @@ def open_vkitti2(
     else:
         scenes, variations = SPLITS[require_known("the split of Virtual KITTI 2", str(split), SPLITS)]
         keys = [key for s in scenes for v in variations for c in _CAMERAS for key in _frames(colours, s, v, c)]
-    wish = _Wish(folder, chosen_maps("Virtual KITTI 2", maps, MAPS), far, benchmark_crop)
-    return present("Virtual KITTI 2", keys, lambda key: _rgb_path(colours, key).parent, partial(_read, wish))
+    selection = _Selection(folder, chosen_maps("Virtual KITTI 2", maps, MAPS), far, benchmark_crop)
+    return present("Virtual KITTI 2", keys, lambda key: _rgb_path(colours, key).parent, partial(_read, selection))
 
 
 def _part(folder: Path, part: str) -> Path:
@@ -128,27 +128,27 @@ def _rgb_path(colours: Path, key: str) -> Path:
     return colours / scene / variation / "frames" / "rgb" / camera / f"rgb_{number}.jpg"
 
 
-def _read(wish: _Wish, key: str) -> GBuffer:
+def _read(selection: _Selection, key: str) -> GBuffer:
     scene, variation, eye, number = key.split("/")
-    rgb = read_image(_rgb_path(_part(wish.folder, "rgb"), key)).rgb
+    rgb = read_image(_rgb_path(_part(selection.folder, "rgb"), key)).rgb
     size = (rgb.shape[2], rgb.shape[3])
-    camera = _camera(_part(wish.folder, "text") / scene / variation, int(eye[-1]), int(number), size)
+    camera = _camera(_part(selection.folder, "text") / scene / variation, int(eye[-1]), int(number), size)
     maps = {"rgb": rgb}
-    if wish.maps:
-        path = _part(wish.folder, "depth") / scene / variation / "frames" / "depth" / eye / f"depth_{number}.png"
+    if selection.maps:
+        path = _part(selection.folder, "depth") / scene / variation / "frames" / "depth" / eye / f"depth_{number}.png"
         depth = planes(_sixteen_bits(path, 1)[..., 0]) / 100
-        there = (depth > 0) & (depth < wish.far)
+        there = (depth > 0) & (depth < selection.far)
         depth = torch.where(there, depth, torch.inf)
-        maps |= {"depth": depth, "mask": there.float()} | _normals(wish, key, depth, camera)
-    kept = {name: value for name, value in maps.items() if name in wish.maps or name == "rgb"}
+        maps |= {"depth": depth, "mask": there.float()} | _normals(selection, key, depth, camera)
+    kept = {name: value for name, value in maps.items() if name in selection.maps or name == "rgb"}
     picture = GBuffer(rgb=rgb, depth_kind="metric", camera=camera).with_maps(**kept)
-    return _benchmark_crop(picture) if wish.benchmark_crop else picture
+    return _benchmark_crop(picture) if selection.benchmark_crop else picture
 
 
-def _normals(wish: _Wish, key: str, depth: Tensor, camera: Camera) -> dict[str, Tensor]:
-    if "normal" not in wish.maps:
+def _normals(selection: _Selection, key: str, depth: Tensor, camera: Camera) -> dict[str, Tensor]:
+    if "normal" not in selection.maps:
         return {}
-    made = _part(wish.folder, "normal")
+    made = _part(selection.folder, "normal")
     if not made.is_dir():
         return {"normal": normal_from_depth(depth, camera)}
     scene, variation, eye, number = key.split("/")

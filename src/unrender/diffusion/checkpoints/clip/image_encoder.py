@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from unrender.device import Compute
-from unrender.diffusion.checkpoints.places.home import Home
+from unrender.diffusion.checkpoints.hub.location import ModelLocation
 from unrender.errors import UserError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class ImageEncoder:
     size: tuple[int, int]
 
 
-def load_image_encoder(home: Home, compute: Compute) -> ImageEncoder:
+def load_image_encoder(home: ModelLocation, compute: Compute) -> ImageEncoder:
     """Reads `image_encoder/` and `feature_extractor/`, the network in the precision and to the device of `compute`.
 
     Raises:

@@ -13,9 +13,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from unrender.diffusion.checkpoints.clip.text_encoder import embed_prompts, missing_components
-from unrender.diffusion.checkpoints.places.home import Home
+from unrender.diffusion.checkpoints.hub.location import ModelLocation
 from unrender.errors import UserError
-from unrender.files.atomic import whole
+from unrender.files.atomic import atomic_write
 
 TOKENS_FILE = "tokens.safetensors"
 
@@ -23,7 +23,7 @@ _PADDED = "padded"
 _REMEDY = "without it the prompts are embedded anew"
 
 
-def prompt_tokens(home: Home) -> dict[str, Tensor]:
+def prompt_tokens(home: ModelLocation) -> dict[str, Tensor]:
     """The tokens (N, D) of every prompt of the card, float32, by prompt; {} for a card without prompts.
 
     Those that are not kept yet are embedded, and kept beside the weights, or in the user's cache where nothing can be
@@ -47,7 +47,7 @@ def prompt_tokens(home: Home) -> dict[str, Tensor]:
     return {prompt: tokens[prompt] for prompt in prompts}
 
 
-def keep_prompts(home: Home) -> None:
+def keep_prompts(home: ModelLocation) -> None:
     """Embeds the prompts of the card that are not kept yet, and keeps them.
 
     Raises:
@@ -56,7 +56,7 @@ def keep_prompts(home: Home) -> None:
     prompt_tokens(home)
 
 
-def _embedded(home: Home, prompts: list[str]) -> dict[str, Tensor]:
+def _embedded(home: ModelLocation, prompts: list[str]) -> dict[str, Tensor]:
     if missing := missing_components(home):
         raise UserError(
             f"{home.folder} has no {missing}, and no {TOKENS_FILE} with the prompts of {home.card.id}; "
@@ -82,7 +82,7 @@ def _read(path: Path, padded: bool) -> dict[str, Tensor]:
     return {name: value.float() for name, value in found.items()} if said == _said(padded) else {}
 
 
-def _keep(home: Home, tokens: dict[str, Tensor]) -> None:
+def _keep(home: ModelLocation, tokens: dict[str, Tensor]) -> None:
     """Adds `tokens` to those beside the weights, else to those in the cache; else they are embedded again next time."""
     padded = home.card.padded_prompts
     if not _add(home.folder / TOKENS_FILE, tokens, padded):
@@ -94,7 +94,7 @@ def _add(path: Path, tokens: dict[str, Tensor], padded: bool, make: bool = False
     try:
         if make:
             path.parent.mkdir(parents=True, exist_ok=True)
-        with whole(path) as unfinished:
+        with atomic_write(path) as unfinished:
             # Read anew: another card of the folder may have kept its own prompts meanwhile.
             # As bytes: the library writes files that only their owner can read.
             together = _read(path, padded) | tokens
@@ -108,7 +108,7 @@ def _said(padded: bool) -> str:
     return "true" if padded else "false"
 
 
-def _cached(home: Home) -> Path:
+def _cached(home: ModelLocation) -> Path:
     """The tokens of a folder that cannot be written to."""
     card = home.card
     facts = [str(home.folder.resolve()), home.revision, card.padded_prompts, *card.prompts]

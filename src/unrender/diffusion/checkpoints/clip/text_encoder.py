@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from unrender.device import Compute
-from unrender.diffusion.checkpoints.places.home import Home
+from unrender.diffusion.checkpoints.hub.location import ModelLocation
 from unrender.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _COMPONENTS = ("text_encoder", "tokenizer")
 _VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 
 
-def embed_prompts(home: Home, texts: Sequence[str], padded: bool) -> list[Tensor]:
+def embed_prompts(home: ModelLocation, texts: Sequence[str], padded: bool) -> list[Tensor]:
     """The tokens (N, D) of each text, float32 on the CPU: the last hidden state of the model's text encoder, which is
     loaded for it and let go. A text that is too long is cut.
 
@@ -44,7 +44,7 @@ def embed_prompts(home: Home, texts: Sequence[str], padded: bool) -> list[Tensor
     return [_embed(encoder, tokenizer, text, padded) for text in texts]
 
 
-def missing_components(home: Home) -> str:
+def missing_components(home: ModelLocation) -> str:
     """What the home lacks to embed a text, in words; "" where it lacks nothing."""
     return " and no ".join(name for name in _COMPONENTS if home.find(name) is None)
 

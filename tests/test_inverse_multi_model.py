@@ -19,12 +19,12 @@ from unrender.diffusion.card import ModelCard
 from unrender.diffusion.checkpoints.published.e2e_ft import E2E_FT
 from unrender.diffusion.checkpoints.published.lotus import LOTUS
 from unrender.diffusion.checkpoints.published.marigold import MARIGOLD
-from unrender.diffusion.running import Running
+from unrender.diffusion.options import InferenceOptions
 from unrender.errors import UserError
 from unrender.files.gbuffers import read_gbuffer
 from unrender.files.video import VideoWriter
+from unrender.inverse.multi_model import MultiModelRenderer
 from unrender.inverse.renderer import InverseRenderer
-from unrender.inverse.several import SeveralRenderers
 from unrender.scene.frames import Frames
 
 DEPTH, NORMALS, APPEARANCE = E2E_FT[0], E2E_FT[1], MARIGOLD[4]
@@ -45,8 +45,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 @pytest.fixture
 def load(folder) -> Load:
     def of(card: ModelCard, seed: int = 0, decoder: str = "") -> InverseRenderer:
-        running = Running("cpu", "float32", decoder=decoder, long_side=LONG_SIDE)
-        return InverseRenderer.from_pretrained(folder(card, seed), running)
+        inference = InferenceOptions("cpu", "float32", decoder=decoder, long_side=LONG_SIDE)
+        return InverseRenderer.from_pretrained(folder(card, seed), inference)
 
     return of
 
@@ -59,8 +59,8 @@ def always(renderer: InverseRenderer) -> InverseRenderer:
     return renderer
 
 
-def together(*renderers: InverseRenderer) -> SeveralRenderers:
-    return SeveralRenderers(tuple(partial(always, renderer) for renderer in renderers))
+def together(*renderers: InverseRenderer) -> MultiModelRenderer:
+    return MultiModelRenderer(tuple(partial(always, renderer) for renderer in renderers))
 
 
 def encodings(renderers: list[InverseRenderer], run: Callable[[], object]) -> int:
@@ -143,7 +143,7 @@ def test_one_weight_makes_another_autoencoder(load):
 def test_another_picture_or_another_size_in_the_network_is_encoded_anew(load, folder):
     small, large = (
         load(DEPTH),
-        InverseRenderer.from_pretrained(folder(NORMALS), Running("cpu", "float32", long_side=96)),
+        InverseRenderer.from_pretrained(folder(NORMALS), InferenceOptions("cpu", "float32", long_side=96)),
     )
     several = together(small, large)
     assert encodings([small, large], lambda: several(photo())) == 2
@@ -160,7 +160,7 @@ def test_every_model_is_gone_before_the_next_one_comes(load):
         networks.append(weakref.ref(renderer.engine.checkpoint.unet))
         return renderer
 
-    several = SeveralRenderers(tuple(partial(loader, card) for card in (DEPTH, NORMALS, APPEARANCE)))
+    several = MultiModelRenderer(tuple(partial(loader, card) for card in (DEPTH, NORMALS, APPEARANCE)))
     several(photo(), steps=STEPS)
     assert len(networks) == 3
     several(photo(1), ["normal"], steps=STEPS)
@@ -259,7 +259,7 @@ def test_a_tiny_decoder_decodes_the_latents_as_the_network_has_them(card, decode
 
 def test_a_decoder_of_other_latents_is_one_line(decoder):
     with pytest.raises(UserError, match=r"decodes latents of 4 channels, and those of mini have 16; the model's own"):
-        InverseRenderer.from_pretrained("mini", Running(decoder=str(decoder)))
+        InverseRenderer.from_pretrained("mini", InferenceOptions(decoder=str(decoder)))
 
 
 def test_a_tiny_decoder_from_the_shell(decoder, folder, tmp_path, caplog):

@@ -43,7 +43,7 @@ def crop(maps: Maps, side: int, generator: torch.Generator | None) -> Maps:
     return cropped
 
 
-def photographed(rgb: Tensor, generator: torch.Generator) -> Tensor:
+def augment(rgb: Tensor, generator: torch.Generator) -> Tensor:
     """What a camera makes of light: exposure, white balance, tone curve, blur, noise, 8 bits. Linear in, linear out,
     (B, 3, H, W)."""
     count = len(rgb)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from unrender.diffusion.card import Direction, ModelCard
-from unrender.diffusion.checkpoints.places.cache import pulled, store
-from unrender.diffusion.checkpoints.places.components import is_whole
-from unrender.diffusion.checkpoints.places.home import Home
-from unrender.diffusion.checkpoints.places.ids import cards, cards_of, embedded, known_ids, pick, unknown
-from unrender.diffusion.checkpoints.places.recognise import local_home
+from unrender.diffusion.checkpoints.hub.cache import pulled, store
+from unrender.diffusion.checkpoints.hub.components import is_whole
+from unrender.diffusion.checkpoints.hub.ids import cards, cards_of, embedded, known_ids, pick, unknown
+from unrender.diffusion.checkpoints.hub.location import ModelLocation
+from unrender.diffusion.checkpoints.hub.recognise import local_model
 from unrender.errors import UserError
 
 __all__ = ["cards", "embedded", "find", "resolve"]
 
 
-def find(model: str | Path, direction: Direction | None = None) -> Home:
+def find(model: str | Path, direction: Direction | None = None) -> ModelLocation:
     """Where a model is on this machine: an embedded or published id, or a folder of weights. The network is not asked.
 
     Args:
@@ -29,9 +29,9 @@ def find(model: str | Path, direction: Direction | None = None) -> Home:
     if name in known_ids():
         card = pick(cards_of(name), direction)
         folder = embedded(card.direction).get(name)
-        return Home(card, folder) if folder else _pulled(card)
+        return ModelLocation(card, folder) if folder else _pulled(card)
     if Path(model).is_dir():
-        return local_home(Path(model), direction)
+        return local_model(Path(model), direction)
     raise unknown(name)
 
 
@@ -49,7 +49,7 @@ def resolve(model: str | Path) -> Path:
     raise unknown(str(model))
 
 
-def _pulled(card: ModelCard) -> Home:
+def _pulled(card: ModelCard) -> ModelLocation:
     home = pulled(card)
     if home is not None:
         return home

@@ -10,7 +10,7 @@ from unrender.errors import UserError
 
 
 @dataclass(frozen=True)
-class Home:
+class ModelLocation:
     """A model's card, and the folders that hold its weights.
 
     Attributes:

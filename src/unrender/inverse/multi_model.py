@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from unrender.diffusion.encoded import EncodedOnce
+from unrender.diffusion.latent_cache import LatentCache
 from unrender.inverse.renderer import InverseRenderer, unknown_map
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
 
 
 @dataclass(frozen=True)
-class SeveralRenderers:
+class MultiModelRenderer:
     """Takes pictures apart with one model after the other, and puts all maps into one G-buffer.
 
     Attributes:
@@ -22,7 +22,7 @@ class SeveralRenderers:
     """
 
     loaders: tuple[Callable[[], InverseRenderer], ...]
-    memo: EncodedOnce = field(default_factory=EncodedOnce)
+    memo: LatentCache = field(default_factory=LatentCache)
 
     def __call__(
         self,
@@ -31,7 +31,7 @@ class SeveralRenderers:
         *,
         steps: int | None = None,
         seed: int = 0,
-        members: int = 1,
+        ensemble_size: int = 1,
     ) -> GBuffer:
         """The G-buffer of a picture or clip; of a map that several models give, the first one's.
 
@@ -51,7 +51,9 @@ class SeveralRenderers:
             wanted = [name for name in own if maps is None or name in maps]
             known |= dict.fromkeys(own)
             if wanted:
-                parts.append(self._sharing(renderer)(photo, wanted, steps=steps, seed=seed, members=members))
+                parts.append(
+                    self._sharing(renderer)(photo, wanted, steps=steps, seed=seed, ensemble_size=ensemble_size)
+                )
             del renderer  # before the next one is loaded
         for name in maps or ():
             if name not in known:

@@ -7,11 +7,11 @@ from typing import Literal
 
 from unrender.device import DeviceName, DtypeName
 
-Frugality = Literal["normal", "low"]
+MemoryMode = Literal["normal", "low"]
 
 
 @dataclass(frozen=True)
-class Running:
+class InferenceOptions:
     """How a checkpoint is run.
 
     Attributes:
@@ -26,7 +26,7 @@ class Running:
 
     device: DeviceName = "auto"
     dtype: DtypeName = "auto"
-    memory: Frugality = "normal"
+    memory: MemoryMode = "normal"
     faithful: bool = False
     decoder: str = ""
     long_side: int | None = None

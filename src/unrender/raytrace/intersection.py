@@ -1,4 +1,4 @@
-"""Where a ray meets a stage, and what it finds there: the same for pictures and for G-buffers."""
+"""Where a ray meets a scene, and what it finds there: the same for pictures and for G-buffers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from unrender.raytrace.packed import read_record
-from unrender.raytrace.stage import FACE_STRIDE, TEXEL_STRIDE, Stage
+from unrender.raytrace.trace_scene import FACE_STRIDE, TEXEL_STRIDE, TraceScene
 
 _LEAST_FACING = 0.01
 _OFFSET = 9e-5  # 1500 rounding errors, as Mitsuba's
@@ -24,7 +24,7 @@ class Hit:
         geometric: unit normal of the face.
         normal: unit shading normal, bumps included; turned to face the ray where it would face away.
         base_color, roughness, metallic: the material.
-        radiance, density: what the face sends out, and its density per area among the lamps.
+        radiance, density: what the face sends out, and its density per area among the emitters.
         face: index.
     """
 
@@ -42,20 +42,20 @@ class Hit:
     face: Any
 
 
-def find_hit(stage: Stage, ray: Any, *, coherent: bool, active: Any) -> Hit:
+def ray_intersect(scene: TraceScene, ray: Any, *, coherent: bool, active: Any) -> Hit:
     """What `ray` (a Mitsuba Ray3f, unit direction) meets first."""
     import drjit as dr
     import mitsuba as mi
 
-    found = stage.traced.ray_intersect_preliminary(ray, coherent, active=active)
+    found = scene.traced.ray_intersect_preliminary(ray, coherent, active=active)
     valid = found.is_valid()
-    f = read_record(stage.faces, found.prim_index, FACE_STRIDE, valid)
+    f = read_record(scene.faces, found.prim_index, FACE_STRIDE, valid)
     b1, b2 = found.prim_uv.x, found.prim_uv.y
     b0 = 1 - b1 - b2
     geometric = mi.Normal3f(f[16], f[17], f[18])
     smooth = dr.normalize(mi.Normal3f(*(b0 * f[i] + b1 * f[i + 3] + b2 * f[i + 6] for i in range(3))))
     u, v = (b0 * f[i] + b1 * f[i + 2] + b2 * f[i + 4] for i in (9, 10))
-    material = _texels(stage, u, v, valid)
+    material = _texels(scene, u, v, valid)
     rising = (mi.Vector3f(f[19], f[20], f[21]), mi.Vector3f(f[22], f[23], f[24]))
     return Hit(
         valid=valid,
@@ -73,7 +73,7 @@ def find_hit(stage: Stage, ray: Any, *, coherent: bool, active: Any) -> Hit:
     )
 
 
-def leave(hit: Hit, direction: Any) -> Any:
+def spawn_ray(hit: Hit, direction: Any) -> Any:
     """A ray from the surface in `direction`, begun just beside it."""
     import drjit as dr
     import mitsuba as mi
@@ -83,12 +83,12 @@ def leave(hit: Hit, direction: Any) -> Any:
     return mi.Ray3f(dr.fma(side, reach, hit.point), direction)
 
 
-def _texels(stage: Stage, u: Any, v: Any, active: Any) -> list[Any]:
+def _texels(scene: TraceScene, u: Any, v: Any, active: Any) -> list[Any]:
     """The atlas at (u, v), bilinear between texel centres, its edge texels repeated: 7 numbers."""
     import drjit as dr
     import mitsuba as mi
 
-    width, height = stage.atlas_size
+    width, height = scene.atlas_size
     x, y = (dr.fma(t, mi.Float(n), -0.5) for t, n in ((u, width), (v, height)))
     x0, y0 = dr.floor(x), dr.floor(y)
     wx, wy = x - x0, y - y0
@@ -96,7 +96,7 @@ def _texels(stage: Stage, u: Any, v: Any, active: Any) -> list[Any]:
         [mi.UInt32(mi.Int32(dr.clip(t + i, 0, mi.Float(n) - 1))) for i in (0, 1)]
         for t, n in ((x0, width), (y0, height))
     )
-    four = [read_record(stage.atlas, row * width + column, TEXEL_STRIDE, active) for row in rows for column in columns]
+    four = [read_record(scene.atlas, row * width + column, TEXEL_STRIDE, active) for row in rows for column in columns]
     a, b, c, d = ([texel[i] for i in range(TEXEL_STRIDE - 1)] for texel in four)
     return [dr.lerp(dr.lerp(p, q, wx), dr.lerp(r, s, wx), wy) for p, q, r, s in zip(a, b, c, d, strict=True)]
 

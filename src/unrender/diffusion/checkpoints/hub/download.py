@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unrender.diffusion.card import ModelCard
-from unrender.diffusion.checkpoints.places import cache
-from unrender.diffusion.checkpoints.places.bases import BASE_COMPONENTS, base_repository
-from unrender.diffusion.checkpoints.places.components import choose_files, is_whole, required, wanted
-from unrender.diffusion.checkpoints.places.decoders import decoder_files
-from unrender.diffusion.checkpoints.places.home import Home
+from unrender.diffusion.checkpoints.hub import cache
+from unrender.diffusion.checkpoints.hub.bases import BASE_COMPONENTS, base_repository
+from unrender.diffusion.checkpoints.hub.components import choose_files, is_whole, required, wanted
+from unrender.diffusion.checkpoints.hub.decoders import decoder_files
+from unrender.diffusion.checkpoints.hub.location import ModelLocation
 from unrender.errors import UserError
 
 Report = Callable[[str], None]
@@ -60,8 +60,8 @@ def pull(
     revision: str | None = None,
     half: bool = False,
     report: Report = lambda line: None,
-    prepare: Callable[[Home], None] | None = None,
-) -> Home:
+    prepare: Callable[[ModelLocation], None] | None = None,
+) -> ModelLocation:
     """Fetches the weights of a published model, and those of the repository that has its other components.
 
     Args:
@@ -85,7 +85,7 @@ def pull(
     folders = [_fetch(share, report) for share in shares]
     for share in shares:
         cache.pin(share.repository, share.commit)
-    home = Home(card, folders[0], folders[-1] if isinstance(rest, Share) else rest, own.commit)
+    home = ModelLocation(card, folders[0], folders[-1] if isinstance(rest, Share) else rest, own.commit)
     if prepare is not None:
         prepare(home)
     return home

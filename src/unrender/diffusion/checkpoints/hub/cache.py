@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from unrender.diffusion.card import ModelCard
-from unrender.diffusion.checkpoints.places.bases import BASE_COMPONENTS, base_repository
-from unrender.diffusion.checkpoints.places.components import is_whole, lacking, networks, required
-from unrender.diffusion.checkpoints.places.home import Home
-from unrender.files.atomic import whole
+from unrender.diffusion.checkpoints.hub.bases import BASE_COMPONENTS, base_repository
+from unrender.diffusion.checkpoints.hub.components import is_whole, lacking, networks, required
+from unrender.diffusion.checkpoints.hub.location import ModelLocation
+from unrender.files.atomic import atomic_write
 
 PIN = "unrender"
 
@@ -33,7 +33,7 @@ def pin(repository: str, commit: str) -> None:
     """Makes `commit` the one that later runs take."""
     references = store(repository) / "refs"
     references.mkdir(parents=True, exist_ok=True)
-    with whole(references / PIN) as path:
+    with atomic_write(references / PIN) as path:
         path.write_text(commit)
 
 
@@ -49,11 +49,11 @@ def snapshots(repository: str, revision: str | None = None) -> list[Path]:
     return [folder / commit for commit in dict.fromkeys(commits) if commit and (folder / commit).is_dir()]
 
 
-def pulled(card: ModelCard) -> Home | None:
+def pulled(card: ModelCard) -> ModelLocation | None:
     """Where a published model is in the cache; None where it is not there, or not whole."""
     repository = card.source.repository
     for folder in snapshots(repository, card.source.revision):
-        home = Home(card, folder, rest_of(card, folder), folder.name)
+        home = ModelLocation(card, folder, rest_of(card, folder), folder.name)
         # A pinned commit was whole once; its text encoder may have been thrown away since, its prompts are kept.
         if not lacking(home, networks(card) if folder.name == pinned(repository) else required(card)):
             return home
@@ -72,7 +72,7 @@ def rest_of(card: ModelCard, folder: Path) -> Path | None:
         places = [Path(base)] if Path(base).is_dir() else snapshots(base)
     else:
         return None
-    return next((place for place in places if not lacking(Home(card, folder, place), networks(card))), None)
+    return next((place for place in places if not lacking(ModelLocation(card, folder, place), networks(card))), None)
 
 
 def _reference(repository: str, name: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Wish:
+class ForwardOptions:
     """What a rendered picture shall be like, besides its maps.
 
     Attributes:

@@ -9,14 +9,14 @@ from torch import Tensor
 
 from unrender.diffusion.card import GivenMap, ModelCard
 from unrender.train.data import Batch
-from unrender.train.loop import Draw
+from unrender.train.loop import BatchSpec
 
 LIT = 0.6
 """Probability that a view whose irradiance is known is told its light instead."""
 
 
 @dataclass(frozen=True)
-class Told:
+class Conditions:
     """What each of B views is told.
 
     Attributes:
@@ -28,25 +28,25 @@ class Told:
     light: Tensor
 
 
-def tell_all(card: ModelCard, batch: Batch) -> Told:
+def condition_on_all(card: ModelCard, batch: Batch) -> Conditions:
     """Everything that is known; of light and irradiance, the light where it is known."""
     return _with_lights(card, batch, _known_light(batch))
 
 
-def tell_some(card: ModelCard, batch: Batch, draw: Draw, dropped: float) -> Told:
-    """What one draw tells: each map that is known but with the probability `dropped`, and either the light, with its
+def drop_conditions(card: ModelCard, batch: Batch, spec: BatchSpec, dropout: float) -> Conditions:
+    """What one draw tells: each map that is known but with the probability `dropout`, and either the light, with its
     first render, or the irradiance. An inverse renderer is always told the photo."""
-    generator = draw.generator(4)
+    generator = spec.generator(4)
     lit = torch.rand(len(batch), generator=generator).to(batch.photo.device) < LIT
     irradiance = batch.known.get("irradiance", torch.zeros_like(lit))
-    told = _with_lights(card, batch, _known_light(batch) & (lit | ~irradiance))
-    kept = torch.rand(told.maps.shape, generator=generator).to(batch.photo.device) >= dropped
+    conditions = _with_lights(card, batch, _known_light(batch) & (lit | ~irradiance))
+    kept = torch.rand(conditions.maps.shape, generator=generator).to(batch.photo.device) >= dropout
     always = torch.tensor([given.rendered != "" or given.codec.map in ("rgb", "irradiance") for given in card.given])
-    return Told(told.maps & (kept | always.to(kept.device)), told.light)
+    return Conditions(conditions.maps & (kept | always.to(kept.device)), conditions.light)
 
 
-def _with_lights(card: ModelCard, batch: Batch, light: Tensor) -> Told:
-    return Told(torch.stack([_told(given, card, batch, light) for given in card.given], dim=1), light)
+def _with_lights(card: ModelCard, batch: Batch, light: Tensor) -> Conditions:
+    return Conditions(torch.stack([_told(given, card, batch, light) for given in card.given], dim=1), light)
 
 
 def _told(given: GivenMap, card: ModelCard, batch: Batch, light: Tensor) -> Tensor:

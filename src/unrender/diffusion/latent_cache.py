@@ -9,7 +9,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 
 
-class EncodedOnce:
+class LatentCache:
     """The last pictures that were encoded, with their latents, for the next model that has the same autoencoder.
 
     Most published models are tuned from one Stable Diffusion with its autoencoder frozen. Whether two are the same is

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from unrender.diffusion.card import ModelCard
-from unrender.diffusion.checkpoints.places.home import Home
+from unrender.diffusion.checkpoints.hub.location import ModelLocation
 from unrender.errors import UserError
 
 MODEL_INDEX = "model_index.json"
@@ -87,7 +87,7 @@ def is_whole(folder: Path, component: str) -> bool:
     return bool(names) if component in WORDLESS else "config.json" in names and bool(weight_files(names))
 
 
-def lacking(home: Home, components: Iterable[str]) -> list[str]:
+def lacking(home: ModelLocation, components: Iterable[str]) -> list[str]:
     """Those of `components` that are whole neither in the home's folder nor in the one with its rest."""
     places = [place for place in (home.folder, home.rest) if place is not None]
     return [name for name in components if not any(is_whole(place, name) for place in places)]

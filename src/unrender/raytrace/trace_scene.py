@@ -1,6 +1,6 @@
 """A scene as the light transport reads it: one mesh, one atlas, and a camera, in a few packed arrays.
 
-Every stage runs the same compiled kernels, whatever stands on it: nothing that differs between stages is a number in
+Every scene runs the same compiled kernels, whatever stands on it: nothing that differs between scenes is a number in
 them. Mitsuba is asked for nothing but where rays hit.
 """
 
@@ -17,20 +17,20 @@ from unrender.raytrace.packed import opaque
 from unrender.raytrace.scene import Surface
 from unrender.scene.camera import Camera
 
-FACE_STRIDE, TEXEL_STRIDE, LAMP_STRIDE = 32, 8, 16
-LAMP_SLOTS = 1024
+FACE_STRIDE, TEXEL_STRIDE, EMITTER_STRIDE = 32, 8, 16
+EMITTER_SLOTS = 1024
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
-_LAMP_SHARE = 0.5  # of the light samples where there are lamps
+_EMITTER_SHARE = 0.5  # of the light samples where there are emitters
 
 
 @dataclass(frozen=True)
-class Lamps:
+class AreaEmitters:
     """The faces that send out light, as Dr.Jit arrays.
 
     Attributes:
-        slots: (LAMP_SLOTS * 16,) faces, drawn with equal probability: a corner, two edges, the normal, the radiance,
+        slots: (EMITTER_SLOTS * 16,) faces, drawn with equal probability: a corner, two edges, the normal, the radiance,
             the density per area. A face has as many slots as its share of all power, one that is too weak has none.
-        share: of the light samples that go to lamps, 0 where there are none.
+        share: of the light samples that go to emitters, 0 where there are none.
     """
 
     slots: Any
@@ -38,8 +38,8 @@ class Lamps:
 
 
 @dataclass(frozen=True)
-class Stage:
-    """What `render_lights` and `trace_gbuffer` take; made by `build_stage`.
+class TraceScene:
+    """What `render_lights` and `trace_gbuffer` take; made by `build_trace_scene`.
 
     Attributes:
         surface: what stands there.
@@ -50,7 +50,7 @@ class Stage:
             the world directions of rising u and v (unit, or zero), its radiance and density per area as a lamp, 0.
         atlas: Dr.Jit (H * W * 8,): base colour, roughness, metallic, slopes, 0.
         atlas_size: Dr.Jit UInt32 (width, height).
-        lamps: the faces that send out light.
+        emitters: the faces that send out light.
     """
 
     surface: Surface
@@ -60,10 +60,10 @@ class Stage:
     faces: Any
     atlas: Any
     atlas_size: tuple[Any, Any]
-    lamps: Lamps
+    emitters: AreaEmitters
 
 
-def build_stage(surface: Surface, camera: Camera, *, max_depth: int = 4) -> Stage:
+def build_trace_scene(surface: Surface, camera: Camera, *, max_depth: int = 4) -> TraceScene:
     """Puts `surface` before the first frame of `camera`.
 
     Raises:
@@ -84,8 +84,8 @@ def build_stage(surface: Surface, camera: Camera, *, max_depth: int = 4) -> Stag
     parameters["faces"] = np.ravel(surface.faces).astype(np.uint32)
     parameters.update()
     height, width = surface.roughness.shape
-    faces, lamps = _faces(surface)
-    return Stage(
+    faces, emitters = _faces(surface)
+    return TraceScene(
         surface=surface,
         camera=camera,
         max_depth=max_depth,
@@ -93,33 +93,33 @@ def build_stage(surface: Surface, camera: Camera, *, max_depth: int = 4) -> Stag
         faces=faces,
         atlas=opaque(mi.Float, _atlas(surface)),
         atlas_size=(opaque(mi.UInt32, width), opaque(mi.UInt32, height)),
-        lamps=lamps,
+        emitters=emitters,
     )
 
 
-def move(stage: Stage, vertices: np.ndarray, normals: np.ndarray) -> Stage:
-    """The same stage with its vertices and their normals, both (V, 3), elsewhere; the old one must not be used again.
+def move(scene: TraceScene, vertices: np.ndarray, normals: np.ndarray) -> TraceScene:
+    """The same scene with its vertices and their normals, both (V, 3), elsewhere; the old one must not be used again.
 
-    The atlas stays where it is, and the shapes are moved within Mitsuba's scene: much less work than a new stage.
+    The atlas stays where it is, and the shapes are moved within Mitsuba's scene: much less work than a new scene.
     """
-    if vertices.shape != stage.surface.vertices.shape or normals.shape != stage.surface.normals.shape:
+    if vertices.shape != scene.surface.vertices.shape or normals.shape != scene.surface.normals.shape:
         raise UserError(
-            f"vertices {vertices.shape} and normals {normals.shape} for a stage of {len(stage.surface.vertices)} "
+            f"vertices {vertices.shape} and normals {normals.shape} for a scene of {len(scene.surface.vertices)} "
             "vertices; (V, 3) of the same V is right"
         )
     import mitsuba as mi
 
-    surface = replace(stage.surface, vertices=vertices, normals=normals)
-    parameters = mi.traverse(stage.traced)
+    surface = replace(scene.surface, vertices=vertices, normals=normals)
+    parameters = mi.traverse(scene.traced)
     parameters["surface.vertex_positions"] = np.ravel(vertices).astype(np.float32)
     parameters.update()
-    faces, lamps = _faces(surface)
-    return replace(stage, surface=surface, faces=faces, lamps=lamps)
+    faces, emitters = _faces(surface)
+    return replace(scene, surface=surface, faces=faces, emitters=emitters)
 
 
-def set_camera(stage: Stage, camera: Camera) -> Stage:
-    """The same stage seen by the first frame of `camera`."""
-    return replace(stage, camera=camera)
+def set_camera(scene: TraceScene, camera: Camera) -> TraceScene:
+    """The same scene seen by the first frame of `camera`."""
+    return replace(scene, camera=camera)
 
 
 def _atlas(surface: Surface) -> np.ndarray:
@@ -130,7 +130,7 @@ def _atlas(surface: Surface) -> np.ndarray:
     return texels.ravel()
 
 
-def _faces(surface: Surface) -> tuple[Any, Lamps]:
+def _faces(surface: Surface) -> tuple[Any, AreaEmitters]:
     import mitsuba as mi
 
     corner, uv = surface.vertices[surface.faces], surface.uv[surface.faces]
@@ -151,27 +151,27 @@ def _faces(surface: Surface) -> tuple[Any, Lamps]:
     if surface.emission is not None:
         packed[:, 25:28] = surface.emission
         slots = _slots((surface.emission @ _LUMINANCE) * area)
-        packed[:, 28] = np.bincount(slots, minlength=len(corner)) / (LAMP_SLOTS * np.maximum(area, 1e-12))
-    return opaque(mi.Float, packed.ravel()), _lamps(corner, packed, slots)
+        packed[:, 28] = np.bincount(slots, minlength=len(corner)) / (EMITTER_SLOTS * np.maximum(area, 1e-12))
+    return opaque(mi.Float, packed.ravel()), _area_emitters(corner, packed, slots)
 
 
 def _slots(power: np.ndarray) -> np.ndarray:
-    """LAMP_SLOTS faces, each as often as its power is a share of all; none where nothing shines."""
+    """EMITTER_SLOTS faces, each as often as its power is a share of all; none where nothing shines."""
     total = np.cumsum(power)
     if total[-1] <= 0:
         return np.zeros(0, int)
-    return np.searchsorted(total, (np.arange(LAMP_SLOTS) + 0.5) / LAMP_SLOTS * total[-1])
+    return np.searchsorted(total, (np.arange(EMITTER_SLOTS) + 0.5) / EMITTER_SLOTS * total[-1])
 
 
-def _lamps(corner: np.ndarray, packed: np.ndarray, slots: np.ndarray) -> Lamps:
+def _area_emitters(corner: np.ndarray, packed: np.ndarray, slots: np.ndarray) -> AreaEmitters:
     import mitsuba as mi
 
-    lamps = np.zeros((LAMP_SLOTS, LAMP_STRIDE), np.float32)
+    emitters = np.zeros((EMITTER_SLOTS, EMITTER_STRIDE), np.float32)
     if len(slots):
         drawn = corner[slots]
-        lamps[:, :9] = np.concatenate((drawn[:, 0], drawn[:, 1] - drawn[:, 0], drawn[:, 2] - drawn[:, 0]), 1)
-        lamps[:, 9:12], lamps[:, 12:16] = packed[slots, 16:19], packed[slots, 25:29]
-    return Lamps(opaque(mi.Float, lamps.ravel()), opaque(mi.Float, _LAMP_SHARE if len(slots) else 0.0))
+        emitters[:, :9] = np.concatenate((drawn[:, 0], drawn[:, 1] - drawn[:, 0], drawn[:, 2] - drawn[:, 0]), 1)
+        emitters[:, 9:12], emitters[:, 12:16] = packed[slots, 16:19], packed[slots, 25:29]
+    return AreaEmitters(opaque(mi.Float, emitters.ravel()), opaque(mi.Float, _EMITTER_SHARE if len(slots) else 0.0))
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from unrender.diffusion.checkpoints.places.cache import snapshots
-from unrender.diffusion.checkpoints.places.components import weight_files
+from unrender.diffusion.checkpoints.hub.cache import snapshots
+from unrender.diffusion.checkpoints.hub.components import weight_files
 from unrender.errors import UserError
 
 DECODERS = {"madebyollin/taesd": "MIT"}

@@ -9,13 +9,13 @@ from typing import Any
 
 from unrender.diffusion.card import Direction, ModelCard
 from unrender.diffusion.card_file import CARD_FILE, read_card
-from unrender.diffusion.checkpoints.places.cache import rest_of
-from unrender.diffusion.checkpoints.places.components import MODEL_INDEX, WORDLESS, lacking, required, wanted
-from unrender.diffusion.checkpoints.places.home import Home
-from unrender.diffusion.checkpoints.places.ids import cards_of, known_ids, pick
+from unrender.diffusion.checkpoints.hub.cache import rest_of
+from unrender.diffusion.checkpoints.hub.components import MODEL_INDEX, WORDLESS, lacking, required, wanted
+from unrender.diffusion.checkpoints.hub.ids import cards_of, known_ids, pick
+from unrender.diffusion.checkpoints.hub.location import ModelLocation
 from unrender.diffusion.checkpoints.published import PUBLISHED
 from unrender.errors import UserError
-from unrender.files.atomic import whole
+from unrender.files.atomic import atomic_write
 
 POINTER = "published"
 OUROBOROS = "Y-Research-Group/Ouroboros"
@@ -27,10 +27,10 @@ _INTRINSICS = {
 _DROPOUT = {23: "zheng95z/x-to-rgb", 28: "zheng95z/x-to-rgb-inpainting"}
 
 
-def local_home(folder: Path, direction: Direction | None = None) -> Home:
+def local_model(folder: Path, direction: Direction | None = None) -> ModelLocation:
     """The home of the weights in a folder of the caller's; see `card_of`."""
     card = card_of(folder, direction)
-    return Home(card, folder, _rest(card, folder), _cached(folder)[1])
+    return ModelLocation(card, folder, _rest(card, folder), _cached(folder)[1])
 
 
 def card_of(folder: Path, direction: Direction | None = None) -> ModelCard:
@@ -70,7 +70,7 @@ def adopt(folder: Path, model: str) -> None:
     components = dict.fromkeys(name for card in found for name in wanted(card) if name not in WORDLESS)
     if not any((folder / name).is_dir() for name in components):
         raise UserError(f"{folder} has none of {', '.join(components)}; a model folder in diffusers' layout is right")
-    with whole(folder / CARD_FILE) as path:
+    with atomic_write(folder / CARD_FILE) as path:
         path.write_text(json.dumps({POINTER: model}) + "\n")
 
 
@@ -148,7 +148,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _rest(card: ModelCard, folder: Path) -> Path | None:
     """Where the components are that the folder lacks: beside it, under the name of their repository, or pulled."""
     beside = folder.resolve().parent / card.source.rest.rpartition("/")[2]
-    alone = Home(card, folder)
+    alone = ModelLocation(card, folder)
     if card.source.rest and lacking(alone, required(card)) and beside.is_dir():
         return beside
     return rest_of(card, folder)

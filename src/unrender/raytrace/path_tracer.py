@@ -19,12 +19,12 @@ from torch import Tensor
 
 from unrender.errors import UserError
 from unrender.raytrace import light_table, principled, sequences
-from unrender.raytrace.hits import Hit, find_hit, leave
+from unrender.raytrace.intersection import Hit, ray_intersect, spawn_ray
 from unrender.raytrace.light_table import LightTable
 from unrender.raytrace.packed import opaque, read_record
 from unrender.raytrace.principled import Lobes
 from unrender.raytrace.rays import CameraRays, camera_rays, tiled
-from unrender.raytrace.stage import LAMP_SLOTS, LAMP_STRIDE, Stage
+from unrender.raytrace.trace_scene import EMITTER_SLOTS, EMITTER_STRIDE, TraceScene
 from unrender.scene.environment import EnvironmentMap
 
 _COSINE_SHARE = 0.25  # of the first bounce: irradiance wants light from all around, even of a mirror
@@ -50,7 +50,7 @@ class LitFrame:
 class _Task:
     """What is the same at every vertex; Dr.Jit arrays of one number, or of one for each lane."""
 
-    stage: Stage
+    scene: TraceScene
     table: LightTable
     rays: CameraRays
     pixel: Any
@@ -62,12 +62,12 @@ class _Task:
 
 @dataclass
 class _Sums:
-    """Per pixel: for each light, the radiance and irradiance that it gives; those of lamps; and hits."""
+    """Per pixel: for each light, the radiance and irradiance that it gives; those of emitters; and hits."""
 
     rgb: list[Any]
     irradiance: list[Any]
-    lamp_rgb: Any
-    lamp_irradiance: Any
+    emitter_rgb: Any
+    emitter_irradiance: Any
     hits: Any
 
 
@@ -98,50 +98,50 @@ class _LightSample:
 
 
 def render_lights(
-    stage: Stage,
+    scene: TraceScene,
     lights: Sequence[EnvironmentMap],
     *,
     samples: int,
     seed: int,
-    lamps: Sequence[float] | None = None,
+    emitters: Sequence[float] | None = None,
     indirect_roughness: float = 0.0,
     openings: np.ndarray | None = None,
 ) -> LitFrame:
-    """Path traces `stage` once under each of `lights`.
+    """Path traces `scene` once under each of `lights`.
 
     Args:
-        stage: from `build_stage`.
+        scene: from `build_trace_scene`.
         lights: K environment maps of one size, the first frame of each.
         samples: paths a pixel; powers of two are best spread.
         seed: of the random numbers; the same seed gives the same frame.
-        lamps: what the stage's own lamps are multiplied by under each light, 1 by default.
+        emitters: factors on the scene's own area emitters under each light, 1 by default.
         indirect_roughness: the least roughness of what is seen by way of another surface. 0 is exact; 0.3 spreads the
             caustics of polished things, whose few bright paths are fireflies, and keeps their energy.
         openings: (N, 3) outward normal times area of the windows that the lights come in by; they change where light
             is looked for, and so the noise, but not the expectation. None or no rows: light comes from all around.
 
     Raises:
-        UserError: no lights or lights of several sizes; another number of lamps than of lights.
+        UserError: no lights or lights of several sizes; another number of emitters than of lights.
     """
     import mitsuba as mi
 
-    if lamps is not None and len(lamps) != len(lights):
-        raise UserError(f"{len(lamps)} factors of lamps for {len(lights)} lights; one for each is right")
-    order = tiled(stage.camera.size)
+    if emitters is not None and len(emitters) != len(lights):
+        raise UserError(f"{len(emitters)} factors of emitters for {len(lights)} lights; one for each is right")
+    order = tiled(scene.camera.size)
     pixel = opaque(mi.UInt32, order)
     task = _Task(
-        stage=stage,
+        scene=scene,
         table=light_table.light_table(lights, openings),
-        rays=camera_rays(stage.camera),
+        rays=camera_rays(scene.camera),
         pixel=pixel,
         samples=opaque(mi.UInt32, samples),
-        max_depth=opaque(mi.UInt32, stage.max_depth),
+        max_depth=opaque(mi.UInt32, scene.max_depth),
         lane_seed=sequences.hashed(opaque(mi.UInt32, seed)) + pixel,
         roughness=opaque(mi.Float, indirect_roughness),
     )
     sums = _trace(task)
-    factors = np.ones(len(lights)) if lamps is None else np.asarray(lamps)
-    return _frame(sums, order, stage.camera.size, samples, factors)
+    factors = np.ones(len(lights)) if emitters is None else np.asarray(emitters)
+    return _frame(sums, order, scene.camera.size, samples, factors)
 
 
 def _trace(task: _Task) -> _Sums:
@@ -175,31 +175,32 @@ def _step(task: _Task, path: _Path, sums: _Sums) -> tuple[_Path, _Sums]:
     import drjit as dr
     import mitsuba as mi
 
-    stage, first = task.stage, path.depth == 0
+    scene, first = task.scene, path.depth == 0
     vertex_seed = task.lane_seed + 0x632BE5AB * (1 + path.depth)
     for_light, for_bounce, (lobe, kind) = (
         sequences.scrambled_pair(path.sample, sequences.hashed(vertex_seed ^ salt)) for salt in _SALTS
     )
     luck = sequences.uniform(sequences.hashed(vertex_seed) + path.sample)
-    hit = find_hit(stage, mi.Ray3f(path.origin, path.direction), coherent=False, active=path.sample < task.samples)
+    hit = ray_intersect(scene, mi.Ray3f(path.origin, path.direction), coherent=False, active=path.sample < task.samples)
     rough = dr.select(first, hit.roughness, dr.maximum(hit.roughness, task.roughness))
     material = (hit.base_color, rough, hit.metallic)
     at = principled.lobes(hit.normal, -path.direction, material, dr.select(first, _COSINE_SHARE, 0))
     shaded = hit.front & (path.depth + 1 < task.max_depth)
 
-    sums.lamp_rgb, sums.lamp_irradiance = (
-        total + glow for total, glow in zip((sums.lamp_rgb, sums.lamp_irradiance), _glow(stage, hit, path), strict=True)
+    sums.emitter_rgb, sums.emitter_irradiance = (
+        total + glow
+        for total, glow in zip((sums.emitter_rgb, sums.emitter_irradiance), _emitted(scene, hit, path), strict=True)
     )
-    _gather(task, path, (hit, at, shaded), _aim(task, hit, for_light, kind), for_light, sums)
+    _gather(task, path, (hit, at, shaded), _sample_emitter(task, hit, for_light, kind), for_light, sums)
     sums.hits = sums.hits + dr.select(first & hit.valid, 1.0, 0.0)
-    bounced, alive = _bounce(path, hit, at, for_bounce, (lobe, luck))
+    bounced, alive = _sample_bsdf(path, hit, at, for_bounce, (lobe, luck))
     return dr.select(shaded & alive, bounced, _begin(task, path.sample + 1)), sums
 
 
 def _gather(
     task: _Task, path: _Path, here: tuple[Hit, Lobes, Any], aim: _LightSample, point: tuple[Any, Any], sums: _Sums
 ) -> None:
-    """Adds to `sums` what the lights give to this vertex, or to a path that has left the stage.
+    """Adds to `sums` what the lights give to this vertex, or to a path that has left the scene.
 
     A lane does one or the other, so that one texel of the lights serves both.
     """
@@ -210,16 +211,16 @@ def _gather(
     texel, over_sine = light_table.texel_towards(task.table, path.direction, point)
     texel = dr.select(hit.valid, aim.texel, texel)
     radiance, factor = light_table.look_up(task.table, texel, ~hit.valid | shaded)
-    factor = factor * (1 - task.stage.lamps.share)
-    found = path.weight * _balanced(path, factor * over_sine)
-    found_diffuse = dr.select(first, black, path.diffuse_weight * _balanced(path, factor * over_sine))
+    factor = factor * (1 - task.scene.emitters.share)
+    found = path.weight * _mis_weight(path, factor * over_sine)
+    found_diffuse = dr.select(first, black, path.diffuse_weight * _mis_weight(path, factor * over_sine))
 
     value, density, cosine = principled.evaluate(at, aim.direction)
     aimed = dr.select(aim.lamp, aim.density, factor * aim.over_sine)
     worth = shaded & (cosine > 0) & (aimed > 0)
-    shadow = leave(hit, aim.direction)
+    shadow = spawn_ray(hit, aim.direction)
     shadow.maxt = aim.reach
-    lit = worth & ~task.stage.traced.ray_test(shadow, worth)
+    lit = worth & ~task.scene.traced.ray_test(shadow, worth)
     share = dr.select(lit, dr.rcp(dr.maximum(aimed + density, 1e-20)), 0)
     direct = path.weight * value * share
     diffuse = path.diffuse_weight * dr.select(first, mi.Color3f(cosine), value) * share
@@ -230,58 +231,60 @@ def _gather(
     sums.irradiance = [
         dr.fma(to_sky_diffuse, light, total) for light, total in zip(radiance, sums.irradiance, strict=True)
     ]
-    sums.lamp_rgb = dr.fma(direct, aim.radiance, sums.lamp_rgb)
-    sums.lamp_irradiance = dr.fma(diffuse, aim.radiance, sums.lamp_irradiance)
+    sums.emitter_rgb = dr.fma(direct, aim.radiance, sums.emitter_rgb)
+    sums.emitter_irradiance = dr.fma(diffuse, aim.radiance, sums.emitter_irradiance)
 
 
-def _aim(task: _Task, hit: Hit, point: tuple[Any, Any], choice: Any) -> _LightSample:
+def _sample_emitter(task: _Task, hit: Hit, point: tuple[Any, Any], choice: Any) -> _LightSample:
     """A direction towards the environment, or towards a point of a lamp."""
     import drjit as dr
     import mitsuba as mi
 
-    lamps = task.stage.lamps
-    use_lamp = choice < lamps.share
+    emitters = task.scene.emitters
+    use_emitter = choice < emitters.share
     texel, sky, over_sine = light_table.draw(task.table, point)
-    slot = mi.UInt32(point[0] * LAMP_SLOTS)
-    lamp = read_record(lamps.slots, slot, LAMP_STRIDE, use_lamp)
+    slot = mi.UInt32(point[0] * EMITTER_SLOTS)
+    lamp = read_record(emitters.slots, slot, EMITTER_STRIDE, use_emitter)
     corner, one, two, normal = (mi.Vector3f(lamp[i], lamp[i + 1], lamp[i + 2]) for i in (0, 3, 6, 9))
-    inside = mi.warp.square_to_uniform_triangle(mi.Point2f(choice / dr.maximum(lamps.share, 1e-6), point[1]))
+    inside = mi.warp.square_to_uniform_triangle(mi.Point2f(choice / dr.maximum(emitters.share, 1e-6), point[1]))
     away = corner + one * inside.x + two * inside.y - hit.point
     distance2 = dr.maximum(dr.squared_norm(away), 1e-12)
     distance = dr.sqrt(distance2)
     towards = away / distance
     facing = -dr.dot(normal, towards)
-    density = dr.select(facing > 1e-6, lamps.share * lamp[15] * distance2 / dr.maximum(facing, 1e-6), 0)
+    density = dr.select(facing > 1e-6, emitters.share * lamp[15] * distance2 / dr.maximum(facing, 1e-6), 0)
     return _LightSample(
         texel=texel,
-        direction=dr.select(use_lamp, towards, sky),
-        reach=dr.select(use_lamp, distance * (1 - 1e-3), dr.inf),
-        lamp=use_lamp,
-        radiance=dr.select(use_lamp, mi.Color3f(lamp[12], lamp[13], lamp[14]), mi.Color3f(0)),
+        direction=dr.select(use_emitter, towards, sky),
+        reach=dr.select(use_emitter, distance * (1 - 1e-3), dr.inf),
+        lamp=use_emitter,
+        radiance=dr.select(use_emitter, mi.Color3f(lamp[12], lamp[13], lamp[14]), mi.Color3f(0)),
         density=density,
         over_sine=over_sine,
     )
 
 
-def _balanced(path: _Path, density: Any) -> Any:
+def _mis_weight(path: _Path, density: Any) -> Any:
     """Weight of what the path's own ray found, beside light samples of `density` (balance heuristic)."""
     import drjit as dr
 
     return dr.select(path.depth == 0, 1, path.density / (path.density + density))
 
 
-def _glow(stage: Stage, hit: Hit, path: _Path) -> tuple[Any, Any]:
+def _emitted(scene: TraceScene, hit: Hit, path: _Path) -> tuple[Any, Any]:
     """What a lamp that the path's own ray met adds to picture and irradiance."""
     import drjit as dr
     import mitsuba as mi
 
     cosine = dr.maximum(dr.abs(dr.dot(hit.geometric, path.direction)), 1e-6)
-    share = _balanced(path, stage.lamps.share * hit.density * dr.square(hit.distance) / cosine)
+    share = _mis_weight(path, scene.emitters.share * hit.density * dr.square(hit.distance) / cosine)
     glow = dr.select(hit.front, hit.radiance * share, mi.Color3f(0))
     return path.weight * glow, dr.select(path.depth == 0, mi.Color3f(0), path.diffuse_weight * glow)
 
 
-def _bounce(path: _Path, hit: Hit, at: Lobes, point: tuple[Any, Any], choices: tuple[Any, Any]) -> tuple[_Path, Any]:
+def _sample_bsdf(
+    path: _Path, hit: Hit, at: Lobes, point: tuple[Any, Any], choices: tuple[Any, Any]
+) -> tuple[_Path, Any]:
     """The path after a bounce, and whether it is worth going on (Russian roulette from the second bounce)."""
     import drjit as dr
     import mitsuba as mi
@@ -295,13 +298,13 @@ def _bounce(path: _Path, hit: Hit, at: Lobes, point: tuple[Any, Any], choices: t
     matters = dr.maximum(dr.max(weight), dr.max(diffuse) / math.pi)
     chance = dr.select(first, 1, dr.minimum(matters, 0.95))
     alive = (matters > 0) & (choices[1] < chance)
-    ray = leave(hit, direction)
+    ray = spawn_ray(hit, direction)
     scale = dr.rcp(dr.maximum(chance, 1e-6))
     after = _Path(path.sample, path.depth + 1, ray.o, direction, weight * scale, diffuse * scale, density)
     return after, alive
 
 
-def _frame(sums: _Sums, order: np.ndarray, size: tuple[int, int], samples: int, lamps: np.ndarray) -> LitFrame:
+def _frame(sums: _Sums, order: np.ndarray, size: tuple[int, int], samples: int, emitters: np.ndarray) -> LitFrame:
     place = np.empty_like(order)
     place[order] = np.arange(len(order), dtype=order.dtype)
     hits = np.maximum(np.array(sums.hits), 1)
@@ -309,8 +312,10 @@ def _frame(sums: _Sums, order: np.ndarray, size: tuple[int, int], samples: int, 
     def pictures(lights: list[Any], lamp: Any, count: Any) -> Tensor:
         own = np.array(lamp)
         stack = np.stack(
-            [(np.array(light) + own * np.float32(k)) / count for light, k in zip(lights, lamps, strict=True)]
+            [(np.array(light) + own * np.float32(k)) / count for light, k in zip(lights, emitters, strict=True)]
         )
         return torch.from_numpy(stack[..., place].reshape(len(lights), 3, *size).astype(np.float32))
 
-    return LitFrame(pictures(sums.rgb, sums.lamp_rgb, samples), pictures(sums.irradiance, sums.lamp_irradiance, hits))
+    return LitFrame(
+        pictures(sums.rgb, sums.emitter_rgb, samples), pictures(sums.irradiance, sums.emitter_irradiance, hits)
+    )

@@ -20,9 +20,9 @@ import mitsuba as mi
 import trimesh
 
 from unrender.raytrace import backend, light_table, principled, sequences
+from unrender.raytrace.path_tracer import render_lights
 from unrender.raytrace.scene import Surface, build_scene, height_slopes, render
-from unrender.raytrace.stage import build_stage
-from unrender.raytrace.transport import render_lights
+from unrender.raytrace.trace_scene import build_trace_scene
 
 CLAY, COPPER = ((0.7, 0.5, 0.4), 0.8, 0.0), ((0.9, 0.6, 0.5), 0.4, 1.0)
 
@@ -141,7 +141,7 @@ def test_light_samples_carry_each_lights_whole_flux_and_look_ups_are_bilinear():
 
 def test_one_light_is_the_ordinary_path_tracer():
     camera, light = camera_at((3.0, 3.0, 4.0), (0.0, 0.7, 0.0)), sky()
-    found = render_lights(build_stage(ball_on_plane(), camera), [light], samples=1024, seed=1).rgb
+    found = render_lights(build_trace_scene(ball_on_plane(), camera), [light], samples=1024, seed=1).rgb
     expected = render(build_scene([ball_on_plane()], light, camera, max_depth=4), samples=1024, seed=2)
     torch.testing.assert_close(found.mean((0, 2, 3)), expected.mean((0, 2, 3)), rtol=5e-3, atol=0)
     apart = (found - expected).abs() / (expected + 0.1 * expected.mean())
@@ -150,12 +150,12 @@ def test_one_light_is_the_ordinary_path_tracer():
 
 
 def test_several_lights_are_each_light_alone():
-    stage = build_stage(ball_on_plane(), camera_at((3.0, 3.0, 4.0), (0.0, 0.7, 0.0)))
+    scene = build_trace_scene(ball_on_plane(), camera_at((3.0, 3.0, 4.0), (0.0, 0.7, 0.0)))
     lights = [sky(), sky((1, 12), 1), WHITE]
-    together = render_lights(stage, lights, samples=1024, seed=1)
+    together = render_lights(scene, lights, samples=1024, seed=1)
     assert together.rgb.shape == together.irradiance.shape == (3, 3, 24, 24)
     for k, light in enumerate(lights):
-        alone = render_lights(stage, [light], samples=512, seed=5 + k)
+        alone = render_lights(scene, [light], samples=512, seed=5 + k)
         for one, other in ((alone.rgb[0], together.rgb[k]), (alone.irradiance[0], together.irradiance[k])):
             torch.testing.assert_close(other.mean((1, 2)), one.mean((1, 2)), rtol=0.01, atol=0)
             assert float(((one - other).abs() / (one + 0.1 * one.mean())).median()) < 0.03
@@ -163,8 +163,8 @@ def test_several_lights_are_each_light_alone():
 
 @pytest.mark.parametrize("material", [((0.0, 0.0, 0.0), 1.0, 0.0), ((0.9, 0.9, 0.9), 0.1, 1.0)])
 def test_a_white_sky_gives_pi(material):
-    stage = build_stage(plane(material), camera_at((0.0, 2.0, 3.0), (0.0, 0.0, 0.0)))
-    found = render_lights(stage, [WHITE, sky()], samples=256, seed=0)
+    scene = build_trace_scene(plane(material), camera_at((0.0, 2.0, 3.0), (0.0, 0.0, 0.0)))
+    found = render_lights(scene, [WHITE, sky()], samples=256, seed=0)
     hit = found.irradiance[0, 0] > 0
     assert hit.float().mean() > 0.5
     assert not hit.all()
@@ -185,7 +185,11 @@ def test_a_square_lamp_gives_its_form_factor_times_its_factor():
         emission=np.float32([[0, 0, 0]] * 2 + [[3.0, 2.0, 1.0]] * 2),
     )
     found = render_lights(
-        build_stage(both, downwards(), max_depth=2), [DARK, DARK, WHITE], samples=256, seed=0, lamps=(1.0, 2.0, 0.0)
+        build_trace_scene(both, downwards(), max_depth=2),
+        [DARK, DARK, WHITE],
+        samples=256,
+        seed=0,
+        emitters=(1.0, 2.0, 0.0),
     )
     x = 0.5  # half side over height; the lamp is four rectangles with a corner above the point
     corner = 2 * x / math.sqrt(1 + x * x) * math.atan(x / math.sqrt(1 + x * x)) / (2 * math.pi)
@@ -195,7 +199,7 @@ def test_a_square_lamp_gives_its_form_factor_times_its_factor():
     torch.testing.assert_close(seen[1], 2 * expected, rtol=0.01, atol=0)
     torch.testing.assert_close(seen[2], torch.full((3,), math.pi * (1 - 4 * corner)), rtol=0.01, atol=0)
     upwards = camera_at((0.0, 1.0, 0.01), (0.0, 2.0, 0.0), size=(8, 8), fov=20.0)
-    looked_into = render_lights(build_stage(both, upwards, max_depth=2), [DARK], samples=4, seed=0)
+    looked_into = render_lights(build_trace_scene(both, upwards, max_depth=2), [DARK], samples=4, seed=0)
     torch.testing.assert_close(looked_into.rgb[0, :, 4, 4], torch.tensor([3.0, 2.0, 1.0]))
 
 
@@ -206,7 +210,9 @@ def test_bumps_are_lit_by_the_normal_that_the_gbuffer_shows():
     light = torch.zeros(1, 3, 64, 128)
     light[..., 16, 32] = 1000.0  # 45 degrees up, over +X
     flat, bumpy = (
-        render_lights(build_stage(s, downwards(), max_depth=2), [EnvironmentMap(light)], samples=64, seed=0).irradiance
+        render_lights(
+            build_trace_scene(s, downwards(), max_depth=2), [EnvironmentMap(light)], samples=64, seed=0
+        ).irradiance
         for s in (replace(ground, slope=None), ground)
     )
     rise = 0.4 * 4 / 3
@@ -217,45 +223,45 @@ def test_bumps_are_lit_by_the_normal_that_the_gbuffer_shows():
 
 @pytest.mark.parametrize("outward", [(0.0, 2.0, 0.0), (0.6, 0.0, 0.8)])
 def test_openings_change_the_noise_but_not_the_light(outward):
-    stage = build_stage(ball_on_plane(), camera_at((3.0, 3.0, 4.0), (0.0, 0.7, 0.0)))
-    found = render_lights(stage, [sky()], samples=256, seed=1, openings=np.array([outward]))
-    expected = render_lights(stage, [sky()], samples=256, seed=2)
+    scene = build_trace_scene(ball_on_plane(), camera_at((3.0, 3.0, 4.0), (0.0, 0.7, 0.0)))
+    found = render_lights(scene, [sky()], samples=256, seed=1, openings=np.array([outward]))
+    expected = render_lights(scene, [sky()], samples=256, seed=2)
     for name in ("rgb", "irradiance"):
         one, other = (getattr(frame, name).mean((0, 2, 3)) for frame in (found, expected))
         torch.testing.assert_close(one, other, rtol=0.02, atol=0)
 
 
 def test_a_seed_is_a_frame():
-    stage = build_stage(ball_on_plane(), camera_at((3.0, 3.0, 4.0), (0.0, 0.7, 0.0), size=(10, 14)))
-    first, again, other = (render_lights(stage, [sky()], samples=4, seed=seed) for seed in (3, 3, 4))
+    scene = build_trace_scene(ball_on_plane(), camera_at((3.0, 3.0, 4.0), (0.0, 0.7, 0.0), size=(10, 14)))
+    first, again, other = (render_lights(scene, [sky()], samples=4, seed=seed) for seed in (3, 3, 4))
     assert torch.equal(first.rgb, again.rgb)
     assert torch.equal(first.irradiance, again.irradiance)
     assert not torch.equal(first.rgb, other.rgb)
 
 
-def test_another_stage_compiles_nothing():
+def test_another_scene_compiles_nothing():
     def frame(surface, camera, lights, **more):
-        return render_lights(build_stage(surface, camera), lights, samples=2, **more)
+        return render_lights(build_trace_scene(surface, camera), lights, samples=2, **more)
 
     frame(ball_on_plane(), downwards(), [sky(), WHITE], seed=0)
     bumpy = replace(plane(), slope=np.full((4, 4, 2), 0.1, np.float32), emission=np.ones((2, 3), np.float32))
     with dr.scoped_set_flag(dr.JitFlag.KernelHistory):
         dr.kernel_history_clear()
-        frame(bumpy, camera_at((1.0, 2.0, 3.0), (0.0, 0.0, 0.0)), [WHITE, sky()], seed=7, lamps=(0.5, 2.0))
+        frame(bumpy, camera_at((1.0, 2.0, 3.0), (0.0, 0.0, 0.0)), [WHITE, sky()], seed=7, emitters=(0.5, 2.0))
         kernels = [kernel for kernel in dr.kernel_history() if "hash" in kernel]
     assert kernels
     assert all(kernel["cache_hit"] for kernel in kernels)
 
 
 def test_what_does_not_fit_is_said():
-    stage = build_stage(plane(), downwards())
+    scene = build_trace_scene(plane(), downwards())
     with pytest.raises(UserError, match="lights of the sizes none at all"):
-        render_lights(stage, [], samples=1, seed=0)
+        render_lights(scene, [], samples=1, seed=0)
     with pytest.raises(UserError, match="sizes 4 x 8, 8 x 16"):
-        render_lights(stage, [WHITE, WHITE.resized((4, 8))], samples=1, seed=0)
-    with pytest.raises(UserError, match="2 factors of lamps for 1 lights"):
-        render_lights(stage, [WHITE], samples=1, seed=0, lamps=(1, 1))
+        render_lights(scene, [WHITE, WHITE.resized((4, 8))], samples=1, seed=0)
+    with pytest.raises(UserError, match="2 factors of emitters for 1 lights"):
+        render_lights(scene, [WHITE], samples=1, seed=0, emitters=(1, 1))
     with pytest.raises(UserError, match=r"emission has shape \(4, 3\); \(2, 3\) is right"):
-        build_stage(replace(plane(), emission=np.zeros((4, 3), np.float32)), downwards())
-    with pytest.raises(UserError, match="build_stage is right"):
+        build_trace_scene(replace(plane(), emission=np.zeros((4, 3), np.float32)), downwards())
+    with pytest.raises(UserError, match="build_trace_scene is right"):
         build_scene([replace(plane(), slope=np.zeros((4, 4, 2), np.float32))], WHITE, downwards())
