@@ -45,14 +45,14 @@ def photo() -> Frames:
 
 def maps_of(checkpoint: Checkpoint, card: ModelCard, steps: int) -> dict[str, torch.Tensor]:
     engine = Engine(replace(checkpoint, card=card), CPU)
-    if card.direction == "inverse":
+    if card.task == "inverse":
         return InverseRenderer(engine)(photo(), steps=steps).maps
     rgb = photo().rgb
     bumps = torch.nn.functional.normalize(torch.cat((rgb[:, :2] - 0.5, torch.ones_like(rgb[:, :1])), 1), dim=1)
     hole = torch.zeros_like(rgb[:, :1])
     hole[..., 40:110, 60:160] = 1
     gbuffer = GBuffer(base_color=rgb, normal=bumps * (1 - hole), roughness=rgb[:, :1], irradiance=rgb, rgb=rgb)
-    rendered = NeuralRenderer(engine, ForwardOptions(steps=steps))(gbuffer, edit=hole if card.edits else None)
+    rendered = NeuralRenderer(engine, ForwardOptions(steps=steps))(gbuffer, edit=hole if card.maps.edits else None)
     return {"picture": rendered.beauty}
 
 
@@ -78,7 +78,7 @@ HABITS: dict[str, dict[str, object]] = {
 def report_mini() -> None:
     """What official habits of size do to `mini`; without the guided upsampling that no published model has."""
     engine = load_engine("mini", "inverse", InferenceOptions(dtype="float32"))
-    right = replace(engine.card, mirrored=False, size=replace(engine.card.size, guided=()))
+    right = engine.card.with_maps(flip_tta=False, size=replace(engine.card.maps.size, guided=()))
     reference = maps_of(engine.checkpoint, right, 1)
     for habit, changes in HABITS.items():
         found = maps_of(engine.checkpoint, replace(right, size=replace(right.size, **changes)), 1)
@@ -108,7 +108,7 @@ def main() -> None:
         if card.image_tokens or (chosen.ids and card.id not in chosen.ids):
             continue
         checkpoint = full_size(card, CPU)
-        steps = min(4, card.schedule.steps)
+        steps = min(4, card.sampling.schedule.steps)
         readings = []
         for reading in (card, faithful(card)):
             side = min(chosen.long_side, reading.size.long_side)

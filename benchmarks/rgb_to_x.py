@@ -66,7 +66,7 @@ def main() -> None:
     arguments.add_argument("--steps", type=int, default=50)
     chosen = arguments.parse_args()
     size, steps = chosen.size, chosen.steps
-    card = replace(RGB_TO_X, size=replace(RGB_TO_X.size, long_side=size), schedule=replace(RGB_TO_X.schedule, steps=1))
+    card = RGB_TO_X.with_maps(size=replace(RGB_TO_X.maps.size, long_side=size)).with_schedule(steps=1)
     compute = choose_compute()
     default = Compute(compute.device, torch.float16 if compute.device.type == "cuda" else torch.float32)
     photo = Frames(torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0)))

@@ -17,14 +17,14 @@ unrender synth "$runs/data/train" --clips 1500 --frames 1 --resolution 160 --sam
 
 unrender train vae $data -o "$runs/autoencoder"
 unrender train pretrain $data -o "$runs/inverse-multi" --autoencoder "$runs/autoencoder/model" --steps 3500
-unrender train pretrain $data -o "$runs/forward-multi" --autoencoder "$runs/autoencoder/model" --direction forward \
+unrender train pretrain $data -o "$runs/forward-multi" --autoencoder "$runs/autoencoder/model" --task forward \
     --steps 2000
 
 for noise in zeros gaussian multi_resolution; do
     name=$(echo "inverse-e2e-$noise" | sed 's/-zeros//; s/multi_resolution/multi/')
     unrender train e2e $data -o "$runs/$name" --start "$runs/inverse-multi/model" --noise $noise --steps 600
 done
-unrender train e2e $data -o "$runs/forward-e2e" --start "$runs/forward-multi/model" --direction forward --steps 1500
+unrender train e2e $data -o "$runs/forward-e2e" --start "$runs/forward-multi/model" --task forward --steps 1500
 
 pair="--inverse $runs/inverse-e2e/model --forward $runs/forward-e2e/model --steps 300"
 unrender train ouroboros $data -o "$runs/cycle-none" $pair --no-cycles

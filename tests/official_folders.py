@@ -18,10 +18,10 @@ WIDTH = 8
 def write_official(parent: Path, card: ModelCard, seed: int = 0) -> Path:
     """Writes a tiny model of `card` into a folder of `parent` that has the published one's name, and returns it. Where
     a published repository has only its UNets (Ouroboros), the other one is written beside it."""
-    folder = parent / card.source.repository.split("/")[-1]
+    folder = parent / card.identity.source.repository.split("/")[-1]
     torch.manual_seed(seed)
-    _randomised(tiny_unet(card)).save_pretrained(folder / card.source.unet)
-    rest = parent / card.source.rest.split("/")[-1] if card.source.rest else folder
+    _randomised(tiny_unet(card)).save_pretrained(folder / card.identity.source.unet)
+    rest = parent / card.identity.source.fallback.split("/")[-1] if card.identity.source.fallback else folder
     if not (rest / "vae").is_dir():
         _write_rest(rest, card, seed)
     return folder
@@ -30,7 +30,7 @@ def write_official(parent: Path, card: ModelCard, seed: int = 0) -> Path:
 def published_folder(parent: Path, card: ModelCard, seed: int = 0) -> Path:
     """A tiny model of `card` in a folder that nothing else is in, and whose name says whose weights it holds, as after
     `git clone`; written once."""
-    place, name = parent / f"{card.id}-{card.direction}-{seed}", card.id.rpartition("/")[2]
+    place, name = parent / f"{card.id}-{card.task}-{seed}", card.id.rpartition("/")[2]
     if not place.is_dir():
         write_official(place, card, seed).rename(place / name)
     return place / name
@@ -79,7 +79,7 @@ def _write_rest(folder: Path, card: ModelCard, seed: int) -> None:
 
 def official_scheduler(card: ModelCard) -> DDIMScheduler:
     """The scheduler as diffusers has it, with the card's betas and habits."""
-    schedule = card.schedule
+    schedule = card.sampling.schedule
     return DDIMScheduler(
         num_train_timesteps=schedule.train_steps,
         beta_start=schedule.beta_start,

@@ -13,8 +13,9 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from tiny_models import changed
 from unrender.diffusion.card import ModelCard
-from unrender.diffusion.card_file import write_card
+from unrender.diffusion.card.file import write_card
 from unrender.diffusion.checkpoints.clip.prompts import prompt_tokens
 from unrender.diffusion.options import InferenceOptions
 from unrender.inverse.renderer import InverseRenderer
@@ -80,7 +81,7 @@ def load_renderer(
 ) -> InverseRenderer:
     """The folder read by unrender, in float32, as `card` says, working at `long_side` pixels."""
     renderer = _load(folder, card, faithful)
-    size = renderer.card.size
+    size = renderer.card.maps.size
     return with_card(renderer, size=replace(size, long_side=size.long_side if long_side is None else long_side))
 
 
@@ -93,24 +94,24 @@ def _load(folder: Path, card: ModelCard, faithful: bool) -> InverseRenderer:
 def with_card(renderer: InverseRenderer, **changes) -> InverseRenderer:
     """The same networks, read by a card that says something else."""
     checkpoint = renderer.engine.checkpoint
-    card = replace(checkpoint.card, **changes)
+    card = changed(checkpoint.card, **changes)
     tokens = prompt_tokens(replace(checkpoint.home, card=card))
     return InverseRenderer(replace(renderer.engine, checkpoint=replace(checkpoint, card=card, tokens=tokens)))
 
 
 def with_habit(renderer: InverseRenderer, habit: dict) -> InverseRenderer:
     """The same networks, read by a card that differs in one habit: of the card, of its size rule or schedule (names
-    and values), of the first map's `codec`, or the `order` of the pictures."""
+    and values), of the first map's `codec`, or the `target_order`."""
     card, changes = renderer.card, dict(habit)
-    for part in ("size", "schedule"):
-        if part in changes:
-            changes[part] = replace(getattr(card, part), **changes[part])
+    for name, part in (("size", card.maps.size), ("schedule", card.sampling.schedule)):
+        if name in changes:
+            changes[name] = replace(part, **changes[name])
     if "codec" in changes:
-        first = card.pictures[0]
+        first = card.maps.targets[0]
         altered = replace(first, maps=(replace(first.maps[0], **changes.pop("codec")),))
-        changes["pictures"] = (altered, *card.pictures[1:])
-    if "order" in changes:
-        changes["pictures"] = tuple(card.pictures[index] for index in changes.pop("order"))
+        changes["targets"] = (altered, *card.maps.targets[1:])
+    if "target_order" in changes:
+        changes["targets"] = tuple(card.maps.targets[index] for index in changes.pop("target_order"))
     return with_card(renderer, **changes)
 
 

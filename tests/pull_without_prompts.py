@@ -19,7 +19,7 @@ from unrender.diffusion.checkpoints.hub.registry import find
 @dataclass(frozen=True)
 class FindChoice:
     model: Annotated[str, typer.Argument()]
-    direction: Annotated[str | None, typer.Option()] = None
+    task: Annotated[str | None, typer.Option()] = None
 
 
 def pull(choice: PullChoice) -> None:
@@ -27,9 +27,9 @@ def pull(choice: PullChoice) -> None:
 
 
 def find_home(choice: FindChoice) -> None:
-    home = find(choice.model, choice.direction)  # ty: ignore[invalid-argument-type]
-    rest = str(home.rest) if home.rest else None
-    unet = str(home.component(home.card.source.unet))
+    home = find(choice.model, choice.task)  # ty: ignore[invalid-argument-type]
+    rest = str(home.fallback) if home.fallback else None
+    unet = str(home.component(home.card.identity.source.unet))
     print(json.dumps({"folder": str(home.folder), "rest": rest, "revision": home.revision, "unet": unet}))
 
 

@@ -86,7 +86,7 @@ def test_truncated_weights(folder):
 
 
 def test_a_card_that_wants_other_channels(folder):
-    card = json.loads((folder / "unrender.json").read_text()) | {"passes": "one_each"}
+    card = json.loads((folder / "unrender.json").read_text()) | {"sampling": {"grouping": {"item": "target"}}}
     (folder / "unrender.json").write_text(json.dumps(card))
     with pytest.raises(UserError, match="16 in channels; the card of tiny wants 8"):
         load_checkpoint(find(folder), CPU)

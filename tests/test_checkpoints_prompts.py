@@ -15,8 +15,8 @@ from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjec
 from tiny_clip import IMAGE_SIZE, LIMIT, MEAN, STD, VOCABULARY, write_image_encoder, write_text_encoder
 from tiny_models import tiny_card
 from unrender.device import Compute
-from unrender.diffusion.card import MapCodec, TargetPicture
-from unrender.diffusion.card_file import read_card
+from unrender.diffusion.card import Grouping, ImageTokens, MapCodec, TargetPicture
+from unrender.diffusion.card.file import read_card
 from unrender.diffusion.checkpoints.clip.image_encoder import image_tokens, load_image_encoder
 from unrender.diffusion.checkpoints.clip.prompts import TOKENS_FILE, embed_prompts, keep_prompts, prompt_tokens
 from unrender.diffusion.checkpoints.hub.location import ModelLocation
@@ -31,8 +31,8 @@ LAYER = "text_model.encoder.layers.1.mlp.fc1.bias"
 
 
 def told_card(*prompts, **changes):
-    pictures = tuple(TargetPicture(f"p{i}", (MapCodec("depth"),), prompt) for i, prompt in enumerate(prompts))
-    return tiny_card(pictures=pictures, passes="one_each", **changes)
+    targets = tuple(TargetPicture(f"p{i}", (MapCodec("depth"),), prompt) for i, prompt in enumerate(prompts))
+    return tiny_card(targets=targets, grouping=Grouping("target"), **changes)
 
 
 @pytest.fixture(autouse=True)
@@ -227,7 +227,7 @@ def test_two_cards_share_one_folder_whose_text_encoder_is_elsewhere(folder, tmp_
 
 
 def test_a_card_that_is_shown_the_photo_has_no_prompts(tmp_path):
-    assert prompt_tokens(ModelLocation(tiny_card(image_tokens=True), tmp_path)) == {}
+    assert prompt_tokens(ModelLocation(tiny_card(conditioning=(ImageTokens(),)), tmp_path)) == {}
 
 
 def test_reading_kept_tokens_loads_no_text_encoder(folder):
@@ -235,11 +235,11 @@ def test_reading_kept_tokens_loads_no_text_encoder(folder):
     program = f"""
 import sys
 from pathlib import Path
-from unrender.diffusion.card import MapCodec, ModelCard, TargetPicture
+from unrender.diffusion.card import Identity, MapCodec, MapsCard, ModelCard, TargetPicture
 from unrender.diffusion.checkpoints.hub.location import ModelLocation
 from unrender.diffusion.checkpoints.clip.image_encoder import load_image_encoder
 from unrender.diffusion.checkpoints.clip.prompts import prompt_tokens
-card = ModelCard("tiny", "test", "none", (TargetPicture("depth", (MapCodec("depth"),)),))
+card = ModelCard(Identity("tiny"), "inverse", MapsCard((TargetPicture("depth", (MapCodec("depth"),)),)))
 assert prompt_tokens(ModelLocation(card, Path({str(folder)!r})))[""].shape == (2, {WIDTH})
 sys.exit(str({{"transformers", "diffusers", "accelerate", "tokenizers"}} & sys.modules.keys() or ""))
 """
@@ -344,7 +344,7 @@ def test_a_tokenizer_of_another_encoder(folder):
 @pytest.fixture
 def image_home(tmp_path):
     write_image_encoder(tmp_path / "geo", WIDTH)
-    return ModelLocation(tiny_card(image_tokens=True), tmp_path / "geo")
+    return ModelLocation(tiny_card(conditioning=(ImageTokens(),)), tmp_path / "geo")
 
 
 @pytest.mark.parametrize("size", [(20, 50), (60, 40)])

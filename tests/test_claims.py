@@ -10,7 +10,7 @@ import torch
 from forward_scenes import constant_light, sphere
 from tiny_models import DEPTH_PICTURE, THREE_PICTURES, tiny_card, tiny_checkpoint, tiny_lit_card
 from unrender.cli import main
-from unrender.diffusion.card import GivenMap, MapCodec, ScheduleCard, TargetPicture
+from unrender.diffusion.card import InputMap, MapCodec, ScheduleCard, TargetPicture
 from unrender.diffusion.checkpoints.loader import save_checkpoint
 from unrender.diffusion.options import InferenceOptions
 from unrender.errors import UserError
@@ -45,11 +45,11 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     many, once = ScheduleCard(zero_terminal_snr=True, steps=2), ScheduleCard(zero_terminal_snr=True, steps=1)
     irradiance = MapCodec("irradiance", transfer="srgb")
     shade = TargetPicture("irradiance", (irradiance,))
-    inverse = tiny_card(pictures=(*THREE_PICTURES, DEPTH_PICTURE, shade), schedule=once)
+    inverse = tiny_card(targets=(*THREE_PICTURES, DEPTH_PICTURE, shade), schedule=once)
     lit = tiny_lit_card(schedule=once)
-    forward = replace(lit, given=(*lit.given, GivenMap(irradiance, exposure="percentile")))
+    forward = lit.with_maps(inputs=(*lit.maps.inputs, InputMap(irradiance, exposure="percentile")))
     save_checkpoint(tiny_checkpoint(inverse), home / "inverse")
-    save_checkpoint(tiny_checkpoint(replace(inverse, noise="gaussian", schedule=many)), home / "inverse-multi")
+    save_checkpoint(tiny_checkpoint(inverse.with_sampling(noise="gaussian", schedule=many)), home / "inverse-multi")
     save_checkpoint(tiny_checkpoint(forward), home / "forward")
     for name in TRAINING:
         source = name if name == "inverse-multi" else "inverse" if "inverse" in name else "forward"
@@ -183,8 +183,8 @@ def test_json_has_every_figure_and_no_word_that_json_lacks(findings):
 
 def test_spacing_is_put_into_the_card_of_the_same_weights(models: Path):
     renderer = Models(models, RUNNING).inverse(LEADING)
-    assert renderer.card.schedule.spacing == "leading"
-    assert renderer.card.schedule.zero_terminal_snr
+    assert renderer.card.sampling.schedule.spacing == "leading"
+    assert renderer.card.sampling.schedule.zero_terminal_snr
 
 
 @pytest.mark.parametrize("place", ["cycle/inverse", "cycle/inverse/model", "cycle/model/inverse"])

@@ -35,7 +35,7 @@ EXACT = ["--dtype", "float32"]
 Folder = Callable[[ModelCard], Path]
 Conditions = Callable[..., str]
 
-INVERSE = [card for card in PUBLISHED if card.direction == "inverse"]
+INVERSE = [card for card in PUBLISHED if card.task == "inverse"]
 FORWARD = [X_TO_RGB, OUROBOROS_FORWARD]
 
 
@@ -130,9 +130,9 @@ def test_inverse_takes_a_folder_of_every_family(card, model, tmp_path, capsys):
     said = record(out)
     assert said["model"] == {
         "id": card.id,
-        "system": card.system,
-        "licence": card.licence,
-        "commercial": card.commercial,
+        "system": card.identity.system,
+        "licence": card.identity.licence,
+        "commercial": card.identity.commercial,
     }
     assert said["settings"]["faithful"] is False
     assert said["settings"]["steps"] == 2
@@ -217,7 +217,7 @@ def test_forward_takes_a_folder_of_every_family(card, light, model, tmp_path):
     run("forward", gbuffer(tmp_path), "--model", model(card), "-o", out, *QUICK, *light)
     rendered(out)
     said = record(out)["forward"]
-    assert (said["id"], said["licence"], said["commercial"]) == (card.id, card.licence, False)
+    assert (said["id"], said["licence"], said["commercial"]) == (card.id, card.identity.licence, False)
 
 
 def test_forward_at_another_size_in_the_network(model, tmp_path):

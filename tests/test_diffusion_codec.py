@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from tiny_models import DEPTH_PICTURE, THREE_PICTURES, tiny_card, tiny_checkpoint
-from unrender.diffusion.card import MapCodec, ModelCard, TargetPicture
-from unrender.diffusion.card_file import read_card, write_card
+from unrender.diffusion.card import Grouping, MapCodec, ModelCard, TargetPicture
+from unrender.diffusion.card.file import read_card, write_card
 from unrender.diffusion.codec import decode_maps, encode_map
 from unrender.diffusion.decoding import decode
 from unrender.errors import UserError
@@ -48,7 +48,7 @@ def test_material_values_are_slices_and_depth_is_the_mean_and_positive():
 
 
 def test_card_round_trip(tmp_path):
-    card = tiny_card(passes="one_each")
+    card = tiny_card(grouping=Grouping("target"))
     write_card(card, tmp_path)
     assert read_card(tmp_path) == card
 
@@ -73,7 +73,7 @@ def test_a_card_with_an_unknown_field_is_refused(tmp_path):
 
 
 def test_channels_follow_from_the_card():
-    stacked, single = tiny_card(), tiny_card(passes="one_each")
+    stacked, single = tiny_card(), tiny_card(grouping=Grouping("target"))
     assert (stacked.input_channels, stacked.target_channels) == (16, 12)
     assert (single.input_channels, single.target_channels) == (8, 4)
     assert isinstance(stacked, ModelCard)

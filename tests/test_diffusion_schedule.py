@@ -6,16 +6,20 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
 from unrender.diffusion.card import ScheduleCard
 from unrender.diffusion.noise import draw_noise, multi_resolution_noise
-from unrender.diffusion.sampler import denoise
+from unrender.diffusion.sampler import sample
 from unrender.diffusion.schedule import add_noise, make_schedule, predict_clean
 from unrender.errors import UserError
+
+
+def levels(alpha: float) -> tuple[float, float]:
+    return alpha**0.5, (1 - alpha) ** 0.5
 
 
 def test_stable_diffusion_leaves_half_a_percent_of_signal_at_the_end():
     schedule = make_schedule(ScheduleCard())
     assert schedule.alpha(999) == pytest.approx(0.0046601, abs=1e-6)
     v = torch.randn(1, 4, 2, 2)
-    clean = predict_clean(v, torch.zeros_like(v), schedule.alpha(999), "v_prediction")
+    clean = predict_clean(v, torch.zeros_like(v), *levels(schedule.alpha(999)), "v_prediction")
     torch.testing.assert_close(clean, -0.99767 * v, atol=1e-5, rtol=1e-4)
 
 
@@ -23,7 +27,7 @@ def test_zero_terminal_snr_leaves_none():
     schedule = make_schedule(ScheduleCard(zero_terminal_snr=True))
     assert schedule.alpha(999) == 0
     v, noise = torch.randn(2, 1, 4, 2, 2)
-    torch.testing.assert_close(predict_clean(v, noise, 0.0, "v_prediction"), -v)
+    torch.testing.assert_close(predict_clean(v, noise, 0.0, 1.0, "v_prediction"), -v)
 
 
 def test_only_trailing_hands_a_single_step_the_timestep_of_its_noise():
@@ -56,7 +60,7 @@ def test_a_single_step_gives_the_picture_with_trailing_and_the_noise_back_with_l
         clean = seen if alpha > 0.5 else target
         return (alpha**0.5 * seen - clean) / (1 - alpha) ** 0.5
 
-    found = denoise(network, schedule, noise, 1)
+    found = sample(network, schedule, noise, 1)
     errors = {name: float((found - value).square().mean()) for name, value in (("target", target), ("noise", noise))}
     assert errors[closest] < 1e-3
     assert max(errors.values()) > 1
@@ -99,7 +103,7 @@ def test_walk_equals_diffusers(spacing, prediction, steps, zero_snr):
     for timestep in reference.timesteps:
         output = network(expected, int(timestep))
         expected = reference.step(output, timestep, expected).prev_sample
-    found = denoise(network, schedule, noise, steps)
+    found = sample(network, schedule, noise, steps)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
@@ -107,8 +111,8 @@ def test_the_clean_final_step_is_the_predicted_clean_latent():
     noise, v = torch.randn(2, 1, 4, 4, 4)
     clean = make_schedule(ScheduleCard())
     renoised = make_schedule(ScheduleCard(final_step="previous"))
-    z0 = denoise(lambda *_: v, clean, noise, 1)
-    previous = denoise(lambda *_: v, renoised, noise, 1)
+    z0 = sample(lambda *_: v, clean, noise, 1)
+    previous = sample(lambda *_: v, renoised, noise, 1)
     alpha = clean.alpha(999)
     torch.testing.assert_close(z0, alpha**0.5 * noise - (1 - alpha) ** 0.5 * v)
     # 0.99957 z0 + 0.02915 eps: three hundredths of noise for nothing.

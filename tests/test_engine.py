@@ -9,7 +9,8 @@ from official_folders import write_official
 from tiny_models import tiny_card, tiny_checkpoint
 from unrender.device import Compute
 from unrender.diffusion.checkpoints.published import published
-from unrender.diffusion.engine import BATCH_PIXELS, Engine
+from unrender.diffusion.engine import Engine
+from unrender.diffusion.latents import BATCH_PIXELS
 from unrender.diffusion.options import InferenceOptions
 from unrender.errors import UserError
 from unrender.inverse.renderer import InverseRenderer

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from forward_scenes import constant_light, sphere
 from unrender.conventions import uv_to_direction, yaw_matrix
-from unrender.diffusion.card import GivenMap, MapCodec
+from unrender.diffusion.card import InputMap, MapCodec
 from unrender.diffusion.networks.environment import EnvironmentEncoder
 from unrender.errors import UserError
 from unrender.forward import DeferredRenderer
@@ -171,5 +171,5 @@ def test_a_network_that_is_told_a_light_is_told_no_irradiance():
     lit = BALL.with_maps(irradiance=torch.rand(1, 3, 48, 48))
     light = constant_light(1.0)
     shown = show_light(lit, light)
-    assert shown.values_of(GivenMap(MapCodec("irradiance", transfer="srgb"))) is None
+    assert shown.values_of(InputMap(MapCodec("irradiance", transfer="srgb"))) is None
     assert torch.equal(shown.first, show_light(BALL, light).first)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from forward_scenes import constant_light, sphere, table
 from rgbx_reference import as_light, codes, engine_of, write_published
-from unrender.diffusion.card_file import write_card
+from unrender.diffusion.card.file import write_card
 from unrender.diffusion.checkpoints.published.rgbx import INPAINTING, RGB_TO_X, X_TO_RGB
 from unrender.diffusion.options import InferenceOptions
 from unrender.errors import UserError
@@ -167,7 +167,7 @@ def test_a_clip_is_turned_frame_by_frame(folder):
 
 
 def test_relighting_by_rgb_to_x_and_x_to_rgb_from_end_to_end(folder, tmp_path):
-    card = replace(RGB_TO_X, size=replace(RGB_TO_X.size, long_side=48), schedule=replace(RGB_TO_X.schedule, steps=1))
+    card = RGB_TO_X.with_maps(size=replace(RGB_TO_X.maps.size, long_side=48)).with_schedule(steps=1)
     inverse = InverseRenderer(engine_of(write_published(tmp_path, card), card))
     forward = ForwardRenderer(renderer(folder))
     photo, light = Frames(as_light(codes((36, 48), 3))), spot(8)

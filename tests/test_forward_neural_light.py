@@ -8,11 +8,11 @@ import safetensors.torch
 import torch
 
 from forward_scenes import sphere
-from tiny_models import tiny_card, tiny_checkpoint, tiny_folder, tiny_lit_card
+from tiny_models import changed, tiny_card, tiny_checkpoint, tiny_folder, tiny_lit_card
 from unrender.cli import main
 from unrender.device import Compute
-from unrender.diffusion.card import GivenMap, LightCard, MapCodec
-from unrender.diffusion.card_file import read_card, write_card
+from unrender.diffusion.card import InputMap, LightTokens, MapCodec
+from unrender.diffusion.card.file import read_card, write_card
 from unrender.diffusion.checkpoints.hub import ids
 from unrender.diffusion.checkpoints.hub.registry import find
 from unrender.diffusion.checkpoints.loader import load_checkpoint, save_checkpoint
@@ -66,7 +66,7 @@ def renderer(folder):
 def test_a_card_and_its_encoder_come_back(folder):
     saved, loaded = tiny_checkpoint(tiny_lit_card()), load_checkpoint(find(folder), CPU)
     assert loaded.card == saved.card == read_card(folder)
-    assert (loaded.card.direction, loaded.card.prompts, loaded.tokens) == ("forward", (), {})
+    assert (loaded.card.task, loaded.card.prompts, loaded.tokens) == ("forward", (), {})
     for name, tensor in saved.environment.state_dict().items():
         assert torch.equal(loaded.environment.state_dict()[name], tensor), name
 
@@ -105,25 +105,25 @@ def test_a_broken_encoder_is_one_line(folder, tmp_path, damage, says):
 
 
 def test_wrong_cards_are_one_line(tmp_path):
-    with pytest.raises(UserError, match="a light of 6 x 16 texels; multiples of 4 are right"):
-        LightCard((6, 16))
-    with pytest.raises(UserError, match="a rendered normal is given; a rendered rgb is right"):
-        GivenMap(MapCodec("normal"), rendered="split_sum")
-    with pytest.raises(UserError, match="rendered under a light that it is not told"):
-        tiny_card(given=tiny_lit_card().given)
+    with pytest.raises(UserError, match="a light of 6 x 16 texels; expected multiples of 4"):
+        LightTokens((6, 16))
+    with pytest.raises(UserError, match="a radiance hint carries normal; expected rgb"):
+        InputMap(MapCodec("normal"), radiance_hint="split_sum")
+    with pytest.raises(UserError, match="under a light that it is not conditioned on"):
+        tiny_card(inputs=tiny_lit_card().maps.inputs)
     write_card(tiny_lit_card(), tmp_path)
     path = tmp_path / "unrender.json"
     path.write_text(path.read_text().replace("split_sum", "path_traced"))
-    with pytest.raises(UserError, match=r"given\.6\.rendered: Input should be '' or 'split_sum'"):
+    with pytest.raises(UserError, match=r"maps\.inputs\.6\.radiance_hint: Input should be '' or 'split_sum'"):
         read_card(tmp_path)
 
 
 def test_an_id_may_have_an_embedded_folder_for_each_direction(folder, tmp_path, monkeypatch):
     tiny_folder(tmp_path / "mini", id="mini")
-    write_card(replace(read_card(folder), id="mini"), shutil.copytree(folder, tmp_path / "mini_forward"))
+    write_card(changed(read_card(folder), id="mini"), shutil.copytree(folder, tmp_path / "mini_forward"))
     monkeypatch.setattr(ids, "_HERE", tmp_path)
     assert ids.known_ids()[0] == "mini"
-    assert [card.direction for card in ids.cards_of("mini")] == ["inverse", "forward"]
+    assert [card.task for card in ids.cards_of("mini")] == ["inverse", "forward"]
     assert find("mini", "forward").folder == tmp_path / "mini_forward"
     assert find("mini").folder == find("mini", "inverse").folder == tmp_path / "mini"
     assert ForwardRenderer.from_pretrained("mini", RUNNING)(BALL, spot(8)).beauty.shape == (1, 3, 48, 48)
@@ -158,7 +158,7 @@ def test_a_light_turned_all_the_way_round_is_as_it_was(renderer):
 def test_a_light_is_told_by_its_tokens_as_well_as_by_the_first_render(renderer, folder):
     """A network that is given no rendered picture sees the light nevertheless."""
     checkpoint = renderer.engine.engine.checkpoint
-    card = replace(checkpoint.card, given=checkpoint.card.given[:-1])
+    card = checkpoint.card.with_maps(inputs=checkpoint.card.maps.inputs[:-1])
     blind = Engine(tiny_checkpoint(card), CPU)
     one, other = (lit_latents(blind, ForwardOptions(), BALL, spot(column)) for column in (8, 24))
     assert one.shape == (1, 4, 24, 24)
@@ -208,8 +208,8 @@ def test_any_size_without_camera_roughness_or_depth(renderer):
 @pytest.fixture(scope="module")
 def by_irradiance():
     """A renderer of a card that takes irradiance in place of a light."""
-    given = (*tiny_lit_card().given, GivenMap(MapCodec("irradiance", transfer="srgb"), exposure="percentile"))
-    return NeuralRenderer(Engine(tiny_checkpoint(replace(tiny_lit_card(), given=given)), CPU), ForwardOptions())
+    given = (*tiny_lit_card().maps.inputs, InputMap(MapCodec("irradiance", transfer="srgb"), exposure="percentile"))
+    return NeuralRenderer(Engine(tiny_checkpoint(tiny_lit_card().with_maps(inputs=given)), CPU), ForwardOptions())
 
 
 def ball_in(shade: torch.Tensor) -> GBuffer:
@@ -247,12 +247,12 @@ def test_it_is_told_what_training_tells(by_irradiance):
     batch = whole_batch(stills, 48)
     checkpoint = by_irradiance.engine.checkpoint
     learner = Learner(checkpoint, checkpoint.unet, checkpoint.environment)
-    maps = torch.tensor([[given.rendered == "" for given in learner.card.given]])
+    maps = torch.tensor([[given.radiance_hint == "" for given in learner.card.maps.inputs]])
     asked = learner.passes()[0]
-    condition = learner.condition(batch, asked, Conditions(maps, torch.tensor([False])))
+    conditioning = learner.condition(batch, asked, Conditions(maps, torch.tensor([False])))
     noise = learner.noise("zeros", learner.blank(batch, asked), 0)
     with torch.no_grad():
-        answer = decode_maps(learner.maps(learner.single_step(condition, noise), asked)["rgb"], asked[0])["rgb"]
+        answer = decode_maps(learner.maps(learner.single_step(conditioning, noise), asked)["rgb"], asked[0])["rgb"]
     found = irradiance_picture(by_irradiance.engine, ForwardOptions(steps=1), gbuffer, noise)
     torch.testing.assert_close(found, answer, atol=2e-3, rtol=1e-2)
 

@@ -7,13 +7,13 @@ import torch
 
 from tiny_models import THREE_PICTURES, tiny_card, tiny_checkpoint, tiny_folder
 from unrender.device import Compute
-from unrender.diffusion.card import SizeRule
+from unrender.diffusion.card import Grouping, SizeRule
 from unrender.diffusion.checkpoints.loader import Checkpoint
 from unrender.diffusion.engine import Engine
 from unrender.diffusion.framing import plan_framing
 from unrender.diffusion.options import InferenceOptions
+from unrender.diffusion.upsampling import upsample
 from unrender.errors import UserError
-from unrender.inverse.enlarge import enlarge
 from unrender.inverse.renderer import InverseRenderer
 from unrender.scene.color import linear_to_srgb, srgb_to_linear
 from unrender.scene.frames import Frames
@@ -60,7 +60,7 @@ def test_equals_the_formulas_written_out():
 
 
 def test_one_pass_for_each_picture_is_told_apart_by_its_tokens():
-    renderer, picture = engine(passes="one_each"), photo()
+    renderer, picture = engine(grouping=Grouping("target")), photo()
     noise = torch.randn(renderer.noise_shape(picture))
     latents = renderer.latents(picture, noise=noise)
     checkpoint = renderer.engine.checkpoint
@@ -158,7 +158,7 @@ def test_devices_that_are_not_there(tmp_path):
 
 
 def test_a_mirrored_card_answers_a_mirrored_photo_with_mirrored_maps():
-    renderer, picture = engine(mirrored=True), photo(32, 48)
+    renderer, picture = engine(flip_tta=True), photo(32, 48)
     found, turned = renderer(picture), renderer(Frames(picture.rgb.flip(3)))
     for name in ("base_color", "roughness"):
         torch.testing.assert_close(turned.maps[name].flip(3), found.maps[name], atol=1e-4, rtol=1e-3, msg=name)
@@ -172,7 +172,7 @@ def test_guided_maps_find_the_edge_that_a_small_map_has_lost():
     large = torch.full((1, 3, 64, 64), 0.1)
     large[..., 27:] = 0.7
     base = GBuffer(base_color=resize_picture(1.2 * large, (16, 16)))
-    plain, guided = enlarge(base, large, ()), enlarge(base, large, ("base_color",))
+    plain, guided = upsample(base, (64, 64), large, ()), upsample(base, (64, 64), large, ("base_color",))
     errors = [float((found.maps["base_color"] - 1.2 * large).abs().mean()) for found in (plain, guided)]
     assert errors[1] < 0.4 * errors[0]
     assert guided.size == (64, 64)
@@ -181,6 +181,6 @@ def test_guided_maps_find_the_edge_that_a_small_map_has_lost():
 def test_guidance_leaves_flat_pictures_alone():
     smooth = resize_picture(torch.rand(1, 3, 4, 4), (16, 16))
     flat = torch.full((1, 3, 48, 48), 0.5)
-    found = enlarge(GBuffer(base_color=smooth), flat, ("base_color",)).maps["base_color"]
+    found = upsample(GBuffer(base_color=smooth), (48, 48), flat, ("base_color",)).maps["base_color"]
     expected = srgb_to_linear(resize_picture(linear_to_srgb(smooth), (48, 48)))
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)

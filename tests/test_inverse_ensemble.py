@@ -65,7 +65,9 @@ def test_members_start_from_seeds_of_their_own_and_the_photo_is_encoded_once():
 
 
 def test_where_there_is_no_noise_there_are_no_members():
-    with pytest.raises(UserError, match="tiny starts from no noise: all members would be alike; one is right"):
+    with pytest.raises(
+        UserError, match="starts from no noise: all its predictions would be alike; expected an ensemble of one"
+    ):
         engine(noise="zeros")(photo(), ensemble_size=2)
     renderer = engine(noise="gaussian")
     with pytest.raises(UserError, match="was given its noise"):

@@ -191,7 +191,7 @@ def test_several_models_with_commas_between(folder, tmp_path):
             assert torch.equal(found[name], values), name
     said = json.loads((tmp_path / "out" / "run.json").read_text())["model"]
     assert [(model["id"], model["licence"]) for model in said] == [
-        (card.id, card.licence) for card in (DEPTH, NORMALS, APPEARANCE)
+        (card.id, card.identity.licence) for card in (DEPTH, NORMALS, APPEARANCE)
     ]
 
 

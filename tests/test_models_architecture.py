@@ -62,7 +62,7 @@ EXPECTED = {
 
 
 def key(card: ModelCard) -> object:
-    return card.id if card.id in EXPECTED else (card.id, card.direction)
+    return card.id if card.id in EXPECTED else (card.id, card.task)
 
 
 def count(network: torch.nn.Module) -> int:
@@ -73,7 +73,7 @@ def test_every_published_card_is_looked_at():
     assert {key(card) for card in PUBLISHED} == EXPECTED.keys()
 
 
-@pytest.mark.parametrize("card", PUBLISHED, ids=lambda card: f"{card.id}-{card.direction}")
+@pytest.mark.parametrize("card", PUBLISHED, ids=lambda card: f"{card.id}-{card.task}")
 def test_unet(card: ModelCard):
     inputs, outputs, task, numbers = EXPECTED[key(card)]
     with torch.device("meta"):

@@ -31,7 +31,7 @@ def test_list_is_a_table_of_plain_lines(capsys: pytest.CaptureFixture[str]):
     heading, *rows, foot, decoders = capsys.readouterr().out.splitlines()
     assert "\x1b" not in "".join(rows)
     assert [row.split()[0] for row in rows] == [card.id for card in cards()]
-    assert " ".join(heading.split()) == ("id system direction maps resolution licence commercial download memory here")
+    assert " ".join(heading.split()) == ("id system task maps resolution licence commercial download memory here")
     lines = {row.split()[0]: row.split() for row in rows}
     assert lines["mini"][-1] == "embedded"
     # 2 bytes each of 865922244 + 83653863 numbers, 340387840 of words, and 3 * 256 * 768 * 768 of activations.
@@ -64,10 +64,11 @@ def test_show_gives_every_field(capsys: pytest.CaptureFixture[str]):
     assert main(["models", "show", MARIGOLD]) == 0
     said = capsys.readouterr()
     shown = json.loads(said.out)
-    assert (shown["id"], shown["schedule"]["steps"], shown["padded_prompts"]) == (MARIGOLD, 4, False)
+    assert (shown["identity"]["id"], shown["sampling"]["schedule"]["steps"]) == (MARIGOLD, 4)
+    assert shown["conditioning"][0] == {"padded": False, "domains": [], "kind": "text"}
     assert said.err == f"{MARIGOLD}: licence OpenRAIL++-M; commercial use: yes\n"
     assert main(["models", "show", OUROBOROS]) == 0
-    assert [card["source"]["unet"] for card in json.loads(capsys.readouterr().out)] == ["unet_1", "unet_0"]
+    assert [card["identity"]["source"]["unet"] for card in json.loads(capsys.readouterr().out)] == ["unet_1", "unet_0"]
 
 
 def test_show_and_adopt_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -77,7 +78,7 @@ def test_show_and_adopt_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["models", "adopt", folder, X_TO_RGB]) == 0
     assert capsys.readouterr().out == f"{folder} holds {X_TO_RGB}\n"
     assert main(["models", "show", folder]) == 0
-    assert json.loads(capsys.readouterr().out)["id"] == X_TO_RGB
+    assert json.loads(capsys.readouterr().out)["identity"]["id"] == X_TO_RGB
 
 
 def test_pulling_what_is_embedded(capsys: pytest.CaptureFixture[str]):

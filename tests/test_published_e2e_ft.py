@@ -55,7 +55,7 @@ def _no_gradients():
 
 
 def noise_for(renderer, photo) -> torch.Tensor | None:
-    if renderer.card.noise != "gaussian":
+    if renderer.card.sampling.noise != "gaussian":
         return None
     return torch.randn(renderer.noise_shape(photo), generator=torch.Generator().manual_seed(7))
 
@@ -146,9 +146,9 @@ def test_a_scene_referred_photo_is_exposed_first(folders, name):
 
 
 HABITS = {
-    "the noisy target comes first": (NORMALS, {"concatenation": "noise_first"}),
+    "the noisy target comes first": (NORMALS, {"order": "noise_first"}),
     "a sample of the photo's latent": (NORMALS, {"posterior": "sample"}),
-    "another scale of latents": (NORMALS, {"latent_scale": 0.2}),
+    "another scale of latents": (NORMALS, {"scale": 0.2}),
     "a padded prompt": (NORMALS, {"padded_prompts": True}),
     "gaussian noise": (NORMALS, {"noise": "gaussian"}),
     "padding": (NORMALS, {"size": {"fit": "pad"}}),

@@ -27,6 +27,7 @@ from unrender.diffusion.checkpoints.hub.location import ModelLocation
 from unrender.diffusion.checkpoints.loader import load_checkpoint
 from unrender.diffusion.checkpoints.published.e2e_ft import E2E_FT
 from unrender.diffusion.checkpoints.published.geowizard import E2E, GEOWIZARD, V1, V2
+from unrender.diffusion.networks.joint_attention import set_group_size
 from unrender.diffusion.options import InferenceOptions
 from unrender.errors import UserError
 from unrender.files.images import read_image
@@ -236,7 +237,7 @@ def renderer_of(path: Path, domain: str = "", long_side: int = LONG_SIDE, **infe
 def start(renderer: InverseRenderer, frames: Frames, seed: int = 1) -> Tensor:
     """Noise for the renderer; zeros where the model starts from them."""
     noise = torch.randn(renderer.noise_shape(frames), generator=torch.Generator().manual_seed(seed))
-    return noise * (renderer.card.noise == "gaussian")
+    return noise * (renderer.card.sampling.noise == "gaussian")
 
 
 def official_axes(frames_normal: Tensor) -> np.ndarray:
@@ -309,13 +310,13 @@ def test_every_domain_is_heard_and_the_first_is_the_default(card, folder, tmp_pa
 def test_a_domain_that_the_model_does_not_know(folder):
     with pytest.raises(UserError) as caught:
         renderer_of(folder(V1), "attic")
-    assert str(caught.value) == "lemonaddie/geowizard knows no domain attic; indoor, outdoor, object are right"
+    assert str(caught.value) == "lemonaddie/geowizard knows no domain attic; expected indoor, outdoor, object"
 
 
 def test_a_domain_for_a_model_that_is_told_none(folder):
     with pytest.raises(UserError) as caught:
         renderer_of(folder(E2E_FT[0]), "indoor")
-    assert str(caught.value) == "GonzaloMG/marigold-e2e-ft-depth knows no domain indoor; leave it out"
+    assert str(caught.value) == "GonzaloMG/marigold-e2e-ft-depth knows no domain indoor; expected none"
 
 
 @pytest.mark.parametrize("card", GEOWIZARD, ids=lambda card: card.id)
@@ -351,14 +352,27 @@ def told(pictures: int, frames: int) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def answer(unet: UNet2DConditionModel, frames: int = 1) -> Tensor:
+    """What the official network says of the pictures one after the other, every one of them with all frames."""
     return unet(timestep=501, **told(2, frames)).sample
+
+
+@torch.no_grad()
+def joint_answer(unet: UNet2DConditionModel, frames: int = 1) -> Tensor:
+    """The same of a network here, which has the pictures of a frame side by side."""
+    set_group_size(unet, 2)
+    by_frame = {name: swapped(values, 2, frames) for name, values in told(2, frames).items()}
+    return swapped(unet(timestep=501, **by_frame).sample, frames, 2)
+
+
+def swapped(values: Tensor, first: int, second: int) -> Tensor:
+    return values.unflatten(0, (first, second)).transpose(0, 1).flatten(0, 1)
 
 
 @pytest.mark.parametrize("frames", [1, 3])
 def test_depth_and_normals_of_a_frame_see_each_other_and_nobody_else(frames, folder):
     path = folder(V1)
     loaded = load_checkpoint(ModelLocation(V1, path), Compute(torch.device("cpu"), torch.float32)).unet
-    found = answer(loaded, frames)
+    found = joint_answer(loaded, frames)
     torch.testing.assert_close(found, answer(official_unet(path), frames), atol=1e-4, rtol=0)
 
 
@@ -375,7 +389,7 @@ def test_depth_and_normals_of_a_frame_see_each_other_and_nobody_else(frames, fol
 def test_a_network_that_attends_otherwise_is_told_apart(wrong, folder):
     path = folder(V1)
     loaded = load_checkpoint(ModelLocation(V1, path), Compute(torch.device("cpu"), torch.float32)).unet
-    assert (answer(loaded) - answer(wrong(path))).abs().max() > 1e-2
+    assert (joint_answer(loaded) - answer(wrong(path))).abs().max() > 1e-2
 
 
 # The default reading. ------------------------------------------------------------------------------------------------

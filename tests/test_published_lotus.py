@@ -148,10 +148,10 @@ def test_the_models_without_noise_have_no_channels_for_it(folders):
 
 
 HABITS = {
-    "the noisy target comes first": (GENERATIVE, {"concatenation": "noise_first"}),
+    "the noisy target comes first": (GENERATIVE, {"order": "noise_first"}),
     "no noise": (GENERATIVE, {"noise": "zeros"}),
     "the mode of the photo's latent": (GENERATIVE, {"posterior": "mode"}),
-    "another scale of latents": (GENERATIVE, {"latent_scale": 0.2}),
+    "another scale of latents": (GENERATIVE, {"scale": 0.2}),
     "a padded prompt": (GENERATIVE, {"padded_prompts": True}),
     "padding": (GENERATIVE, {"size": {"fit": "pad"}}),
     "sides rounded to the nearest pixel": (GENERATIVE, {"size": {"rounding": "nearest"}}),

@@ -67,7 +67,7 @@ def pipeline(folder, name, **changes):
     """diffusers' pipeline of a folder."""
     networks = load_networks(folder)
     parts = {part: getattr(networks, part) for part in ("unet", "vae", "scheduler", "text_encoder", "tokenizer")}
-    defaults = {"default_denoising_steps": CARDS[name].schedule.steps, "default_processing_resolution": 768}
+    defaults = {"default_denoising_steps": CARDS[name].sampling.schedule.steps, "default_processing_resolution": 768}
     if name.startswith("depth"):
         made = MarigoldDepthPipeline(**parts, prediction_type="depth", **defaults, **changes)
     elif name.startswith("normals"):
@@ -142,14 +142,14 @@ def test_a_folder_that_says_how_many_steps_and_pixels_is_believed(folders, tmp_p
     (folder / "model_index.json").write_text(json.dumps(said))
     codes = photo_codes(42, 58)
     renderer, photo = load_renderer(folder, CARDS["depth-v1-0"], faithful=True), as_frames(codes)
-    assert renderer.card.schedule.steps == 3
+    assert renderer.card.sampling.schedule.steps == 3
     noise = noise_for(renderer, photo)
     official = pipeline(folder, "depth-v1-0")(
         codes / 255, 3, processing_resolution=48, latents=noise, output_type="pt", output_latent=True
     )
     torch.testing.assert_close(renderer.latents(photo, noise=noise), official.latent, atol=TOLERANCE, rtol=0)
     wished = InverseRenderer.from_pretrained(folder, InferenceOptions(device="cpu", long_side=32))
-    assert wished.card.size.long_side == 32
+    assert wished.card.maps.size.long_side == 32
 
 
 def test_a_folder_whose_z_is_only_half_a_range_is_believed(folders, tmp_path):
@@ -190,9 +190,9 @@ def test_a_scene_referred_photo_is_exposed_first(folders, name):
 
 
 HABITS = {
-    "the noisy target comes first": ("depth-v1-1", {"concatenation": "noise_first"}),
+    "the noisy target comes first": ("depth-v1-1", {"order": "noise_first"}),
     "a sample of the photo's latent": ("depth-v1-1", {"posterior": "sample"}),
-    "another scale of latents": ("depth-v1-1", {"latent_scale": 0.2}),
+    "another scale of latents": ("depth-v1-1", {"scale": 0.2}),
     "a padded prompt": ("depth-v1-1", {"padded_prompts": True}),
     "no padding": ("depth-v1-1", {"size": {"fit": "cut"}}),
     "sides rounded to the nearest pixel": ("depth-v1-1", {"size": {"rounding": "nearest"}}),
@@ -214,7 +214,7 @@ HABITS = {
     "half a z": ("normals-v1-1", {"codec": {"half_z": True}}),
     "a linear albedo": ("iid-appearance-v1-1", {"codec": {"transfer": "linear"}}),
     "a power albedo": ("iid-appearance-v1-1", {"codec": {"transfer": "gamma22"}}),
-    "pictures in another order": ("iid-appearance-v1-1", {"order": (1, 0)}),
+    "pictures in another order": ("iid-appearance-v1-1", {"target_order": (1, 0)}),
     "an albedo on the display curve": ("iid-lighting-v1-1", {"codec": {"transfer": "srgb"}}),
     "residual before shading": ("iid-lighting-v1-1", {"order": (0, 2, 1)}),
 }
@@ -278,6 +278,6 @@ def test_by_default_light_is_resized_and_the_clean_latent_is_decoded(folders, na
 
 def test_cards_know_their_steps_and_sizes():
     """Where no folder says otherwise: few steps for the models made for few, 768 pixels."""
-    steps = {name: card.schedule.steps for name, card in CARDS.items()}
+    steps = {name: card.sampling.schedule.steps for name, card in CARDS.items()}
     assert steps == {name: 4 if name.endswith("v1-1") else 50 for name in CARDS}
-    assert {card.size.long_side for card in MARIGOLD} == {768}
+    assert {card.maps.size.long_side for card in MARIGOLD} == {768}

@@ -33,7 +33,7 @@ from rgbx_reference import (
     write_published,
 )
 from unrender.diffusion.card import ModelCard, faithful
-from unrender.diffusion.card_file import write_card
+from unrender.diffusion.card.file import write_card
 from unrender.diffusion.checkpoints.published.ouroboros import FORWARD
 from unrender.diffusion.checkpoints.published.rgbx import X_TO_RGB
 from unrender.diffusion.options import InferenceOptions

@@ -32,7 +32,7 @@ from rgbx_reference import (
     words,
     write_published,
 )
-from unrender.diffusion.card_file import write_card
+from unrender.diffusion.card.file import write_card
 from unrender.diffusion.checkpoints.published.rgbx import INPAINTING
 from unrender.diffusion.options import InferenceOptions
 from unrender.errors import UserError

@@ -31,6 +31,7 @@ from rgbx_reference import (
     words,
     write_published,
 )
+from tiny_models import changed
 from unrender.diffusion.card import Guidance, ModelCard, faithful
 from unrender.diffusion.checkpoints.published.ouroboros import INVERSE
 from unrender.diffusion.checkpoints.published.rgbx import RGB_TO_X
@@ -40,8 +41,7 @@ from unrender.scene.frames import Frames
 
 SIDE = 64  # in place of RGB->X's 1000
 SMALL = replace(
-    RGB_TO_X,
-    size=replace(RGB_TO_X.size, long_side=SIDE),
+    RGB_TO_X.with_maps(size=replace(RGB_TO_X.maps.size, long_side=SIDE)),
     quirks=replace(RGB_TO_X.quirks, size=replace(RGB_TO_X.quirks.size, long_side=SIDE)),
 )
 SIZES = [(48, 64), (42, 58), (75, 50)]
@@ -62,7 +62,7 @@ class Model:
     folder: Path
 
     def renderer(self, reading: str = "faithful", **changes) -> InverseRenderer:
-        card = replace(self.card, **changes)
+        card = changed(self.card, **changes)
         return InverseRenderer(engine_of(self.folder, faithful(card) if reading == "faithful" else card))
 
 
@@ -86,7 +86,7 @@ def model(request):
 def official_photo(model: Model, photo: Tensor) -> Tensor:
     """The photo, [0, 1], at the size that the official scripts bring it to."""
     height, width = photo.shape[2:]
-    if model.card.size.long_side:
+    if model.card.maps.size.long_side:
         ratio = height / width
         tall = height > width
         height, width = (SIDE, int(SIDE / ratio)) if tall else (int(SIDE * ratio), SIDE)
@@ -171,7 +171,7 @@ def test_the_default_reading_decodes_what_is_right(model, size, hdr):
         * 0.18
         / (light * torch.tensor([0.2125, 0.7154, 0.0721])[:, None, None]).sum(1).clamp(min=1e-6).log().mean().exp()
     )
-    side, longest = model.card.size.long_side or max(size), max(size)
+    side, longest = model.card.maps.size.long_side or max(size), max(size)
     content = size[0] * side // longest, size[1] * side // longest
     small = smooth(exposed if hdr else light, content)
     shown = (small.clamp(0, 1) if hdr else as_power(small)) * 2 - 1
@@ -222,5 +222,5 @@ def test_a_side_that_floats_put_just_below_a_whole_number_loses_eight_pixels(siz
     height, width = size
     ratio = height / width
     scaled = (1000, int(1000 / ratio)) if height > width else (int(1000 * ratio), 1000)
-    framing = plan_framing(size, faithful(RGB_TO_X).size, "photo")
+    framing = plan_framing(size, faithful(RGB_TO_X).maps.size, "photo")
     assert framing.canvas == framing.content == (scaled[0] // 8 * 8, scaled[1] // 8 * 8)

@@ -8,8 +8,9 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 from official_folders import write_official
+from tiny_models import changed
 from training import QUICK, stills, truth
-from unrender.diffusion.card import MapCodec, ModelCard, ScheduleCard, Source, TargetPicture
+from unrender.diffusion.card import Identity, MapCodec, MapsCard, ModelCard, SamplingCard, Source, TargetPicture
 from unrender.diffusion.checkpoints.hub.ids import cards_of
 from unrender.diffusion.checkpoints.hub.registry import find
 from unrender.diffusion.checkpoints.loader import load_checkpoint, load_network
@@ -22,14 +23,10 @@ from unrender.train.e2e import E2ERecipe, train_e2e
 from unrender.train.start import Start, starting_checkpoint
 
 BASE = ModelCard(
-    id="stable-diffusion-2",
-    system="Stable Diffusion",
-    licence="OpenRAIL++-M",
-    given=(),
-    pictures=(TargetPicture("rgb", (MapCodec("rgb"),)),),
-    noise="gaussian",
-    schedule=ScheduleCard(),
-    source=Source("someone/stable-diffusion-2"),
+    Identity("stable-diffusion-2", source=Source("someone/stable-diffusion-2")),
+    task="text_to_image",
+    maps=MapsCard((TargetPicture("rgb", (MapCodec("rgb"),)),), inputs=()),
+    sampling=SamplingCard(noise="gaussian"),
 )
 MARIGOLD, E2E_FT = "prs-eth/marigold-depth-v1-1", "GonzaloMG/stable-diffusion-e2e-ft-depth"
 IID, RGBX = "prs-eth/marigold-iid-appearance-v1-1", "zheng95z/rgb-to-x"
@@ -66,11 +63,11 @@ def test_every_copy_has_its_share_of_the_weights(base: Path):
 
 def test_maps_that_go_round_the_autoencoder_begin_unheard(base: Path):
     """X->RGB is shown irradiance at the size of the latent, three channels of it."""
-    card = next(card for card in cards_of("zheng95z/x-to-rgb") if not card.edits)
+    card = next(card for card in cards_of("zheng95z/x-to-rgb") if not card.maps.edits)
     weight = load_base(str(base), card).unet.conv_in.weight
     heard = weight.abs().sum((0, 2, 3)) > 0
     assert weight.shape[1] == card.input_channels
-    assert int((~heard).sum()) == sum(len(given.codec.channels) for given in card.given if not given.encoded) > 0
+    assert int((~heard).sum()) == sum(len(given.codec.channels) for given in card.maps.inputs if not given.encoded) > 0
 
 
 def test_prompts_are_told_by_the_text_encoder_of_the_base(base: Path):
@@ -79,7 +76,7 @@ def test_prompts_are_told_by_the_text_encoder_of_the_base(base: Path):
         assert set(checkpoint.tokens) == set(checkpoint.card.prompts)
     assert found[MARIGOLD].card.padded_prompts is False
     assert len(found[MARIGOLD].tokens[""]) == 2
-    padded = replace(cards_of(MARIGOLD)[0], padded_prompts=True)
+    padded = changed(cards_of(MARIGOLD)[0], padded_prompts=True)
     assert len(load_base(str(base), padded).tokens[""]) == 77
 
 
@@ -87,7 +84,7 @@ def test_a_renderer_is_trained_from_a_base(base: Path, tmp_path: Path):
     start = Start(base=str(base), card=MARIGOLD)
     recipe = E2ERecipe(replace(QUICK, steps=1), start, memory="whole")
     model = train_e2e(recipe, stills(1), tmp_path / "run")
-    assert load_checkpoint(find(model), FULL).card.schedule.steps == 1
+    assert load_checkpoint(find(model), FULL).card.sampling.schedule.steps == 1
     rendered = InverseRenderer.from_pretrained(model, InferenceOptions("cpu", "float32"))(Frames(truth(1).maps["rgb"]))
     assert rendered.depth is not None
 

@@ -11,6 +11,7 @@ from tiny_models import tiny_card
 from training import DRAW, SIDE, forward_card, frozen, inverse_card, lit_stills, stills
 from unrender.diffusion.card import ScheduleCard
 from unrender.diffusion.codec import encode_picture
+from unrender.diffusion.denoisers import DENOISERS, UNet2D
 from unrender.diffusion.schedule import make_schedule, training_target
 from unrender.train.data import join, sample_batch
 from unrender.train.dropout import LIT, Conditions, condition_on_all, drop_conditions
@@ -86,21 +87,21 @@ def test_what_is_not_told_is_zeros_as_the_engine_has_it():
     conditions = condition_on_all(forward.card, batch)
     maps = conditions.maps.clone()
     maps[0, 1], maps[:, 2] = False, False
-    condition = forward.condition(batch, forward.card.pictures, Conditions(maps, torch.tensor([True, False])))
-    normal, depth = condition.given[:, 4:8], condition.given[:, 8:12]
+    conditioning = forward.condition(batch, forward.card.maps.targets, Conditions(maps, torch.tensor([True, False])))
+    normal, depth = conditioning.latents[:, 4:8], conditioning.latents[:, 8:12]
     assert (normal[0] == 0).all()
     assert (normal[1] != 0).any()
     assert (depth == 0).all()
-    assert (condition.tokens[0] != 0).any()
-    assert (condition.tokens[1] == 0).all()
+    assert (conditioning.tokens[0][0] != 0).any()
+    assert (conditioning.tokens[0][1] == 0).all()
 
 
 def test_the_truth_of_every_picture_can_be_encoded():
     """Marigold's material picture fills two of the three channels that an autoencoder takes."""
     one = learner(tiny_card())
     batch = sample_batch(stills(), DRAW)
-    material = one.card.pictures[2]
-    assert one.clean(batch, one.card.pictures).shape == (2, 12, SIDE // 2, SIDE // 2)
+    material = one.card.maps.targets[2]
+    assert one.clean(batch, one.card.maps.targets).shape == (2, 12, SIDE // 2, SIDE // 2)
     assert (encode_picture(batch.maps, material)[:, 2] == 0).all()
 
 
@@ -134,8 +135,8 @@ def test_the_encoder_of_a_light_learns_where_a_light_is_told_and_only_there():
         one = learner(single_step(forward_card(), "zeros"))
         assert one.environment is not None
         batch = sample_batch(known, DRAW).seen_forward()
-        condition = one.condition(batch, one.card.pictures, condition_on_all(one.card, batch))
-        one.single_step(condition, one.blank(batch, one.card.pictures)).square().mean().backward()
+        conditioning = one.condition(batch, one.card.maps.targets, condition_on_all(one.card, batch))
+        one.single_step(conditioning, one.blank(batch, one.card.maps.targets)).square().mean().backward()
         found.append(float(one.environment.conv_in.weight.grad.abs().sum()))
         assert float(one.unet.conv_in.weight.grad.abs().sum()) > 0
     assert found[0] > 0
@@ -155,19 +156,20 @@ class Oracle(nn.Module):
 
     def forward(self, picture, timestep, tokens, class_labels=None, return_dict=False):
         self.timesteps.append(timestep)
-        alpha = make_schedule(self.card.schedule).alphas_cumprod[timestep][:, None, None, None]
-        noisy = picture[:, self.card.given_channels :].double()
+        alpha = make_schedule(self.card.sampling.schedule).alphas_cumprod[timestep][:, None, None, None]
+        noisy = picture[:, self.card.conditioning_channels :].double()
         noise = (noisy - alpha.sqrt() * self.clean) / (1 - alpha).sqrt()
-        return (training_target(self.clean, noise, alpha, self.card.schedule.prediction).float(),)
+        return (training_target(self.clean, noise, alpha, self.card.sampling.schedule.prediction).float(),)
 
 
 @pytest.mark.parametrize("prediction", ["v_prediction", "epsilon", "sample"])
-def test_a_network_that_answers_the_target_has_no_loss(prediction):
+def test_a_network_that_answers_the_target_has_no_loss(prediction, monkeypatch):
     card = inverse_card(schedule=ScheduleCard(prediction=prediction), noise="gaussian")
     one, batch = learner(card), sample_batch(stills(), BatchSpec(SIDE, 6, 1))
-    oracle = Oracle(card, one.clean(batch, card.pictures).double())
+    monkeypatch.setitem(DENOISERS, "Oracle", UNet2D)
+    oracle = Oracle(card, one.clean(batch, card.maps.targets).double())
     losses = diffusion_loss(replace(one, unet=oracle), batch, DRAW, PretrainRecipe())
-    assert set(losses) == {picture.name for picture in card.pictures}
+    assert set(losses) == {picture.name for picture in card.maps.targets}
     assert max(float(loss.detach()) for loss in losses.values()) < 1e-6
     assert len(oracle.timesteps[0].unique()) > 1
     other = diffusion_loss(one, batch, DRAW, PretrainRecipe())

@@ -74,13 +74,13 @@ def test_mean_squared_counts_only_what_is_valid():
 
 
 def answers(batch) -> dict[str, torch.Tensor]:
-    codecs = [codec for picture in inverse_card().pictures for codec in picture.maps]
+    codecs = [codec for picture in inverse_card().maps.targets for codec in picture.maps]
     return {codec.map: encode_map(batch.maps[codec.map], codec) for codec in codecs}
 
 
 def test_the_truth_has_no_loss_and_every_map_has_its_weight():
     batch = whole_batch(stills(), 16)
-    pictures = inverse_card().pictures
+    pictures = inverse_card().maps.targets
     none = task_losses(answers(batch), batch, pictures, Weights())
     assert set(none) == {"base_color", "normal", "depth", "mask", "roughness", "metallic", "irradiance"}
     assert max(float(value) for value in none.values()) < 2e-3
@@ -95,7 +95,7 @@ def test_what_is_not_known_has_no_loss_and_no_gradient():
     batch = whole_batch(join([stills(2), stills(2, irradiance=None)]), 16)
     assert batch.known["irradiance"].tolist() == [True, True, False, False]
     guesses = {name: (value * 0.5).requires_grad_() for name, value in answers(batch).items()}
-    losses = task_losses(guesses, batch, inverse_card().pictures, Weights())
+    losses = task_losses(guesses, batch, inverse_card().maps.targets, Weights())
     torch.stack(list(losses.values())).sum().backward()
     gradient = guesses["irradiance"].grad
     assert gradient is not None
@@ -104,7 +104,7 @@ def test_what_is_not_known_has_no_loss_and_no_gradient():
     moved = guesses | {
         "irradiance": guesses["irradiance"] + batch.known["irradiance"].logical_not().float()[:, None, None, None]
     }
-    again = task_losses(moved, batch, inverse_card().pictures, Weights())
+    again = task_losses(moved, batch, inverse_card().maps.targets, Weights())
     torch.testing.assert_close(again["irradiance"], losses["irradiance"])
 
 

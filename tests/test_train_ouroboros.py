@@ -14,6 +14,7 @@ from tiny_task import Killed, logged, same_weights, weights
 from training import DRAW, QUICK, folder_of, forward_card, frozen, inverse_card, lit_stills, opaque, truth
 from training import stills as plain_stills
 from unrender.device import Compute
+from unrender.diffusion.card import Grouping
 from unrender.diffusion.checkpoints.hub.registry import find
 from unrender.diffusion.checkpoints.loader import load_checkpoint
 from unrender.errors import UserError
@@ -59,7 +60,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 def test_both_networks_hear_of_a_cycle(cycle: str):
     both, batch = pair(), sample_batch(plain_stills(), DRAW)
     if cycle == "photo":
-        photo_cycle(both, batch, both.apart(batch, 0), seed=1).backward()
+        photo_cycle(both, batch, both.decompose(batch, 0), seed=1).backward()
     else:
         maps_cycle(both, batch, seed=0).backward()
     assert heard(both.inverse.unet) > 0
@@ -136,8 +137,8 @@ def test_both_models_come_out_and_a_killed_run_goes_on(folders, tmp_path: Path):
     assert (tmp_path / "whole" / "validation" / "photo cycle-000003.png").is_file()
     for direction, start in zip(("inverse", "forward"), folders, strict=True):
         loaded = load_checkpoint(find(model / direction), Compute(torch.device("cpu"), torch.float32))
-        assert loaded.card.direction == direction
-        assert (loaded.card.noise, loaded.card.schedule.steps) == ("multi_resolution", 1)
+        assert loaded.card.task == direction
+        assert (loaded.card.sampling.noise, loaded.card.sampling.schedule.steps) == ("multi_resolution", 1)
         before, after = weights(Path(start)), weights(model / direction)
         same = {name for name in before if torch.equal(after[name], before[name].half())}
         assert {name for name in before if name.startswith("vae")} <= same
@@ -145,10 +146,10 @@ def test_both_models_come_out_and_a_killed_run_goes_on(folders, tmp_path: Path):
 
 
 def test_models_that_do_not_undo_one_another_are_refused(folders, tmp_path: Path):
-    lacking = folder_of(inverse_card(pictures=inverse_card().pictures[:3]), tmp_path / "lacking")
+    lacking = folder_of(inverse_card(targets=inverse_card().maps.targets[:3]), tmp_path / "lacking")
     with pytest.raises(UserError, match=r"given irradiance, metallic, roughness, which tiny-inverse does not give"):
         train_ouroboros(recipe((lacking, folders[1])), lit_stills(), tmp_path / "run")
-    single = folder_of(inverse_card(passes="one_each"), tmp_path / "single")
+    single = folder_of(inverse_card(grouping=Grouping("target")), tmp_path / "single")
     with pytest.raises(UserError, match="gives one picture a pass"):
         train_ouroboros(recipe((single, folders[1])), lit_stills(), tmp_path / "run")
     with pytest.raises(UserError, match="needs stills whose irradiance is known"):

@@ -13,7 +13,7 @@ from tiny_task import Killed, logged, same_weights, weights
 from training import DRAW, QUICK, SIDE, folder_of, forward_card, frozen, inverse_card, lit_stills, stills, truth
 from unrender.cli import main
 from unrender.device import Compute
-from unrender.diffusion.card import ModelCard
+from unrender.diffusion.card import Grouping, ModelCard
 from unrender.diffusion.checkpoints.hub.registry import find
 from unrender.diffusion.checkpoints.loader import load_checkpoint
 from unrender.diffusion.options import InferenceOptions
@@ -70,12 +70,16 @@ def test_the_one_step_starts_from_the_noise_of_the_recipe(noise):
         )
     assert torch.equal(first, again)
     assert torch.equal(first, other) is (noise == "zeros")
-    assert (learner.card.noise, learner.card.schedule.steps, learner.card.schedule.spacing) == (noise, 1, "trailing")
+    assert (
+        learner.card.sampling.noise,
+        learner.card.sampling.schedule.steps,
+        learner.card.sampling.schedule.spacing,
+    ) == (noise, 1, "trailing")
 
 
 def test_a_network_without_a_noisy_target_stays_without_one():
     card = single_step(inverse_card(noise="none"), "gaussian")
-    assert card.noise == "none"
+    assert card.sampling.noise == "none"
     assert card.input_channels == 4
 
 
@@ -104,7 +108,7 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path: Path, inverse: str):
 
 
 def test_one_picture_a_pass_is_trained_in_turns(tmp_path: Path):
-    card = tiny_card(passes="one_each")
+    card = tiny_card(grouping=Grouping("target"))
     start = folder_of(card, tmp_path / "start")
     train_e2e(E2ERecipe(replace(QUICK, steps=6), Start(model=start), memory="whole"), stills(), tmp_path / "run")
     targets = {tuple(sorted(set(line) - {"step", "loss"})) for line in logged(tmp_path / "run")}
@@ -132,7 +136,7 @@ def test_a_multi_step_network_is_trained(tmp_path: Path):
     recipe = PretrainRecipe(replace(QUICK, validate_every=2), Start(model=start), noise="multi_resolution")
     model = pretrain(recipe, stills(), tmp_path / "run")
     assert load_checkpoint(find(model), CPU).card == card
-    assert set(logged(tmp_path / "run")[0]) == {"step", "loss", *(picture.name for picture in card.pictures)}
+    assert set(logged(tmp_path / "run")[0]) == {"step", "loss", *(picture.name for picture in card.maps.targets)}
     assert (tmp_path / "run" / "validation" / "depth-000002.png").is_file()
 
 
@@ -141,7 +145,7 @@ def test_an_autoencoder_is_trained_from_nothing_and_networks_begin_on_it(tmp_pat
     model = train_vae(VaeRecipe(config), stills(1), tmp_path / "run")
     assert (tmp_path / "run" / "validation" / "pictures-000001.png").is_file()
     checkpoint = starting_checkpoint(Start("forward", autoencoder=str(model)), seed=0)
-    assert checkpoint.card.latent_scale == json.loads((model / "latents.json").read_text())["latent_scale"]
+    assert checkpoint.card.latents.scale == json.loads((model / "latents.json").read_text())["latent_scale"]
     assert not any(parameter.requires_grad for parameter in checkpoint.autoencoder.parameters())
     assert checkpoint.environment is not None
     with pytest.raises(UserError, match="has no autoencoder"):
@@ -176,14 +180,14 @@ def test_a_dry_run_prints_the_whole_recipe_and_writes_nothing(
 
 
 def test_what_is_asked_for_is_in_the_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    targets = ["--direction", "forward", "--base", "sd2", "--card", "zheng95z/x-to-rgb", "--lora", "8"]
+    targets = ["--task", "forward", "--base", "sd2", "--card", "zheng95z/x-to-rgb", "--lora", "8"]
     command = ["train", "e2e", "--data", "x", "-o", str(tmp_path / "out"), "--noise", "gaussian", *targets, "--dry-run"]
     assert main(command) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["noise"] == "gaussian"
     assert printed["lora"]["rank"] == 8
     assert printed["start"] == {
-        "direction": "forward",
+        "task": "forward",
         "model": None,
         "autoencoder": None,
         "base": "sd2",

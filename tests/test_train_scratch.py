@@ -91,10 +91,10 @@ def test_a_network_that_answers_something_else_is_refused(what: str):
     """Its tensors would fit, and mean another thing."""
     old = older()
     if what == "prediction":
-        card = replace(old.card, schedule=replace(old.card.schedule, prediction="sample"))
+        card = old.card.with_schedule(prediction="sample")
     else:
-        (picture,) = old.card.pictures
-        card = replace(old.card, pictures=(replace(picture, maps=picture.maps[::-1]),))
+        (picture,) = old.card.maps.targets
+        card = old.card.with_maps(targets=(replace(picture, maps=picture.maps[::-1]),))
     with pytest.raises(UserError, match="is no network of this build"):
         take_over(build_scratch(), replace(old, card=card))
 

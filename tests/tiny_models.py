@@ -1,13 +1,25 @@
 """Tiny real networks with random weights, for tests of the machine around them."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-from unrender.diffusion.card import GivenMap, LightCard, MapCodec, ModelCard, SizeRule, TargetPicture
+from unrender.diffusion.card import (
+    Identity,
+    InputMap,
+    LatentsCard,
+    LightTokens,
+    MapCodec,
+    MapsCard,
+    ModelCard,
+    SamplingCard,
+    SizeRule,
+    TargetPicture,
+    TextPrompt,
+)
 from unrender.diffusion.checkpoints.loader import Checkpoint, save_checkpoint
 from unrender.diffusion.networks.environment import EnvironmentEncoder
 
@@ -19,15 +31,25 @@ THREE_PICTURES = (
 DEPTH_PICTURE = TargetPicture("depth", (MapCodec("depth"),))
 
 
+_PARTS = {"identity": Identity, "maps": MapsCard, "latents": LatentsCard, "sampling": SamplingCard}
+
+
+def changed(card: ModelCard, padded_prompts: bool | None = None, **changes) -> ModelCard:
+    """The card with fields of it, or of any of its parts, changed."""
+    if padded_prompts is not None:
+        others = (one for one in card.conditioning if not isinstance(one, TextPrompt))
+        changes["conditioning"] = (*others, TextPrompt(padded_prompts))
+    parts = {}
+    for part, kind in _PARTS.items():
+        own = {field.name: changes.pop(field.name) for field in fields(kind) if field.name in changes}
+        parts[part] = replace(getattr(card, part), **own)
+    return replace(card, **{**parts, **changes})
+
+
 def tiny_card(**changes) -> ModelCard:
-    card = ModelCard(
-        id="tiny",
-        system="test",
-        licence="none",
-        pictures=THREE_PICTURES,
-        size=SizeRule(long_side=0, multiple=16, min_side=16),
-    )
-    return replace(card, **changes)
+    size = SizeRule(long_side=0, multiple=16, min_side=16)
+    card = ModelCard(Identity("tiny", "test", "none"), task="inverse", maps=MapsCard(THREE_PICTURES, size=size))
+    return changed(card, **changes)
 
 
 def tiny_checkpoint(card: ModelCard, seed: int = 0) -> Checkpoint:
@@ -37,7 +59,7 @@ def tiny_checkpoint(card: ModelCard, seed: int = 0) -> Checkpoint:
         up_block_types=("UpDecoderBlock2D",) * 2,
         block_out_channels=(8, 16),
         layers_per_block=1,
-        latent_channels=card.latent_channels,
+        latent_channels=card.latents.channels,
         norm_num_groups=4,
         sample_size=32,
     )
@@ -59,13 +81,14 @@ def tiny_checkpoint(card: ModelCard, seed: int = 0) -> Checkpoint:
 
 def tiny_lit_card(**changes) -> ModelCard:
     """A forward renderer that is told a light, and is given what one can be given."""
-    singles = tuple(GivenMap(MapCodec(name)) for name in ("depth", "roughness", "metallic", "mask"))
-    colour, hint = GivenMap(MapCodec("base_color", transfer="srgb")), GivenMap(MapCodec("rgb", transfer="srgb"))
+    singles = tuple(InputMap(MapCodec(name)) for name in ("depth", "roughness", "metallic", "mask"))
+    colour, hint = InputMap(MapCodec("base_color", transfer="srgb")), InputMap(MapCodec("rgb", transfer="srgb"))
     return tiny_card(
         id="tiny-lit",
-        given=(colour, GivenMap(MapCodec("normal")), *singles, replace(hint, rendered="split_sum")),
-        pictures=(TargetPicture("rgb", (MapCodec("rgb", transfer="srgb"),)),),
-        light=LightCard((8, 16)),
+        task="forward",
+        inputs=(colour, InputMap(MapCodec("normal")), *singles, replace(hint, radiance_hint="split_sum")),
+        targets=(TargetPicture("rgb", (MapCodec("rgb", transfer="srgb"),)),),
+        conditioning=(LightTokens((8, 16)),),
         **changes,
     )
 

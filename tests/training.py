@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tiny_models import tiny_card, tiny_checkpoint, tiny_lit_card
-from unrender.diffusion.card import GivenMap, MapCodec, ModelCard
+from unrender.diffusion.card import InputMap, MapCodec, ModelCard
 from unrender.diffusion.checkpoints.loader import Checkpoint, save_checkpoint
 from unrender.scene.gbuffer import GBuffer
 from unrender.train.data import Lit, StillDataset, load_still_dataset
@@ -59,14 +59,14 @@ def lit_stills(count: int = 4, size: int = 24) -> StillDataset:
 
 def inverse_card(**changes) -> ModelCard:
     """Five pictures in one pass, as `mini` has them."""
-    return tiny_card(**({"id": "tiny-inverse", "pictures": MINI_PICTURES} | changes))
+    return tiny_card(**({"id": "tiny-inverse", "targets": MINI_PICTURES} | changes))
 
 
 def forward_card(**changes) -> ModelCard:
     """Told a light or an irradiance, as `mini` is."""
     card = tiny_lit_card(**changes)
-    irradiance = GivenMap(MapCodec("irradiance", transfer="srgb"), exposure="percentile")
-    return replace(card, given=(*card.given, irradiance))
+    irradiance = InputMap(MapCodec("irradiance", transfer="srgb"), exposure="percentile")
+    return card.with_maps(inputs=(*card.maps.inputs, irradiance))
 
 
 def frozen(card: ModelCard, seed: int = 0) -> Checkpoint:

@@ -59,14 +59,14 @@ def _torch(compute: ComputeOptions) -> Iterator[Finding]:
 
 
 def _mini() -> Finding:
-    from unrender.diffusion.card_file import read_card
+    from unrender.diffusion.card.file import read_card
     from unrender.diffusion.checkpoints.hub.registry import resolve
 
     try:
         card = read_card(resolve("mini"))
     except UserError as error:
         return Finding("mini", str(error), ok=False)
-    return Finding("mini", f"weights are here ({card.licence})")
+    return Finding("mini", f"weights are here ({card.identity.licence})")
 
 
 def _ray_tracing() -> Finding:

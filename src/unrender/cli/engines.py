@@ -132,9 +132,9 @@ def _facts(checkpoint: Checkpoint) -> dict[str, object]:
     card, home = checkpoint.card, checkpoint.home
     facts: dict[str, object] = {
         "id": card.id,
-        "system": card.system,
-        "licence": card.licence,
-        "commercial": card.commercial,
+        "system": card.identity.system,
+        "licence": card.identity.licence,
+        "commercial": card.identity.commercial,
     }
     return facts | ({"revision": home.revision} if home and home.revision else {})
 

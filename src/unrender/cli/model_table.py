@@ -19,7 +19,7 @@ LEAST_WIDTH = 150
 """Columns on a terminal, which folds what is over itself: an id that is cut off cannot be copied."""
 FOLDED = ("maps", "licence")
 
-HEADINGS = ("id", "system", "direction", "maps", "resolution", "licence", "commercial", "download", "memory", "here")
+HEADINGS = ("id", "system", "task", "maps", "resolution", "licence", "commercial", "download", "memory", "here")
 FOOT = (
     "download, memory: GB in half precision. memory is an estimate: the weights that inference reads, and the widest "
     f"moment of the decoder for a square picture of that resolution (native: of {NATIVE_SIDE})."
@@ -44,17 +44,17 @@ def print_table(cards: Sequence[ModelCard]) -> None:
 
 
 def _row(card: ModelCard) -> tuple[str, ...]:
-    own = embedded(card.direction).get(card.id)
+    own = embedded(card.task).get(card.id)
     here = "embedded" if own else "pulled" if pulled(card) else "no"
     size, memory = _embedded_bytes(card, own) if own else _published_bytes(card)
     return (
         card.id,
-        card.system,
-        card.direction,
+        card.identity.system,
+        card.task,
         ", ".join(card.map_names),
-        str(card.size.long_side or "native"),
-        card.licence,
-        card.commercial_use,
+        str(card.maps.size.long_side or "native"),
+        card.identity.licence,
+        card.identity.commercial_use,
         f"{size / 1e9:.2f}",
         f"{memory / 1e9:.2f}",
         here,
@@ -62,9 +62,9 @@ def _row(card: ModelCard) -> tuple[str, ...]:
 
 
 def _published_bytes(card: ModelCard) -> tuple[int, int]:
-    return 2 * download_parameters(card), memory_bytes(parameters(card), card.size.long_side)
+    return 2 * download_parameters(card), memory_bytes(parameters(card), card.maps.size.long_side)
 
 
 def _embedded_bytes(card: ModelCard, folder: Path) -> tuple[int, int]:
     size = sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
-    return size, memory_bytes(size // 2, card.size.long_side)
+    return size, memory_bytes(size // 2, card.maps.size.long_side)

@@ -117,12 +117,11 @@ def check(choice: FolderChoice) -> None:
     from unrender.diffusion.checkpoints.loader import load_checkpoint
 
     for card in _cards(choice.folder):
-        checkpoint = load_checkpoint(find(choice.folder, card.direction), choose_compute("cpu", "float32"))
+        checkpoint = load_checkpoint(find(choice.folder, card.task), choose_compute("cpu", "float32"))
         networks = (checkpoint.unet, checkpoint.autoencoder, checkpoint.environment)
         parameters = sum(p.numel() for network in networks if network for p in network.parameters())
-        print(
-            f"{choice.folder}: {card.id}, {card.direction}, {card.licence}, {parameters / 1e6:.1f} M parameters, sound"
-        )
+        licence = card.identity.licence
+        print(f"{choice.folder}: {card.id}, {card.task}, {licence}, {parameters / 1e6:.1f} M parameters, sound")
 
 
 def _cards(model: str) -> "tuple[ModelCard, ...]":
@@ -136,7 +135,7 @@ def _cards(model: str) -> "tuple[ModelCard, ...]":
 
 
 def _licence(card: "ModelCard") -> str:
-    return f"{card.id}: licence {card.licence}; commercial use: {card.commercial_use}"
+    return f"{card.id}: licence {card.identity.licence}; commercial use: {card.identity.commercial_use}"
 
 
 def _agree(cards: "Sequence[ModelCard]", accepted: bool) -> None:
@@ -145,7 +144,7 @@ def _agree(cards: "Sequence[ModelCard]", accepted: bool) -> None:
     Raises:
         UserError: there is no terminal, and nothing was accepted beforehand.
     """
-    forbidding = [card for card in cards if card.commercial is False]
+    forbidding = [card for card in cards if card.identity.commercial is False]
     if accepted or not forbidding:
         return
     if not sys.stdin.isatty():

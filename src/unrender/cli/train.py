@@ -38,7 +38,7 @@ class RunOptions:
 class ModelOptions:
     """What a model starts from, and what of it is trained."""
 
-    direction: Annotated[Literal["inverse", "forward"], typer.Option(help="Picture to maps, or maps to picture.")] = (
+    task: Annotated[Literal["inverse", "forward"], typer.Option(help="Picture to maps, or maps to picture.")] = (
         "inverse"
     )
     start: Annotated[str | None, typer.Option(metavar="MODEL", help="A model's id or folder to start from.")] = None
@@ -151,14 +151,14 @@ def _started(recipe: Any, model: ModelOptions) -> Any:
     from unrender.train.start import Start
 
     lora = Lora(model.lora, model.lora) if model.lora else recipe.lora
-    start = Start(model.direction, model.start, model.autoencoder, model.base, model.card)
-    own = replace(recipe.start, direction=model.direction)
+    start = Start(model.task, model.start, model.autoencoder, model.base, model.card)
+    own = replace(recipe.start, task=model.task)
     given = replace(start, scratch=own.scratch)
-    return replace(recipe, start=own if start == Start(model.direction) else given, lora=lora)
+    return replace(recipe, start=own if start == Start(model.task) else given, lora=lora)
 
 
 def _lit(model: ModelOptions) -> bool:
-    return model.direction == "forward"
+    return model.task == "forward"
 
 
 def _train(name: str, jobs: tuple[Any, ...], recipe: Any, train: Callable[..., Path], *, lit: bool = False) -> None:
@@ -194,7 +194,7 @@ def _stills(options: RunOptions, *, lit: bool) -> Any:
 
 
 def _synthetic(folders: list[Path], cache: Path | None, *, lit: bool) -> Any:
-    from unrender.diffusion.card import LightCard
+    from unrender.diffusion.card import LightTokens
     from unrender.files.shards import read_clips
     from unrender.train.data import lit_frames, load_lit_still_dataset, load_still_dataset
     from unrender.train.prepared import prepared
@@ -202,12 +202,12 @@ def _synthetic(folders: list[Path], cache: Path | None, *, lit: bool) -> Any:
     def gather() -> Any:
         frames = (frame for folder in folders for clip in read_clips(folder) for frame in lit_frames(clip))
         return (
-            load_lit_still_dataset(frames, LightCard().size)
+            load_lit_still_dataset(frames, LightTokens().size)
             if lit
             else load_still_dataset(gbuffer for gbuffer, _ in frames)
         )
 
-    kind = f"lit {LightCard().size}" if lit else "unlit"
+    kind = f"lit {LightTokens().size}" if lit else "unlit"
     return gather() if cache is None else prepared(cache, folders, kind, gather)
 
 

@@ -1,101 +1,125 @@
-"""What a network is told besides the noisy target: maps, words, a task; and guidance by leaving some of it out."""
+"""What a denoiser is told besides the noisy latents; and guidance by leaving some of it out."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from unrender.diffusion.card import Guidance, ModelCard, TargetPicture
+from unrender.diffusion.card import Guidance, ModelCard, TargetPicture, TaskNumbers
 from unrender.diffusion.sampler import Network
 
 
 @dataclass(frozen=True)
-class Condition:
-    """What a walk is told.
+class Conditioning:
+    """What a denoiser is told, one row an item. What a network does not take is empty.
 
     Attributes:
-        given: (B, C, h, w) the latents of the maps that are given.
-        tokens: (B, N, D) cross-attention tokens: prompt embeddings, or one learned "empty" token.
-        task: (B, K) the numbers that say which picture is wanted, None where there are none.
+        latents: (B, C, h, w) concatenated with the noisy target: input maps, masks.
+        tokens: cross-attention tokens (B, N, D): one entry for all levels of the network, or one a level, finest first.
+        class_labels: (B, K) numbers or (B,) indices of a class embedding.
+        time_ids: (B, K) numbers added to the time embedding (SVD's fps, motion bucket, noise augmentation).
+        cameras: (B, K) camera vectors (pose, intrinsics).
+        group_size: consecutive items that see one another; 1 where each is alone.
     """
 
-    given: Tensor
-    tokens: Tensor
-    task: Tensor | None = None
+    latents: Tensor | None = None
+    tokens: tuple[Tensor, ...] = ()
+    class_labels: Tensor | None = None
+    time_ids: Tensor | None = None
+    cameras: Tensor | None = None
+    group_size: int = 1
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision that the denoiser runs in."""
+        return self.latents.dtype if self.latents is not None else self.tokens[0].dtype
 
 
-def network_of(unet: nn.Module, card: ModelCard, condition: Condition) -> Network:
-    """The UNet as a function of the noisy latent (B, C', h, w) and the timestep, everything else told. It runs in the
-    precision of what is given, and answers in that of the latent."""
+class Denoiser(Protocol):
+    """A network that predicts from noisy latents; see `denoisers` for those that there are."""
 
-    def network(latent: Tensor, timestep: int | Tensor) -> Tensor:
-        given, noisy = condition.given, latent.to(condition.given.dtype)
-        pair = (given, noisy) if card.concatenation == "given_first" else (noisy, given)
-        picture = given if card.noise == "none" else torch.cat(pair, dim=1)
-        output = unet(picture, timestep, condition.tokens, class_labels=condition.task, return_dict=False)[0]
-        return output.to(latent.dtype)
-
-    return network
+    def __call__(self, noisy: Tensor, time: int | float | Tensor, conditioning: Conditioning) -> Tensor:
+        """The output (B, C, h, w) for noisy latents (B, C, h, w) at `time`, of all items or (B,) of each."""
+        ...
 
 
-def guided_network(
-    unet: nn.Module, card: ModelCard, condition: Condition, untold: Tensor, *, one_by_one: bool = False
+def bind(denoiser: Denoiser, conditioning: Conditioning) -> Network:
+    """The denoiser as a function of the noisy latents and the time alone."""
+    return lambda noisy, time: denoiser(noisy, time, conditioning)
+
+
+def bind_guided(
+    denoiser: Denoiser,
+    conditioning: Conditioning,
+    empty_tokens: Tensor,
+    guidance: Guidance,
+    *,
+    one_by_one: bool = False,
 ) -> Network:
-    """The same under the card's guidance (Brooks et al. 2023, eq. 3): what is given and told, what is given and told
-    nothing, and, where the image counts other than 1, nothing at all; evaluated as one batch.
+    """The same under classifier-free guidance (Brooks et al. 2023, eq. 3): with everything, without the text, and,
+    where the image weighs other than 1, with nothing at all; evaluated as one batch.
 
     Args:
-        untold: (B, N, D) tokens of the empty, or of a negative, prompt.
-        one_by_one: evaluate them one after the other, in less memory.
+        empty_tokens: (B, N, D) tokens of the empty, or of a negative, prompt.
+        one_by_one: evaluate them one after the other, in less memory; prompts of unlike lengths always are.
     """
-    guidance = card.guidance
-    silent = replace(condition, tokens=untold)
-    branches = [condition, silent]
+    one_by_one = one_by_one or empty_tokens.shape[1] != conditioning.tokens[0].shape[1]
+    without_text = replace(conditioning, tokens=(empty_tokens,))
+    branches = [conditioning, without_text]
     if guidance.image != 1:
-        branches.append(replace(silent, given=torch.zeros_like(condition.given)))
+        latents = conditioning.latents
+        branches.append(replace(without_text, latents=None if latents is None else torch.zeros_like(latents)))
 
-    def network(latent: Tensor, timestep: int | Tensor) -> Tensor:
+    def network(noisy: Tensor, time: int | float | Tensor) -> Tensor:
         if one_by_one:
-            outputs = [network_of(unet, card, branch)(latent, timestep) for branch in branches]
+            outputs = [denoiser(noisy, time, branch) for branch in branches]
         else:
-            whole = network_of(unet, card, _joined(branches))
-            outputs = whole(torch.cat([latent] * len(branches)), timestep).chunk(len(branches))
+            times = time.repeat(len(branches)) if isinstance(time, Tensor) and time.ndim else time
+            whole = denoiser(torch.cat([noisy] * len(branches)), times, _joined(branches))
+            outputs = list(whole.chunk(len(branches)))
         return combine(outputs[0], outputs[1], outputs[-1], guidance)
 
     return network
 
 
-def combine(told: Tensor, given: Tensor, nothing: Tensor, guidance: Guidance) -> Tensor:
-    """nothing + image (given - nothing) + text (told - given), its deviation brought back to that of `told` by the
-    share `rescale` (Lin et al. 2024, eq. 15 and 16); (B, C, h, w) each."""
-    mixed = guidance.text * (told - given) + given
+def combine(full: Tensor, image_only: Tensor, nothing: Tensor, guidance: Guidance) -> Tensor:
+    """nothing + image (image only - nothing) + text (full - image only), its deviation brought back to that of `full`
+    by the share `rescale` (Lin et al. 2024, eq. 15 and 16); (B, C, h, w) each."""
+    mixed = guidance.text * (full - image_only) + image_only
     if guidance.image != 1:
-        mixed = mixed + (guidance.image - 1) * (given - nothing)
+        mixed = mixed + (guidance.image - 1) * (image_only - nothing)
     if guidance.rescale == 0:
         return mixed
-    ratio = told.std((1, 2, 3), keepdim=True) / mixed.std((1, 2, 3), keepdim=True)
+    ratio = full.std((1, 2, 3), keepdim=True) / mixed.std((1, 2, 3), keepdim=True)
     return mixed * (guidance.rescale * ratio + 1 - guidance.rescale)
 
 
-def task_vector(card: ModelCard, picture: TargetPicture, domain: str) -> Tensor | None:
-    """(K,) sine and cosine of the picture's task, then of the domain as one-hot numbers; None where there is no task.
+def task_vector(card: ModelCard, target: TargetPicture, domain: str) -> Tensor | None:
+    """(K,) sine and cosine of the target's task, then of the domain as one-hot numbers; None where there is no task.
 
     (Lotus, section 3.3 of He et al. 2025; GeoWizard's geometry switcher and scene decoupler, Fu et al. 2024.)
     """
-    if not picture.task:
+    numbers = next((one for one in card.conditioning if isinstance(one, TaskNumbers)), None)
+    if numbers is None:
         return None
-    told = [torch.tensor(picture.task)]
-    if card.domain_task:
-        told.append(torch.tensor([float(name == domain) for name in card.domains]))
-    return torch.cat([part for numbers in told for part in (numbers.sin(), numbers.cos())])
+    parts = [torch.tensor(target.task)]
+    if numbers.domains:
+        parts.append(torch.tensor([float(name == domain) for name in numbers.domains]))
+    return torch.cat([part for values in parts for part in (values.sin(), values.cos())])
 
 
-def _joined(branches: list[Condition]) -> Condition:
-    tasks = [branch.task for branch in branches if branch.task is not None]
-    return Condition(
-        torch.cat([branch.given for branch in branches]),
-        torch.cat([branch.tokens for branch in branches]),
-        torch.cat(tasks) if tasks else None,
-    )
+def _joined(branches: Sequence[Conditioning]) -> Conditioning:
+    """Several conditionings as one batch, one after the other."""
+    joined = {}
+    for field in dataclasses.fields(Conditioning):
+        values = [getattr(branch, field.name) for branch in branches]
+        if isinstance(values[0], Tensor):
+            joined[field.name] = torch.cat(values)
+        elif isinstance(values[0], tuple):
+            joined[field.name] = tuple(torch.cat(level) for level in zip(*values, strict=True))
+    return replace(branches[0], **joined)

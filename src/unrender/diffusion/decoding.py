@@ -12,6 +12,19 @@ from torch.utils.checkpoint import checkpoint
 
 Memory = Literal["whole", "tiled", "checkpointed"]
 Decoder = AutoencoderKL | AutoencoderTiny
+TEMPORAL = "AutoencoderKLTemporalDecoder"
+"""The class of diffusers' video VAE, whose decoder sees all frames of a window."""
+
+
+def is_temporal(decoder: object) -> bool:
+    """Whether a VAE decodes the frames of a window together."""
+    return type(decoder).__name__ == TEMPORAL
+
+
+def downsampling_factor(autoencoder: AutoencoderKL) -> int:
+    """How many times smaller than its picture a latent is, each way."""
+    return 2 ** (len(autoencoder.config["block_out_channels"]) - 1)
+
 
 TILE = 384
 """Side of a tile in pixels: a picture of 768 x 768 takes nine, in a quarter of the memory."""
@@ -43,12 +56,15 @@ def decode(decoder: Decoder, latent: Tensor, scale: float, memory: Memory = "who
     """Latents (B, C, h, w) to pictures (B, C', H, W), about [-1, 1]; differentiable in `latent`.
 
     Args:
+        latent: of a temporal decoder, the frames of one window.
         memory: `whole` decodes the batch at once; `tiled` in overlapping, blended tiles, one picture at a time;
             `checkpointed` keeps no activation but recomputes them in the backward pass, one picture at a time.
     """
     _set_tiles(decoder, memory)
     # A tiny decoder was made for latents as the UNet has them.
     latent = latent if isinstance(decoder, AutoencoderTiny) else latent / scale
+    if is_temporal(decoder):
+        return decoder.decode(latent, num_frames=len(latent)).sample
     if memory == "checkpointed":
         parts = [checkpoint(lambda z: decoder.decode(z).sample, one, use_reentrant=False) for one in latent.split(1)]
         return torch.cat([part for part in parts if part is not None])
@@ -57,10 +73,9 @@ def decode(decoder: Decoder, latent: Tensor, scale: float, memory: Memory = "who
 
 def _set_tiles(autoencoder: Decoder, memory: Memory) -> None:
     """Tiles on or off. Left to itself the autoencoder's tiles are as large as the pictures it was trained on."""
-    if isinstance(autoencoder, AutoencoderTiny):
+    if isinstance(autoencoder, AutoencoderTiny) or is_temporal(autoencoder):
         return
     autoencoder.use_tiling = memory == "tiled"
     if autoencoder.use_tiling:
-        factor = 2 ** (len(autoencoder.config["block_out_channels"]) - 1)
         autoencoder.tile_sample_min_size = TILE
-        autoencoder.tile_latent_min_size = TILE // factor
+        autoencoder.tile_latent_min_size = TILE // downsampling_factor(autoencoder)

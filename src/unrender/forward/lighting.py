@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from unrender.conventions import yaw_matrix
-from unrender.diffusion.card import GivenMap
+from unrender.diffusion.card import InputMap
 from unrender.diffusion.codec import PERCENTILE, relative_depth
 from unrender.forward.deferred import DeferredRenderer
 from unrender.forward.surface import DEFAULT_METALLIC, DEFAULT_ROUGHNESS, coverage
@@ -47,10 +47,10 @@ class ShownLight:
     gain: Tensor
     covered: Tensor
 
-    def values_of(self, given: GivenMap) -> Tensor | None:
+    def values_of(self, given: InputMap) -> Tensor | None:
         """What the network is given for one entry of its card, (T, 1 or 3, H, W) as the codec takes it; None where the
         G-buffer has no such map."""
-        return self.first if given.rendered else self.maps.get(given.codec.map)
+        return self.first if given.radiance_hint else self.maps.get(given.codec.map)
 
 
 def show_light(
@@ -61,7 +61,7 @@ def show_light(
     Args:
         gbuffer: needs base_color and normal, at the size at which the network sees them.
         light: one frame, or one for every frame.
-        size: (height, width) of the light's picture; `LightCard.size`.
+        size: (height, width) of the light's picture; `LightTokens.size`.
 
     Raises:
         UserError: a map is missing, or light and G-buffer have different numbers of frames.

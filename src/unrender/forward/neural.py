@@ -8,13 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unrender.diffusion.card import GivenMap, Guidance, ModelCard
+from unrender.diffusion.card import Guidance, ModelCard
 from unrender.diffusion.checkpoints.clip.prompts import embed_prompts
-from unrender.diffusion.codec import decode_maps
-from unrender.diffusion.engine import Engine, decode_pictures, give, load_engine, walk
-from unrender.diffusion.framing import Framing, frame_picture, plan_framing, unframe
+from unrender.diffusion.engine import Engine, Prediction, load_engine, run
+from unrender.diffusion.inputs import Inputs
 from unrender.diffusion.options import InferenceOptions
-from unrender.diffusion.preprocessing import present
 from unrender.errors import UserError
 from unrender.forward.deferred import DeferredRenderer, backdrops
 from unrender.forward.irradiance import lit_irradiance
@@ -25,7 +23,6 @@ from unrender.scene.camera import Camera
 from unrender.scene.color import luminance
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.gbuffer import GBuffer
-from unrender.scene.resize import resize_picture
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,7 @@ class NeuralRenderer:
     Attributes:
         engine: the checkpoint, and where and how it runs.
         options: what the picture shall be like.
-        caption: (N, D) tokens of the wish's caption; None for the card's empty one.
+        caption: (N, D) tokens of the caption; None for the card's empty one.
     """
 
     engine: Engine
@@ -54,7 +51,7 @@ class NeuralRenderer:
         if engine.card.light is not None:
             check_options(engine.card.id, options)
             return cls(engine, options)
-        card = replace(engine.card, guidance=_guidance(engine.card.guidance, options))
+        card = engine.card.with_sampling(guidance=_guidance(engine.card.sampling.guidance, options))
         engine = replace(engine, checkpoint=replace(engine.checkpoint, card=card))
         home = engine.checkpoint.home
         caption = None
@@ -117,44 +114,36 @@ class NeuralRenderer:
         picture = picture * _brightness(gbuffer, light, yaws, picture, covered)
         return _before_light(picture, covered, gbuffer, light, yaws)
 
-    @torch.inference_mode()
     def latents(self, gbuffer: GBuffer, edit: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
         """The clean latents (T, C, h, w), float32. For holding the engine against another implementation number by
         number. Those of a card with a `light` are `neural_light.lit_latents`."""
-        engine, card = self.engine, self.card
-        framing = plan_framing(gbuffer.size, card.size, "the G-buffer")
-        noise = engine.draw_noise(framing.canvas, len(gbuffer), self.options.seed) if noise is None else noise
-        shown = [self._present(gbuffer, given, framing, edit) for given in card.given]
-        keep = None if edit is None else self._kept(edit, framing).expand(len(gbuffer), -1, -1, -1)
-        given = give(engine, shown, engine.latent_size(framing.canvas), keep=keep, seed=self.options.seed)
-        return walk(engine, given, noise, steps=self.options.steps, tokens=self.caption).float()
+        return self._prediction(gbuffer, edit, noise).latents
+
+    def _prediction(self, gbuffer: GBuffer, edit: Tensor | None, noise: Tensor | None) -> Prediction:
+        metric = "irradiance" in gbuffer.maps and gbuffer.irradiance_kind == "metric"
+        inputs = Inputs(
+            gbuffer.size,
+            len(gbuffer),
+            gbuffer.maps,
+            frozenset({"irradiance"} if metric else ()),
+            edit=None if edit is None else edit.expand(len(gbuffer), -1, -1, -1),
+            tokens=self.caption,
+            name="the G-buffer",
+        )
+        return run(self.engine, inputs, noise=noise, steps=self.options.steps, seed=self.options.seed)
 
     def _picture(self, gbuffer: GBuffer, edit: Tensor | None, noise: Tensor | None) -> Tensor:
         """(T, 3, H, W) linear, in [0, 1]: as bright as a photograph of it."""
-        framing = plan_framing(gbuffer.size, self.card.size, "the G-buffer")
-        (decoded,) = decode_pictures(self.engine, self.latents(gbuffer, edit, noise))
-        rgb = decode_maps(unframe(decoded, framing), self.card.pictures[0])["rgb"]
-        rgb = resize_picture(rgb, gbuffer.size)
-        if edit is None or gbuffer.rgb is None or not self.card.composite:
+        rgb = self._prediction(gbuffer, edit, noise).gbuffer().rgb
+        assert rgb is not None
+        if edit is None or gbuffer.rgb is None or not self.card.maps.composite:
             return rgb
         return gbuffer.rgb + edit * (rgb - gbuffer.rgb)
-
-    def _present(self, gbuffer: GBuffer, given: GivenMap, framing: Framing, edit: Tensor | None) -> Tensor | None:
-        values = getattr(gbuffer, given.codec.map)
-        if values is None:
-            return None
-        scene = given.codec.map == "irradiance" and gbuffer.irradiance_kind == "metric"
-        region = None if edit is None or given.region == "all" else edit if given.region == "edit" else 1 - edit
-        return present(values, given, self.card.size, framing, scene=scene, region=region)
-
-    def _kept(self, edit: Tensor, framing: Framing) -> Tensor:
-        """The part that stays, on the canvas; official code brings it from its own size to that of the latents."""
-        return frame_picture(1 - edit, framing) if self.card.size.space == "linear" else 1 - edit
 
     def _check(self, gbuffer: GBuffer, edit: Tensor | None, light: EnvironmentMap | None) -> None:
         if light is not None and len(light) not in (1, len(gbuffer)):
             raise UserError(f"a light of {len(light)} frames for a G-buffer of {len(gbuffer)}; 1 or as many is right")
-        names = [given.codec.map for given in self.card.given if not given.rendered]
+        names = [given.codec.map for given in self.card.maps.inputs if not given.radiance_hint]
         if (
             light is None
             and self.card.light is not None
@@ -168,14 +157,14 @@ class NeuralRenderer:
             raise UserError(
                 f"{self.card.id} is given {', '.join(names)}; this G-buffer has only {', '.join(gbuffer.maps)}"
             )
-        if self.card.edits and edit is None:
+        if self.card.maps.edits and edit is None:
             raise UserError(f"{self.card.id} renders a part of a picture; an edit mask, white where, would be right")
         if edit is not None and tuple(edit.shape[2:]) != gbuffer.size:
             (height, width), (tall, wide) = edit.shape[2:], gbuffer.size
             raise UserError(f"the edit mask is {width}x{height} pixels; {wide}x{tall}, as the G-buffer, is right")
-        if self.card.edits and gbuffer.rgb is None:
+        if self.card.maps.edits and gbuffer.rgb is None:
             raise UserError(f"{self.card.id} keeps the rest of a photo; a G-buffer with rgb would be right")
-        if edit is not None and not self.card.edits:
+        if edit is not None and not self.card.maps.edits:
             raise UserError(f"{self.card.id} renders whole pictures; zheng95z/x-to-rgb-inpainting edits a part")
 
 

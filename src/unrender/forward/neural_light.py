@@ -1,16 +1,14 @@
-"""Maps to picture by a network that is told the light itself (`ModelCard.light`), or else the irradiance it gives."""
+"""Maps to picture by a network that is conditioned on the light itself (`ModelCard.light`), or else on the irradiance
+that it gives."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from unrender.diffusion.codec import decode_maps
-from unrender.diffusion.engine import Engine, decode_pictures, give, walk
-from unrender.diffusion.framing import Framing, plan_framing, unframe
-from unrender.diffusion.preprocessing import present
+from unrender.diffusion.engine import Engine, run
+from unrender.diffusion.framing import plan_framing
+from unrender.diffusion.inputs import Inputs
 from unrender.errors import UserError
 from unrender.forward.lighting import ShownLight, first_render, given_maps, show_light
 from unrender.forward.options import ForwardOptions
@@ -23,16 +21,6 @@ DARK = 0.02
 
 LARGEST_RATIO = 2.0
 """Detail is never made stronger than this."""
-
-
-@dataclass(frozen=True)
-class _Told:
-    """What the network is told: `pictures` of its card's entries on the canvas of `framing`, None where one is not
-    told, and (T, N, D) `tokens` of the light, zeros for none."""
-
-    framing: Framing
-    pictures: list[Tensor | None]
-    tokens: Tensor
 
 
 def lit_picture(
@@ -52,9 +40,9 @@ def lit_picture(
     Raises:
         UserError: base_color or normal is missing.
     """
-    framing, shown = _show(engine, gbuffer, light, yaw)
-    (decoded,) = decode_pictures(engine, _latents(engine, options, _tell_light(engine, framing, shown), noise))
-    rgb = decode_maps(unframe(decoded, framing), engine.card.pictures[0])["rgb"]
+    inputs, shown = _lit_inputs(engine, gbuffer, light, yaw)
+    rgb = run(engine, inputs, noise=noise, steps=options.steps, seed=options.seed).gbuffer().rgb
+    assert rgb is not None
     gain = shown.gain.to(rgb)
     return with_detail(rgb, shown.first, first_render(gbuffer, light, yaw).to(rgb) * gain) / gain
 
@@ -86,9 +74,9 @@ def irradiance_picture(
         UserError: the irradiance is missing.
     """
     gbuffer.require("irradiance", by=engine.card.id)
-    told = _tell_irradiance(engine, gbuffer)
-    (decoded,) = decode_pictures(engine, _latents(engine, options, told, noise))
-    rgb = decode_maps(unframe(decoded, told.framing), engine.card.pictures[0])["rgb"]
+    inputs = _unlit_inputs(engine, gbuffer)
+    rgb = run(engine, inputs, noise=noise, steps=options.steps, seed=options.seed).gbuffer().rgb
+    assert rgb is not None
     return resize_picture(rgb, gbuffer.size)
 
 
@@ -102,8 +90,8 @@ def lit_latents(
 ) -> Tensor:
     """The clean latents (T, C, h, w) of `lit_picture`, float32. For holding the engine against another implementation
     number by number."""
-    framing, shown = _show(engine, gbuffer, light, yaw)
-    return _latents(engine, options, _tell_light(engine, framing, shown), noise)
+    inputs, _ = _lit_inputs(engine, gbuffer, light, yaw)
+    return run(engine, inputs, noise=noise, steps=options.steps, seed=options.seed).latents
 
 
 def check_options(model: str, options: ForwardOptions) -> None:
@@ -112,44 +100,37 @@ def check_options(model: str, options: ForwardOptions) -> None:
         raise UserError(f"{model} is told the light itself and takes no caption, guidance or shadows; leave them out")
 
 
-def _show(engine: Engine, gbuffer: GBuffer, light: EnvironmentMap, yaw: float | Tensor) -> tuple[Framing, ShownLight]:
+def _lit_inputs(
+    engine: Engine, gbuffer: GBuffer, light: EnvironmentMap, yaw: float | Tensor
+) -> tuple[Inputs, ShownLight]:
+    """The inputs of a run under a light: maps and radiance hint at the size that the network sees, as in training (and
+    a hint of a large picture would take longer), and the light's tokens."""
     card = engine.card
     gbuffer.require("base_color", "normal", by=card.id)
-    framing = plan_framing(gbuffer.size, card.size, "the G-buffer")
     assert card.light is not None
-    # At the size that the network sees, as in training; and a first render of a large picture would take longer.
-    return framing, show_light(resize_gbuffer(gbuffer, framing.content), light, yaw, card.light.size)
+    small = _at_network_size(engine, gbuffer)
+    shown = show_light(small, light, yaw, card.light.size)
+    maps = shown.maps | {"radiance_hint": shown.first}
+    return Inputs(small.size, len(small), maps, tokens=_light_tokens(engine, shown.picture)), shown
+
+
+def _unlit_inputs(engine: Engine, gbuffer: GBuffer) -> Inputs:
+    """Those of a run under the G-buffer's own irradiance: neither radiance hint nor light tokens."""
+    small = _at_network_size(engine, gbuffer)
+    assert engine.card.light is not None
+    tokens = _light_tokens(engine, torch.zeros(len(small), 9, *engine.card.light.size))
+    metric = frozenset({"irradiance"} if gbuffer.irradiance_kind == "metric" else ())
+    maps = given_maps(small, irradiance=True)
+    return Inputs(small.size, len(small), maps, metric, tokens=torch.zeros_like(tokens))
+
+
+def _at_network_size(engine: Engine, gbuffer: GBuffer) -> GBuffer:
+    return resize_gbuffer(gbuffer, plan_framing(gbuffer.size, engine.card.maps.size, "the G-buffer").content)
 
 
 @torch.inference_mode()
-def _tell_light(engine: Engine, framing: Framing, shown: ShownLight) -> _Told:
-    card, encoder = engine.card, engine.checkpoint.environment
+def _light_tokens(engine: Engine, picture: Tensor) -> Tensor:
+    """(T, N, D) tokens of encoded lights (T, 9, h, w)."""
+    encoder = engine.checkpoint.environment
     assert encoder is not None
-    values = [(given, shown.values_of(given)) for given in card.given]
-    pictures = [None if one is None else present(one, given, card.size, framing) for given, one in values]
-    return _Told(framing, pictures, encoder(shown.picture.to(engine.compute.device, engine.compute.dtype)))
-
-
-@torch.inference_mode()
-def _tell_irradiance(engine: Engine, gbuffer: GBuffer) -> _Told:
-    card, encoder = engine.card, engine.checkpoint.environment
-    assert card.light is not None
-    assert encoder is not None
-    framing = plan_framing(gbuffer.size, card.size, "the G-buffer")
-    maps = given_maps(resize_gbuffer(gbuffer, framing.content), irradiance=True)
-    pictures: list[Tensor | None] = []
-    for given in card.given:
-        values = None if given.rendered else maps.get(given.codec.map)
-        scene = given.codec.map == "irradiance" and gbuffer.irradiance_kind == "metric"
-        pictures.append(None if values is None else present(values, given, card.size, framing, scene=scene))
-    dark = torch.zeros(len(gbuffer), 9, *card.light.size)
-    tokens = encoder(dark.to(engine.compute.device, engine.compute.dtype))
-    return _Told(framing, pictures, torch.zeros_like(tokens))
-
-
-@torch.inference_mode()
-def _latents(engine: Engine, options: ForwardOptions, told: _Told, noise: Tensor | None) -> Tensor:
-    canvas = told.framing.canvas
-    noise = engine.draw_noise(canvas, len(told.tokens), options.seed) if noise is None else noise
-    given = give(engine, told.pictures, engine.latent_size(canvas), seed=options.seed)
-    return walk(engine, given, noise, steps=options.steps, tokens=told.tokens).float()
+    return encoder(picture.to(engine.compute.device, engine.compute.dtype))

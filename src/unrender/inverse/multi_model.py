@@ -18,11 +18,11 @@ class MultiModelRenderer:
     Attributes:
         loaders: give the models, in turn: at every call anew, so that each is gone before the next one comes, or the
             same one always, where there are many pictures.
-        memo: encodes a picture once for all models that share an autoencoder.
+        cache: encodes a picture once for all models that share an autoencoder.
     """
 
     loaders: tuple[Callable[[], InverseRenderer], ...]
-    memo: LatentCache = field(default_factory=LatentCache)
+    cache: LatentCache = field(default_factory=LatentCache)
 
     def __call__(
         self,
@@ -61,7 +61,7 @@ class MultiModelRenderer:
         return _merged(parts)
 
     def _sharing(self, renderer: InverseRenderer) -> InverseRenderer:
-        return replace(renderer, engine=replace(renderer.engine, memo=self.memo))
+        return replace(renderer, engine=replace(renderer.engine, cache=self.cache))
 
 
 def _merged(parts: Sequence[GBuffer]) -> GBuffer:

@@ -10,19 +10,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unrender.diffusion.card import ModelCard, TargetPicture
-from unrender.diffusion.codec import decode_codes, read_codes
-from unrender.diffusion.engine import Engine, decode_pictures, give, load_engine, walk
-from unrender.diffusion.framing import plan_framing, unframe
+from unrender.diffusion.card import ModelCard
+from unrender.diffusion.engine import Engine, Prediction, load_engine, run
+from unrender.diffusion.inputs import Inputs
 from unrender.diffusion.latent_cache import LatentCache
 from unrender.diffusion.options import InferenceOptions
-from unrender.diffusion.preprocessing import present
 from unrender.errors import UserError
-from unrender.inverse.enlarge import enlarge
 from unrender.inverse.ensemble import ensemble
 from unrender.scene.frames import Frames
-from unrender.scene.gbuffer import GBuffer, concatenate
-from unrender.scene.resize import resize_picture
+from unrender.scene.gbuffer import GBuffer
 
 SURFACE = 0.25
 """A pixel whose mask is below this has no normal and no depth. Under a half, because a hole in a surface that is there
@@ -75,26 +71,24 @@ class InverseRenderer:
 
         Args:
             photo: (T, 3, H, W) scene-linear frames of any size; scene-referred ones are exposed for display first.
-            maps: names of the maps wanted; every one that the model gives when None. `mask` always comes along where
+            maps: names of the maps wanted; every one that the model predicts when None. `mask` always comes along where
                 the model or the photo has one.
             steps: denoising steps; the card's own number when None.
             noise: (T, C, h, w) to start from instead of the card's noise; `noise_shape` says the shape.
             seed: of the noise.
-            members: answers that are brought together, each from noise of its own (see `ensemble`).
+            ensemble_size: predictions that are combined, each from noise of its own (see `ensemble`).
 
         Raises:
-            UserError: an unknown map, a picture too small or too narrow, or several members where there is no noise.
+            UserError: an unknown map, a picture too small or too narrow, noise of another shape, or an ensemble where
+                there is no noise.
         """
         wanted = check_maps(maps, self.card)
         if ensemble_size > 1:
-            self._check_members(noise)
-            once = replace(self, engine=replace(self.engine, memo=self.engine.memo or LatentCache()))
+            self._check_ensemble(noise)
+            once = replace(self, engine=replace(self.engine, cache=self.engine.cache or LatentCache()))
             return ensemble([once(photo, wanted, steps=steps, seed=seed + k) for k in range(ensemble_size)])
-        framing = plan_framing(photo.size, self.card.size, photo.name)
-        noise = self.engine.draw_noise(framing.canvas, len(photo), seed) if noise is None else noise
-        # One frame at a time: a clip needs no more memory than a still.
-        parts = [self._take_apart(photo.frame(t), noise[t : t + 1], wanted, steps, seed) for t in range(len(photo))]
-        return _finish(concatenate(parts), photo, wanted)
+        prediction = run(self.engine, Inputs.of_photo(photo), maps=wanted, noise=noise, steps=steps, seed=seed)
+        return _finish(prediction.gbuffer((*wanted, "mask")), photo, wanted)
 
     def pictures(
         self,
@@ -106,14 +100,10 @@ class InverseRenderer:
         seed: int = 0,
     ) -> dict[str, Tensor]:
         """The decoded pictures by name, (T, C, h, w) float32, about [-1, 1], without padding, at the size of the
-        network, as the autoencoder gives them. Arguments as in `__call__`. For holding the engine against another
+        network, as the VAE gives them. Arguments as in `__call__`. For holding the engine against another
         implementation number by number."""
-        framing = plan_framing(photo.size, self.card.size, photo.name)
-        wanted = self._wanted(check_maps(maps, self.card))
-        decoded = decode_pictures(self.engine, self.latents(photo, maps, steps=steps, noise=noise, seed=seed))
-        return {target.name: unframe(one, framing) for target, one in zip(wanted, decoded, strict=True)}
+        return self._prediction(photo, maps, noise, steps, seed).pictures()
 
-    @torch.inference_mode()
     def latents(
         self,
         photo: Frames,
@@ -123,80 +113,25 @@ class InverseRenderer:
         noise: Tensor | None = None,
         seed: int = 0,
     ) -> Tensor:
-        """The clean latents (T, pictures x C, h, w), float32, of the pictures that carry `maps`. Arguments as in
+        """The clean latents (T, targets x C, h, w), float32, of the targets that carry `maps`. Arguments as in
         `__call__`."""
-        engine, given = self.engine, self.card.given[0]
-        framing = plan_framing(photo.size, self.card.size, photo.name)
-        noise = engine.draw_noise(framing.canvas, len(photo), seed) if noise is None else noise
-        shown = present(photo.rgb, given, self.card.size, framing, scene=photo.hdr)
-        latent = give(engine, [shown], engine.latent_size(framing.canvas), seed=seed)
-        pictures = self._wanted(check_maps(maps, self.card))
-        return walk(engine, latent, noise, pictures=pictures, steps=steps, photo=(shown + 1) / 2).float()
+        return self._prediction(photo, maps, noise, steps, seed).latents
 
     def noise_shape(self, photo: Frames) -> tuple[int, int, int, int]:
         """The shape that `noise` must have for `photo`."""
-        framing = plan_framing(photo.size, self.card.size, photo.name)
-        return self.engine.noise_shape(framing.canvas, len(photo))
+        return self.engine.noise_shape(photo.size, len(photo), photo.name)
 
-    def _check_members(self, noise: Tensor | None) -> None:
-        if noise is not None or self.card.noise in ("zeros", "none"):
+    def _prediction(
+        self, photo: Frames, maps: Sequence[str] | None, noise: Tensor | None, steps: int | None, seed: int
+    ) -> Prediction:
+        wanted = check_maps(maps, self.card)
+        inputs = Inputs.of_photo(photo)
+        return run(self.engine, inputs, maps=wanted, noise=noise, steps=steps, seed=seed, flip_tta=False)
+
+    def _check_ensemble(self, noise: Tensor | None) -> None:
+        if noise is not None or self.card.sampling.noise in ("zeros", "none"):
             why = "starts from no noise" if noise is None else "was given its noise"
-            raise UserError(f"{self.card.id} {why}: all members would be alike; one is right")
-
-    def _wanted(self, maps: Sequence[str]) -> list[TargetPicture]:
-        """The pictures that carry the maps asked for; all, where one pass gives all or they attend to one another."""
-        card = self.card
-        if card.passes == "stacked" or card.joint_attention:
-            return list(card.pictures)
-        return [p for p in card.pictures if any(codec.map in maps for codec in p.maps)]
-
-    def _take_apart(self, photo: Frames, noise: Tensor, wanted: Sequence[str], steps: int | None, seed: int) -> GBuffer:
-        maps = self._maps(photo, noise, wanted, steps, seed)
-        if self.card.mirrored:
-            turned = self._maps(replace(photo, rgb=photo.rgb.flip(3)), noise, wanted, steps, seed)
-            maps = average_mirrored(maps, turned)
-        kept = {name: value for name, value in maps.items() if name in (*wanted, "mask")}
-        return enlarge(gbuffer_of(kept, self.card), photo.rgb, self.card.size.guided)
-
-    def _maps(
-        self, photo: Frames, noise: Tensor, wanted: Sequence[str], steps: int | None, seed: int
-    ) -> dict[str, Tensor]:
-        """Every map of one frame: at the size of the network where maps are resized in unrender's conventions, at that
-        of the photo where they are resized as the official pipeline hands them over."""
-        pictures = self.pictures(photo, wanted, steps=steps, noise=noise, seed=seed)
-        rule, maps = self.card.size, {}
-        for target in self._wanted(wanted):
-            codes = read_codes(pictures[target.name], target)
-            for codec in target.maps:
-                values = codes[codec.map]
-                if rule.space != "linear":
-                    values = resize_picture(values, photo.size, codec.back or rule.back)
-                maps[codec.map] = decode_codes(values, codec)
-        return maps
-
-
-def average_mirrored(maps: dict[str, Tensor], mirrored: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The mean of the maps of a picture and of its mirror image, (B, C, H, W) each: turned back, normals with their x
-    the other way, and unit again."""
-    means = {}
-    for name, values in maps.items():
-        turned = mirrored[name].flip(3)
-        if name == "normal":
-            turned = turned * turned.new_tensor([-1.0, 1.0, 1.0])[:, None, None]
-            means[name] = torch.nn.functional.normalize(values + turned, dim=1)
-        else:
-            means[name] = (values + turned) / 2
-    return means
-
-
-def gbuffer_of(maps: dict[str, Tensor], card: ModelCard) -> GBuffer:
-    """Maps that a model gave as a G-buffer that says so. The irradiance of a network has an exposure of its own."""
-    return GBuffer(
-        depth_kind=card.depth_kind,
-        irradiance_kind="relative" if "irradiance" in card.map_names else "metric",
-        model=card.id,
-        **maps,  # ty: ignore[invalid-argument-type]
-    )
+            raise UserError(f"{self.card.id} {why}: all its predictions would be alike; expected an ensemble of one")
 
 
 def check_maps(maps: Sequence[str] | None, card: ModelCard) -> tuple[str, ...]:

@@ -55,19 +55,19 @@ def widen(unet: UNet2DConditionModel, card: ModelCard) -> None:
         UserError: the base takes or gives anything but one latent of the card's.
     """
     for what, have in (("takes", unet.conv_in.in_channels), ("gives", unet.conv_out.out_channels)):
-        if have != card.latent_channels:
+        if have != card.latents.channels:
             raise UserError(
-                f"the base {what} {have} channels; {card.latent_channels}, a latent of {card.id}, are right"
+                f"the base {what} {have} channels; {card.latents.channels}, a latent of {card.id}, are right"
             )
-    pictures = card.target_channels // card.latent_channels
-    noisy = 0 if card.noise == "none" else pictures
-    copies = noisy + sum(given.encoded for given in card.given)
+    pictures = card.target_channels // card.latents.channels
+    noisy = 0 if card.sampling.noise == "none" else pictures
+    copies = noisy + sum(given.encoded for given in card.maps.inputs)
     first, last = unet.conv_in.state_dict(), unet.conv_out.state_dict()
     copy = first["weight"] / copies
-    shown = [copy if given.encoded else _silent(copy, len(given.codec.channels)) for given in card.given]
+    shown = [copy if given.encoded else _silent(copy, len(given.codec.channels)) for given in card.maps.inputs]
     targets = [copy] * noisy
-    parts = [*shown, *targets] if card.concatenation == "given_first" else [*targets, *shown]
-    bias = first["bias"] / copies if card.system in SCALES_BIAS else first["bias"]
+    parts = [*shown, *targets] if card.latents.order == "given_first" else [*targets, *shown]
+    bias = first["bias"] / copies if card.identity.system in SCALES_BIAS else first["bias"]
     unet.conv_in = _convolution(torch.cat(parts, dim=1), bias)
     unet.conv_out = _convolution(last["weight"].repeat(pictures, 1, 1, 1), last["bias"].repeat(pictures))
     unet.register_to_config(in_channels=card.input_channels, out_channels=card.target_channels)

@@ -35,23 +35,23 @@ class Pair:
     noise: NoiseKind
     memory: Memory = "whole"
 
-    def apart(self, batch: Batch, seed: int) -> Tensor:
-        """The pictures (B, pictures, 3, H, W) that `batch.photo` is taken apart into; differentiable."""
+    def decompose(self, batch: Batch, seed: int) -> Tensor:
+        """The pictures (B, targets, 3, H, W) that `batch.photo` is decomposed into; differentiable."""
         targets = self.inverse.passes()[0]
-        condition = self.inverse.condition(batch, targets, condition_on_all(self.inverse.card, batch))
+        conditioning = self.inverse.condition(batch, targets, condition_on_all(self.inverse.card, batch))
         noise = self.inverse.noise(self.noise, self.inverse.blank(batch, targets), seed)
-        return self.inverse.pictures(self.inverse.single_step(condition, noise), targets, self.memory)
+        return self.inverse.pictures(self.inverse.single_step(conditioning, noise), targets, self.memory)
 
-    def together(self, batch: Batch, conditions: Conditions, seed: int) -> Tensor:
-        """The picture (B, 3, H, W) in about [-1, 1] that `batch.maps` are put together into; differentiable."""
+    def recompose(self, batch: Batch, conditions: Conditions, seed: int) -> Tensor:
+        """The picture (B, 3, H, W) in about [-1, 1] that `batch.maps` are recomposed into; differentiable."""
         targets = self.forward.passes()[0]
-        condition = self.forward.condition(batch, targets, conditions)
+        conditioning = self.forward.condition(batch, targets, conditions)
         noise = self.forward.noise(self.noise, self.forward.blank(batch, targets), seed)
-        return self.forward.maps(self.forward.single_step(condition, noise), targets, self.memory)["rgb"]
+        return self.forward.maps(self.forward.single_step(conditioning, noise), targets, self.memory)["rgb"]
 
 
 @dataclass(frozen=True)
-class Again:
+class Reconstruction:
     """What a photo's maps make: `rgb` (B, 3, H, W) on display codes in [0, 1], and where they say that there is a
     surface, `surface` (B, 1, H, W)."""
 
@@ -59,8 +59,8 @@ class Again:
     surface: Tensor
 
 
-def recompose(pair: Pair, batch: Batch, pictures: Tensor, seed: int) -> Again:
-    """The picture that `pictures`, what `pair.apart` makes of a photo, make again.
+def recompose(pair: Pair, batch: Batch, pictures: Tensor, seed: int) -> Reconstruction:
+    """The picture that `pictures`, what `pair.decompose` makes of a photo, make again.
 
     A photograph's exposure is in none of the maps, so it is scaled to the photo by least squares, picture by picture.
     """
@@ -68,10 +68,10 @@ def recompose(pair: Pair, batch: Batch, pictures: Tensor, seed: int) -> Again:
     surface = (maps["mask"] > VALID_COVERAGE).float() if "mask" in maps else torch.ones_like(batch.photo[:, :1])
     seen = on_surfaces(maps, surface)
     known = {name: torch.ones_like(batch.known["rgb"]) for name in seen}
-    answer = pair.together(replace(batch, maps=seen, known=known, lit=None), _by_irradiance(pair, batch), seed)
+    answer = pair.recompose(replace(batch, maps=seen, known=known, lit=None), _by_irradiance(pair, batch), seed)
     linear = decode_maps(answer, pair.forward.passes()[0][0])["rgb"]
     scale = _best_scale(linear, batch.photo, surface)
-    return Again(linear_to_srgb((linear * scale).clamp(0, 1)), surface)
+    return Reconstruction(linear_to_srgb((linear * scale).clamp(0, 1)), surface)
 
 
 def photo_cycle(pair: Pair, batch: Batch, pictures: Tensor, seed: int) -> Tensor:
@@ -83,9 +83,9 @@ def photo_cycle(pair: Pair, batch: Batch, pictures: Tensor, seed: int) -> Tensor
 def maps_cycle(pair: Pair, batch: Batch, seed: int) -> Tensor:
     """|X - X~|^2 of maps and of what comes back of them by way of the picture that they make: the mean over the maps
     that are known, in the network's [-1, 1], over surfaces, of views whose irradiance is known."""
-    answer = pair.together(batch, _by_irradiance(pair, batch), seed)
+    answer = pair.recompose(batch, _by_irradiance(pair, batch), seed)
     photo = decode_maps(answer, pair.forward.passes()[0][0])["rgb"]
-    pictures = pair.apart(replace(batch, photo=photo), seed + 1)
+    pictures = pair.decompose(replace(batch, photo=photo), seed + 1)
     surface = batch.surface() * batch.known["irradiance"].to(photo)[:, None, None, None]
     errors = []
     for index, target in enumerate(pair.inverse.passes()[0]):
@@ -121,7 +121,8 @@ def _maps(inverse: Learner, pictures: Tensor) -> Maps:
 
 def _by_irradiance(pair: Pair, batch: Batch) -> Conditions:
     """Every map is told, and no light."""
-    maps = torch.tensor([given.rendered == "" for given in pair.forward.card.given], device=batch.photo.device)
+    inputs = pair.forward.card.maps.inputs
+    maps = torch.tensor([given.radiance_hint == "" for given in inputs], device=batch.photo.device)
     return Conditions(maps.expand(len(batch), -1), torch.zeros(len(batch), dtype=torch.bool, device=batch.photo.device))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unrender.diffusion.card import GivenMap, ModelCard
+from unrender.diffusion.card import InputMap, ModelCard
 from unrender.train.data import Batch
 from unrender.train.loop import BatchSpec
 
@@ -41,18 +41,20 @@ def drop_conditions(card: ModelCard, batch: Batch, spec: BatchSpec, dropout: flo
     irradiance = batch.known.get("irradiance", torch.zeros_like(lit))
     conditions = _with_lights(card, batch, _known_light(batch) & (lit | ~irradiance))
     kept = torch.rand(conditions.maps.shape, generator=generator).to(batch.photo.device) >= dropout
-    always = torch.tensor([given.rendered != "" or given.codec.map in ("rgb", "irradiance") for given in card.given])
+    always = torch.tensor(
+        [given.radiance_hint != "" or given.codec.map in ("rgb", "irradiance") for given in card.maps.inputs]
+    )
     return Conditions(conditions.maps & (kept | always.to(kept.device)), conditions.light)
 
 
 def _with_lights(card: ModelCard, batch: Batch, light: Tensor) -> Conditions:
-    return Conditions(torch.stack([_told(given, card, batch, light) for given in card.given], dim=1), light)
+    return Conditions(torch.stack([_told(given, card, batch, light) for given in card.maps.inputs], dim=1), light)
 
 
-def _told(given: GivenMap, card: ModelCard, batch: Batch, light: Tensor) -> Tensor:
-    if card.direction == "inverse":
+def _told(given: InputMap, card: ModelCard, batch: Batch, light: Tensor) -> Tensor:
+    if card.task == "inverse":
         return torch.ones_like(light)
-    if given.rendered:
+    if given.radiance_hint:
         return light
     known = batch.known.get(given.codec.map, torch.zeros_like(light))
     return known & ~light if card.light and given.codec.map == "irradiance" else known

@@ -81,7 +81,7 @@ RECIPES = {"paper": E2ERecipe(), "mini": MINI, "scratch": SCRATCH, "smoke": SMOK
 
 
 def train_e2e(recipe: E2ERecipe, stills: StillDataset, out: Path, report: Report | None = None) -> Path:
-    """Trains a single-step model of the direction that `recipe.start` says; see `loop.run`.
+    """Trains a single-step model of the task that `recipe.start` says; see `loop.run`.
 
     Raises:
         UserError: `out` holds a run of another recipe, there is nothing to start from, or nothing to learn its maps of.
@@ -109,14 +109,14 @@ def _check_whole(recipe: E2ERecipe) -> None:
 
 def single_step(card: ModelCard, noise: NoiseKind) -> ModelCard:
     """The card of a model that takes one step, from `noise` at t = T, unless it is given no noisy target at all."""
-    schedule = replace(card.schedule, steps=1, spacing="trailing", final_step="clean")
-    return replace(card, schedule=schedule, noise="none" if card.noise == "none" else noise)
+    card = card.with_schedule(steps=1, spacing="trailing", final_step="clean")
+    return card.with_sampling(noise="none" if card.sampling.noise == "none" else noise)
 
 
 def end_to_end_loss(learner: Learner, batch: Batch, spec: BatchSpec, recipe: E2ERecipe) -> dict[str, Tensor]:
     """One step, decoded, held against the truth."""
     targets = learner.targets(spec.seed)
-    condition = learner.condition(batch, targets, drop_conditions(learner.card, batch, spec, recipe.dropout))
+    conditioning = learner.condition(batch, targets, drop_conditions(learner.card, batch, spec, recipe.dropout))
     noise = learner.noise(recipe.noise, learner.blank(batch, targets), spec.seed)
-    predicted = learner.maps(learner.single_step(condition, noise), targets, recipe.memory)
+    predicted = learner.maps(learner.single_step(conditioning, noise), targets, recipe.memory)
     return task_losses(predicted, batch, targets, recipe.weights)

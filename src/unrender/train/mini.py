@@ -14,14 +14,18 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import nn
 
 from unrender.diffusion.card import (
-    Direction,
-    GivenMap,
-    LightCard,
+    Identity,
+    InputMap,
+    LatentsCard,
+    LightTokens,
     MapCodec,
+    MapsCard,
     ModelCard,
+    SamplingCard,
     ScheduleCard,
     SizeRule,
     TargetPicture,
+    Task,
 )
 from unrender.diffusion.checkpoints.loader import Checkpoint
 from unrender.diffusion.networks.environment import EnvironmentEncoder
@@ -42,69 +46,68 @@ MINI_PICTURES = (
 
 _SIZE = SizeRule(long_side=128, multiple=16, fit="pad", min_side=24)
 
+_MANY_STEPS = SamplingCard(ScheduleCard(prediction="sample", zero_terminal_snr=True, steps=10), "gaussian")
+
+
+def _identity(description: str) -> Identity:
+    about = f"small, trained from nothing on unrender's own synthetic scenes; {description}"
+    return Identity("mini", "unrender", "Apache-2.0", True, description=about)
+
+
 MINI_CARD = ModelCard(
-    id="mini",
-    system="unrender",
-    licence="Apache-2.0",
-    commercial=True,
-    pictures=MINI_PICTURES,
-    latent_channels=LATENT_CHANNELS,
-    schedule=ScheduleCard(prediction="sample", zero_terminal_snr=True, steps=10),
-    noise="gaussian",
-    size=replace(_SIZE, guided=("base_color", "mask")),
-    mirrored=True,
-    description="small, trained from nothing on unrender's own synthetic scenes; runs anywhere in a second",
+    _identity("runs anywhere in a second"),
+    task="inverse",
+    maps=MapsCard(MINI_PICTURES, size=replace(_SIZE, guided=("base_color", "mask")), flip_tta=True),
+    latents=LatentsCard(LATENT_CHANNELS),
+    sampling=_MANY_STEPS,
 )
 """The inverse renderer, of many steps."""
 
 FORWARD_MINI_CARD = ModelCard(
-    id="mini",
-    system="unrender",
-    licence="Apache-2.0",
-    commercial=True,
-    given=(
-        GivenMap(MapCodec("rgb", transfer="srgb"), rendered="split_sum"),
-        *(GivenMap(codec) for picture in MINI_PICTURES[:2] for codec in picture.maps),
-        *(GivenMap(MapCodec(name)) for name in ("depth", "roughness", "metallic", "mask")),
-        GivenMap(MapCodec("irradiance", transfer="srgb"), exposure="percentile"),
+    _identity("corrects a radiance hint under a light"),
+    task="forward",
+    maps=MapsCard(
+        (TargetPicture("rgb", (MapCodec("rgb", transfer="srgb"),)),),
+        (
+            InputMap(MapCodec("rgb", transfer="srgb"), radiance_hint="split_sum"),
+            *(InputMap(codec) for picture in MINI_PICTURES[:2] for codec in picture.maps),
+            *(InputMap(MapCodec(name)) for name in ("depth", "roughness", "metallic", "mask")),
+            InputMap(MapCodec("irradiance", transfer="srgb"), exposure="percentile"),
+        ),
+        _SIZE,
     ),
-    pictures=(TargetPicture("rgb", (MapCodec("rgb", transfer="srgb"),)),),
-    latent_channels=LATENT_CHANNELS,
-    schedule=ScheduleCard(prediction="sample", zero_terminal_snr=True, steps=10),
-    noise="gaussian",
-    light=LightCard(),
-    size=_SIZE,
-    description="small, trained from nothing on unrender's own synthetic scenes; mends a first render under a light",
+    latents=LatentsCard(LATENT_CHANNELS),
+    conditioning=(LightTokens(),),
+    sampling=_MANY_STEPS,
 )
-"""The forward renderer, of many steps. Told a light, it adds to split-sum shading what that lacks, shadows above all;
-told the irradiance of a picture instead, it makes that picture again, as RGB<->X and Ouroboros do."""
+"""The forward renderer, of many steps. Conditioned on a light, it adds to split-sum shading what that lacks, shadows
+above all; conditioned on the irradiance of a picture instead, it makes that picture again, as RGB<->X and Ouroboros
+do."""
 
 
 SCRATCH_CARD = ModelCard(
-    id="mini",
-    system="unrender",
-    licence="Apache-2.0",
-    commercial=True,
-    pictures=(
-        TargetPicture(
-            "gbuffer",
-            (
-                MapCodec("base_color", transfer="srgb"),
-                MapCodec("normal", (3, 4, 5)),
-                MapCodec("depth", (6,)),
-                MapCodec("roughness", (7,)),
-                MapCodec("metallic", (8,)),
-                MapCodec("mask", (9,)),
-                MapCodec("irradiance", (10, 11, 12), transfer="srgb"),
+    _identity("runs anywhere in a second"),
+    task="inverse",
+    maps=MapsCard(
+        (
+            TargetPicture(
+                "gbuffer",
+                (
+                    MapCodec("base_color", transfer="srgb"),
+                    MapCodec("normal", (3, 4, 5)),
+                    MapCodec("depth", (6,)),
+                    MapCodec("roughness", (7,)),
+                    MapCodec("metallic", (8,)),
+                    MapCodec("mask", (9,)),
+                    MapCodec("irradiance", (10, 11, 12), transfer="srgb"),
+                ),
             ),
         ),
+        size=replace(_SIZE, guided=("base_color", "mask")),
+        flip_tta=True,
     ),
-    latent_channels=SCRATCH_LATENT_CHANNELS,
-    latent_scale=1.0,
-    schedule=ScheduleCard(zero_terminal_snr=True),
-    size=replace(_SIZE, guided=("base_color", "mask")),
-    mirrored=True,
-    description="small, trained from nothing on unrender's own synthetic scenes; runs anywhere in a second",
+    latents=LatentsCard(SCRATCH_LATENT_CHANNELS, 1.0),
+    sampling=SamplingCard(ScheduleCard(zero_terminal_snr=True)),
 )
 """The inverse renderer that ships: one step, and one decoded picture of all maps."""
 
@@ -149,10 +152,11 @@ def build_unet(card: ModelCard, seed: int = 0) -> UNet2DConditionModel:
     return unet
 
 
-def build_mini(direction: Direction, autoencoder: AutoencoderKL, latent_scale: float, seed: int = 0) -> Checkpoint:
+def build_mini(task: Task, autoencoder: AutoencoderKL, latent_scale: float, seed: int = 0) -> Checkpoint:
     """A multi-step renderer before training, on a trained autoencoder whose latents times `latent_scale` have unit
     deviation."""
-    card = replace(MINI_CARD if direction == "inverse" else FORWARD_MINI_CARD, latent_scale=latent_scale)
+    card = MINI_CARD if task == "inverse" else FORWARD_MINI_CARD
+    card = replace(card, latents=replace(card.latents, scale=latent_scale))
     unet = build_unet(card, seed)
     if card.light is not None:
         return Checkpoint(card, unet, autoencoder, {}, environment=EnvironmentEncoder(token_width=TOKEN_WIDTH))
@@ -162,7 +166,7 @@ def build_mini(direction: Direction, autoencoder: AutoencoderKL, latent_scale: f
 def build_scratch(seed: int = 0) -> Checkpoint:
     """`SCRATCH_CARD`'s networks before training. The decoder gives the maps and no photo, so the autoencoder has to
     learn with the UNet."""
-    channels = sum(len(codec.channels) for picture in SCRATCH_CARD.pictures for codec in picture.maps)
+    channels = sum(len(codec.channels) for picture in SCRATCH_CARD.maps.targets for codec in picture.maps)
     autoencoder = build_autoencoder(seed, SCRATCH_LATENT_CHANNELS, channels)
     return Checkpoint(SCRATCH_CARD, build_unet(SCRATCH_CARD, seed), autoencoder, {"": torch.zeros(1, TOKEN_WIDTH)})
 
@@ -177,7 +181,7 @@ def take_over(checkpoint: Checkpoint, old: Checkpoint) -> None:
     """
     refusal = UserError(f"{old.card.id} is no network of this build; one of the same recipe is right")
     first = checkpoint.card.map_names[: len(old.card.map_names)]
-    alike = old.card.schedule.prediction == checkpoint.card.schedule.prediction
+    alike = old.card.sampling.schedule.prediction == checkpoint.card.sampling.schedule.prediction
     if not alike or old.card.map_names != first:
         raise refusal
     for new, known in ((checkpoint.unet, old.unet), (checkpoint.autoencoder, old.autoencoder)):

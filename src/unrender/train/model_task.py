@@ -12,10 +12,7 @@ from torch import Tensor, nn
 
 from unrender.diffusion.checkpoints.loader import Checkpoint, save_checkpoint
 from unrender.diffusion.codec import encode_map
-from unrender.diffusion.conditioning import network_of
 from unrender.diffusion.lora import merged
-from unrender.diffusion.sampler import denoise
-from unrender.diffusion.schedule import make_schedule
 from unrender.train.data import Batch, StillDataset, sample_batch, whole_batch
 from unrender.train.dropout import condition_on_all
 from unrender.train.learner import Learner, source_of
@@ -69,14 +66,13 @@ class ModelTask:
         """For each map of the card: what was given above the truth above what the model says."""
         batch = self._seen(whole_batch(self.held_out.part(0, SHOWN), self._side))
         learner = Learner.of(self.checkpoint, self.networks)
-        shown = learner.card.given[0]
+        shown = learner.card.maps.inputs[0]
         given = encode_map(source_of(batch, shown, learner.card), shown.codec).expand(-1, 3, -1, -1)
         sheets = {}
         for targets in learner.passes():
-            condition = learner.condition(batch, targets, condition_on_all(learner.card, batch))
-            noise = learner.noise(learner.card.noise, learner.blank(batch, targets), seed=0)
-            network = network_of(self.checkpoint.unet, learner.card, condition)
-            latent = denoise(network, make_schedule(learner.card.schedule), noise, learner.card.schedule.steps)
+            conditioning = learner.condition(batch, targets, condition_on_all(learner.card, batch))
+            noise = learner.noise(learner.card.sampling.noise, learner.blank(batch, targets), seed=0)
+            latent = learner.sample(conditioning, noise, learner.card.sampling.schedule.steps)
             answers = learner.maps(latent, targets)
             for codec in (codec for picture in targets for codec in picture.maps):
                 rows = [given, encode_map(batch.maps[codec.map], codec), answers[codec.map]]
@@ -84,14 +80,14 @@ class ModelTask:
         return sheets
 
     def _seen(self, batch: Batch) -> Batch:
-        forward = self.checkpoint.card.direction == "forward"
+        forward = self.checkpoint.card.task == "forward"
         return (batch.seen_forward() if forward else batch).to(self.device)
 
     @property
     def _side(self) -> int:
         """The side of validation's pictures: what the card's size rule says, or what there is."""
         height, width = self.held_out.maps["rgb"].shape[2:]
-        size = self.checkpoint.card.size
+        size = self.checkpoint.card.maps.size
         there = min(size.long_side or height, height, width)
         return max(size.multiple, there // size.multiple * size.multiple)
 

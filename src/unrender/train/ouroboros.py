@@ -111,11 +111,11 @@ class OuroborosTask:
         """The task losses of both, and both cycles."""
         recipe, pair = self.recipe, self._pair(networks)
         batch = sample_batch(self.stills, spec).to(self._device)
-        pictures = pair.apart(batch, spec.seed)
+        pictures = pair.decompose(batch, spec.seed)
         losses = task_losses(_raw_maps(pair, pictures), batch, pair.inverse.passes()[0], recipe.weights)
         conditions = drop_conditions(pair.forward.card, batch, spec, recipe.dropout)
         lit = batch.seen_forward()
-        answer = pair.together(lit, conditions, spec.seed + 1)
+        answer = pair.recompose(lit, conditions, spec.seed + 1)
         losses |= task_losses({"rgb": answer}, lit, pair.forward.passes()[0], recipe.weights)
         if recipe.maps_cycle and bool(batch.known["irradiance"].any()):
             losses["maps cycle"] = recipe.maps_cycle * maps_cycle(pair, batch, spec.seed + 2)
@@ -129,7 +129,7 @@ class OuroborosTask:
         shown = self.held_out if self.photos is None else self.photos
         batch = whole_batch(shown.part(0, SHOWN), self.recipe.config.stages[-1].side).to(self._device)
         pair = self._pair(self.networks)
-        pictures = pair.apart(batch, 0)
+        pictures = pair.decompose(batch, 0)
         again = recompose(pair, batch, pictures, seed=1).rgb
         maps = [values.expand(-1, 3, -1, -1) * 0.5 + 0.5 for values in _raw_maps(pair, pictures).values()]
         rows = [linear_to_srgb(batch.photo), *maps, again]
@@ -146,11 +146,11 @@ class OuroborosTask:
         if self.photos is not None and float(torch.rand((), generator=spec.generator(5))) < recipe.photos:
             seed = spec.seed + 3
             batch = sample_batch(self.photos, replace(spec, seed=seed)).to(self._device)
-            pictures = pair.apart(batch, seed)
+            pictures = pair.decompose(batch, seed)
         losses = {"photo cycle": recipe.photo_cycle * photo_cycle(pair, batch, pictures, spec.seed + 4)}
         if recipe.aligned:
             with torch.no_grad():
-                before = replace(pair, inverse=replace(pair.inverse, unet=self.before)).apart(batch, seed)
+                before = replace(pair, inverse=replace(pair.inverse, unet=self.before)).decompose(batch, seed)
             losses["leakage"] = recipe.aligned * leakage(pictures, before)
         return losses
 
@@ -215,9 +215,9 @@ def _single_step_model(start: Start, recipe: OuroborosRecipe) -> Checkpoint:
 
 def _check_pair(inverse: Checkpoint, forward: Checkpoint) -> None:
     """Raises UserError where the one does not give what the other is given."""
-    if inverse.card.passes != "stacked":
+    if not inverse.card.stacked:
         raise UserError(f"{inverse.card.id} gives one picture a pass; a cycle needs all in one (passes: stacked)")
-    needed = {given.codec.map for given in forward.card.given if not given.rendered}
+    needed = {given.codec.map for given in forward.card.maps.inputs if not given.radiance_hint}
     missing = sorted(needed - set(inverse.card.map_names))
     if missing:
         raise UserError(f"{forward.card.id} is given {', '.join(missing)}, which {inverse.card.id} does not give")

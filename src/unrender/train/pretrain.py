@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unrender.diffusion.card import NoiseKind
-from unrender.diffusion.conditioning import network_of
+from unrender.diffusion.card import ModelCard, NoiseKind, ScheduleCard
 from unrender.diffusion.lora import adapt
 from unrender.diffusion.noise import DISCOUNT, draw_noise, multi_resolution_noise
-from unrender.diffusion.schedule import add_noise, make_schedule, training_target
+from unrender.diffusion.schedule import DiscreteSchedule, add_noise, discrete_schedule, training_target
+from unrender.errors import UserError
 from unrender.train.data import Batch, StillDataset, hold_out, require_known
 from unrender.train.dropout import drop_conditions
 from unrender.train.learner import Learner
@@ -51,7 +51,7 @@ RECIPES = {"mini": PretrainRecipe(), "smoke": SMOKE}
 
 
 def pretrain(recipe: PretrainRecipe, stills: StillDataset, out: Path, report: Report | None = None) -> Path:
-    """Trains a multi-step model of the direction that `recipe.start` says; see `loop.run`.
+    """Trains a multi-step model of the task that `recipe.start` says; see `loop.run`.
 
     Raises:
         UserError: `out` holds a run of another recipe, there is nothing to start from, or nothing to learn its maps of.
@@ -70,21 +70,27 @@ def diffusion_loss(learner: Learner, batch: Batch, spec: BatchSpec, recipe: Pret
     """The squared error of the network's answer on truth drowned in noise, at a random timestep for each view (Ho et
     al. 2020, eq. 14, in the card's parametrisation), by picture."""
     targets = learner.targets(spec.seed)
-    condition = learner.condition(batch, targets, drop_conditions(learner.card, batch, spec, recipe.dropout))
+    conditioning = learner.condition(batch, targets, drop_conditions(learner.card, batch, spec, recipe.dropout))
     clean = learner.clean(batch, targets)
-    schedule = make_schedule(learner.card.schedule)
+    schedule = _ddpm(learner.card)
     timestep = draw_timesteps(len(batch), len(schedule.alphas_cumprod), recipe.terminal, spec.generator(3))
     alpha = schedule.alphas_cumprod[timestep][:, None, None, None].to(clean)
     noise = training_noise(recipe.noise, clean, timestep / (len(schedule.alphas_cumprod) - 1), spec)
-    network = network_of(learner.unet, learner.card, condition)
-    output = network(add_noise(clean, noise, alpha), timestep.to(clean.device))
-    error = (output - training_target(clean, noise, alpha, learner.card.schedule.prediction)).square()
+    output = learner.network(conditioning)(add_noise(clean, noise, alpha), timestep.to(clean.device))
+    error = (output - training_target(clean, noise, alpha, schedule.card.prediction)).square()
     by_picture = error.unflatten(1, (len(targets), -1)).mean((2, 3, 4))
     return {
         picture.name: (by_picture[:, i] * known).sum() / known.sum().clamp(min=1) / len(targets)
         for i, picture in enumerate(targets)
         for known in [torch.stack([batch.known[codec.map] for codec in picture.maps]).all(0).to(clean)]
     }
+
+
+def _ddpm(card: ModelCard) -> DiscreteSchedule:
+    schedule = card.sampling.schedule
+    if not isinstance(schedule, ScheduleCard):
+        raise UserError(f"{card.id} has a {schedule.kind} schedule; pre-training expected one of the DDPM family")
+    return discrete_schedule(schedule)
 
 
 def draw_timesteps(count: int, steps: int, terminal: float, generator: torch.Generator) -> Tensor:

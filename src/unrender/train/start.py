@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from unrender.diffusion.card import Direction, ModelCard
+from unrender.diffusion.card import ModelCard, Task
 from unrender.diffusion.checkpoints.hub.ids import cards_of, pick
 from unrender.diffusion.checkpoints.hub.registry import find
 from unrender.diffusion.checkpoints.loader import Checkpoint, load_checkpoint
@@ -20,14 +20,14 @@ class Start:
     """One of a model, a base with a card, an autoencoder, and nothing at all.
 
     Attributes:
-        direction: of the model.
+        task: of the model.
         model: the id or the folder of a model to go on from.
         autoencoder: the folder of an autoencoder that `unrender train vae` wrote, under networks from nothing.
         base, card: a text-to-picture model (see `base.load_base`), and the id of the published model whose habits it is
             to learn.
     """
 
-    direction: Direction = "inverse"
+    task: Task = "inverse"
     model: str | None = None
     autoencoder: str | None = None
     base: str | None = None
@@ -49,14 +49,14 @@ def starting_checkpoint(start: Start, seed: int) -> Checkpoint:
     if start.scratch:
         return _from_scratch(start, seed)
     if start.model is not None:
-        checkpoint = load_checkpoint(find(start.model, start.direction), FULL)
+        checkpoint = load_checkpoint(find(start.model, start.task), FULL)
     elif start.base is not None and start.card is not None:
-        card = pick(cards_of(start.card), start.direction)
+        card = pick(cards_of(start.card), start.task)
         _check_learnable(card)
         checkpoint = load_base(start.base, card)
     elif start.autoencoder is not None:
         autoencoder, scale = load_autoencoder(Path(start.autoencoder))
-        checkpoint = build_mini(start.direction, autoencoder, scale, seed)
+        checkpoint = build_mini(start.task, autoencoder, scale, seed)
     else:
         raise UserError(
             "nothing to start from; give a model, a base, or the autoencoder that `unrender train vae` wrote"
@@ -79,5 +79,5 @@ def _check_learnable(card: ModelCard) -> None:
     """Raises UserError for networks that are told more than the recipes tell."""
     if card.image_tokens:
         raise UserError(f"{card.id} is shown an embedding of the photo, which no recipe shows; another model is right")
-    if card.edits:
+    if card.maps.edits:
         raise UserError(f"{card.id} is told the part of a picture to render, which no recipe tells; another is right")

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from unrender.device import Compute
 from unrender.diffusion.card import ModelCard
-from unrender.diffusion.card_file import write_card
+from unrender.diffusion.card.file import write_card
 from unrender.diffusion.checkpoints.clip.image_encoder import ImageEncoder, load_image_encoder
 from unrender.diffusion.checkpoints.clip.prompts import TOKENS_FILE, prompt_tokens
 from unrender.diffusion.checkpoints.hub.components import ENVIRONMENT_ENCODER
@@ -26,7 +26,7 @@ from unrender.diffusion.checkpoints.official import refined
 from unrender.diffusion.checkpoints.tensors import check_tensors, read_tensors, tensor_shapes, weight_files
 from unrender.diffusion.decoding import Decoder
 from unrender.diffusion.networks.environment import EnvironmentEncoder
-from unrender.diffusion.networks.joint_attention import join_pictures
+from unrender.diffusion.networks.joint_attention import join_items
 from unrender.errors import UserError
 
 WEIGHTS = "diffusion_pytorch_model"
@@ -70,7 +70,7 @@ def load_checkpoint(home: ModelLocation, compute: Compute, decoder: Path | None 
         UserError: a file is missing, a tensor is missing, extra or mis-shaped, or the card and the networks disagree.
     """
     card = refined(home.card, home)
-    unet_folder = home.component(card.source.unet)
+    unet_folder = home.component(card.identity.source.unet)
     _check_channels(card, _config(unet_folder), unet_folder)
     if decoder:
         _check_decoder(card, decoder)
@@ -85,8 +85,8 @@ def load_checkpoint(home: ModelLocation, compute: Compute, decoder: Path | None 
         home=home,
     )
     _check_tokens(checkpoint, home.folder)
-    if card.joint_attention:
-        join_pictures(checkpoint.unet, len(card.pictures))
+    if card.sampling.grouping.joint != "none":
+        join_items(checkpoint.unet)
     return checkpoint
 
 
@@ -95,7 +95,7 @@ def save_checkpoint(
 ) -> None:
     """Writes a model folder that `load_checkpoint` takes, its weights in `dtype`."""
     folder.mkdir(parents=True, exist_ok=True)
-    networks = {checkpoint.card.source.unet: checkpoint.unet, "vae": checkpoint.autoencoder}
+    networks = {checkpoint.card.identity.source.unet: checkpoint.unet, "vae": checkpoint.autoencoder}
     if checkpoint.environment is not None:
         networks[ENVIRONMENT_ENCODER] = checkpoint.environment
     for name, network in networks.items():
@@ -140,7 +140,7 @@ def load_network(kind: type[Network], folder: Path, compute: Compute) -> Network
 def _load_environment(card: ModelCard, home: ModelLocation, compute: Compute) -> EnvironmentEncoder:
     folder = home.component(ENVIRONMENT_ENCODER)
     have = _config(folder).get("token_width")
-    want = _config(home.component(card.source.unet)).get("cross_attention_dim")
+    want = _config(home.component(card.identity.source.unet)).get("cross_attention_dim")
     if have != want:
         raise UserError(f"{folder}: its tokens have {have} numbers; {want}, as the UNet of {card.id} takes, are right")
     return load_network(EnvironmentEncoder, folder, compute)
@@ -173,9 +173,9 @@ def _check_channels(card: ModelCard, config: dict[str, Any], folder: Path) -> No
 
 def _check_decoder(card: ModelCard, folder: Path) -> None:
     channels = _config(folder).get("latent_channels", 4)
-    if channels != card.latent_channels:
+    if channels != card.latents.channels:
         raise UserError(
-            f"{folder} decodes latents of {channels} channels, and those of {card.id} have {card.latent_channels}; "
+            f"{folder} decodes latents of {channels} channels, and those of {card.id} have {card.latents.channels}; "
             "the model's own decoder is right"
         )
 

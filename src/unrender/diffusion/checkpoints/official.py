@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from unrender.diffusion.card import ModelCard, ScheduleCard, TargetPicture
+from unrender.diffusion.card import AnySchedule, ModelCard, ScheduleCard, TargetPicture
 from unrender.diffusion.checkpoints.hub.location import ModelLocation
 
 _BETAS = {
@@ -29,24 +29,25 @@ def refined(card: ModelCard, home: ModelLocation) -> ModelCard:
     scheduler = home.find("scheduler")
     said = _read(scheduler / "scheduler_config.json") if scheduler else {}
     index = _read(home.folder / "model_index.json")
-    card = replace(card, schedule=_refined_schedule(card.schedule, said))
-    if card.source.tells_defaults:
+    card = card.with_sampling(schedule=_refined_schedule(card.sampling.schedule, said))
+    if card.identity.source.tells_defaults:
         card = _with_defaults(card, index)
     if index.get("use_full_z_range", True):
         return card
-    return replace(card, pictures=tuple(_half_z(picture) for picture in card.pictures))
+    return card.with_maps(targets=tuple(_half_z(target) for target in card.maps.targets))
 
 
-def _refined_schedule(schedule: ScheduleCard, said: dict[str, Any]) -> ScheduleCard:
+def _refined_schedule(schedule: AnySchedule, said: dict[str, Any]) -> AnySchedule:
+    if not isinstance(schedule, ScheduleCard):
+        return schedule
     known = {ours: said[theirs] for theirs, ours in _BETAS.items() if said.get(theirs) is not None}
     return replace(schedule, **known)
 
 
 def _with_defaults(card: ModelCard, index: dict[str, Any]) -> ModelCard:
     steps, long_side = index.get("default_denoising_steps"), index.get("default_processing_resolution")
-    schedule = card.schedule if steps is None else replace(card.schedule, steps=steps)
-    size = card.size if long_side is None else replace(card.size, long_side=long_side)
-    return replace(card, schedule=schedule, size=size)
+    card = card if steps is None else card.with_schedule(steps=steps)
+    return card if long_side is None else card.with_maps(size=replace(card.maps.size, long_side=long_side))
 
 
 def _half_z(picture: TargetPicture) -> TargetPicture:

@@ -39,14 +39,13 @@ class Contestant:
 
 TRAINING = {
     "inverse-multi": "unrender train pretrain --data TRAIN --autoencoder VAE -o {models}/inverse-multi",
-    "forward-multi": "unrender train pretrain --direction forward --data TRAIN --autoencoder VAE "
-    "-o {models}/forward-multi",
+    "forward-multi": "unrender train pretrain --task forward --data TRAIN --autoencoder VAE -o {models}/forward-multi",
     "inverse-e2e": "unrender train e2e --data TRAIN --start {models}/inverse-multi/model -o {models}/inverse-e2e",
     "inverse-e2e-gaussian": "unrender train e2e --noise gaussian --data TRAIN --start {models}/inverse-multi/model "
     "-o {models}/inverse-e2e-gaussian",
     "inverse-e2e-multi": "unrender train e2e --noise multi_resolution --data TRAIN "
     "--start {models}/inverse-multi/model -o {models}/inverse-e2e-multi",
-    "forward-e2e": "unrender train e2e --direction forward --data TRAIN --start {models}/forward-multi/model "
+    "forward-e2e": "unrender train e2e --task forward --data TRAIN --start {models}/forward-multi/model "
     "-o {models}/forward-e2e",
     "cycle/inverse": "unrender train ouroboros --data TRAIN --inverse {models}/inverse-e2e/model "
     "--forward {models}/forward-e2e/model -o {models}/cycle",

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from unrender.diffusion.card_file import CARD_FILE
+from unrender.diffusion.card.file import CARD_FILE
 from unrender.diffusion.options import InferenceOptions
 from unrender.errors import UserError
 from unrender.evaluate.claims.contestants import TRAINING, Contestant
@@ -59,8 +59,7 @@ class Models:
         if not contestant.spacing:
             return renderer
         checkpoint = renderer.engine.checkpoint
-        schedule = replace(checkpoint.card.schedule, spacing=contestant.spacing)
-        checkpoint = replace(checkpoint, card=replace(checkpoint.card, schedule=schedule))
+        checkpoint = replace(checkpoint, card=checkpoint.card.with_schedule(spacing=contestant.spacing))
         return InverseRenderer(replace(renderer.engine, checkpoint=checkpoint))
 
     def forward(self, contestant: Contestant) -> NeuralRenderer | DeferredRenderer:

@@ -51,22 +51,22 @@ def snapshots(repository: str, revision: str | None = None) -> list[Path]:
 
 def pulled(card: ModelCard) -> ModelLocation | None:
     """Where a published model is in the cache; None where it is not there, or not whole."""
-    repository = card.source.repository
-    for folder in snapshots(repository, card.source.revision):
-        home = ModelLocation(card, folder, rest_of(card, folder), folder.name)
+    repository = card.identity.source.repository
+    for folder in snapshots(repository, card.identity.source.revision):
+        home = ModelLocation(card, folder, fallback_of(card, folder), folder.name)
         # A pinned commit was whole once; its text encoder may have been thrown away since, its prompts are kept.
         if not lacking(home, networks(card) if folder.name == pinned(repository) else required(card)):
             return home
     return None
 
 
-def rest_of(card: ModelCard, folder: Path) -> Path | None:
+def fallback_of(card: ModelCard, folder: Path) -> Path | None:
     """The folder here with the components that `folder` lacks; None where it lacks none, or no folder has them."""
     missing = [name for name in required(card) if not is_whole(folder, name)]
     if not missing:
         return None
-    if card.source.rest:
-        places = snapshots(card.source.rest)
+    if card.identity.source.fallback:
+        places = snapshots(card.identity.source.fallback)
     elif set(missing) <= set(BASE_COMPONENTS):
         base = base_repository("stable-diffusion-2")
         places = [Path(base)] if Path(base).is_dir() else snapshots(base)

@@ -23,7 +23,7 @@ _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 def networks(card: ModelCard) -> tuple[str, ...]:
     """The components whose weights inference reads."""
     light = (ENVIRONMENT_ENCODER,) if card.light else ()
-    return (card.source.unet, "vae", *(("image_encoder",) if card.image_tokens else ()), *light)
+    return (card.identity.source.unet, "vae", *(("image_encoder",) if card.image_tokens else ()), *light)
 
 
 def required(card: ModelCard) -> tuple[str, ...]:
@@ -89,7 +89,7 @@ def is_whole(folder: Path, component: str) -> bool:
 
 def lacking(home: ModelLocation, components: Iterable[str]) -> list[str]:
     """Those of `components` that are whole neither in the home's folder nor in the one with its rest."""
-    places = [place for place in (home.folder, home.rest) if place is not None]
+    places = [place for place in (home.folder, home.fallback) if place is not None]
     return [name for name in components if not any(is_whole(place, name) for place in places)]
 
 

@@ -75,10 +75,10 @@ def pull(
         UserError: the hub cannot be reached, or has no such repository or revision; a component is missing or comes as
             pickles only; there is no room. Nothing is fetched then. Or the connection broke off; the next call goes on.
     """
-    repository = card.source.repository
+    repository = card.identity.source.repository
     if not repository:
         raise UserError(f"{card.id} is nowhere to be pulled from: it comes with unrender, or from a folder of yours")
-    own = _share(repository, card, half, None, revision or card.source.revision)
+    own = _share(repository, card, half, None, revision or card.identity.source.revision)
     rest = _rest(card, own, half)
     shares = [own, rest] if isinstance(rest, Share) else [own]
     _check_room(shares)
@@ -126,11 +126,13 @@ def _rest(card: ModelCard, own: Share, half: bool) -> Share | Path | None:
     missing = _missing(card, own)
     if not missing:
         return None
-    if card.source.unet in missing or not (card.source.rest or set(missing) <= set(BASE_COMPONENTS)):
+    if card.identity.source.unet in missing or not (
+        card.identity.source.fallback or set(missing) <= set(BASE_COMPONENTS)
+    ):
         raise UserError(
             f"{own.repository} has no {missing[0]} in safetensors at {own.commit}; another revision is right"
         )
-    place = card.source.rest or base_repository("stable-diffusion-2")
+    place = card.identity.source.fallback or base_repository("stable-diffusion-2")
     if Path(place).is_dir():
         if absent := [name for name in missing if not is_whole(Path(place), name)]:
             raise UserError(

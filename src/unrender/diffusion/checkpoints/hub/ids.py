@@ -6,22 +6,22 @@ import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
-from unrender.diffusion.card import Direction, ModelCard
-from unrender.diffusion.card_file import CARD_FILE, read_card
+from unrender.diffusion.card import ModelCard, Task
+from unrender.diffusion.card.file import CARD_FILE, read_card
 from unrender.diffusion.checkpoints.published import PUBLISHED, published
 from unrender.errors import UserError
 
 _HERE = Path(__file__).parents[1]
 
-_OTHER_DOOR: dict[Direction, str] = {
+_OTHER_VERB: dict[Task, str] = {
     "forward": "a forward renderer (maps to picture); `unrender forward` takes it, or `relight --forward`",
     "inverse": "an inverse renderer (picture to maps); `unrender inverse` takes it",
 }
 
 
-def embedded(direction: Direction = "inverse") -> dict[str, Path]:
-    """The models of one direction that the package carries, id to folder; one with both has a folder for each."""
-    return {card.id: folder for card, folder in _embedded() if card.direction == direction}
+def embedded(task: Task = "inverse") -> dict[str, Path]:
+    """The models for one task that the package carries, id to folder; an id may have one for each task."""
+    return {card.id: folder for card, folder in _embedded() if card.task == task}
 
 
 def cards() -> tuple[ModelCard, ...]:
@@ -35,7 +35,7 @@ def known_ids() -> tuple[str, ...]:
 
 
 def cards_of(model: str) -> tuple[ModelCard, ...]:
-    """The cards of an id, one for each direction it has.
+    """The cards of an id, one for each task it has.
 
     Raises:
         UserError: no model has that id; the nearest one is suggested.
@@ -46,18 +46,18 @@ def cards_of(model: str) -> tuple[ModelCard, ...]:
     return found
 
 
-def pick(candidates: Sequence[ModelCard], direction: Direction | None) -> ModelCard:
-    """The card of that direction; where none is asked for, the inverse one of two.
+def pick(candidates: Sequence[ModelCard], task: Task | None) -> ModelCard:
+    """The card for that task; the inverse one of several where none is asked for.
 
     Raises:
         UserError: there is none; the line says which verb takes the model.
     """
-    if direction is None:
-        return next((card for card in candidates if card.direction == "inverse"), candidates[0])
+    if task is None:
+        return next((card for card in candidates if card.task == "inverse"), candidates[0])
     for card in candidates:
-        if card.direction == direction:
+        if card.task == task:
             return card
-    raise UserError(f"{candidates[0].id} is {_OTHER_DOOR[candidates[0].direction]}")
+    raise UserError(f"{candidates[0].id} is {_OTHER_VERB.get(candidates[0].task, candidates[0].task)}")
 
 
 def unknown(model: str) -> UserError:

@@ -22,7 +22,7 @@ class ModelLocation:
 
     card: ModelCard
     folder: Path
-    rest: Path | None = None
+    fallback: Path | None = None
     revision: str = ""
 
     def component(self, name: str) -> Path:
@@ -38,5 +38,5 @@ class ModelLocation:
 
     def find(self, name: str) -> Path | None:
         """The folder of a component, None where no folder has it."""
-        places = [place / name for place in (self.folder, self.rest) if place is not None]
+        places = [place / name for place in (self.folder, self.fallback) if place is not None]
         return next((place for place in places if place.is_dir()), None)

@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from unrender.diffusion.card import Direction, ModelCard
-from unrender.diffusion.card_file import CARD_FILE, read_card
-from unrender.diffusion.checkpoints.hub.cache import rest_of
+from unrender.diffusion.card import ModelCard, Task
+from unrender.diffusion.card.file import CARD_FILE, read_card
+from unrender.diffusion.checkpoints.hub.cache import fallback_of
 from unrender.diffusion.checkpoints.hub.components import MODEL_INDEX, WORDLESS, lacking, required, wanted
 from unrender.diffusion.checkpoints.hub.ids import cards_of, known_ids, pick
 from unrender.diffusion.checkpoints.hub.location import ModelLocation
@@ -27,23 +27,23 @@ _INTRINSICS = {
 _DROPOUT = {23: "zheng95z/x-to-rgb", 28: "zheng95z/x-to-rgb-inpainting"}
 
 
-def local_model(folder: Path, direction: Direction | None = None) -> ModelLocation:
+def local_model(folder: Path, task: Task | None = None) -> ModelLocation:
     """The home of the weights in a folder of the caller's; see `card_of`."""
-    card = card_of(folder, direction)
+    card = card_of(folder, task)
     return ModelLocation(card, folder, _rest(card, folder), _cached(folder)[1])
 
 
-def card_of(folder: Path, direction: Direction | None = None) -> ModelCard:
+def card_of(folder: Path, task: Task | None = None) -> ModelCard:
     """The card of the weights in a folder: its own `unrender.json`, or that of the published model which it is.
 
     Raises:
         UserError: the folder does not say whose weights it holds, or the model goes the other way.
     """
-    return pick(cards_in(folder), direction)
+    return pick(cards_in(folder), task)
 
 
 def cards_in(folder: Path) -> tuple[ModelCard, ...]:
-    """The cards of the weights in a folder, one for each direction; see `card_of`."""
+    """The cards of the weights in a folder, one for each task; see `card_of`."""
     if (folder / CARD_FILE).is_file():
         known = _pointed(folder)
         return (read_card(folder),) if known is None else cards_of(known)
@@ -147,8 +147,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _rest(card: ModelCard, folder: Path) -> Path | None:
     """Where the components are that the folder lacks: beside it, under the name of their repository, or pulled."""
-    beside = folder.resolve().parent / card.source.rest.rpartition("/")[2]
+    beside = folder.resolve().parent / card.identity.source.fallback.rpartition("/")[2]
     alone = ModelLocation(card, folder)
-    if card.source.rest and lacking(alone, required(card)) and beside.is_dir():
+    if card.identity.source.fallback and lacking(alone, required(card)) and beside.is_dir():
         return beside
-    return rest_of(card, folder)
+    return fallback_of(card, folder)

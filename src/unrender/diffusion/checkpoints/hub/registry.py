@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from unrender.diffusion.card import Direction, ModelCard
+from unrender.diffusion.card import ModelCard, Task
 from unrender.diffusion.checkpoints.hub.cache import pulled, store
 from unrender.diffusion.checkpoints.hub.components import is_whole
 from unrender.diffusion.checkpoints.hub.ids import cards, cards_of, embedded, known_ids, pick, unknown
@@ -15,11 +15,11 @@ from unrender.errors import UserError
 __all__ = ["cards", "embedded", "find", "resolve"]
 
 
-def find(model: str | Path, direction: Direction | None = None) -> ModelLocation:
+def find(model: str | Path, task: Task | None = None) -> ModelLocation:
     """Where a model is on this machine: an embedded or published id, or a folder of weights. The network is not asked.
 
     Args:
-        direction: what is wanted of it; None takes either, and the inverse one of an id that has both.
+        task: what is wanted of it; None takes either, and the inverse one of an id that has both.
 
     Raises:
         UserError: no model has that id (the nearest is suggested), it was never pulled, it goes the other way, or the
@@ -27,11 +27,11 @@ def find(model: str | Path, direction: Direction | None = None) -> ModelLocation
     """
     name = str(model)
     if name in known_ids():
-        card = pick(cards_of(name), direction)
-        folder = embedded(card.direction).get(name)
+        card = pick(cards_of(name), task)
+        folder = embedded(card.task).get(name)
         return ModelLocation(card, folder) if folder else _pulled(card)
     if Path(model).is_dir():
-        return local_model(Path(model), direction)
+        return local_model(Path(model), task)
     raise unknown(name)
 
 
@@ -54,11 +54,11 @@ def _pulled(card: ModelCard) -> ModelLocation:
     if home is not None:
         return home
     pull = f"`unrender models pull {card.id}`"
-    here = sorted((store(card.source.repository) / "snapshots").glob("*"))
-    if card.source.rest and any(is_whole(folder, card.source.unet) for folder in here):
+    here = sorted((store(card.identity.source.repository) / "snapshots").glob("*"))
+    if card.identity.source.fallback and any(is_whole(folder, card.identity.source.unet) for folder in here):
         raise UserError(
-            f"{card.id} is on this machine, but not {card.source.rest}, whose autoencoder and text encoder it uses; "
-            f"{pull} is right (it needs the network)"
+            f"{card.id} is on this machine, but not {card.identity.source.fallback}, whose VAE and text encoder it "
+            f"uses; {pull} fetches it (it needs the network)"
         )
     if here:
         raise UserError(f"{card.id} is only partly on this machine; {pull} fetches what is missing")

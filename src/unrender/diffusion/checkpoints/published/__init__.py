@@ -1,6 +1,6 @@
 """The cards of published checkpoints, one file a system. Facts only; the weights are pulled from their own homes."""
 
-from unrender.diffusion.card import Direction, ModelCard
+from unrender.diffusion.card import ModelCard, Task
 from unrender.diffusion.checkpoints.published.e2e_ft import E2E_FT
 from unrender.diffusion.checkpoints.published.geowizard import GEOWIZARD
 from unrender.diffusion.checkpoints.published.lotus import LOTUS
@@ -11,6 +11,6 @@ from unrender.diffusion.checkpoints.published.rgbx import RGBX
 PUBLISHED: tuple[ModelCard, ...] = (*MARIGOLD, *E2E_FT, *LOTUS, *GEOWIZARD, *RGBX, *OUROBOROS)
 
 
-def published(model: str, direction: Direction | None = None) -> tuple[ModelCard, ...]:
-    """The cards of a hub id, those of one direction only where that is said; () where it is not known."""
-    return tuple(c for c in PUBLISHED if c.id == model and direction in (None, c.direction))
+def published(model: str, task: Task | None = None) -> tuple[ModelCard, ...]:
+    """The cards of a hub id, those of one task only where that is said; () where it is not known."""
+    return tuple(c for c in PUBLISHED if c.id == model and task in (None, c.task))

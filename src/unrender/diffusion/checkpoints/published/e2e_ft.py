@@ -7,10 +7,13 @@ The GeoWizard start is in `geowizard.py`.
 from dataclasses import replace
 
 from unrender.diffusion.card import (
+    Identity,
     MapCodec,
+    MapsCard,
     ModelCard,
     NoiseKind,
     Quirks,
+    SamplingCard,
     ScheduleCard,
     SizeRule,
     Source,
@@ -28,23 +31,18 @@ ONE_STEP = ScheduleCard(steps=1)
 
 def _card(
     name: str,
-    pictures: tuple[TargetPicture, ...],
+    targets: tuple[TargetPicture, ...],
     description: str,
     schedule: ScheduleCard = ONE_STEP,
     noise: NoiseKind = "zeros",
 ) -> ModelCard:
+    source = Source(f"GonzaloMG/{name}")
     return ModelCard(
-        id=f"GonzaloMG/{name}",
-        system="E2E-FT",
-        licence="Apache-2.0",
-        commercial=True,
-        pictures=pictures,
-        schedule=schedule,
-        noise=noise,
-        size=SIZE,
-        quirks=Quirks(pictures=STRETCHED_DEPTH if pictures is DEPTH else None, size=OFFICIAL_SIZE),
-        source=Source(f"GonzaloMG/{name}"),
-        description=description,
+        Identity(f"GonzaloMG/{name}", "E2E-FT", "Apache-2.0", True, source, description),
+        task="inverse",
+        maps=MapsCard(targets, size=SIZE),
+        sampling=SamplingCard(schedule, noise),
+        quirks=Quirks(targets=STRETCHED_DEPTH if targets is DEPTH else None, size=OFFICIAL_SIZE),
     )
 
 

@@ -8,13 +8,20 @@ those of X left, Y up, Z to the viewer, times -1.
 from dataclasses import replace
 
 from unrender.diffusion.card import (
+    Grouping,
+    Identity,
+    ImageTokens,
     MapCodec,
+    MapsCard,
     ModelCard,
     Quirks,
+    SamplingCard,
     ScheduleCard,
     SizeRule,
     Source,
     TargetPicture,
+    TaskNumbers,
+    TextPrompt,
 )
 
 DEPTH = TargetPicture("depth", (MapCodec("depth"),), task=(0.0, 1.0))
@@ -25,52 +32,57 @@ NEAREST_NORMALS = replace(NORMALS, maps=(replace(NORMALS.maps[0], back="nearest_
 SIZE = SizeRule(long_side=768, rounding="down")
 OFFICIAL_SIZE = replace(SIZE, fit="cut", rounding="down_by_scale", space="bytes", inward="bicubic", back="bicubic")
 
+DOMAINS = ("indoor", "outdoor", "object")
+CROSS_TASK = Grouping("target", joint="targets", shared_noise="frames_and_targets")
+
 V1 = ModelCard(
-    id="lemonaddie/geowizard",
-    system="GeoWizard",
-    licence="CC-BY-4.0",
-    commercial=True,
-    pictures=(DEPTH, NORMALS),
-    passes="one_each",
-    schedule=ScheduleCard(spacing="leading", steps=10),
-    noise="gaussian",
-    shared_noise=True,
-    size=SIZE,
-    domains=("indoor", "outdoor", "object"),
-    domain_task=True,
-    joint_attention=True,
-    image_tokens=True,
-    quirks=Quirks(pictures=(STRETCHED_DEPTH, NEAREST_NORMALS), size=OFFICIAL_SIZE, final_step="previous"),
-    source=Source("lemonaddie/geowizard"),
-    description="depth and normals together, ten steps",
+    Identity(
+        "lemonaddie/geowizard",
+        "GeoWizard",
+        "CC-BY-4.0",
+        True,
+        Source("lemonaddie/geowizard"),
+        "depth and normals together, ten steps",
+    ),
+    task="inverse",
+    maps=MapsCard((DEPTH, NORMALS), size=SIZE),
+    conditioning=(TaskNumbers(DOMAINS), ImageTokens()),
+    sampling=SamplingCard(ScheduleCard(spacing="leading", steps=10), "gaussian", grouping=CROSS_TASK),
+    quirks=Quirks(targets=(STRETCHED_DEPTH, NEAREST_NORMALS), size=OFFICIAL_SIZE, final_step="previous"),
 )
+
+
+def _prompted(*targets: TargetPicture) -> tuple[TargetPicture, ...]:
+    return tuple(replace(target, prompt="{domain} geometry") for target in targets)
+
 
 V2 = replace(
     V1,
-    id="lemonaddie/geowizard-v2",
-    pictures=tuple(replace(picture, prompt="{domain} geometry") for picture in (DEPTH, NORMALS)),
-    domain_task=False,
-    image_tokens=False,
-    quirks=replace(
-        V1.quirks,
-        pictures=tuple(replace(picture, prompt="{domain} geometry") for picture in (STRETCHED_DEPTH, NEAREST_NORMALS)),
+    identity=replace(
+        V1.identity,
+        id="lemonaddie/geowizard-v2",
+        # In the repository of v1, as a second UNet; the text encoder is Stable Diffusion 2's.
+        source=Source("lemonaddie/geowizard", unet="unet_v2"),
+        description="depth and normals together, the kind of scene in the prompt",
     ),
-    # In the repository of v1, as a second UNet; the text encoder is Stable Diffusion 2's.
-    source=Source("lemonaddie/geowizard", unet="unet_v2"),
-    description="depth and normals together, told the scene in words",
+    maps=replace(V1.maps, targets=_prompted(DEPTH, NORMALS)),
+    conditioning=(TaskNumbers(), TextPrompt(domains=DOMAINS)),
+    quirks=replace(V1.quirks, targets=_prompted(STRETCHED_DEPTH, NEAREST_NORMALS)),
 )
 
 E2E = replace(
     V1,
-    id="GonzaloMG/geowizard-e2e-ft",
-    system="E2E-FT",
-    # The fine-tuned weights say Apache-2.0; the weights they start from are CC-BY-4.0.
-    licence="Apache-2.0",
-    schedule=ScheduleCard(steps=1),
-    noise="zeros",
+    identity=Identity(
+        "GonzaloMG/geowizard-e2e-ft",
+        "E2E-FT",
+        # The fine-tuned weights say Apache-2.0; the weights they start from are CC-BY-4.0.
+        "Apache-2.0",
+        True,
+        Source("GonzaloMG/geowizard-e2e-ft"),
+        "depth and normals together in one step, from GeoWizard",
+    ),
+    sampling=SamplingCard(ScheduleCard(steps=1), "zeros", grouping=CROSS_TASK),
     quirks=replace(V1.quirks, final_step=None),
-    source=Source("GonzaloMG/geowizard-e2e-ft"),
-    description="depth and normals together in one step, from GeoWizard",
 )
 
 GEOWIZARD = (V1, V2, E2E)

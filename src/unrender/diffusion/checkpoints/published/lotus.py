@@ -6,7 +6,20 @@ the photo back. Normals: X left, Y up, Z to the viewer. Disparity stays disparit
 
 from dataclasses import replace
 
-from unrender.diffusion.card import MapCodec, ModelCard, Quirks, ScheduleCard, SizeRule, Source, TargetPicture
+from unrender.diffusion.card import (
+    Identity,
+    MapCodec,
+    MapsCard,
+    ModelCard,
+    Quirks,
+    SamplingCard,
+    ScheduleCard,
+    SizeRule,
+    Source,
+    TargetPicture,
+    TaskNumbers,
+    TextPrompt,
+)
 
 PREDICT = (1.0, 0.0)
 
@@ -16,22 +29,19 @@ NORMALS = TargetPicture("normals", (MapCodec("normal", signs=(-1, 1, 1), vectors
 
 SIZE = SizeRule(long_side=768, rounding="down")
 OFFICIAL_SIZE = replace(SIZE, fit="cut", rounding="down_by_scale", space="encoded", back="nearest_exact")
+ONE_STEP = ScheduleCard(prediction="sample", steps=1)
 
 
-def _card(name: str, picture: TargetPicture, description: str) -> ModelCard:
+def _card(name: str, target: TargetPicture, description: str) -> ModelCard:
     generative = "-g-" in name
+    system, source = "Lotus-G" if generative else "Lotus-D", Source(f"jingheya/{name}")
     return ModelCard(
-        id=f"jingheya/{name}",
-        system="Lotus-G" if generative else "Lotus-D",
-        licence="Apache-2.0",
-        commercial=True,
-        pictures=(picture,),
-        schedule=ScheduleCard(prediction="sample", steps=1),
-        noise="gaussian" if generative else "none",
-        size=SIZE,
+        Identity(f"jingheya/{name}", system, "Apache-2.0", True, source, description),
+        task="inverse",
+        maps=MapsCard((target,), size=SIZE),
+        conditioning=(TaskNumbers(), TextPrompt()),
+        sampling=SamplingCard(ONE_STEP, "gaussian" if generative else "none"),
         quirks=Quirks(size=OFFICIAL_SIZE, posterior="sample"),
-        source=Source(f"jingheya/{name}"),
-        description=description,
     )
 
 

@@ -6,7 +6,18 @@ The lighting model's shading and residual share one unknown scale: I = A S + R.
 
 from dataclasses import replace
 
-from unrender.diffusion.card import MapCodec, ModelCard, Quirks, ScheduleCard, SizeRule, Source, TargetPicture
+from unrender.diffusion.card import (
+    Identity,
+    MapCodec,
+    MapsCard,
+    ModelCard,
+    Quirks,
+    SamplingCard,
+    ScheduleCard,
+    SizeRule,
+    Source,
+    TargetPicture,
+)
 
 V1_0 = ScheduleCard(spacing="leading", steps=50)
 V1_1 = ScheduleCard(zero_terminal_snr=True, steps=4)
@@ -31,26 +42,24 @@ SIZE = SizeRule(long_side=768, rounding="down")
 OFFICIAL_SIZE = replace(SIZE, space="encoded", back="bilinear_sharp")
 
 
+# The code is Apache-2.0; the weights carry the licence of Stable Diffusion 2 that they were tuned from.
+LICENCE = "OpenRAIL++-M"
+
+
 def _card(
     name: str,
-    pictures: tuple[TargetPicture, ...],
+    targets: tuple[TargetPicture, ...],
     schedule: ScheduleCard,
     description: str,
-    official_pictures: tuple[TargetPicture, ...] | None = None,
+    official_targets: tuple[TargetPicture, ...] | None = None,
 ) -> ModelCard:
+    source = Source(f"prs-eth/{name}", tells_defaults=True)
     return ModelCard(
-        id=f"prs-eth/{name}",
-        system="Marigold",
-        # The code is Apache-2.0; the weights carry the licence of Stable Diffusion 2 that they were tuned from.
-        licence="OpenRAIL++-M",
-        commercial=True,
-        pictures=pictures,
-        schedule=schedule,
-        noise="gaussian",
-        size=SIZE,
-        quirks=Quirks(pictures=official_pictures, size=OFFICIAL_SIZE, final_step="previous"),
-        source=Source(f"prs-eth/{name}", tells_defaults=True),
-        description=description,
+        Identity(f"prs-eth/{name}", "Marigold", LICENCE, True, source, description),
+        task="inverse",
+        maps=MapsCard(targets, size=SIZE),
+        sampling=SamplingCard(schedule, "gaussian"),
+        quirks=Quirks(targets=official_targets, size=OFFICIAL_SIZE, final_step="previous"),
     )
 
 
@@ -64,7 +73,7 @@ MARIGOLD = (
         (ALBEDO, MATERIAL),
         V1_1,
         "base colour, roughness, metallicity, few steps",
-        official_pictures=(ALBEDO, MATERIAL_AS_GIVEN),
+        official_targets=(ALBEDO, MATERIAL_AS_GIVEN),
     ),
     _card("marigold-iid-lighting-v1-1", LIGHTING, V1_1, "diffuse albedo, shading and residual, few steps"),
 )

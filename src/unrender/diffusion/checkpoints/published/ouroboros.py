@@ -5,12 +5,12 @@ One repository with two UNets; the autoencoder and the text encoder are those of
 
 from dataclasses import replace
 
-from unrender.diffusion.card import Guidance, MapCodec, Quirks, ScheduleCard, SizeRule, Source
+from unrender.diffusion.card import Guidance, Identity, MapCodec, Quirks, ScheduleCard, SizeRule, Source
 from unrender.diffusion.checkpoints.published.rgbx import (
     AOVS,
     LICENCE,
     OFFICIAL_FORWARD_SIZE,
-    OFFICIAL_GIVEN,
+    OFFICIAL_INPUTS,
     OFFICIAL_PHOTO,
     RGB_TO_X,
     X_TO_RGB,
@@ -22,42 +22,37 @@ DERIVED = f"MIT as stated; derived from RGB<->X: {LICENCE}"
 ONE_STEP = ScheduleCard(zero_terminal_snr=True, steps=1)
 SIZE = SizeRule(long_side=0)
 
-# The pipeline takes one channel of `metallic`, but is asked for `metallicity`: all three come out, and are averaged
+# The pipeline takes one channel of `metallic`, but is called for `metallicity`: all three come out, and are averaged
 # here, where a map has one value.
 OFFICIAL_AOVS = tuple(
-    replace(picture, maps=(MapCodec("metallic", clipped="channels"),)) if picture.name == "metallic" else picture
-    for picture in AOVS
+    replace(target, maps=(MapCodec("metallic", clipped="channels"),)) if target.name == "metallic" else target
+    for target in AOVS
 )
+
+
+def _identity(unet: str, description: str) -> Identity:
+    source = Source(REPOSITORY, unet=unet, fallback="zheng95z/rgb-to-x")
+    return Identity(REPOSITORY, "Ouroboros", DERIVED, False, source, description)
+
 
 INVERSE = replace(
     RGB_TO_X,
-    id=REPOSITORY,
-    system="Ouroboros",
-    licence=DERIVED,
-    commercial=False,
-    schedule=ONE_STEP,
-    size=SIZE,
+    identity=_identity("unet_1", "base colour, normals, roughness, metallicity, irradiance in one step"),
+    maps=replace(RGB_TO_X.maps, size=SIZE),
+    sampling=replace(RGB_TO_X.sampling, schedule=ONE_STEP),
     quirks=Quirks(
-        given=(OFFICIAL_PHOTO,),
-        pictures=OFFICIAL_AOVS,
+        inputs=(OFFICIAL_PHOTO,),
+        targets=OFFICIAL_AOVS,
         size=replace(SIZE, fit="stretch", rounding="down", space="encoded"),
         final_step="previous",
     ),
-    source=Source(REPOSITORY, unet="unet_1", rest="zheng95z/rgb-to-x"),
-    description="base colour, normals, roughness, metallicity, irradiance in one step",
 )
 
 FORWARD = replace(
     X_TO_RGB,
-    id=REPOSITORY,
-    system="Ouroboros",
-    licence=DERIVED,
-    commercial=False,
-    schedule=ONE_STEP,
-    guidance=Guidance(inclusive=True),
-    quirks=Quirks(given=OFFICIAL_GIVEN, size=OFFICIAL_FORWARD_SIZE, final_step="previous"),
-    source=Source(REPOSITORY, unet="unet_0", rest="zheng95z/rgb-to-x"),
-    description="a picture from its maps in one step",
+    identity=_identity("unet_0", "a picture from its maps in one step"),
+    sampling=replace(X_TO_RGB.sampling, schedule=ONE_STEP, guidance=Guidance(inclusive=True)),
+    quirks=Quirks(inputs=OFFICIAL_INPUTS, size=OFFICIAL_FORWARD_SIZE, final_step="previous"),
 )
 
 OUROBOROS = (INVERSE, FORWARD)

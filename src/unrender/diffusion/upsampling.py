@@ -18,20 +18,19 @@ EPSILON = 1e-3
 """Variance of the guide, squared encoded values, below which the map is taken to be flat."""
 
 
-def enlarge(gbuffer: GBuffer, rgb: Tensor, guided: Sequence[str]) -> GBuffer:
-    """Brings a G-buffer to the size of its picture, whichever is larger.
+def upsample(gbuffer: GBuffer, size: tuple[int, int], rgb: Tensor | None, guided: Sequence[str]) -> GBuffer:
+    """Brings a G-buffer to (height, width) `size`, larger or smaller.
 
     Args:
         gbuffer: the maps, of any size.
-        rgb: (T, 3, H, W) the picture, linear, for display.
-        guided: maps, in [0, 1], that follow the picture's edges where they are enlarged.
+        rgb: (T, 3, *size) the picture, linear, for display; None where no map is guided.
+        guided: maps, in [0, 1], that follow the picture's edges where they are upsampled.
     """
-    size = (rgb.shape[2], rgb.shape[3])
-    enlarged = resize_gbuffer(gbuffer, size)
-    if gbuffer.size[0] >= size[0]:
-        return enlarged
+    resized = resize_gbuffer(gbuffer, size)
+    if rgb is None or gbuffer.size[0] >= size[0]:
+        return resized
     followed = {name: _follow(gbuffer.maps[name], rgb, name) for name in guided if name in gbuffer.maps}
-    return enlarged.with_maps(**followed)
+    return resized.with_maps(**followed)
 
 
 def _follow(values: Tensor, rgb: Tensor, name: str) -> Tensor:

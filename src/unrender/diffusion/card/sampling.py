@@ -1,0 +1,159 @@
+"""The sampling part of a card: the noise schedule, the initial noise, guidance, and which items see one another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from unrender.errors import UserError
+
+Prediction = Literal["v_prediction", "epsilon", "sample", "flow"]
+Spacing = Literal["leading", "trailing", "linspace"]
+NoiseKind = Literal["none", "zeros", "gaussian", "multi_resolution"]
+FinalStep = Literal["clean", "previous"]
+Solver = Literal["ddim", "unipc"]
+
+
+@dataclass(frozen=True)
+class ScheduleCard:
+    """A schedule of the DDPM family: integer timesteps over betas.
+
+    Attributes:
+        prediction: what the network's output is.
+        spacing: where the timesteps of few steps lie; only `trailing` (and `linspace`) start at t = T.
+        zero_terminal_snr: betas rescaled so that the last timestep is pure noise (Lin et al. 2024, section 3.1).
+        steps: denoising steps when the caller does not say.
+        solver: `ddim`, deterministic and of first order; or `unipc`, a multi-step solver (Zhao et al. 2023).
+        final_step: `clean` returns the predicted clean latent; `previous` the scheduler's re-noised `prev_sample`,
+            which several official codes decode.
+        train_steps, beta_start, beta_end, beta_schedule, steps_offset, set_alpha_to_one: as in diffusers; the
+            scheduler's own file, where a checkpoint has one, takes precedence over these.
+    """
+
+    prediction: Prediction = "v_prediction"
+    spacing: Spacing = "trailing"
+    zero_terminal_snr: bool = False
+    steps: int = 1
+    solver: Solver = "ddim"
+    final_step: FinalStep = "clean"
+    train_steps: int = 1000
+    beta_start: float = 0.00085
+    beta_end: float = 0.012
+    beta_schedule: str = "scaled_linear"
+    steps_offset: int = 1
+    set_alpha_to_one: bool = False
+    kind: Literal["ddpm"] = "ddpm"
+
+    def __post_init__(self) -> None:
+        if self.prediction == "epsilon" and self.zero_terminal_snr:
+            raise UserError(
+                "card: epsilon prediction with zero terminal SNR has no clean latent at t = T; expected v_prediction"
+            )
+
+
+@dataclass(frozen=True)
+class KarrasCard:
+    """Euler over the sigmas of Karras et al. 2022 (eq. 5), as Stable Video Diffusion is sampled.
+
+    Attributes:
+        prediction: what the network's output is, in the variance-preserving form of the latent.
+        steps: denoising steps when the caller does not say.
+        sigma_min, sigma_max, rho: the range and curvature of the sigmas.
+        spacing: `leading` starts from unit noise scaled by sqrt(1 + sigma_max^2), `trailing` from sigma_max.
+        final_step: as in `ScheduleCard`.
+    """
+
+    prediction: Prediction = "v_prediction"
+    steps: int = 25
+    sigma_min: float = 0.002
+    sigma_max: float = 700.0
+    rho: float = 7.0
+    spacing: Spacing = "leading"
+    final_step: FinalStep = "clean"
+    kind: Literal["karras"] = "karras"
+
+
+@dataclass(frozen=True)
+class FlowCard:
+    """Euler over a rectified flow: z = (1 - t) z0 + t noise (Lipman et al. 2023; Esser et al. 2024, section 2).
+
+    Attributes:
+        prediction: `flow`, the velocity noise - z0, by default.
+        steps: denoising steps when the caller does not say.
+        shift: of the timesteps towards noise for large pictures (Esser et al. 2024, eq. 23).
+        train_steps: the network is conditioned on t times this.
+        final_step: as in `ScheduleCard`.
+    """
+
+    prediction: Prediction = "flow"
+    steps: int = 28
+    shift: float = 1.0
+    train_steps: int = 1000
+    final_step: FinalStep = "clean"
+    kind: Literal["flow"] = "flow"
+
+
+AnySchedule = ScheduleCard | KarrasCard | FlowCard
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Classifier-free guidance, with the input maps as the image of InstructPix2Pix (Brooks et al. 2023, eq. 3).
+
+    output = none + image (image only - none) + text (image and text - image only)
+
+    Attributes:
+        text: weight of the text; 0 for no guidance.
+        image: weight of the input maps. At 1 the unconditional evaluation cancels, and two evaluations do.
+        rescale: share of the guided output whose deviation is brought back (Lin et al. 2024, section 3.4).
+        inclusive: whether a `text` of exactly 1 is guidance already.
+    """
+
+    text: float = 0.0
+    image: float = 0.0
+    rescale: float = 0.0
+    inclusive: bool = False
+
+    @property
+    def on(self) -> bool:
+        """Whether anything is to be done."""
+        return self.image >= 1 and (self.text >= 1 if self.inclusive else self.text > 1)
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """What an item of the network's batch is, and which items see one another (the joint axis).
+
+    Attributes:
+        item: a `frame`, the latents of all its targets stacked on channels; or one `target` of a frame, told apart from
+            the others by prompt or task.
+        joint: the items of a group attend to one another: `none` (every item is alone), the `targets` of a frame
+            (GeoWizard's cross-task attention), or the `frames` of a window or views of a set (video, multi-view).
+        shared_noise: items that start from the same noise: a target in all `frames`, which keeps the single-step
+            models steady over a clip; all `frames_and_targets`; or `none`.
+    """
+
+    item: Literal["frame", "target"] = "frame"
+    joint: Literal["none", "targets", "frames"] = "none"
+    shared_noise: Literal["frames", "frames_and_targets", "none"] = "frames"
+
+    def __post_init__(self) -> None:
+        if self.joint == "targets" and self.item == "frame":
+            raise UserError("card: targets stacked in one item cannot attend to one another; expected item: target")
+
+
+@dataclass(frozen=True)
+class SamplingCard:
+    """How a checkpoint is sampled.
+
+    Attributes:
+        schedule: the noise levels and the solver.
+        noise: what sampling starts from; `none` is no noisy target at all.
+        guidance: classifier-free guidance.
+        grouping: what an item is, and which items see one another.
+    """
+
+    schedule: AnySchedule = field(default_factory=ScheduleCard)
+    noise: NoiseKind = "zeros"
+    guidance: Guidance = field(default_factory=Guidance)
+    grouping: Grouping = field(default_factory=Grouping)
