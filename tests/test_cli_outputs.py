@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from unrender.cli.outputs import Destination, parse_destination, staged
+from unrender.cli.outputs import Destination, atomic_outputs, parse_destination
 from unrender.cli.progress import progress_bar, track
 from unrender.cli.run_record import RunRecord
 from unrender.errors import UserError
@@ -30,8 +30,8 @@ def test_an_unknown_ending_and_a_file_in_the_way_are_mistakes(tmp_path: Path):
 
 def test_results_appear_together(tmp_path: Path):
     folder = tmp_path / "deep" / "out"
-    with staged(Destination(folder)) as stage:
-        (stage / "a.txt").write_text("a")
+    with atomic_outputs(Destination(folder)) as work_dir:
+        (work_dir / "a.txt").write_text("a")
         assert not folder.exists()
     assert [path.name for path in folder.iterdir()] == ["a.txt"]
     assert [path.name for path in tmp_path.iterdir()] == ["deep"]
@@ -41,8 +41,8 @@ def test_nothing_appears_when_the_work_fails(tmp_path: Path):
     (tmp_path / "old.txt").write_text("old")
 
     def work() -> None:
-        with staged(Destination(tmp_path)) as stage:
-            (stage / "old.txt").write_text("new")
+        with atomic_outputs(Destination(tmp_path)) as work_dir:
+            (work_dir / "old.txt").write_text("new")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -52,7 +52,7 @@ def test_nothing_appears_when_the_work_fails(tmp_path: Path):
 
 def test_a_place_that_cannot_be_written_is_said_before_the_work(tmp_path: Path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot write there"), staged(Destination(tmp_path / "file" / "out")):
+    with pytest.raises(UserError, match="cannot write there"), atomic_outputs(Destination(tmp_path / "file" / "out")):
         pytest.fail("the work began")
 
 
@@ -64,7 +64,7 @@ def test_the_record_tells_settings_versions_and_seconds(tmp_path: Path):
 
     record = RunRecord("relight", (Job(),))
     record.facts["model"] = {"id": "mini", "licence": "Apache-2.0"}
-    with record.stage("load"):
+    with record.timed("load"):
         pass
     record.write(tmp_path / "run.json")
     told = json.loads((tmp_path / "run.json").read_text())
