@@ -81,7 +81,7 @@ def test_contact_sheet_shows_every_map() -> None:
 
 
 def test_front_door_is_complete_and_light() -> None:
-    for name in files._HOME_OF:
+    for name in files.__all__:
         assert getattr(files, name).__module__.startswith(("unrender.files", "typing"))
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         files.nonsense  # noqa: B018
