@@ -1,6 +1,8 @@
 """OUT is read right, and appears whole or not at all; run.json tells what was run."""
 
 import json
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +75,24 @@ def test_the_record_tells_settings_versions_and_seconds(tmp_path: Path):
     assert told["model"]["id"] == "mini"
     assert {"python", "unrender", "torch", "diffusers"} <= told["versions"].keys()
     assert told["seconds"].keys() == {"load", "total"}
+
+
+def test_of_timers_within_one_another_the_innermost_counts():
+    record = RunRecord("relight", ())
+    render = record.timed("forward")(lambda: time.sleep(0.03))
+
+    def items() -> Iterator[int]:
+        for index in range(2):
+            render()
+            yield index
+
+    start = time.perf_counter()
+    with record.timed("write"):
+        assert list(record.timed_items("relight", items())) == [0, 1]
+        time.sleep(0.02)
+    assert record.seconds["forward"] >= 0.06
+    assert 0.02 <= record.seconds["write"] < 0.06
+    assert sum(record.seconds.values()) <= time.perf_counter() - start
 
 
 def test_progress_is_silent_in_a_pipe(capsys: pytest.CaptureFixture[str]):

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from forward_scenes import sphere
+from unrender.cli import relight as command
 from unrender.errors import UserError
 from unrender.forward import DeferredRenderer, RenderPasses
 from unrender.relight import (
@@ -19,6 +20,7 @@ from unrender.relight import (
     relight,
     relight_stream,
 )
+from unrender.relight.options import TURN_FRAMES
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
@@ -125,3 +127,13 @@ def test_a_clip_is_read_as_it_is_relit():
     assert read == [0]
     with pytest.raises(UserError, match="unknown length"):
         relight_stream(frames(), NEW, known, FORWARD, TURN)
+
+
+@pytest.mark.parametrize("wrong", [{"frames": 0}, {"window": 0}, {"window": 2, "overlap": 2}, {"overlap": -1}], ids=str)
+def test_options_that_cannot_be(wrong: dict[str, int]):
+    with pytest.raises(UserError, match="expected"):
+        RelightOptions(**wrong)
+
+
+def test_the_help_tells_the_number_of_pictures_of_a_turn():
+    assert command.TURN_FRAMES == TURN_FRAMES

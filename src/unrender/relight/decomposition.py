@@ -93,7 +93,7 @@ def decompose_stream(
         The decomposition of each window, without the frames that the window before had, too.
 
     Raises:
-        UserError: where the inverse renderer gives no base colour or normals, or window and overlap do not fit.
+        UserError: where the inverse renderer gives no base colour or normals.
     """
     frames = islice(single_frames(clip), options.frames)
     return _decompose_windows(windows(frames, options.window, options.overlap), inverse, forward, options.detail)

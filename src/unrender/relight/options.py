@@ -8,6 +8,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from unrender.errors import UserError
 from unrender.forward import RenderPasses
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.frames import Frames
@@ -40,6 +41,9 @@ class RelightOptions:
             it was, the new "light" itself, or "none" (black).
         window: frames of a clip that the renderers are given together, and that share one estimate of their light.
         overlap: frames that a window has in common with the one before; they are taken from the one before.
+
+    Raises:
+        UserError: no frames at all, or an overlap that is not in [0, window).
     """
 
     yaw: float = 0.0
@@ -49,6 +53,14 @@ class RelightOptions:
     background: Background = "photo"
     window: int = 1
     overlap: int = 0
+
+    def __post_init__(self) -> None:
+        if self.frames is not None and self.frames < 1:
+            raise UserError(f"RelightOptions.frames is {self.frames}; expected at least 1, or None for all")
+        if not 0 <= self.overlap < self.window:
+            raise UserError(
+                f"windows of {self.window} frames that overlap by {self.overlap}; expected fewer, 0 or more"
+            )
 
 
 DEFAULTS = RelightOptions()
