@@ -11,7 +11,7 @@ from skimage import data
 from torch import Tensor
 
 import unrender as ur
-from unrender.files.preview import contact_sheet, tiles
+from unrender.files import contact_sheet, tiles
 from unrender.relight import RelightOptions, decompose, recompose
 from unrender.scene.color import linear_to_srgb, srgb_to_linear
 
@@ -44,16 +44,18 @@ def main() -> None:
     for name, photo in PHOTOS.items():
         frames = frames_of(photo())
         save(contact_sheet(inverse(frames), tile=300), f"{name}-maps")
-        apart = decompose(frames, inverse, forward)
-        relit = {light: shown(recompose(apart, ur.builtin_environment(light), forward).beauty) for light in LIGHTS}
-        save(tiles({"photo": shown(frames.rgb), **relit, **turning(apart, forward)}, tile=300), f"{name}-relit")
+        decomposition = decompose(frames, inverse, forward)
+        relit = {
+            light: shown(recompose(decomposition, ur.builtin_environment(light), forward).beauty) for light in LIGHTS
+        }
+        save(tiles({"photo": shown(frames.rgb), **relit, **turning(decomposition, forward)}, tile=300), f"{name}-relit")
 
 
-def turning(apart, forward) -> dict[str, Tensor]:
+def turning(decomposition, forward) -> dict[str, Tensor]:
     """The studio light, turned."""
     light = ur.builtin_environment("studio")
     return {
-        f"studio, {yaw} degrees": shown(recompose(apart, light, forward, RelightOptions(yaw=yaw)).beauty)
+        f"studio, {yaw} degrees": shown(recompose(decomposition, light, forward, RelightOptions(yaw=yaw)).beauty)
         for yaw in TURNS
     }
 

@@ -25,7 +25,7 @@ def main(folder: Path) -> int:
         f"""
 What the photo is made of    {folder}/sunset/coffee.maps.png
   the same as float layers   {folder}/sunset/coffee.gbuffer.exr   (Blender, Nuke and others open it)
-The photo at sunset          {folder}/sunset/coffee.relit.png     (with light groups: coffee.relit.exr)
+The photo at sunset          {folder}/sunset/coffee.relit.png     (with render passes: coffee.relit.exr)
   while the sun goes round   {folder}/sunset/coffee.turn.mp4
 The photo in a studio        {folder}/studio/coffee.relit.png
 """

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 import unrender as ur
-from unrender.inverse.multi_model import MultiModelRenderer
 
 
 def main(photo_path: Path, out: Path, models: list[str]) -> None:
@@ -19,7 +18,7 @@ def main(photo_path: Path, out: Path, models: list[str]) -> None:
     for reading, inference in (("right", ur.InferenceOptions()), ("official", ur.InferenceOptions(faithful=True))):
         # Each model is loaded in its turn; a photo is encoded once for all that share an autoencoder.
         load = partial(ur.InverseRenderer.from_pretrained, inference=inference)
-        inverse = MultiModelRenderer(tuple(partial(load, model) for model in models))
+        inverse = ur.MultiModelRenderer(tuple(partial(load, model) for model in models))
         ur.write(out / f"{reading}.exr", inverse(photo))
 
 

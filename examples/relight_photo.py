@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import unrender as ur
-from unrender.files.environments import builtin_environment_names
 from unrender.relight import decompose, recompose
 
 
@@ -15,9 +14,9 @@ def main(photo_path: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     inverse = ur.InverseRenderer.from_pretrained("mini")
     forward = ur.ForwardRenderer.from_pretrained("deferred")
-    apart = decompose(ur.read_image(photo_path), inverse, forward)
-    for name in builtin_environment_names():
-        ur.write(out / f"{name}.png", recompose(apart, ur.builtin_environment(name), forward))
+    decomposition = decompose(ur.read_image(photo_path), inverse, forward)
+    for name in ur.builtin_environment_names():
+        ur.write(out / f"{name}.png", recompose(decomposition, ur.builtin_environment(name), forward))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from unrender.files.images import read_image
 from unrender.files.sequences import open_frames
 from unrender.files.video import VideoWriter
 
-GROUPS = ("diffuse", "specular", "background")
+PASSES = ("diffuse", "specular", "background")
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +100,9 @@ def test_relight_writes_everything(relit: Path):
     assert read_image(relit / "coffee.relit.png").size == (67, 101)
 
 
-def test_light_groups_are_layers_that_add_up_to_the_beauty(relit: Path):
+def test_render_passes_are_layers_that_add_up_to_the_beauty(relit: Path):
     found = channels(relit / "coffee.relit.exr")
-    assert found.keys() == set("RGB") | {f"{group}.{letter}" for group in GROUPS for letter in "RGB"}
+    assert found.keys() == set("RGB") | {f"{name}.{letter}" for name in PASSES for letter in "RGB"}
     for letter in "RGB":
         total = found[f"diffuse.{letter}"] + found[f"specular.{letter}"] + found[f"background.{letter}"]
         np.testing.assert_array_equal(total, found[letter])
@@ -121,7 +121,7 @@ def test_the_light_turns_once_round(relit: Path):
 
 def test_relight_of_a_clip_is_a_clip(clip: Path, tmp_path: Path):
     out = tmp_path / "out"
-    assert run("relight", clip, "-o", out, "--light", "studio", "--turn", "30", "--frames", "2", "--no-groups") == 0
+    assert run("relight", clip, "-o", out, "--light", "studio", "--turn", "30", "--frames", "2", "--no-passes") == 0
     video = open_frames(out / "fading.relit.mp4")
     assert (len(video), video.fps) == (2, 12)
     assert channels(out / "fading.relit.0002.exr").keys() == set("RGB")

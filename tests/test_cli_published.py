@@ -374,8 +374,8 @@ def test_relighting_with_a_model_that_gives_no_base_colour(model, tmp_path, told
     ("options", "right"),
     [
         ([], "the deferred renderer needs a light; --light HDRI would be right"),
-        (["--yaw", "30"], "--yaw, --exposure and --shadows are a light's; --light HDRI with them would be right"),
-        (["--shadows"], "--yaw, --exposure and --shadows are a light's; --light HDRI with them would be right"),
+        (["--yaw", "30"], "--yaw, --exposure and --shadows are a light's; expected --light HDRI with them"),
+        (["--shadows"], "--yaw, --exposure and --shadows are a light's; expected --light HDRI with them"),
         (["--light", "studio", "--steps", "2"], "deferred has no network, and --steps is a network's"),
         (["--light", "studio", "--faithful"], "deferred has no network, and --faithful is a network's"),
         (["--light", "studio", "--caption", "a ball"], "the deferred renderer takes no caption, guidance or shadows"),

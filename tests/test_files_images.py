@@ -288,3 +288,12 @@ def test_threads_may_read_together_and_the_terminal_comes_back(
         assert list(pool.map(read, paths)) == ["bad", "(9, 11)"] * 8
     os.write(2, b"heard")
     assert capfd.readouterr() == ("", "heard")
+
+
+def test_one_frame_of_a_clip_is_a_picture(tmp_path: Path) -> None:
+    still = torch.rand(1, 3, 4, 5)
+    write_image(tmp_path / "a.png", still, alpha=torch.ones(1, 1, 4, 5))
+    write_image(tmp_path / "b.png", still[0], alpha=torch.ones(1, 4, 5))
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    with pytest.raises(UserError, match="2 frames"):
+        write_image(tmp_path / "c.png", torch.rand(2, 3, 4, 5))

@@ -10,7 +10,7 @@ import torch
 from unrender.errors import UserError
 from unrender.files.gbuffers import read_gbuffer
 from unrender.files.images import write_image
-from unrender.files.sequences import GBufferWriter, natural_order, numbered, open_frames, open_gbuffers
+from unrender.files.sequences import GBufferWriter, ImageWriter, natural_order, numbered, open_frames, open_gbuffers
 from unrender.files.video import VideoWriter
 from unrender.scene.gbuffer import GBuffer
 
@@ -92,6 +92,23 @@ def test_failed_sequences_leave_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_plain_name_is_one_file(tmp_path: Path) -> None:
+    with GBufferWriter(tmp_path / "g.exr") as writer:
+        writer.write(GBuffer(depth=torch.ones(1, 1, 2, 2)))
+    with ImageWriter(tmp_path / "a.png") as pictures:
+        pictures.write(grey(50)[None], torch.ones(1, 1, 4, 6))
+    assert {path.name for path in tmp_path.iterdir()} == {"g.exr", "a.png"}
+
+    def write_two(path: Path) -> None:
+        with ImageWriter(path) as pictures:
+            pictures.write(torch.rand(2, 3, 4, 6))
+
+    with pytest.raises(UserError, match=r"one file and there are more frames; expected b\.####\.png"):
+        write_two(tmp_path / "b.png")
+    write_two(tmp_path / "b.####.png")
+    assert {path.name for path in tmp_path.iterdir()} == {"g.exr", "a.png", "b.0001.png", "b.0002.png"}
+
+
 def test_bad_sequences_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no frames in it"):
         open_frames(tmp_path)
@@ -100,7 +117,7 @@ def test_bad_sequences_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no file is called"):
         open_frames(tmp_path / "a.####.png")
     with pytest.raises(UserError, match=r"name\.####\.exr"):
-        GBufferWriter(tmp_path / "a.exr")
+        GBufferWriter(tmp_path / "a.png")
     for number in (1, 2, 5):
         write_image(tmp_path / f"a.{number:04d}.png", grey(number))
     with pytest.raises(UserError, match=r"2 frames missing \(3, 4\)"):

@@ -127,19 +127,19 @@ def test_a_light_twice_as_bright_gives_a_picture_twice_as_bright(folder):
     torch.testing.assert_close(twice.beauty, 2 * once.beauty, atol=1e-4, rtol=1e-3)
 
 
-def test_groups_are_what_is_rendered_and_what_is_behind_and_add_up(folder):
+def test_passes_are_what_is_rendered_and_what_is_behind_and_add_up(folder):
     light = spot(0)
     found = renderer(folder)(BALL, light, 15.0)
-    assert list(found.groups) == ["rendered", "background"]
-    assert torch.equal(found.beauty, found.groups["rendered"] + found.groups["background"])
+    assert list(found.passes) == ["rendered", "background"]
+    assert torch.equal(found.beauty, found.passes["rendered"] + found.passes["background"])
     outside = (~INSIDE).expand_as(found.beauty)
-    assert not found.groups["rendered"][outside].any()
+    assert not found.passes["rendered"][outside].any()
     assert torch.equal(found.background, DeferredRenderer("split_sum")(BALL, light, 15.0).background)
 
 
 def test_without_a_light_the_whole_picture_is_rendered(folder):
     found = renderer(folder)(BALL.with_maps(irradiance=torch.rand(1, 3, 48, 48)))
-    assert list(found.groups) == ["rendered", "background"]
+    assert list(found.passes) == ["rendered", "background"]
     assert not found.background.any()
     assert found.beauty[(~INSIDE).expand_as(found.beauty)].any()
 
@@ -179,7 +179,7 @@ def test_relighting_by_rgb_to_x_and_x_to_rgb_from_end_to_end(folder, tmp_path):
     assert set(apart.gbuffer.maps) == {"base_color", "normal", "roughness", "metallic", "irradiance", "rgb"}
     assert apart.gain is not None
     plain = forward(apart.gbuffer, light, 45.0)
-    torch.testing.assert_close(relit.groups.surfaces["rendered"], plain.surfaces["rendered"] * apart.gain)
+    torch.testing.assert_close(relit.passes.surfaces["rendered"], plain.surfaces["rendered"] * apart.gain)
 
 
 @pytest.mark.parametrize(

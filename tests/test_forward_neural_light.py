@@ -138,10 +138,10 @@ def test_doors_of_a_folder(folder, capsys):
 # Pictures.
 
 
-def test_groups_are_what_is_rendered_and_what_is_behind(renderer):
+def test_passes_are_what_is_rendered_and_what_is_behind(renderer):
     light = spot(8)
     found, again = renderer(BALL, light, 30.0), renderer(BALL, light, 30.0)
-    assert set(found.groups) == {"rendered", "background"}
+    assert set(found.passes) == {"rendered", "background"}
     assert found.beauty.shape == (1, 3, 48, 48)
     assert bool(found.beauty.isfinite().all())
     assert torch.equal(found.beauty, again.beauty)
@@ -221,7 +221,7 @@ RAMP = torch.linspace(0.5, 4.0, 48)
 
 def test_irradiance_takes_the_place_of_a_light(by_irradiance):
     once, again = (by_irradiance(ball_in(RAMP)) for _ in range(2))
-    assert set(once.groups) == {"rendered", "background"}
+    assert set(once.passes) == {"rendered", "background"}
     assert torch.equal(once.beauty, again.beauty)
     assert 0 <= float(once.beauty.min()) <= float(once.beauty.max()) <= 1
     assert not once.beauty[~INSIDE.expand_as(once.beauty)].any()

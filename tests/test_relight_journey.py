@@ -34,8 +34,8 @@ def known(photo: Frames, maps: Sequence[str]) -> GBuffer:
     return TRUTH.with_maps(rgb=photo.rgb, mask=photo.mask)
 
 
-def surface(groups: RenderPasses) -> torch.Tensor:
-    return groups.diffuse + groups.specular
+def surface(passes: RenderPasses) -> torch.Tensor:
+    return passes.diffuse + passes.specular
 
 
 def taken(light: EnvironmentMap, texture: torch.Tensor | float = 1.0) -> Frames:
@@ -77,45 +77,45 @@ def test_the_estimate_is_deterministic():
 
 def test_relighting_is_the_rendering_under_the_new_light():
     relit = relight(taken(OLD), NEW, known, FORWARD)
-    assert relative_error(surface(relit.groups), surface(FORWARD(TRUTH, NEW))) < 0.08
+    assert relative_error(surface(relit.passes), surface(FORWARD(TRUTH, NEW))) < 0.08
 
 
 def test_detail_that_the_gbuffer_lacks_is_kept_and_can_be_left_out():
     photo, right = taken(OLD, STRIPES), surface(FORWARD(TRUTH, NEW)) * STRIPES
     kept = relight(photo, NEW, known, FORWARD)
     left_out = relight(photo, NEW, known, FORWARD, RelightOptions(detail=False))
-    assert relative_error(surface(kept.groups), right) < 0.1
-    assert relative_error(surface(left_out.groups), right) > 0.2
-    assert torch.equal(left_out.groups.diffuse, FORWARD(TRUTH, NEW).diffuse)
+    assert relative_error(surface(kept.passes), right) < 0.1
+    assert relative_error(surface(left_out.passes), right) > 0.2
+    assert torch.equal(left_out.passes.diffuse, FORWARD(TRUTH, NEW).diffuse)
 
 
 def test_the_old_light_gives_the_photo_back():
     photo = taken(OLD, STRIPES)
-    apart = decompose(photo, known, FORWARD)
-    assert apart.light is not None
-    again = recompose(apart, apart.light, FORWARD, RelightOptions(background="none"))
+    decomposition = decompose(photo, known, FORWARD)
+    assert decomposition.light is not None
+    again = recompose(decomposition, decomposition.light, FORWARD, RelightOptions(background="none"))
     bright = (photo.rgb > 0.05).float() * photo.rgb
     assert float(((again.beauty - photo.rgb).abs() * (photo.rgb > 0.05)).sum() / bright.sum()) < 0.01
 
 
 def test_yaw_turns_the_light():
-    apart = decompose(taken(OLD), known, FORWARD, detail=False)
-    turned = recompose(apart, NEW, FORWARD, RelightOptions(yaw=90))
-    rotated = recompose(apart, NEW.rotated(90), FORWARD)
+    decomposition = decompose(taken(OLD), known, FORWARD, RelightOptions(detail=False))
+    turned = recompose(decomposition, NEW, FORWARD, RelightOptions(yaw=90))
+    rotated = recompose(decomposition, NEW.rotated(90), FORWARD)
     assert relative_error(surface(turned), surface(rotated)) < 0.02
-    assert relative_error(surface(turned), surface(recompose(apart, NEW, FORWARD))) > 0.2
+    assert relative_error(surface(turned), surface(recompose(decomposition, NEW, FORWARD))) > 0.2
 
 
-def test_groups_add_up_and_backgrounds_are_what_they_say():
+def test_passes_add_up_and_backgrounds_are_what_they_say():
     photo = Frames(taken(OLD).rgb + 0.25, mask=TRUTH.mask, hdr=True)
-    apart = decompose(photo, known, FORWARD)
+    decomposition = decompose(photo, known, FORWARD)
     outside = (1 - TRUTH.maps["mask"]).bool().expand_as(photo.rgb)
     shown = {
-        background: recompose(apart, NEW, FORWARD, RelightOptions(background=background))
+        background: recompose(decomposition, NEW, FORWARD, RelightOptions(background=background))
         for background in ("light", "photo", "none")
     }
-    for groups in shown.values():
-        assert torch.equal(groups.beauty, groups.diffuse + groups.specular + groups.background)
+    for passes in shown.values():
+        assert torch.equal(passes.beauty, passes.diffuse + passes.specular + passes.background)
     assert shown["none"].background.abs().max() == 0
     torch.testing.assert_close(shown["photo"].beauty[outside], photo.rgb[outside])
     assert torch.equal(shown["light"].background, FORWARD(TRUTH, NEW).background)

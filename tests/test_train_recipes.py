@@ -206,7 +206,7 @@ def test_a_parent_may_be_trained_for_one_step_alone(tmp_path: Path, capsys: pyte
 
 def test_no_pictures_at_all_are_said_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["train", "vae", "-o", str(tmp_path / "out")]) == 2
-    assert "--data DIR of `unrender synth`, or --dataset NAME=DIR, is right" in capsys.readouterr().err
+    assert "expected --data DIR of `unrender synth`, or --dataset NAME=DIR" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -1,6 +1,5 @@
 """unrender: take pictures apart into geometry, material and light, change any of them, put them back together.
 
-    import unrender as ur
 
     photo   = ur.read_image("kitchen.jpg")                  # Frames: (T, 3, H, W), scene-linear
     inverse = ur.InverseRenderer.from_pretrained("mini")
@@ -11,80 +10,66 @@
     ur.write("kitchen.exr", gbuffer)                        # one multi-layer float EXR
     ur.write("relit.png", relit)
 
-Names load when they are first used (PEP 562), so that importing this page costs nothing. `unrender.relight` is the room
-of that name; `from unrender.relight import relight` is its one call.
+Names load when they are first used (PEP 562), so that importing this page costs nothing. So do the rooms `ur.relight`,
+`ur.output`, `ur.files`, `ur.forward`, `ur.evaluate`, `ur.train` and `ur.synth`, which have what this page has not:
+`ur.relight.relight(photo, light, inverse, forward)` is the whole journey, for example.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from unrender.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from unrender.diffusion.options import InferenceOptions
-    from unrender.errors import UserError
-    from unrender.files.environments import builtin_environment
-    from unrender.files.gbuffers import read_gbuffer
-    from unrender.files.images import read_image
-    from unrender.files.sequences import open_frames
-    from unrender.forward import DeferredRenderer, ForwardOptions, ForwardRenderer, RenderPasses
-    from unrender.inverse.renderer import InverseRenderer
-    from unrender.output import write
-    from unrender.scene.camera import Camera
-    from unrender.scene.environment import EnvironmentMap
-    from unrender.scene.frames import Frames
-    from unrender.scene.gaussians import SphericalGaussians
-    from unrender.scene.gbuffer import GBuffer
+    from unrender import evaluate as evaluate
+    from unrender import files as files
+    from unrender import forward as forward
+    from unrender import output as output
+    from unrender import relight as relight
+    from unrender import synth as synth
+    from unrender import train as train
+    from unrender.diffusion.options import InferenceOptions as InferenceOptions
+    from unrender.errors import UserError as UserError
+    from unrender.files.environments import builtin_environment as builtin_environment
+    from unrender.files.environments import builtin_environment_names as builtin_environment_names
+    from unrender.files.gbuffers import read_gbuffer as read_gbuffer
+    from unrender.files.images import read_image as read_image
+    from unrender.files.sequences import open_frames as open_frames
+    from unrender.files.sequences import open_gbuffers as open_gbuffers
+    from unrender.forward import DeferredRenderer as DeferredRenderer
+    from unrender.forward import ForwardOptions as ForwardOptions
+    from unrender.forward import ForwardRenderer as ForwardRenderer
+    from unrender.forward import RenderPasses as RenderPasses
+    from unrender.inverse.multi_model import MultiModelRenderer as MultiModelRenderer
+    from unrender.inverse.renderer import InverseRenderer as InverseRenderer
+    from unrender.output import write as write
+    from unrender.relight.options import RelightOptions as RelightOptions
+    from unrender.scene.camera import Camera as Camera
+    from unrender.scene.environment import EnvironmentMap as EnvironmentMap
+    from unrender.scene.frames import Frames as Frames
+    from unrender.scene.gaussians import SphericalGaussians as SphericalGaussians
+    from unrender.scene.gbuffer import GBuffer as GBuffer
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Camera": "unrender.scene.camera",
-    "DeferredRenderer": "unrender.forward",
-    "EnvironmentMap": "unrender.scene.environment",
-    "ForwardRenderer": "unrender.forward",
-    "Frames": "unrender.scene.frames",
-    "GBuffer": "unrender.scene.gbuffer",
-    "InverseRenderer": "unrender.inverse.renderer",
-    "RenderPasses": "unrender.forward",
-    "InferenceOptions": "unrender.diffusion.options",
-    "SphericalGaussians": "unrender.scene.gaussians",
-    "UserError": "unrender.errors",
-    "ForwardOptions": "unrender.forward",
-    "open_frames": "unrender.files.sequences",
-    "read_gbuffer": "unrender.files.gbuffers",
-    "read_image": "unrender.files.images",
-    "builtin_environment": "unrender.files.environments",
-    "write": "unrender.output",
+    "diffusion.options": ("InferenceOptions",),
+    "errors": ("UserError",),
+    "files.environments": ("builtin_environment", "builtin_environment_names"),
+    "files.gbuffers": ("read_gbuffer",),
+    "files.images": ("read_image",),
+    "files.sequences": ("open_frames", "open_gbuffers"),
+    "forward": ("DeferredRenderer", "ForwardOptions", "ForwardRenderer", "RenderPasses"),
+    "inverse.multi_model": ("MultiModelRenderer",),
+    "inverse.renderer": ("InverseRenderer",),
+    "output": ("write",),
+    "relight.options": ("RelightOptions",),
+    "scene.camera": ("Camera",),
+    "scene.environment": ("EnvironmentMap",),
+    "scene.frames": ("Frames",),
+    "scene.gaussians": ("SphericalGaussians",),
+    "scene.gbuffer": ("GBuffer",),
 }
+_ROOMS = ("evaluate", "files", "forward", "output", "relight", "synth", "train")
 
-__all__ = [
-    "Camera",
-    "DeferredRenderer",
-    "EnvironmentMap",
-    "ForwardOptions",
-    "ForwardRenderer",
-    "Frames",
-    "GBuffer",
-    "InferenceOptions",
-    "InverseRenderer",
-    "RenderPasses",
-    "SphericalGaussians",
-    "UserError",
-    "__version__",
-    "builtin_environment",
-    "open_frames",
-    "read_gbuffer",
-    "read_image",
-    "write",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'unrender' has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__, _names = lazy_names(__name__, _HOMES, _ROOMS)
+__all__ = sorted([*_names, "__version__"])

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         """How a verb calls a forward renderer."""
 
         def __call__(
-            self, gbuffer: GBuffer, light: EnvironmentMap | None, yaw: float, edit: Tensor | None = None, /
+            self, gbuffer: GBuffer, light: EnvironmentMap | None, yaw: float | Tensor, edit: Tensor | None = None, /
         ) -> RenderPasses: ...
 
 
@@ -67,20 +67,20 @@ def inverse_renderer(models: str, engines: Engines, scene: SceneOptions, picture
 
     def load(model: str) -> InverseRenderer:
         renderer = InverseRenderer.from_pretrained(model, engines.inference(scene.long_side), domain=scene.domain)
-        facts[model] = _facts(renderer.engine.checkpoint)
+        facts[model] = _checkpoint_facts(renderer.engine.checkpoint)
         record.facts["model"] = next(iter(facts.values())) if len(facts) == 1 else list(facts.values())
         return renderer
 
     facts: dict[str, dict[str, object]] = {}
     names = [name.strip() for name in models.split(",") if name.strip()]
     if not names:
-        raise UserError(f"--model {models!r} names no model; an id, a folder, or several with commas would be right")
+        raise UserError(f"--model {models!r} names no model; expected an id, a folder, or several with commas")
     if len(names) == 1:
         return partial(load(names[0]), **settings)
     if pictures == 1:
         return partial(MultiModelRenderer(tuple(partial(load, name) for name in names)), **settings)
     loaded = [load(name) for name in names]
-    return partial(MultiModelRenderer(tuple(partial(_same, renderer) for renderer in loaded)), **settings)
+    return partial(MultiModelRenderer(tuple(partial(_itself, renderer) for renderer in loaded)), **settings)
 
 
 def forward_renderer(
@@ -92,14 +92,14 @@ def forward_renderer(
 
     compute = engines.compute
     renderer = ForwardRenderer.from_pretrained(
-        model, engines.inference(long_side), _wish(prompt, steps, engines.compute.seed)
+        model, engines.inference(long_side), _forward_options(prompt, steps, engines.compute.seed)
     )
     checkpoint = getattr(getattr(renderer.engine, "engine", None), "checkpoint", None)
-    engines.record.facts["forward"] = _facts(checkpoint) if checkpoint else {"id": model}
+    engines.record.facts["forward"] = _checkpoint_facts(checkpoint) if checkpoint else {"id": model}
     device = choose_compute(compute.device, compute.dtype).device
 
     def render(
-        gbuffer: GBuffer, light: EnvironmentMap | None, yaw: float, edit: Tensor | None = None, /
+        gbuffer: GBuffer, light: EnvironmentMap | None, yaw: float | Tensor, edit: Tensor | None = None, /
     ) -> RenderPasses:
         if checkpoint is not None:
             return renderer(gbuffer, light, yaw, edit)
@@ -108,14 +108,14 @@ def forward_renderer(
     return render
 
 
-def check_deferred(model: str, **said: object) -> None:
-    """Raises UserError where a renderer without a network is told what only a network can be: options by name."""
-    told = [name for name, value in said.items() if value not in (None, False, "", "normal")]
-    if model.split(":")[0] == "deferred" and told:
-        raise UserError(f"{model} has no network, and --{told[0].replace('_', '-')} is a network's")
+def check_deferred(model: str, **network_options: object) -> None:
+    """Raises UserError where options of networks, by name, are given to a renderer that has none."""
+    given = [name for name, value in network_options.items() if value not in (None, False, "", "normal")]
+    if model.split(":")[0] == "deferred" and given:
+        raise UserError(f"{model} has no network, and --{given[0].replace('_', '-')} is a network's")
 
 
-def _wish(prompt: PromptOptions, steps: int | None, seed: int) -> ForwardOptions:
+def _forward_options(prompt: PromptOptions, steps: int | None, seed: int) -> ForwardOptions:
     from unrender.forward import ForwardOptions
 
     return ForwardOptions(
@@ -128,7 +128,7 @@ def _wish(prompt: PromptOptions, steps: int | None, seed: int) -> ForwardOptions
     )
 
 
-def _facts(checkpoint: Checkpoint) -> dict[str, object]:
+def _checkpoint_facts(checkpoint: Checkpoint) -> dict[str, object]:
     card, home = checkpoint.card, checkpoint.home
     facts: dict[str, object] = {
         "id": card.id,
@@ -139,5 +139,5 @@ def _facts(checkpoint: Checkpoint) -> dict[str, object]:
     return facts | ({"revision": home.revision} if home and home.revision else {})
 
 
-def _same(renderer: InverseRenderer) -> InverseRenderer:
+def _itself(renderer: InverseRenderer) -> InverseRenderer:
     return renderer

@@ -144,7 +144,7 @@ def forward(job: ForwardJob, files: ReportOptions, compute: ComputeOptions) -> N
 def claims(job: ClaimsJob, compute: ComputeOptions) -> None:
     """Print papers' claims beside what trained models do on held-out scenes, with verdicts, as a Markdown table."""
     if job.out is not None and job.out.suffix.lower() != ".md":
-        raise UserError(f"-o {job.out}: the table is Markdown; a file ending in .md would be right")
+        raise UserError(f"-o {job.out}: the table is Markdown; expected a file ending in .md")
     import json
     from itertools import islice
 

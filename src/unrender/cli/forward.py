@@ -17,7 +17,7 @@ from unrender.cli.options import (
     Steps,
     Yaw,
 )
-from unrender.cli.outputs import parse_destination, staged
+from unrender.cli.outputs import atomic_outputs, parse_destination
 from unrender.cli.progress import track
 from unrender.cli.run_record import RunRecord
 from unrender.errors import UserError
@@ -52,39 +52,40 @@ class ForwardJob:
 def forward(job: ForwardJob, prompt: PromptOptions, network: NetworkOptions, compute: ComputeOptions) -> None:
     """Render a G-buffer under a light.
 
-    Writes a PNG for looking (of a clip an mp4), an EXR whose light groups (diffuse, specular, background) add up to
+    Writes a PNG for looking (of a clip an mp4), an EXR whose render passes (diffuse, specular, background) add up to
     the beauty, and run.json. A network takes the light itself where its card has a `light`; else the irradiance of the
     G-buffer, or that of --light in its place.
     """
     _check(job, prompt, network)
     destination = parse_destination(job.out, (".exr", ".mp4", ".png"))
     record = RunRecord("forward", (job, prompt, network, compute))
-    with staged(destination) as stage:
-        with record.stage("load"):
+    with atomic_outputs(destination) as work_dir:
+        with record.timed("load"):
             from unrender.cli.engines import Engines, forward_renderer
-            from unrender.cli.pictures import RenderedWriter, Take
             from unrender.files.environments import resolve_light
             from unrender.files.images import read_mask
             from unrender.files.sequences import open_gbuffers
+            from unrender.output import passes_paths, write_passes_stream
 
             gbuffers = open_gbuffers(job.gbuffer)
             destination.check_frames(len(gbuffers))
             light = resolve_light(job.light).exposed(job.exposure) if job.light else None
             edit = read_mask(job.edit_mask) if job.edit_mask else None
             renderer = forward_renderer(job.model, Engines(network, compute, record), prompt, job.steps, job.long_side)
-        take = Take(f"{gbuffers.name}.forward", len(gbuffers), gbuffers.fps)
-        with RenderedWriter(stage, destination, take) as rendered:
-            for gbuffer in track(gbuffers, "rendering", len(gbuffers)):
-                with record.stage("forward"):
-                    groups = renderer(gbuffer, light, job.yaw, edit)
-                with record.stage("write"):
-                    rendered.write(groups)
-        record.write(stage / destination.record_name)
+        rendered = (renderer(gbuffer, light, job.yaw, edit) for gbuffer in track(gbuffers, "rendering", len(gbuffers)))
+        paths = passes_paths(work_dir, f"{gbuffers.name}.forward", len(gbuffers))
+        with record.timed("write"):
+            write_passes_stream(
+                [work_dir / destination.file] if destination.file else paths,
+                record.timed_items("forward", rendered),
+                fps=gbuffers.fps,
+            )
+        record.write(work_dir / destination.record_name)
     destination.report()
 
 
 def _check(job: ForwardJob, prompt: PromptOptions, network: NetworkOptions) -> None:
-    """Raises UserError where something is said that nobody listens to."""
+    """Raises UserError where an option has no effect."""
     if job.light is None and (job.yaw or job.exposure or prompt.shadows):
-        raise UserError("--yaw, --exposure and --shadows are a light's; --light HDRI with them would be right")
+        raise UserError("--yaw, --exposure and --shadows are a light's; expected --light HDRI with them")
     check_deferred(job.model, **asdict(network), steps=job.steps, long_side=job.long_side)

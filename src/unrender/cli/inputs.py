@@ -16,10 +16,10 @@ def parse_maps(text: str | None) -> tuple[str, ...] | None:
     known = [name for name in CHANNELS if name != "rgb"]
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     if not names:
-        raise UserError(f"--maps is empty; some of {', '.join(known)} would be right")
+        raise UserError(f"--maps is empty; expected some of {', '.join(known)}")
     for name in names:
         if name not in known:
             close = get_close_matches(name.lower(), known, n=1)
-            right = f"did you mean {close[0]}?" if close else f"some of {', '.join(known)} would be right"
-            raise UserError(f"--maps {name}: there is no such map; {right}")
+            hint = f"did you mean {close[0]}?" if close else f"expected some of {', '.join(known)}"
+            raise UserError(f"--maps {name}: there is no such map; {hint}")
     return tuple(dict.fromkeys(names))

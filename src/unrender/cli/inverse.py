@@ -8,14 +8,14 @@ import typer
 
 from unrender.cli.inputs import parse_maps
 from unrender.cli.options import ComputeOptions, NetworkOptions, Out, SceneOptions
-from unrender.cli.outputs import parse_destination, staged
+from unrender.cli.outputs import atomic_outputs, parse_destination
 from unrender.cli.progress import track
 from unrender.cli.run_record import RunRecord
 
 
 @dataclass(frozen=True)
 class InverseJob:
-    """What to take apart, and into what."""
+    """What to estimate the maps of, and which."""
 
     input: Annotated[
         Path, typer.Argument(metavar="INPUT", help="An image, a video, a folder of frames, or name.####.exr.")
@@ -41,26 +41,23 @@ def inverse(job: InverseJob, scene: SceneOptions, network: NetworkOptions, compu
     maps = parse_maps(job.maps)
     destination = parse_destination(job.out, (".exr", ".png"))
     record = RunRecord("inverse", (job, scene, network, compute))
-    with staged(destination) as stage:
-        with record.stage("load"):
+    with atomic_outputs(destination) as work_dir:
+        with record.timed("load"):
             from unrender.cli.engines import Engines, inverse_renderer
-            from unrender.cli.pictures import Take, write_contact_sheet
-            from unrender.files.gbuffers import write_gbuffer
-            from unrender.files.sequences import numbered, open_frames
+            from unrender.files.sequences import open_frames
+            from unrender.output import write_gbuffer_stream
 
             frames = open_frames(job.input)
             destination.check_frames(len(frames))
-            take = Take(frames.name, len(frames))
             renderer = inverse_renderer(job.model, Engines(network, compute, record), scene, len(frames))
-        for index, picture in enumerate(track(frames, "taking apart", len(frames))):
-            with record.stage("inverse"):
-                gbuffer = renderer(picture, maps)
-            with record.stage("write"):
-                if destination.wants(".exr"):
-                    pattern = stage / (destination.file or take.file(".exr"))
-                    path = pattern if len(frames) == 1 else numbered(pattern, index + 1)
-                    write_gbuffer(path, gbuffer, profile=job.profile)
-                if index == 0 and destination.wants(".png"):
-                    write_contact_sheet(stage / (destination.file or f"{frames.name}.maps.png"), gbuffer)
-        record.write(stage / destination.record_name)
+        gbuffers = (renderer(picture, maps) for picture in track(frames, "estimating maps", len(frames)))
+        number = "" if len(frames) == 1 else ".####"
+        with record.timed("write"):
+            write_gbuffer_stream(
+                destination.path(work_dir, f"{frames.name}{number}.exr"),
+                record.timed_items("inverse", gbuffers),
+                profile=job.profile,
+                contact_sheet=destination.path(work_dir, f"{frames.name}.maps.png"),
+            )
+        record.write(work_dir / destination.record_name)
     destination.report()

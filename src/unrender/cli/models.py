@@ -149,7 +149,7 @@ def _agree(cards: "Sequence[ModelCard]", accepted: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise UserError(
-            f"{_licence(forbidding[0])}; --accept-licence is right where the licence suits what you do with it"
+            f"{_licence(forbidding[0])}; expected --accept-licence, where the licence suits what you do with it"
         )
     print(_licence(forbidding[0]), flush=True)
     typer.confirm("Do you agree to this licence?", abort=True)

@@ -34,13 +34,16 @@ class Destination:
         """Whether results with this ending are wanted: all of them in a folder, else the one asked for."""
         return self.ending in ("", ending)
 
+    def path(self, work_dir: Path, name: str) -> Path | None:
+        """Where in `work_dir` a result that is called `name` in a folder goes, None where it is not wanted."""
+        return work_dir / (self.file or name) if self.wants(Path(name).suffix) else None
+
     def check_frames(self, frames: int) -> None:
         """Raises UserError where the one file asked for cannot hold so many frames."""
         if frames == 1 or not self.file or self.ending == ".mp4" or "#" in self.file:
             return
-        raise UserError(
-            f"-o {self.folder / self.file}: there are {frames} frames; a folder, or name.####.exr, would be right"
-        )
+        numbered = f"{Path(self.file).stem}.####{self.ending}"
+        raise UserError(f"-o {self.folder / self.file}: there are {frames} frames; expected a folder, or {numbered}")
 
     @property
     def record_name(self) -> str:
@@ -61,15 +64,15 @@ def parse_destination(out: Path, endings: Sequence[str]) -> Destination:
         return Destination(out.parent, out.name)
     if suffix and not suffix[1:].isdigit():
         known = ", ".join(endings) or "none"
-        raise UserError(f"-o {out}: cannot write {suffix} here; a folder, or a file ending in {known}, would be right")
+        raise UserError(f"-o {out}: cannot write {suffix} here; expected a folder, or a file ending in {known}")
     if out.exists():
-        raise UserError(f"-o {out}: that is a file; a folder would be right")
+        raise UserError(f"-o {out}: that is a file; expected a folder")
     return Destination(out)
 
 
 @contextmanager
-def staged(destination: Destination) -> Generator[Path]:
-    """A temporary folder beside the results' place, on the same disk, whose files move there together at the end.
+def atomic_outputs(destination: Destination) -> Generator[Path]:
+    """Yields a working folder beside the results' place, on the same disk, whose files move there together at the end.
 
     Nothing is left behind when the block fails, and files already there are untouched until it has succeeded. Raises
     UserError at once where nothing can be written, before any work is done.
@@ -77,15 +80,13 @@ def staged(destination: Destination) -> Generator[Path]:
     folder = destination.folder
     beside = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     try:
-        stage = Path(tempfile.mkdtemp(prefix=".unrender-", dir=beside))
+        work_dir = Path(tempfile.mkdtemp(prefix=".unrender-", dir=beside))
     except OSError as error:
-        raise UserError(
-            f"-o {folder}: cannot write there ({error.strerror}); a writable folder would be right"
-        ) from error
+        raise UserError(f"-o {folder}: cannot write there ({error.strerror}); expected a writable folder") from error
     try:
-        yield stage
+        yield work_dir
         folder.mkdir(parents=True, exist_ok=True)
-        for path in sorted(stage.iterdir()):
+        for path in sorted(work_dir.iterdir()):
             os.replace(path, folder / path.name)
     finally:
-        shutil.rmtree(stage, ignore_errors=True)
+        shutil.rmtree(work_dir, ignore_errors=True)

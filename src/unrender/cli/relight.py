@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -20,20 +19,17 @@ from unrender.cli.options import (
     SceneOptions,
     Yaw,
 )
-from unrender.cli.outputs import Destination, parse_destination, staged
+from unrender.cli.outputs import Destination, atomic_outputs, parse_destination
 from unrender.cli.progress import track
 from unrender.cli.run_record import RunRecord
 from unrender.errors import UserError
 
 if TYPE_CHECKING:
-    from unrender.cli.pictures import Take
     from unrender.files.readers import FrameReader
-    from unrender.forward import RenderPasses
-    from unrender.relight import Decomposition, Forward, Inverse, RelightOptions
-    from unrender.scene.environment import EnvironmentMap
+    from unrender.output import RelitPaths
+    from unrender.relight import RelightOptions
 
-TURN_FRAMES = 48
-TURN_FPS = 24.0
+TURN_FRAMES = 48  # as `unrender.relight` has it, which --help does not wait for
 
 
 @dataclass(frozen=True)
@@ -71,13 +67,14 @@ class RelightJob:
     background: Annotated[
         Literal["light", "photo", "none"], typer.Option(help="What shows where there is no surface.")
     ] = "photo"
-    groups: Annotated[bool, typer.Option(help="Write the light groups as layers of the relit EXR.")] = True
+    passes: Annotated[bool, typer.Option(help="Write the render passes as layers of the relit EXR.")] = True
 
-    def options(self, turned: float = 0.0) -> RelightOptions:
-        """The part that relighting itself takes, with the light `turned` by so many degrees more."""
+    @property
+    def options(self) -> RelightOptions:
+        """The part that relighting itself takes."""
         from unrender.relight import RelightOptions
 
-        return RelightOptions(self.yaw + turned, self.detail, self.background)
+        return RelightOptions(self.yaw, self.turn, self.frames, self.detail, self.background)
 
 
 def relight(
@@ -85,41 +82,32 @@ def relight(
 ) -> None:
     """Show a picture under another light.
 
-    Writes the relit PNG (of a clip an mp4) and EXR, whose light groups (diffuse, specular, background) add up to the
+    Writes the relit PNG (of a clip an mp4) and EXR, whose render passes (diffuse, specular, background) add up to the
     beauty; the G-buffer EXR; a contact sheet; run.json; with --turn, of a still, an mp4 in which the light turns.
     """
     destination = parse_destination(job.out, (".exr", ".mp4", ".png"))
     record = RunRecord("relight", (job, scene, prompt, network, compute))
-    with staged(destination) as stage:
-        with record.stage("load"):
+    with atomic_outputs(destination) as work_dir:
+        with record.timed("load"):
             from unrender.cli.engines import Engines, forward_renderer, inverse_renderer
             from unrender.files.environments import resolve_light
             from unrender.files.sequences import open_frames
+            from unrender.output import write_relit_stream
+            from unrender.relight import count_pictures, relight_stream
 
-            source = open_frames(job.input)
-            _check(job, destination, len(source))
+            clip = open_frames(job.input)
+            _check(job, destination, len(clip))
             light = resolve_light(job.light).exposed(job.exposure)
             engines = Engines(network, compute, record)
-            inverse = inverse_renderer(job.model, engines, scene, len(source))
-            forward = forward_renderer(job.forward, engines, prompt, job.forward_steps, job.forward_long_side)
-        run = _Run(job, stage, destination, record, forward)
-        last = _relight_frames(run, source, light, inverse)
-        if len(source) == 1 and job.turn:
-            with record.stage("turn"):
-                _turn_light(run, last, light)
-        record.write(stage / destination.record_name)
+            inverse = record.timed("inverse")(inverse_renderer(job.model, engines, scene, len(clip)))
+            renderer = forward_renderer(job.forward, engines, prompt, job.forward_steps, job.forward_long_side)
+        relit = relight_stream(clip, light, inverse, record.timed("forward")(renderer), job.options)
+        relit = track(relit, "relighting", count_pictures(clip, job.options) or len(clip))
+        with record.timed("write"):
+            paths = _paths(job, destination, work_dir, clip)
+            write_relit_stream(paths, record.timed_items("relight", relit), job.passes, clip.fps)
+        record.write(work_dir / destination.record_name)
     destination.report()
-
-
-@dataclass(frozen=True)
-class _Run:
-    """What every part of the work needs."""
-
-    job: RelightJob
-    stage: Path
-    destination: Destination
-    record: RunRecord
-    forward: Forward
 
 
 def _check(job: RelightJob, destination: Destination, frames: int) -> None:
@@ -127,59 +115,20 @@ def _check(job: RelightJob, destination: Destination, frames: int) -> None:
     check_deferred(job.forward, forward_steps=job.forward_steps, forward_long_side=job.forward_long_side)
     still = frames == 1
     if still and job.frames and not job.turn:
-        raise UserError(f"--frames {job.frames}: {job.input} is a still; --turn 360 with it would be right")
+        raise UserError(f"--frames {job.frames}: {job.input} is a still; expected --turn 360 with it")
     if still and destination.ending == ".mp4" and not job.turn:
-        raise UserError(f"-o {job.out}: {job.input} is a still; --turn 360, or an OUT ending in .png, would be right")
+        raise UserError(f"-o {job.out}: {job.input} is a still; expected --turn 360, or an OUT ending in .png")
     if still and destination.ending in (".exr", ".png") and job.turn:
-        raise UserError(f"-o {job.out}: a turning light is a video; an OUT ending in .mp4, or a folder, would be right")
+        raise UserError(f"-o {job.out}: a turning light is a video; expected an OUT ending in .mp4, or a folder")
     destination.check_frames(frames)
 
 
-def _relight_frames(run: _Run, source: FrameReader, light: EnvironmentMap, inverse: Inverse) -> Decomposition:
-    """Relights every frame, each with its own decomposition, and returns the last one. The light of a clip turns with
-    its frames; that of a still stands, and turns in `_turn_light`."""
-    from unrender.cli.pictures import RenderedWriter, Take
-    from unrender.relight import decompose, recompose
+def _paths(job: RelightJob, destination: Destination, work_dir: Path, clip: FrameReader) -> RelitPaths:
+    """The files that were asked for."""
+    from unrender.output import RelitPaths
 
-    job, count = run.job, min(run.job.frames or len(source), len(source))
-    take = Take(f"{source.name}.relit", count, source.fps)
-    apart = None
-    with RenderedWriter(run.stage, run.destination, take, job.groups) as rendered:
-        for index, picture in enumerate(track(islice(source, count), "relighting", count)):
-            with run.record.stage("inverse"):
-                apart = decompose(picture, inverse, run.forward, job.detail, apart.light if apart else None)
-            with run.record.stage("forward"):
-                groups = recompose(apart, light, run.forward, job.options(job.turn * index / count))
-            with run.record.stage("write"):
-                rendered.write(groups)
-                if not run.destination.file:
-                    _write_gbuffer(run, Take(f"{source.name}.gbuffer", count), index, apart, groups)
-    if apart is None:
-        raise UserError(f"{job.input} has no frames")
-    return apart
-
-
-def _write_gbuffer(run: _Run, take: Take, index: int, apart: Decomposition, groups: RenderPasses) -> None:
-    """Writes one frame's G-buffer, and the contact sheet of the first."""
-    from unrender.cli.pictures import write_contact_sheet
-    from unrender.files.gbuffers import write_gbuffer
-    from unrender.files.sequences import numbered
-
-    pattern = run.stage / take.file(".exr")
-    write_gbuffer(pattern if take.frames == 1 else numbered(pattern, index + 1), apart.gbuffer)
-    if index == 0:
-        name = take.name.removesuffix(".gbuffer")
-        write_contact_sheet(run.stage / f"{name}.maps.png", apart.gbuffer, groups)
-
-
-def _turn_light(run: _Run, apart: Decomposition, light: EnvironmentMap) -> None:
-    """Writes the video of a still whose light turns."""
-    from unrender.files.video import VideoWriter
-    from unrender.relight import recompose
-
-    job, frames = run.job, run.job.frames or TURN_FRAMES
-    name = run.destination.file or f"{apart.frames.name}.turn.mp4"
-    with VideoWriter(run.stage / name, TURN_FPS) as video:
-        for index in track(range(frames), "turning the light", frames):
-            groups = recompose(apart, light, run.forward, job.options(job.turn * index / frames))
-            video.write(groups.beauty)
+    turning = len(clip) == 1 and job.turn != 0
+    if destination.file is None:
+        return RelitPaths.in_folder(work_dir, clip.name, min(job.frames or len(clip), len(clip)), turning)
+    file = work_dir / destination.file
+    return RelitPaths(turn=file) if turning else RelitPaths((file,))

@@ -4,12 +4,14 @@ import json
 import os
 import platform
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
 
 PACKAGES = ("unrender", "torch", "diffusers", "numpy", "OpenEXR", "av", "mitsuba")
 
@@ -22,7 +24,7 @@ class RunRecord:
         verb: the command's name.
         settings: dataclasses of the command's resolved settings.
         facts: what was found out on the way, such as the model's id, revision and licence.
-        seconds: wall-clock seconds by stage.
+        seconds: wall-clock seconds of each part of the run, by name; see `timed`.
     """
 
     verb: str
@@ -30,13 +32,39 @@ class RunRecord:
     facts: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     started: float = field(default_factory=time.time)
+    _running: list[str] = field(default_factory=list)
+    _since: float = 0.0
 
     @contextmanager
-    def stage(self, name: str) -> Generator[None]:
-        """Adds the time spent inside to stage `name`."""
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+    def timed(self, name: str) -> Generator[None]:
+        """Counts the time spent inside as part `name`. Of timers within one another only the innermost counts, so that
+        the parts add up. Decorates functions, too: `record.timed("inverse")(renderer)`."""
+        self._count()
+        self._running.append(name)
+        try:
+            yield
+        finally:
+            self._count()
+            self._running.pop()
+
+    def timed_items(self, name: str, items: Iterable[Item]) -> Iterator[Item]:
+        """Passes `items` on, and counts the time in which they are made as part `name`."""
+        iterator = iter(items)
+        while True:
+            with self.timed(name):
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    return
+            yield item
+
+    def _count(self) -> None:
+        """Gives the time since the last call to the part that was running."""
+        now = time.perf_counter()
+        if self._running:
+            name = self._running[-1]
+            self.seconds[name] = self.seconds.get(name, 0.0) + now - self._since
+        self._since = now
 
     def write(self, path: Path) -> None:
         """Writes the record as JSON."""
@@ -44,7 +72,7 @@ class RunRecord:
 
     def as_dict(self) -> dict[str, Any]:
         """The record as plain values."""
-        settings = {key: value for group in self.settings for key, value in asdict(group).items()}
+        settings = {key: value for options in self.settings for key, value in asdict(options).items()}
         return {
             "verb": self.verb,
             "settings": settings,

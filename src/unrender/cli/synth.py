@@ -60,10 +60,10 @@ def synth(job: SynthJob) -> None:
         assets=job.assets,
         hdris=job.hdris,
     )
-    with record.stage("render"), progress_bar("rendering", "frames") as show:
+    with record.timed("render"), progress_bar("rendering", "frames") as show:
         generate(recipe, job.out, job.workers, show)
     if job.preview:
-        with record.stage("preview"):
+        with record.timed("preview"):
             preview(job.out, job.out / "preview.png")
     record.write(job.out / "run.json")
     print(f"{job.out}: {job.clips} {'stills' if job.frames == 1 else f'clips of {job.frames} frames'}")

@@ -171,9 +171,9 @@ def _train(name: str, jobs: tuple[Any, ...], recipe: Any, train: Callable[..., P
         print(resolved(recipe), end="")
         return
     record = RunRecord(f"train {name}", jobs)
-    with record.stage("load"):
+    with record.timed("load"):
         stills = _stills(options, lit=lit)
-    with record.stage("train"), progress_bar("training") as show:
+    with record.timed("train"), progress_bar("training") as show:
         model = train(recipe, stills, options.out, lambda step, loss: show(step, config.steps))
     if os.environ.get("RANK", "0") == "0":  # of several processes the first one reports
         record.write(options.out / "run.json")
@@ -187,7 +187,7 @@ def _stills(options: RunOptions, *, lit: bool) -> Any:
 
     named = [dataset_named(text) for text in options.dataset or ()]
     if not (options.data or named):
-        raise UserError("nothing to train on; --data DIR of `unrender synth`, or --dataset NAME=DIR, is right")
+        raise UserError("nothing to train on; expected --data DIR of `unrender synth`, or --dataset NAME=DIR")
     sets = [_synthetic(options.data, options.cache, lit=lit)] if options.data else []
     sets += [load_dataset(name, folder) for name, folder in named]
     return sets[0] if len(sets) == 1 else join(sets)

@@ -14,11 +14,11 @@ def add_verb(app: typer.Typer, name: str, verb: Callable[..., None]) -> None:
     Every parameter of `verb` is a dataclass, whose fields (annotated with `typer.Argument` or `typer.Option`) become
     the command's; so a verb's settings are one value that can be checked, passed on and recorded as it is.
     """
-    groups = {group: kind for group, kind in get_type_hints(verb).items() if group != "return"}
-    hints = {kind: get_type_hints(kind, include_extras=True) for kind in groups.values()}
+    kinds = {name: kind for name, kind in get_type_hints(verb).items() if name != "return"}
+    hints = {kind: get_type_hints(kind, include_extras=True) for kind in kinds.values()}
 
     def command(**values: Any) -> None:
-        verb(**{group: kind(**{f.name: values[f.name] for f in fields(kind)}) for group, kind in groups.items()})
+        verb(**{name: kind(**{f.name: values[f.name] for f in fields(kind)}) for name, kind in kinds.items()})
 
     parameters = [
         inspect.Parameter(
@@ -27,7 +27,7 @@ def add_verb(app: typer.Typer, name: str, verb: Callable[..., None]) -> None:
             default=inspect.Parameter.empty if field.default is MISSING else field.default,
             annotation=hints[kind][field.name],
         )
-        for kind in groups.values()
+        for kind in kinds.values()
         for field in fields(kind)
     ]
     command.__signature__ = inspect.Signature(parameters)  # ty: ignore[missing-attribute]

@@ -3,8 +3,9 @@
 The names below are imported when first used, so that nobody waits for a video library to read a picture.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from unrender.lazy import lazy_names
 
 if TYPE_CHECKING:
     from unrender.files.atomic import atomic_write as atomic_write
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from unrender.files.cameras import read_colmap as read_colmap
     from unrender.files.cameras import read_transforms as read_transforms
     from unrender.files.cameras import write_transforms as write_transforms
+    from unrender.files.datasets.hypersim import open_hypersim as open_hypersim
     from unrender.files.datasets.pictures import Pictures as Pictures
     from unrender.files.datasets.registry import open_dataset as open_dataset
     from unrender.files.environments import builtin_environment as builtin_environment
@@ -25,16 +27,23 @@ if TYPE_CHECKING:
     from unrender.files.gbuffers import write_gbuffer as write_gbuffer
     from unrender.files.gbuffers import write_layers as write_layers
     from unrender.files.images import read_image as read_image
+    from unrender.files.images import read_mask as read_mask
     from unrender.files.images import write_image as write_image
     from unrender.files.meshes import Material as Material
     from unrender.files.meshes import Mesh as Mesh
     from unrender.files.meshes import read_meshes as read_meshes
     from unrender.files.preview import contact_sheet as contact_sheet
+    from unrender.files.preview import map_to_rgb as map_to_rgb
+    from unrender.files.preview import tiles as tiles
     from unrender.files.readers import FrameReader as FrameReader
     from unrender.files.readers import GBufferReader as GBufferReader
     from unrender.files.sequences import GBufferWriter as GBufferWriter
+    from unrender.files.sequences import ImageWriter as ImageWriter
     from unrender.files.sequences import open_frames as open_frames
     from unrender.files.sequences import open_gbuffers as open_gbuffers
+    from unrender.files.shards import Clip as Clip
+    from unrender.files.shards import LitClip as LitClip
+    from unrender.files.shards import read_clips as read_clips
     from unrender.files.video import VideoWriter as VideoWriter
     from unrender.files.video import open_video as open_video
     from unrender.files.writing import write as write
@@ -42,30 +51,25 @@ if TYPE_CHECKING:
 _HOMES = {
     "atomic": ("atomic_write",),
     "cameras": ("NamedCameras", "read_co3d", "read_colmap", "read_transforms", "write_transforms"),
+    "datasets.hypersim": ("open_hypersim",),
     "datasets.pictures": ("Pictures",),
     "datasets.registry": ("open_dataset",),
     "environments": (
-        "read_environment",
-        "resolve_light",
         "builtin_environment",
         "builtin_environment_names",
+        "read_environment",
+        "resolve_light",
         "write_environment",
     ),
     "gbuffers": ("read_gbuffer", "read_metadata", "write_gbuffer", "write_layers"),
-    "images": ("read_image", "write_image"),
+    "images": ("read_image", "read_mask", "write_image"),
     "meshes": ("Material", "Mesh", "read_meshes"),
-    "preview": ("contact_sheet",),
+    "preview": ("contact_sheet", "map_to_rgb", "tiles"),
     "readers": ("FrameReader", "GBufferReader"),
-    "sequences": ("GBufferWriter", "open_frames", "open_gbuffers"),
+    "sequences": ("GBufferWriter", "ImageWriter", "open_frames", "open_gbuffers"),
+    "shards": ("Clip", "LitClip", "read_clips"),
     "video": ("VideoWriter", "open_video"),
     "writing": ("write",),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = sorted(_HOME_OF)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

@@ -107,7 +107,7 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
 
 def write_layers(path: str | Path, layers: Mapping[str, Tensor], beauty: Tensor) -> None:
-    """Writes light groups as layers beside the beauty, in one EXR; in 32-bit float, so that they still add up to it.
+    """Writes render passes as layers beside the beauty, in one EXR; in 32-bit float, so that they still add up to it.
 
     Args:
         path: an .exr file.

@@ -141,7 +141,8 @@ def write_image(
 
     Args:
         path: where to; it appears whole or not at all.
-        rgb_linear: (3, H, W), or (1, H, W) for grey; linear. Display formats clip it to [0, 1].
+        rgb_linear: (3, H, W), or (1, H, W) for grey; linear. Display formats clip it to [0, 1]. One frame of a clip,
+            (1, 3, H, W), will do as well; for more of them see `ImageWriter`.
         alpha: (1, H, W) in [0, 1], straight; not for .jpg. EXR stores the colour multiplied by it.
         bits: of a PNG.
         transfer: "srgb" for pictures; "linear" for maps whose numbers are meant (roughness, normals as colours), which
@@ -149,7 +150,8 @@ def write_image(
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    pixels = rgb_linear.detach().cpu().float()
+    pixels = _still(rgb_linear, path).detach().cpu().float()
+    alpha = _still(alpha, path) if alpha is not None else None
     if pixels.ndim != 3 or pixels.shape[0] not in (1, 3):
         raise UserError(f"a picture of shape {tuple(pixels.shape)}; (3, H, W) or (1, H, W) is right")
     pixels = torch.from_numpy(clean(pixels.numpy()))
@@ -167,6 +169,15 @@ def write_image(
     samples = (coded * (2**bits - 1)).round().numpy().astype(np.uint16 if bits == 16 else np.uint8).transpose(1, 2, 0)
     with atomic_write(path) as partial:
         partial.write_bytes(_encode_png16(samples) if bits == 16 else _encode_8bit(samples, suffix))
+
+
+def _still(values: Tensor, path: Path) -> Tensor:
+    """(C, H, W) of a still that came as (1, C, H, W)."""
+    if values.ndim == 4 and len(values) > 1:
+        raise UserError(
+            f"{path} is one picture and there are {len(values)} frames; expected {path.stem}.####{path.suffix}"
+        )
+    return values[0] if values.ndim == 4 and len(values) == 1 else values
 
 
 def _linear(values: NDArray[Any]) -> Array:

@@ -8,11 +8,14 @@ from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
+
+from torch import Tensor
 
 from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
 from unrender.files.gbuffers import read_gbuffer, write_gbuffer
-from unrender.files.images import PICTURE_SUFFIXES, read_image
+from unrender.files.images import PICTURE_SUFFIXES, read_image, write_image
 from unrender.files.layers import Profile
 from unrender.files.readers import FrameReader, GBufferReader, Item, Reader
 from unrender.files.video import open_video
@@ -50,36 +53,78 @@ def open_gbuffers(path: str | Path) -> GBufferReader:
 
 
 class GBufferWriter:
-    """Writes the G-buffers of a clip as `name.####.exr`; they all appear when the `with` block ends, or none.
+    """Writes G-buffers as `name.####.exr`, or a still as `name.exr`; files appear when the `with` block ends, or none.
 
     Args:
-        pattern: where to, with #### or %04d for the number.
+        path: where to, with #### or %04d for the number; without, for a single frame.
         profile, metadata: as for `write_gbuffer`.
         first: number of the first frame.
+
+    Raises:
+        UserError: another suffix, an output that cannot be written, or (from `write`) a second frame for one file.
     """
 
     def __init__(
         self,
-        pattern: str | Path,
+        path: str | Path,
         *,
         profile: Profile = "unrender",
         metadata: Mapping[str, str] | None = None,
         first: int = 1,
     ) -> None:
-        self.pattern = Path(pattern)
-        if not is_pattern(self.pattern) or self.pattern.suffix.lower() != ".exr":
-            raise UserError(f"cannot write G-buffers as {pattern}; name.####.exr is right")
+        self.path = Path(path)
+        if self.path.suffix.lower() != ".exr":
+            raise UserError(f"cannot write G-buffers as {path}; expected name.exr or name.####.exr")
         self._profile, self._metadata = profile, metadata
         self._stack = ExitStack()
-        self._files = self._stack.enter_context(numbered_files(self.pattern, first))
+        self._files = self._stack.enter_context(frame_files(self.path, first))
 
     def __enter__(self) -> GBufferWriter:
         return self
 
     def write(self, gbuffer: GBuffer) -> None:
-        """Adds the frames of a G-buffer, one file each."""
+        """Adds the frames of a G-buffer, T or one, a file each."""
         for index in range(len(gbuffer)):
             write_gbuffer(next(self._files), gbuffer.frame(index), profile=self._profile, metadata=self._metadata)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+
+class ImageWriter:
+    """Writes pictures as `name.####.png` (.jpg, .webp, .exr), or one as `name.png`; as `GBufferWriter`.
+
+    Args:
+        path: where to, with #### or %04d for the number; without, for a single frame.
+        bits, transfer: as for `write_image`.
+        first: number of the first frame.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        bits: Literal[8, 16] = 8,
+        transfer: Literal["srgb", "linear"] = "srgb",
+        first: int = 1,
+    ) -> None:
+        self.path = Path(path)
+        self._bits: Literal[8, 16] = bits
+        self._transfer: Literal["srgb", "linear"] = transfer
+        self._stack = ExitStack()
+        self._files = self._stack.enter_context(frame_files(self.path, first))
+
+    def __enter__(self) -> ImageWriter:
+        return self
+
+    def write(self, rgb_linear: Tensor, alpha: Tensor | None = None) -> None:
+        """Adds pictures, (3, H, W) or (T, 3, H, W) linear, with their alpha, (1, H, W) or (T, 1, H, W), a file each."""
+        pictures = rgb_linear.reshape(-1, *rgb_linear.shape[-3:])
+        alphas = alpha.reshape(-1, *alpha.shape[-3:]) if alpha is not None else [None] * len(pictures)
+        for picture, own in zip(pictures, alphas, strict=True):
+            write_image(next(self._files), picture, alpha=own, bits=self._bits, transfer=self._transfer)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -99,11 +144,20 @@ def numbered(pattern: str | Path, number: int) -> Path:
 
 
 @contextmanager
-def numbered_files(pattern: str | Path, first: int = 1) -> Generator[Iterator[Path]]:
-    """Yields an endless iterator of paths to write frames to; at the end they take the names of `pattern`, all together
-    (see `atomic.whole`), and where the block raises, none do."""
+def frame_files(path: str | Path, first: int = 1) -> Generator[Iterator[Path]]:
+    """Yields an iterator of paths to write frames to: for `name.####.exr` endless, for a plain name one. At the end the
+    frames take their names, all together (see `atomic_write`), and where the block raises, none do."""
+    path = Path(path)
     with ExitStack() as files:
-        yield (files.enter_context(atomic_write(numbered(pattern, number))) for number in count(first))
+        if is_pattern(path):
+            yield (files.enter_context(atomic_write(numbered(path, number))) for number in count(first))
+        else:
+            yield _one_file(path, files)
+
+
+def _one_file(path: Path, files: ExitStack) -> Iterator[Path]:
+    yield files.enter_context(atomic_write(path))
+    raise UserError(f"{path} is one file and there are more frames; expected {path.stem}.####{path.suffix}")
 
 
 def natural_order(path: Path) -> list[tuple[int, int | str]]:

@@ -30,6 +30,9 @@ Codec = Literal["h264", "ffv1", "prores"]
 VIDEO_SUFFIXES: dict[str, Codec] = {".mp4": "h264", ".mkv": "ffv1", ".mov": "prores"}
 """What each suffix is written as, where no codec is asked for."""
 
+DEFAULT_FPS = 24.0
+"""Frames per second of a video, where nobody says how many."""
+
 _ENCODERS: dict[Codec, dict[str, Any]] = {
     "h264": {"name": "libx264", "pix_fmt": "yuv420p", "options": {"crf": "16", "preset": "medium"}},
     "ffv1": {"name": "ffv1", "pix_fmt": "gbrp16le", "options": {"level": "3", "slicecrc": "1"}},
@@ -81,9 +84,9 @@ class VideoWriter:
         if chosen is None:
             raise UserError(f"cannot write {path}: videos end in {', '.join(VIDEO_SUFFIXES)}")
         if chosen not in _ENCODERS:
-            raise UserError(f"unknown video codec {chosen!r}; one of {', '.join(get_args(Codec))} is right")
+            raise UserError(f"unknown video codec {chosen!r}; expected {', '.join(get_args(Codec))}")
         if self._rate <= 0:
-            raise UserError(f"cannot write {path} at {fps} frames per second; a positive rate is right")
+            raise UserError(f"cannot write {path} at {fps} frames per second; expected a positive rate")
         self._codec: Codec = chosen
         self._stack = ExitStack()
         self._size: tuple[int, int] | None = None
@@ -121,7 +124,7 @@ class VideoWriter:
         if self._size is None:
             self._start(coded.shape[:2])
         if coded.shape[:2] != self._size:
-            raise UserError(f"{self.path} has frames of {self._size} and of {coded.shape[:2]}; one size is right")
+            raise UserError(f"{self.path} has frames of {self._size} and of {coded.shape[:2]}; expected one size")
         frame = self._to_frame(coded)
         frame.pts, frame.time_base = self._count, 1 / self._rate
         self._count += 1

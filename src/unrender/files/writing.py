@@ -6,15 +6,12 @@ from pathlib import Path
 
 from unrender.errors import UserError
 from unrender.files.environments import write_environment
-from unrender.files.gbuffers import write_gbuffer
-from unrender.files.images import WRITTEN_SUFFIXES, write_image
-from unrender.files.sequences import GBufferWriter, is_pattern, numbered_files
-from unrender.files.video import VIDEO_SUFFIXES, VideoWriter
+from unrender.files.images import WRITTEN_SUFFIXES
+from unrender.files.sequences import GBufferWriter, ImageWriter, is_pattern
+from unrender.files.video import DEFAULT_FPS, VIDEO_SUFFIXES, VideoWriter
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
-
-_DEFAULT_FPS = 24.0
 
 
 def write(path: str | Path, thing: GBuffer | Frames | EnvironmentMap) -> None:
@@ -31,8 +28,8 @@ def write(path: str | Path, thing: GBuffer | Frames | EnvironmentMap) -> None:
     path = Path(path)
     if isinstance(thing, GBuffer):
         _require_suffix(path, (".exr",), "a G-buffer")
-        if not is_pattern(path):
-            return write_gbuffer(path, thing)
+        if len(thing) > 1 and not is_pattern(path):
+            raise UserError(f"{path} is one file and the G-buffer has {len(thing)} frames; expected name.####.exr")
         with GBufferWriter(path) as writer:
             writer.write(thing)
     elif isinstance(thing, EnvironmentMap):
@@ -45,25 +42,15 @@ def write(path: str | Path, thing: GBuffer | Frames | EnvironmentMap) -> None:
 def _write_frames(path: Path, frames: Frames) -> None:
     _require_suffix(path, (*WRITTEN_SUFFIXES, *VIDEO_SUFFIXES), "pictures")
     if path.suffix.lower() in VIDEO_SUFFIXES:
-        with VideoWriter(path, frames.fps or _DEFAULT_FPS) as writer:
+        with VideoWriter(path, frames.fps or DEFAULT_FPS) as writer:
             writer.write(frames.rgb)
-    elif is_pattern(path):
-        with numbered_files(path) as files:
-            for index in range(len(frames)):
-                _write_still(next(files), frames, index)
-    elif len(frames) == 1:
-        _write_still(path, frames, 0)
+    elif len(frames) == 1 or is_pattern(path):
+        with ImageWriter(path) as writer:
+            writer.write(frames.rgb, None if path.suffix.lower() in (".jpg", ".jpeg") else frames.mask)
     else:
-        raise UserError(f"{path} is one picture and there are {len(frames)} frames; .mp4 or name.####.png is right")
-
-
-def _write_still(path: Path, frames: Frames, index: int) -> None:
-    alpha = frames.mask[index] if frames.mask is not None and path.suffix.lower() not in (".jpg", ".jpeg") else None
-    write_image(path, frames.rgb[index], alpha=alpha)
+        raise UserError(f"{path} is one picture and there are {len(frames)} frames; expected .mp4 or name.####.png")
 
 
 def _require_suffix(path: Path, suffixes: tuple[str, ...], what: str) -> None:
     if path.suffix.lower() not in suffixes:
-        raise UserError(
-            f"cannot write {what} as {path}; {', '.join(suffixes)} {'is' if len(suffixes) == 1 else 'are'} right"
-        )
+        raise UserError(f"cannot write {what} as {path}; expected {', '.join(suffixes)}")

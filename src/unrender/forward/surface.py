@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from unrender.conventions import yaw_matrix
+from unrender.errors import UserError
 from unrender.forward import brdf
 from unrender.scene.camera import Camera, pixel_rays
 from unrender.scene.gbuffer import GBuffer
@@ -19,7 +20,7 @@ DEFAULT_ROUGHNESS, DEFAULT_METALLIC = 0.5, 0.0
 
 @dataclass(frozen=True)
 class RenderPasses:
-    """A rendered picture, by the way its light came. Pictures are (T, 3, H, W), linear, composited by the mask.
+    """A rendered picture or clip, by the way its light came. Pictures are (T, 3, H, W), linear, composited by the mask.
 
     Attributes:
         surfaces: the radiance that surfaces send out, by name: `diffuse` and `specular`, as far as the two lobes were
@@ -29,6 +30,24 @@ class RenderPasses:
 
     surfaces: dict[str, Tensor]
     background: Tensor
+
+    @staticmethod
+    def concatenate(parts: Sequence[RenderPasses]) -> RenderPasses:
+        """Joins renderings of the same passes and size along time.
+
+        Raises:
+            UserError: no part, or parts of different passes or sizes.
+        """
+        if not parts:
+            raise UserError("no rendering to join; expected at least one part")
+        kinds = sorted({(", ".join(part.passes), *part.background.shape[2:]) for part in parts})
+        if len(kinds) != 1:
+            raise UserError(f"renderings of {kinds} cannot be joined; expected the same passes and size in every part")
+        surfaces = {name: torch.cat([part.surfaces[name] for part in parts]) for name in parts[0].surfaces}
+        return RenderPasses(surfaces, torch.cat([part.background for part in parts]))
+
+    def __len__(self) -> int:
+        return self.background.shape[0]
 
     @property
     def diffuse(self) -> Tensor:
@@ -41,8 +60,8 @@ class RenderPasses:
         return self.surfaces["specular"]
 
     @property
-    def groups(self) -> dict[str, Tensor]:
-        """Every group by name, the background last."""
+    def passes(self) -> dict[str, Tensor]:
+        """Every pass by name, the background last."""
         return {**self.surfaces, "background": self.background}
 
     @property
@@ -52,14 +71,20 @@ class RenderPasses:
 
     @property
     def beauty(self) -> Tensor:
-        """The picture, (T, 3, H, W): the sum of the groups, in their order."""
-        return sum_in_order(self.groups)
+        """The picture, (T, 3, H, W): the sum of the passes, in their order."""
+        return sum_in_order(self.passes)
+
+    def frame(self, index: int) -> RenderPasses:
+        """Frame `index` alone, with T = 1."""
+        i = range(len(self))[index]
+        surfaces = {name: value[i : i + 1] for name, value in self.surfaces.items()}
+        return RenderPasses(surfaces, self.background[i : i + 1])
 
     def times(self, gain: Tensor) -> RenderPasses:
         """The same with every surface multiplied by `gain`, which broadcasts to (T, 3, H, W)."""
         return RenderPasses({name: value * gain for name, value in self.surfaces.items()}, self.background)
 
-    def before(self, background: Tensor) -> RenderPasses:
+    def with_background(self, background: Tensor) -> RenderPasses:
         """The same before another background (T, 3, H, W)."""
         return RenderPasses(self.surfaces, background)
 
@@ -69,9 +94,9 @@ class RenderPasses:
         return RenderPasses(surfaces, self.background.to(device))
 
 
-def sum_in_order(groups: Mapping[str, Tensor]) -> Tensor:
+def sum_in_order(passes: Mapping[str, Tensor]) -> Tensor:
     """The sum of pictures of one shape, added up in their order, to the last bit."""
-    first, *others = groups.values()
+    first, *others = passes.values()
     for other in others:
         first = first + other
     return first

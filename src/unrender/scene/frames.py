@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
 from unrender.errors import UserError
@@ -31,13 +33,38 @@ class Frames:
 
     def __post_init__(self) -> None:
         if self.rgb.ndim != 4 or self.rgb.shape[1] != 3:
-            raise UserError(f"Frames.rgb has shape {tuple(self.rgb.shape)}; (T, 3, H, W) is right")
+            raise UserError(f"Frames.rgb has shape {tuple(self.rgb.shape)}; expected (T, 3, H, W)")
         expected = (self.rgb.shape[0], 1, *self.rgb.shape[2:])
         if self.mask is not None and self.mask.shape != expected:
-            raise UserError(f"Frames.mask has shape {tuple(self.mask.shape)}; {expected} is right")
+            raise UserError(f"Frames.mask has shape {tuple(self.mask.shape)}; expected {expected}")
+
+    @staticmethod
+    def concatenate(parts: Sequence[Frames]) -> Frames:
+        """Joins frames of the same size and kind along time; rate, name and metadata are those of the first part.
+
+        Raises:
+            UserError: no part, or parts of different size, or of which only some are scene-referred or have a mask.
+        """
+        if not parts:
+            raise UserError("no frames to join; expected at least one part")
+        first = parts[0]
+        if any(part.size != first.size for part in parts):
+            sizes = sorted({part.size for part in parts})
+            raise UserError(f"frames of the sizes {sizes} cannot be joined; expected one size for every frame")
+        if len({(part.hdr, part.mask is None) for part in parts}) != 1:
+            raise UserError(
+                f"the parts of {first.name} cannot be joined; expected all of them with a mask or none, and all "
+                "scene-referred or none"
+            )
+        masks = [part.mask for part in parts if part.mask is not None]
+        return replace(first, rgb=torch.cat([part.rgb for part in parts]), mask=torch.cat(masks) if masks else None)
 
     def __len__(self) -> int:
         return self.rgb.shape[0]
+
+    def __iter__(self) -> Iterator[Frames]:
+        """Every frame as a still with T = 1, as a `FrameReader` gives them."""
+        return (self.frame(index) for index in range(len(self)))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -47,4 +74,58 @@ class Frames:
     def frame(self, index: int) -> Frames:
         """Frame `index` alone, as a still with T = 1."""
         i = range(len(self))[index]
-        return replace(self, rgb=self.rgb[i : i + 1], mask=self.mask[i : i + 1] if self.mask is not None else None)
+        return self.part(i, i + 1)
+
+    def part(self, start: int, stop: int) -> Frames:
+        """Frames `start` to `stop`, the last one left out."""
+        mask = self.mask[start:stop] if self.mask is not None else None
+        return replace(self, rgb=self.rgb[start:stop], mask=mask)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Consecutive frames of a clip, that are handled together.
+
+    Attributes:
+        frames: the frames, (T, 3, H, W).
+        repeated: how many of the first of them the window before had, too; 0 in the first window.
+    """
+
+    frames: Frames
+    repeated: int = 0
+
+
+def windows(clip: Iterable[Frames], size: int = 1, overlap: int = 0) -> Iterator[Window]:
+    """Cuts a clip into windows of `size` frames, each of which begins with the last `overlap` frames of the one before.
+
+    The clip is read as the windows are taken, and one window is held at a time, so that memory does not grow with its
+    length. The last window may be shorter; it always has a frame that no other window has.
+
+    Args:
+        clip: frames in order, a `FrameReader` or `Frames` for example; parts of several frames are taken apart.
+        size: frames a window, at least 1.
+        overlap: frames that neighbouring windows share, less than `size`.
+
+    Raises:
+        UserError: a size below 1, or an overlap that is not in [0, size).
+    """
+    if size < 1 or not 0 <= overlap < size:
+        raise UserError(f"windows of {size} frames that overlap by {overlap}; expected 0 <= overlap < frames a window")
+    return _windows(clip, size, overlap)
+
+
+def single_frames(clip: Iterable[Frames]) -> Iterator[Frames]:
+    """The frames of a clip one by one (T = 1), whatever parts it comes in."""
+    return (frame for part in clip for frame in part)
+
+
+def _windows(clip: Iterable[Frames], size: int, overlap: int) -> Iterator[Window]:
+    held: list[Frames] = []
+    repeated = 0
+    for frame in single_frames(clip):
+        held.append(frame)
+        if len(held) == size:
+            yield Window(Frames.concatenate(held), repeated)
+            held, repeated = held[size - overlap :], overlap
+    if len(held) > repeated:
+        yield Window(Frames.concatenate(held), repeated)

@@ -87,15 +87,20 @@ class GBuffer:
             expected = (frames, CHANNELS[name], *size)
             if value.ndim != 4 or tuple(value.shape) != expected:
                 raise UserError(
-                    f"GBuffer.{name} has shape {tuple(value.shape)}; {expected} is right, beside {first}"
+                    f"GBuffer.{name} has shape {tuple(value.shape)}; expected {expected}, beside {first}"
                     if frames
-                    else f"GBuffer.{name} has shape {tuple(value.shape)}; (T, {CHANNELS[name]}, H, W) is right"
+                    else f"GBuffer.{name} has shape {tuple(value.shape)}; expected (T, {CHANNELS[name]}, H, W)"
                 )
         if self.camera is not None and (self.camera.size != tuple(size) or len(self.camera) not in (1, frames)):
             raise UserError(
                 f"GBuffer.camera has {len(self.camera)} frames of size {self.camera.size}; "
-                f"1 or {frames} of size {tuple(size)} are right, beside {first}"
+                f"expected 1 or {frames} of size {tuple(size)}, beside {first}"
             )
+
+    @staticmethod
+    def concatenate(parts: Sequence[GBuffer]) -> GBuffer:
+        """Joins G-buffers of the same maps, size and depth kind along time; their cameras too, where all have one."""
+        return concatenate(parts)
 
     @property
     def maps(self) -> dict[str, Tensor]:
@@ -129,8 +134,14 @@ class GBuffer:
     def frame(self, index: int) -> GBuffer:
         """Frame `index` alone, as a G-buffer with T = 1."""
         i = range(len(self))[index]
-        camera = self.camera.frame(i) if self.camera is not None else None
-        return replace(self, camera=camera, **{k: v[i : i + 1] for k, v in self.maps.items()})
+        return self.part(i, i + 1)
+
+    def part(self, start: int, stop: int) -> GBuffer:
+        """Frames `start` to `stop`, the last one left out."""
+        camera = self.camera
+        if camera is not None and len(camera) > 1:
+            camera = Camera.concatenate([camera.frame(i) for i in range(start, stop)])
+        return replace(self, camera=camera, **{name: value[start:stop] for name, value in self.maps.items()})
 
     def to(self, device: torch.device | str) -> GBuffer:
         """The same G-buffer with every map, and the camera, on `device`."""

@@ -1,1 +1,43 @@
-"""Training: one readable loop, one typed recipe per paper."""
+"""Training: one readable loop, one typed recipe per paper.
+
+The names below are imported when first used. Each recipe has presets by name: `E2E_RECIPES["mini"]`.
+"""
+
+from typing import TYPE_CHECKING
+
+from unrender.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from unrender.train.data import Batch as Batch
+    from unrender.train.data import StillDataset as StillDataset
+    from unrender.train.data import join as join
+    from unrender.train.data import lit_frames as lit_frames
+    from unrender.train.data import load_lit_still_dataset as load_lit_still_dataset
+    from unrender.train.data import load_still_dataset as load_still_dataset
+    from unrender.train.datasets import load_dataset as load_dataset
+    from unrender.train.e2e import E2ERecipe as E2ERecipe
+    from unrender.train.e2e import train_e2e as train_e2e
+    from unrender.train.loop import Task as Task
+    from unrender.train.ouroboros import OuroborosRecipe as OuroborosRecipe
+    from unrender.train.ouroboros import train_ouroboros as train_ouroboros
+    from unrender.train.pretrain import PretrainRecipe as PretrainRecipe
+    from unrender.train.recipe import Lora as Lora
+    from unrender.train.recipe import Stage as Stage
+    from unrender.train.recipe import TrainConfig as TrainConfig
+    from unrender.train.start import Start as Start
+    from unrender.train.vae import VaeRecipe as VaeRecipe
+    from unrender.train.vae import train_vae as train_vae
+
+_HOMES = {
+    "data": ("Batch", "StillDataset", "join", "lit_frames", "load_lit_still_dataset", "load_still_dataset"),
+    "datasets": ("load_dataset",),
+    "e2e": ("E2ERecipe", "RECIPES as E2E_RECIPES", "train_e2e"),
+    "loop": ("Task", "run as run_task"),
+    "ouroboros": ("OuroborosRecipe", "RECIPES as OUROBOROS_RECIPES", "train_ouroboros"),
+    "pretrain": ("PretrainRecipe", "RECIPES as PRETRAIN_RECIPES", "pretrain as train_pretrain"),
+    "recipe": ("Lora", "Stage", "TrainConfig"),
+    "start": ("Start",),
+    "vae": ("RECIPES as VAE_RECIPES", "VaeRecipe", "train_vae"),
+}
+
+__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

@@ -1,0 +1,73 @@
+"""What was relit, with all that it was made from, to files as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from unrender.files.sequences import GBufferWriter
+from unrender.files.video import DEFAULT_FPS, VideoWriter
+from unrender.output.contact_sheet import write_contact_sheet
+from unrender.output.passes import PassesWriter, passes_paths
+from unrender.relight import Relit
+
+
+@dataclass(frozen=True)
+class RelitPaths:
+    """The files of a relit picture or clip; what is empty or None is not written.
+
+    Attributes:
+        passes: the relit frames, each file as `PassesWriter` has it.
+        gbuffer: the G-buffers, name.exr of a still, name.####.exr of a clip.
+        contact_sheet: the first frame's maps, and how it was relit, .png.
+        turn: a video of a still whose light turns. Where it is given, the other files show the first picture only,
+            before the light has turned.
+    """
+
+    passes: tuple[Path, ...] = ()
+    gbuffer: Path | None = None
+    contact_sheet: Path | None = None
+    turn: Path | None = None
+
+    @staticmethod
+    def in_folder(folder: str | Path, name: str, frames: int, turning: bool = False) -> RelitPaths:
+        """All of them in a folder: name.relit.png (of a clip .mp4), name.relit.exr, name.gbuffer.exr, name.maps.png
+        and, of a still (`frames` is 1) whose light is `turning`, name.turn.mp4."""
+        folder, still = Path(folder), frames == 1
+        return RelitPaths(
+            passes_paths(folder, f"{name}.relit", frames),
+            folder / (f"{name}.gbuffer.exr" if still else f"{name}.gbuffer.####.exr"),
+            folder / f"{name}.maps.png",
+            folder / f"{name}.turn.mp4" if still and turning else None,
+        )
+
+
+def write_relit_stream(
+    paths: RelitPaths, relit: Iterable[Relit], layers: bool = True, fps: float | None = None
+) -> None:
+    """Writes what `relight_stream` gives, as it comes; each file appears whole or not at all.
+
+    Args:
+        paths: what to write, and where.
+        relit: in order, of one or several frames each.
+        layers: whether an .exr of relit frames has the passes.
+        fps: of videos, 24 where nobody says.
+
+    Raises:
+        UserError: several frames for one file, or an output that cannot be written.
+    """
+    with ExitStack() as stack:
+        passes = stack.enter_context(PassesWriter(paths.passes, layers, fps))
+        gbuffers = stack.enter_context(GBufferWriter(paths.gbuffer)) if paths.gbuffer else None
+        turn = stack.enter_context(VideoWriter(paths.turn, fps or DEFAULT_FPS)) if paths.turn else None
+        for index, part in enumerate(relit):
+            if turn is not None:
+                turn.write(part.beauty)
+            if turn is None or index == 0:
+                passes.write(part.passes)
+                if gbuffers is not None:
+                    gbuffers.write(part.decomposition.gbuffer)
+            if index == 0 and paths.contact_sheet is not None:
+                write_contact_sheet(paths.contact_sheet, part.decomposition.gbuffer, part.passes)

@@ -1,0 +1,30 @@
+"""Any noun to a file; what `files.write` is, and renderings too, which it is too low in the house to know."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from unrender import files
+from unrender.forward import RenderPasses
+from unrender.output.passes import write_passes
+from unrender.relight import Relit
+from unrender.scene.environment import EnvironmentMap
+from unrender.scene.frames import Frames
+from unrender.scene.gbuffer import GBuffer
+
+
+def write(path: str | Path, thing: GBuffer | Frames | EnvironmentMap | RenderPasses | Relit) -> None:
+    """Writes a G-buffer, frames, a light, a rendering or what was relit to `path`, whole or not at all.
+
+    A rendering goes to .exr with its render passes as layers (see `write_passes`), and its beauty to any other
+    format that frames go to; the rest is as `files.write` has it.
+
+    Raises:
+        UserError: a suffix that this cannot be written as, or an output that cannot be written.
+    """
+    if isinstance(thing, Relit):
+        write_passes(path, thing.passes, fps=thing.decomposition.frames.fps)
+    elif isinstance(thing, RenderPasses):
+        write_passes(path, thing)
+    else:
+        files.write(path, thing)

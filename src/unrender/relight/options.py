@@ -1,0 +1,66 @@
+"""How to relight, and what a relight is made with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from unrender.errors import UserError
+from unrender.forward import RenderPasses
+from unrender.scene.environment import EnvironmentMap
+from unrender.scene.frames import Frames
+from unrender.scene.gbuffer import GBuffer
+
+TURN_FRAMES = 48
+"""Pictures of a still whose light turns, where nobody says how many: two seconds of film."""
+
+Background = Literal["light", "photo", "none"]
+Inverse = Callable[[Frames, Sequence[str] | None], GBuffer]
+"""How an inverse renderer is called: frames, and the maps wanted; None for all that it gives."""
+
+Forward = Callable[[GBuffer, EnvironmentMap, float | Tensor], RenderPasses]
+"""How a forward renderer is called: G-buffer, light, and the degrees that the light is turned by, (T,) or one number.
+"""
+
+
+@dataclass(frozen=True)
+class RelightOptions:
+    """How to relight.
+
+    Attributes:
+        yaw: degrees that the light is turned about +Y (see `conventions`: Yaw).
+        turn: degrees that the light turns by in all, beyond `yaw`: while a clip plays, or in a clip that is made of a
+            still. Frame i of N has turned by `turn * i / N`, so a full turn that is played in a loop repeats no frame.
+        frames: of a clip, its first so many frames; of a still whose light turns, how many pictures are made of it.
+            None is all of a clip, and `TURN_FRAMES` of a still.
+        detail: keep the photo's own detail by ratio transfer (see `detail_gain`).
+        background: what shows where there is no surface (no normal, or an alpha of the source below 1): the "photo" as
+            it was, the new "light" itself, or "none" (black).
+        window: frames of a clip that the renderers are given together, and that share one estimate of their light.
+        overlap: frames that a window has in common with the one before; they are taken from the one before.
+
+    Raises:
+        UserError: no frames at all, or an overlap that is not in [0, window).
+    """
+
+    yaw: float = 0.0
+    turn: float = 0.0
+    frames: int | None = None
+    detail: bool = True
+    background: Background = "photo"
+    window: int = 1
+    overlap: int = 0
+
+    def __post_init__(self) -> None:
+        if self.frames is not None and self.frames < 1:
+            raise UserError(f"RelightOptions.frames is {self.frames}; expected at least 1, or None for all")
+        if not 0 <= self.overlap < self.window:
+            raise UserError(
+                f"windows of {self.window} frames that overlap by {self.overlap}; expected fewer, 0 or more"
+            )
+
+
+DEFAULTS = RelightOptions()

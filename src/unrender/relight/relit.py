@@ -1,0 +1,166 @@
+"""Relighting a picture or clip: decompose it, then render it under another light."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import repeat
+
+import torch
+from torch import Tensor
+
+from unrender.errors import UserError
+from unrender.files.readers import Reader
+from unrender.forward import RenderPasses
+from unrender.forward.surface import coverage
+from unrender.relight.decomposition import Decomposition, decompose_stream
+from unrender.relight.options import DEFAULTS, TURN_FRAMES, Background, Forward, Inverse, RelightOptions
+from unrender.scene.environment import EnvironmentMap
+from unrender.scene.frames import Frames
+
+
+@dataclass(frozen=True)
+class Relit:
+    """A relit picture or clip and what it was made from.
+
+    Attributes:
+        passes: what surfaces send out and the background, each (T, 3, H, W) scene-linear.
+        decomposition: the picture taken apart, ready for the next light; of one frame where the light turns about a
+            still.
+    """
+
+    passes: RenderPasses
+    decomposition: Decomposition
+
+    @property
+    def beauty(self) -> Tensor:
+        """The relit picture, (T, 3, H, W) scene-linear: the sum of the passes."""
+        return self.passes.beauty
+
+
+def relight(
+    clip: Iterable[Frames],
+    light: EnvironmentMap,
+    inverse: Inverse,
+    forward: Forward,
+    options: RelightOptions = DEFAULTS,
+) -> Relit:
+    """Shows a picture or clip under another light: all that `relight_stream` gives, as one. For a clip that is too long
+    to be held whole, use that. Arguments and errors as there."""
+    parts = list(relight_stream(clip, light, inverse, forward, options))
+    passes = RenderPasses.concatenate([part.passes for part in parts])
+    if all(part.decomposition is parts[0].decomposition for part in parts):
+        return Relit(passes, parts[0].decomposition)
+    return Relit(passes, Decomposition.concatenate([part.decomposition for part in parts]))
+
+
+def relight_stream(
+    clip: Iterable[Frames],
+    light: EnvironmentMap,
+    inverse: Inverse,
+    forward: Forward,
+    options: RelightOptions = DEFAULTS,
+) -> Iterator[Relit]:
+    """Shows a picture or clip under another light, window by window; memory does not grow with the length of the clip.
+
+    Args:
+        clip: `Frames`, a `FrameReader` (see `open_frames`), or frames in order from anywhere. A still
+            gives one picture; where `options.turn` is not 0, `options.frames` pictures.
+        light: the new light; one frame, or one for every picture.
+        inverse: an `InverseRenderer`, or anything that is called alike.
+        forward: a `ForwardRenderer` or `DeferredRenderer`, or anything that is called alike.
+        options: how.
+
+    Yields:
+        The relit frames of each window (`options.window`, 1 frame by default), in order.
+
+    Raises:
+        UserError: where the inverse renderer gives no base colour or normals, light and pictures differ in number,
+            or a light shall turn over a clip of unknown length.
+    """
+    pictures = count_pictures(clip, options)
+    _check(light, pictures, options)
+    decompositions = decompose_stream(clip, inverse, forward, options)
+    if _turns_about_still(clip, options):
+        decompositions = (part for one in decompositions for part in repeat(one, pictures or 0))
+    return _render_parts(decompositions, light, forward, options, pictures)
+
+
+def recompose(
+    decomposition: Decomposition, light: EnvironmentMap, forward: Forward, options: RelightOptions = DEFAULTS
+) -> RenderPasses:
+    """Renders a decomposition under `light`, as `options` say (whose `detail` was settled when it was decomposed).
+
+    The gain multiplies all that surfaces send out alike, so the passes still add up to the beauty.
+
+    Raises:
+        UserError: where light and pictures differ in number.
+    """
+    pictures = count_pictures(decomposition.frames, options)
+    _check(light, pictures, options)
+    if _turns_about_still(decomposition.frames, options):
+        parts = [decomposition] * (pictures or 0)
+    else:
+        parts = _parts(decomposition, options)
+    return RenderPasses.concatenate([relit.passes for relit in _render_parts(parts, light, forward, options, pictures)])
+
+
+def count_pictures(clip: Iterable[Frames], options: RelightOptions) -> int | None:
+    """How many pictures relighting `clip` gives; None where nobody knows beforehand."""
+    if _turns_about_still(clip, options):
+        return options.frames or TURN_FRAMES
+    length = _length(clip)
+    return options.frames if length is None else min(options.frames or length, length)
+
+
+def _turns_about_still(clip: Iterable[Frames], options: RelightOptions) -> bool:
+    return options.turn != 0 and _length(clip) == 1
+
+
+def _length(clip: Iterable[Frames]) -> int | None:
+    """How many frames a clip has; None where it does not say."""
+    if isinstance(clip, Frames | Reader):
+        return len(clip)
+    return sum(len(part) for part in clip) if isinstance(clip, Sequence) else None
+
+
+def _check(light: EnvironmentMap, pictures: int | None, options: RelightOptions) -> None:
+    if pictures is None and options.turn:
+        raise UserError("the light of a clip of unknown length cannot turn by so much in all; expected options.frames")
+    if pictures is not None and len(light) not in (1, pictures):
+        raise UserError(f"a light of {len(light)} frames for {pictures} pictures; expected 1, or as many frames")
+
+
+def _parts(decomposition: Decomposition, options: RelightOptions) -> list[Decomposition]:
+    """A decomposition cut where `decompose_stream` would have cut it."""
+    frames = len(decomposition)
+    starts = [0, *range(options.window, frames, options.window - options.overlap)]
+    return [decomposition.part(a, b) for a, b in zip(starts, [*starts[1:], frames], strict=True)]
+
+
+def _render_parts(
+    parts: Iterable[Decomposition],
+    light: EnvironmentMap,
+    forward: Forward,
+    options: RelightOptions,
+    pictures: int | None,
+) -> Iterator[Relit]:
+    start = 0
+    for part in parts:
+        stop = start + len(part)
+        own_light = replace(light, radiance=light.radiance[start:stop]) if len(light) > 1 else light
+        yaws = [options.yaw + (options.turn * i / pictures if pictures else 0.0) for i in range(start, stop)]
+        passes = forward(part.gbuffer, own_light, torch.tensor(yaws) if len(set(yaws)) > 1 else yaws[0])
+        yield Relit(_finish(passes, part, options.background), part)
+        start = stop
+
+
+def _finish(passes: RenderPasses, decomposition: Decomposition, background: Background) -> RenderPasses:
+    """Brings the photo's detail into a rendering, and puts it before the background that is wanted."""
+    if decomposition.gain is not None:
+        passes = passes.times(decomposition.gain)
+    if background == "light":
+        return passes
+    if background == "none":
+        return passes.with_background(torch.zeros_like(passes.background))
+    return passes.with_background(decomposition.frames.rgb * (1 - coverage(decomposition.gbuffer)))
