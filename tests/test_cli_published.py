@@ -362,7 +362,7 @@ def test_a_folder_that_does_not_say_whose_weights_it_holds(tmp_path, told):
     folder.mkdir()
     for command in (["inverse", photo(tmp_path)], ["forward", gbuffer(tmp_path)]):
         said = told(*command, "--model", folder, "-o", tmp_path / "out")
-        assert said.startswith(f"{folder} does not say whose weights it holds; `unrender models adopt")
+        assert said.startswith(f"{folder} does not say whose weights it holds; run `unrender models adopt")
 
 
 def test_relighting_with_a_model_that_gives_no_base_colour(model, tmp_path, told):

@@ -1,4 +1,4 @@
-"""Every format at the edge: pictures, EXR, HDR, video, cameras, meshes, shards, datasets. Beyond it all is linear.
+"""File formats: pictures, EXR, HDR, video, cameras, meshes, shards, datasets. Once read, everything is linear.
 
 The names below are imported when first used, so that nobody waits for a video library to read a picture.
 """
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from unrender.files.video import open_video as open_video
     from unrender.files.writing import write as write
 
-_HOMES = {
+_MODULES = {
     "atomic": ("atomic_write",),
     "cameras": ("NamedCameras", "read_co3d", "read_colmap", "read_transforms", "write_transforms"),
     "datasets.pictures": ("Pictures",),
@@ -60,12 +60,12 @@ _HOMES = {
     "video": ("VideoWriter", "open_video"),
     "writing": ("write",),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
-__all__ = sorted(_HOME_OF)
+__all__ = sorted(_MODULE_OF)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)

@@ -1,4 +1,4 @@
-"""Clips as numbered files: folders of frames and `name.####.exr`; and the one door for any input with frames."""
+"""Clips as numbered files: folders of frames and `name.####.exr`; and `open_frames` for any input with frames."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def open_gbuffers(path: str | Path) -> GBufferReader:
 
 
 class GBufferWriter:
-    """Writes the G-buffers of a clip as `name.####.exr`; they all appear when the `with` block ends, or none.
+    """Writes the G-buffers of a clip as `name.####.exr`; they all appear when the `with` block ends, or none do.
 
     Args:
         pattern: where to, with #### or %04d for the number.
@@ -68,7 +68,7 @@ class GBufferWriter:
     ) -> None:
         self.pattern = Path(pattern)
         if not is_pattern(self.pattern) or self.pattern.suffix.lower() != ".exr":
-            raise UserError(f"cannot write G-buffers as {pattern}; name.####.exr is right")
+            raise UserError(f"cannot write G-buffers as {pattern}; expected name.####.exr")
         self._profile, self._metadata = profile, metadata
         self._stack = ExitStack()
         self._files = self._stack.enter_context(numbered_files(self.pattern, first))
@@ -101,7 +101,7 @@ def numbered(pattern: str | Path, number: int) -> Path:
 @contextmanager
 def numbered_files(pattern: str | Path, first: int = 1) -> Generator[Iterator[Path]]:
     """Yields an endless iterator of paths to write frames to; at the end they take the names of `pattern`, all together
-    (see `atomic.whole`), and where the block raises, none do."""
+    (see `atomic.atomic_write`), and where the block raises, none do."""
     with ExitStack() as files:
         yield (files.enter_context(atomic_write(numbered(pattern, number))) for number in count(first))
 
@@ -118,7 +118,7 @@ def _sequence(paths: list[Path], name: str, read: Callable[[Path], Item]) -> Rea
         for path in paths:
             frame = read(path)
             if frame.size != first.size:
-                raise UserError(f"{path} is {frame.size} and {paths[0]} is {first.size}; one size for all is right")
+                raise UserError(f"{path} is {frame.size} and {paths[0]} is {first.size}; expected one size for all")
             yield frame
 
     return Reader(name, first.size, first.fps, len(paths), frames)
@@ -127,7 +127,7 @@ def _sequence(paths: list[Path], name: str, read: Callable[[Path], Item]) -> Rea
 def _pictures(folder: Path, suffixes: frozenset[str] = PICTURE_SUFFIXES) -> list[Path]:
     found = [p for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith(".")]
     if not found:
-        raise UserError(f"the folder {folder} has no frames in it; {', '.join(sorted(suffixes))} files are right")
+        raise UserError(f"the folder {folder} has no frames in it; expected {', '.join(sorted(suffixes))} files")
     return sorted(found, key=natural_order)
 
 
@@ -146,7 +146,7 @@ def _numbered(pattern: Path) -> list[Path]:
     missing = sorted(set(range(min(by_number), max(by_number) + 1)) - set(by_number))
     if missing:
         listed = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
-        raise UserError(f"{pattern} has {len(missing)} frames missing ({listed}); a sequence without gaps is right")
+        raise UserError(f"{pattern} has {len(missing)} frames missing ({listed}); expected a sequence without gaps")
     return [by_number[number] for number in sorted(by_number)]
 
 

@@ -1,4 +1,4 @@
-"""One verb for every output: what is written is known by the object, and how by the suffix."""
+"""`write`: one function for every output; the type of the object and the suffix choose the format."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _DEFAULT_FPS = 24.0
 
 
 def write(path: str | Path, thing: GBuffer | Frames | EnvironmentMap) -> None:
-    """Writes a G-buffer, frames or a light; the result appears whole or not at all.
+    """Writes a G-buffer, frames or a light; atomically.
 
-    A G-buffer goes to .exr, a clip of them to `name.####.exr`. Frames go to .png, .jpg, .webp or .exr where they are
-    one, and to .mp4, .mkv, .mov (24 a second where they do not say) or `name.####.png` where they are many. A light
+    A G-buffer goes to .exr, a clip of them to `name.####.exr`. One frame goes to .png, .jpg, .webp or .exr, several
+    to .mp4, .mkv, .mov (24 fps where `fps` is None) or `name.####.png`. A light
     goes to .exr.
 
     Raises:
-        UserError: a suffix that this cannot be written as (it lists the right ones), or an output that cannot be
+        UserError: a suffix that does not fit the type (the supported ones are listed), or an output that cannot be
             written.
     """
     path = Path(path)
@@ -54,7 +54,7 @@ def _write_frames(path: Path, frames: Frames) -> None:
     elif len(frames) == 1:
         _write_still(path, frames, 0)
     else:
-        raise UserError(f"{path} is one picture and there are {len(frames)} frames; .mp4 or name.####.png is right")
+        raise UserError(f"{path} is one picture and there are {len(frames)} frames; expected .mp4 or name.####.png")
 
 
 def _write_still(path: Path, frames: Frames, index: int) -> None:
@@ -64,6 +64,4 @@ def _write_still(path: Path, frames: Frames, index: int) -> None:
 
 def _require_suffix(path: Path, suffixes: tuple[str, ...], what: str) -> None:
     if path.suffix.lower() not in suffixes:
-        raise UserError(
-            f"cannot write {what} as {path}; {', '.join(suffixes)} {'is' if len(suffixes) == 1 else 'are'} right"
-        )
+        raise UserError(f"cannot write {what} as {path}; expected {', '.join(suffixes)}")

@@ -11,15 +11,15 @@ from unrender.errors import UserError
 
 @dataclass(frozen=True)
 class Frames:
-    """One picture or a clip, as it was seen.
+    """A picture or a clip.
 
     Attributes:
         rgb: (T, 3, H, W) float32, scene-linear Rec.709, >= 0; a still has T = 1.
         mask: (T, 1, H, W) in [0, 1], the source's alpha, or None where it had none.
         fps: frames per second, None for stills and folders of frames.
-        name: what to call it in messages and file names.
+        name: for messages and file names.
         hdr: True where the source was scene-referred (EXR, HDR), False for display pictures.
-        metadata: what the file said of itself (ICC profile name, focal length, decoder, ...).
+        metadata: from the file (ICC profile name, focal length, decoder, ...).
     """
 
     rgb: Tensor
@@ -31,10 +31,10 @@ class Frames:
 
     def __post_init__(self) -> None:
         if self.rgb.ndim != 4 or self.rgb.shape[1] != 3:
-            raise UserError(f"Frames.rgb has shape {tuple(self.rgb.shape)}; (T, 3, H, W) is right")
+            raise UserError(f"Frames.rgb has shape {tuple(self.rgb.shape)}; expected (T, 3, H, W)")
         expected = (self.rgb.shape[0], 1, *self.rgb.shape[2:])
         if self.mask is not None and self.mask.shape != expected:
-            raise UserError(f"Frames.mask has shape {tuple(self.mask.shape)}; {expected} is right")
+            raise UserError(f"Frames.mask has shape {tuple(self.mask.shape)}; expected {expected}")
 
     def __len__(self) -> int:
         return self.rgb.shape[0]

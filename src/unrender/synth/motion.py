@@ -1,4 +1,4 @@
-"""What moves in a clip: camera, light, things; smooth in time, and the first frame is the world as drawn."""
+"""Random motion of camera, light and things: smooth in time; the first frame is the world as sampled."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from unrender.synth.world import World
 
 Random = np.random.Generator
 
-PACE_FRAMES = 24  # what is drawn is how far things get in so many frames
+PACE_FRAMES = 24  # amplitudes are for this many frames
 CHANCES = {"orbit": 0.5, "dolly": 0.3, "shake": 0.35, "light": 0.35, "things": 0.45}
 """Every kind of motion with its probability; 8 clips in 100 have none."""
 
 
 @dataclass(frozen=True)
 class Motion:
-    """Where everything is in each of T frames.
+    """The motion of a world over T frames.
 
     Attributes:
         camera: T frames.
         poses: (T, N, 4, 4) float64 object-to-world of every thing.
-        yaw: degrees that the light has turned by about +Y in each frame; see `conventions`.
-        kinds: of `CHANCES`, those that take part.
+        yaw: degrees of rotation of the light about +Y in each frame; see `conventions`.
+        kinds: those of `CHANCES` that occur.
     """
 
     camera: Camera
@@ -40,10 +40,10 @@ class Motion:
 
 
 def random_motion(rng: Random, world: World, frames: int) -> Motion:
-    """Draws how `world` moves for `frames` frames. One frame is the world as it stands.
+    """Samples the motion of `world` over `frames` frames. One frame is the static world.
 
-    Cameras turn about the things, come nearer or go back, and shake as in a hand, where nothing is in the way. Things
-    turn about the vertical and slide within the reach that `clearance.reaches` gives them, with what stands on them.
+    Cameras orbit, dolly and shake where nothing is in the way. Things turn about the vertical and slide within their
+    `clearance.reaches`, together with what stands on them.
     """
     kinds = [kind for kind, chance in CHANCES.items() if rng.random() < chance]
     reach = reaches(world)
@@ -62,8 +62,8 @@ def random_motion(rng: Random, world: World, frames: int) -> Motion:
 
 
 def other_cameras(rng: Random, world: World, count: int) -> list[Camera]:
-    """Draws `count` other cameras (one frame each) that look at the things from round about, out of the way of scenery
-    and of things in motion; lenses as the world's camera has them."""
+    """Samples `count` other cameras (one frame each) around the things, clear of scenery and of moving things; with the
+    intrinsics of the world's camera."""
     reach, goal = reaches(world), pivot(world)
     eye = world.camera.pose[0, :3, 3].double().numpy() - goal
     distance = float(np.linalg.norm(eye))
@@ -74,13 +74,13 @@ def other_cameras(rng: Random, world: World, count: int) -> list[Camera]:
 def _other_camera(
     rng: Random, world: World, home: tuple[float, float, float], reach: list[float], tries: int = 48
 ) -> Camera:
-    """One of `other_cameras`; `home` is where the world's camera stands: distance from the pivot, azimuth from +Z and
+    """One of `other_cameras`; `home` is where the world's camera is: distance from the pivot, azimuth from +Z and
     elevation in radians."""
     distance, azimuth, elevation = home
     goal = pivot(world)
     lowest = -1.4 if all(thing.group for thing in world.things) else min(elevation, 0.1)  # above the ground
     for attempt in range(tries):
-        nearer = 1 - attempt / tries  # to where the world's camera stands, which is known to be a good place
+        nearer = 1 - attempt / tries  # to the world's camera, whose position is known to be free
         angle = azimuth + rng.choice([-1, 1]) * math.radians(rng.uniform(15, 170)) * nearer
         height = np.clip(elevation + math.radians(rng.uniform(-25, 25)) * nearer, lowest, 1.4)
         away = distance * rng.uniform(0.8, 1.25) ** nearer
@@ -105,7 +105,7 @@ def _ease(rng: Random, frames: int) -> Array:
 
 
 def _camera_path(rng: Random, world: World, frames: int, kinds: list[str], reach: list[float]) -> Array:
-    """Camera-to-world (T, 4, 4) float64; the widest of several tries for which there is room."""
+    """Camera-to-world (T, 4, 4) float64; the widest of several tries that is free of collisions."""
     home = world.camera.pose[0].double().numpy()
     goal = pivot(world)
     orbit = rng.choice([-1, 1]) * math.radians(rng.uniform(8, 50)) * _pace(frames) if "orbit" in kinds else 0.0

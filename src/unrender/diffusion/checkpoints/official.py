@@ -1,4 +1,4 @@
-"""What an official folder says of its own model, where that is more than its card knows."""
+"""Settings of a published folder that its card does not know."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _BETAS = {
 }
 
 
-def refined(card: ModelCard, home: ModelLocation) -> ModelCard:
+def refined(card: ModelCard, location: ModelLocation) -> ModelCard:
     """The card with the betas of the folder's scheduler, and with what its pipeline's index says: the range of normals'
     z, and where the card wants it the steps and the pixels that are taken by default.
 
     What the network predicts, and where its few timesteps lie, stay the card's: official code overrides the file in
-    both, and Lotus' file is a leftover of another scheduler.
+    both, and Lotus' file describes another scheduler.
     """
-    scheduler = home.find("scheduler")
+    scheduler = location.find("scheduler")
     said = _read(scheduler / "scheduler_config.json") if scheduler else {}
-    index = _read(home.folder / "model_index.json")
+    index = _read(location.folder / "model_index.json")
     card = replace(card, schedule=_refined_schedule(card.schedule, said))
     if card.source.tells_defaults:
         card = _with_defaults(card, index)

@@ -13,19 +13,19 @@ from unrender.errors import UserError
 
 _HERE = Path(__file__).parents[1]
 
-_OTHER_DOOR: dict[Direction, str] = {
+_OTHER_VERB: dict[Direction, str] = {
     "forward": "a forward renderer (maps to picture); `unrender forward` takes it, or `relight --forward`",
     "inverse": "an inverse renderer (picture to maps); `unrender inverse` takes it",
 }
 
 
 def embedded(direction: Direction = "inverse") -> dict[str, Path]:
-    """The models of one direction that the package carries, id to folder; one with both has a folder for each."""
+    """The embedded models of one direction, id to folder; a model with both directions has a folder for each."""
     return {card.id: folder for card, folder in _embedded() if card.direction == direction}
 
 
 def cards() -> tuple[ModelCard, ...]:
-    """The card of every model that can be named by id, the embedded ones first; an id may have one each way."""
+    """The card of every model that can be named by id, embedded ones first; an id may have one per direction."""
     return (*(card for card, _ in _embedded()), *PUBLISHED)
 
 
@@ -47,7 +47,7 @@ def cards_of(model: str) -> tuple[ModelCard, ...]:
 
 
 def pick(candidates: Sequence[ModelCard], direction: Direction | None) -> ModelCard:
-    """The card of that direction; where none is asked for, the inverse one of two.
+    """The card of `direction`; where that is None, the inverse one of two.
 
     Raises:
         UserError: there is none; the line says which verb takes the model.
@@ -57,16 +57,14 @@ def pick(candidates: Sequence[ModelCard], direction: Direction | None) -> ModelC
     for card in candidates:
         if card.direction == direction:
             return card
-    raise UserError(f"{candidates[0].id} is {_OTHER_DOOR[candidates[0].direction]}")
+    raise UserError(f"{candidates[0].id} is {_OTHER_VERB[candidates[0].direction]}")
 
 
 def unknown(model: str) -> UserError:
-    """The line for an id that no model has."""
+    """The error for an id that no model has."""
     names = {name.lower(): known for known in known_ids() for name in (known.rpartition("/")[2], known)}
     near = difflib.get_close_matches(model.lower(), names, n=1)
-    hint = (
-        f"did you mean {names[near[0]]}?" if near else "`unrender models list` names them; a model folder is right too"
-    )
+    hint = f"did you mean {names[near[0]]}?" if near else "`unrender models list` names them; a model folder works too"
     return UserError(f"no model is called {model}, and there is no such folder; {hint}")
 
 
