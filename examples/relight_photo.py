@@ -1,4 +1,4 @@
-"""One photo under every shipped light: taken apart once, put together eight times.
+"""One photo under every built-in light: decomposed once, recomposed eight times.
 
 python examples/relight_photo.py photo.jpg out
 """
@@ -15,9 +15,9 @@ def main(photo_path: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     inverse = ur.InverseRenderer.from_pretrained("mini")
     forward = ur.ForwardRenderer.from_pretrained("deferred")
-    apart = decompose(ur.read_image(photo_path), inverse, forward)
+    decomposed = decompose(ur.read_image(photo_path), inverse, forward)
     for name in builtin_environment_names():
-        ur.write(out / f"{name}.png", recompose(apart, ur.builtin_environment(name), forward))
+        ur.write(out / f"{name}.png", recompose(decomposed, ur.builtin_environment(name), forward))
 
 
 if __name__ == "__main__":
