@@ -68,7 +68,7 @@ def another_light(rng: Random, world: World, sources: Sources, *, test: bool) ->
 
 def _light(rng: Random, sources: Sources, *, test: bool, enclosed: bool) -> EnvironmentMap:
     share = 0.8 if sources.lights else 0.45
-    return random_light(rng, test=test, world_share=share, brought=sources.lights, outdoors=enclosed)
+    return random_light(rng, test=test, world_share=share, user_maps=sources.lights, outdoors=enclosed)
 
 
 def _camera(

@@ -52,14 +52,14 @@ def generate(
     todo = [start for start in recipe.starts if not _shard_path(folder, recipe, start).exists()]
     done = recipe.clips - sum(recipe.count(start) for start in todo)
 
-    def tell(clips: int) -> None:
+    def report_done(clips: int) -> None:
         if progress:
             progress((done + clips) * recipe.frames, recipe.clips * recipe.frames)
 
-    tell(0)
+    report_done(0)
     if not todo and (folder / "index.json").exists():
         return
-    _render(recipe, folder, todo, workers, tell)
+    _render(recipe, folder, todo, workers, report_done)
     for left_by_a_killed_run in folder.glob(".*.partial"):
         left_by_a_killed_run.unlink()
     _write_whole(folder / "index.json", json.dumps(_index(recipe, facts, folder), indent=1))
@@ -107,8 +107,10 @@ def _write_whole(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def _render(recipe: SynthRecipe, folder: Path, starts: list[int], workers: int, tell: Callable[[int], None]) -> None:
-    """Renders the shards that begin at the clips `starts`; `tell` is called with the number of clips done."""
+def _render(
+    recipe: SynthRecipe, folder: Path, starts: list[int], workers: int, report_done: Callable[[int], None]
+) -> None:
+    """Renders the shards that begin at the clips `starts`; `report_done` is called with the number of clips done."""
     # A separate process even for one worker keeps Dr.Jit's threads and kernels out of the caller's. New ones for every
     # batch rather than `max_tasks_per_child`, with which an executor can deadlock (CPython gh-115634).
     context = multiprocessing.get_context("spawn")
@@ -123,7 +125,7 @@ def _render(recipe: SynthRecipe, folder: Path, starts: list[int], workers: int, 
                 ended, pending = wait(pending, timeout=_TELL_SECONDS, return_when=FIRST_COMPLETED)
                 for future in ended:
                     future.result()
-                tell(done.value)
+                report_done(done.value)
         except BrokenProcessPool as error:
             raise UserError(
                 "a worker was killed from outside, perhaps out of memory; the same command resumes, "

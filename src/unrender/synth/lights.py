@@ -41,7 +41,7 @@ def _world(name: str) -> Array:
 
 
 @functools.lru_cache(maxsize=256)
-def _brought(path: Path) -> Array:
+def _user_map(path: Path) -> Array:
     """A user's environment map at `SIZE`, (128, 256, 3)."""
     light = read_environment(path)
     if not light.hdr:
@@ -166,7 +166,7 @@ OUTDOORS = ("sun and sky", "clear sky", "overcast sky")
 
 
 def random_light(
-    rng: Random, *, test: bool, world_share: float = 0.45, brought: Sequence[Path] = (), outdoors: bool = False
+    rng: Random, *, test: bool, world_share: float = 0.45, user_maps: Sequence[Path] = (), outdoors: bool = False
 ) -> EnvironmentMap:
     """Samples a light of 128 x 256 texels whose mean radiance over the sphere is about 1, randomly rotated.
 
@@ -174,7 +174,7 @@ def random_light(
         rng: the random generator.
         test: whether built-in maps come from `TEST_WORLDS` or from `TRAIN_WORLDS`.
         world_share: the probability of a built-in or user map; else the light is procedural.
-        brought: .hdr and .exr files of the user, which replace the built-in maps; not tinted.
+        user_maps: .hdr and .exr files of the user, which replace the built-in maps; not tinted.
         outdoors: whether it is outside windows: procedural lights are of `OUTDOORS` alone, and built-in maps are not
             those of interiors.
 
@@ -182,9 +182,9 @@ def random_light(
         UserError: a file cannot be read as a light, or is a display picture.
     """
     if rng.random() < world_share:
-        if brought:
-            path = brought[int(rng.integers(len(brought)))]
-            name, radiance = path.stem, _brought(path)
+        if user_maps:
+            path = user_maps[int(rng.integers(len(user_maps)))]
+            name, radiance = path.stem, _user_map(path)
         else:
             worlds = TEST_WORLDS if test else TRAIN_WORLDS
             name = str(rng.choice([world for world in worlds if not (outdoors and world in _INDOORS)]))

@@ -72,11 +72,11 @@ def other_cameras(rng: Random, world: World, count: int) -> list[Camera]:
 
 
 def _other_camera(
-    rng: Random, world: World, home: tuple[float, float, float], reach: list[float], tries: int = 48
+    rng: Random, world: World, base_view: tuple[float, float, float], reach: list[float], tries: int = 48
 ) -> Camera:
-    """One of `other_cameras`; `home` is where the world's camera is: distance from the pivot, azimuth from +Z and
+    """One of `other_cameras`; `base_view` is the world camera's distance from the pivot, azimuth from +Z and
     elevation in radians."""
-    distance, azimuth, elevation = home
+    distance, azimuth, elevation = base_view
     goal = pivot(world)
     lowest = -1.4 if all(thing.group for thing in world.things) else min(elevation, 0.1)  # above the ground
     for attempt in range(tries):
@@ -106,25 +106,25 @@ def _ease(rng: Random, frames: int) -> Array:
 
 def _camera_path(rng: Random, world: World, frames: int, kinds: list[str], reach: list[float]) -> Array:
     """Camera-to-world (T, 4, 4) float64; the widest of several tries that is free of collisions."""
-    home = world.camera.pose[0].double().numpy()
+    start = world.camera.pose[0].double().numpy()
     goal = pivot(world)
     orbit = rng.choice([-1, 1]) * math.radians(rng.uniform(8, 50)) * _pace(frames) if "orbit" in kinds else 0.0
     dolly = float(np.clip(rng.uniform(-0.35, 0.35) * _pace(frames), -0.5, 0.5)) if "dolly" in kinds else 0.0
-    dolly *= float(np.linalg.norm(goal - home[:3, 3]))
+    dolly *= float(np.linalg.norm(goal - start[:3, 3]))
     ease = _ease(rng, frames)
     jitter = np.broadcast_to(np.eye(4), (frames, 4, 4))
     if "shake" in kinds:
-        shift = 0.012 * float(np.linalg.norm(goal - home[:3, 3])) * rng.uniform(0.3, 1.5)
+        shift = 0.012 * float(np.linalg.norm(goal - start[:3, 3])) * rng.uniform(0.3, 1.5)
         still = torch.eye(4, dtype=torch.float64).expand(frames, 4, 4)
         held = shake(still, int(rng.integers(2**31)), shift=shift, degrees=rng.uniform(0.2, 0.9)).numpy()
         jitter = np.linalg.inv(held[0]) @ held
     for part in (1.0, -1.0, 0.5, -0.5, 0.25, 0.0):
-        path = np.stack([_about(goal, about_y(part * orbit * s)) @ home for s in ease])
+        path = np.stack([_about(goal, about_y(part * orbit * s)) @ start for s in ease])
         path[:, :3, 3] -= part * dolly * ease[:, None] * path[:, :3, 2]
         path = path @ jitter
         if stands_clear(world, path[:: max(1, frames // PACE_FRAMES), :3, 3], reach):
             return path
-    return np.repeat(home[None], frames, axis=0)
+    return np.repeat(start[None], frames, axis=0)
 
 
 def _thing_poses(rng: Random, world: World, frames: int, reach: list[float]) -> Array:
