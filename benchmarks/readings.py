@@ -1,4 +1,4 @@
-"""How far the two readings of each published card are apart: what is right, and what the official code does.
+"""The difference between the two readings of each published card: the default, and that of the official code.
 
     python benchmarks/readings.py [--long-side 256] [ID ...]
 
@@ -6,9 +6,9 @@ The photo is scikit-image's coffee (CC0) at 150 x 225, whose sides are not multi
 readings. The differences are of the maps at the size of the photo, in their units (normals: degrees), beside the
 deviation of the map itself.
 
-First the trained network that is at hand, `mini`, under the official habits one by one: what they do to a network that
-sees a scene. Then every published card, at full size with random weights and up to four steps: such a network paints
-texture, pixel by pixel, so that whatever moves a latent changes all of it; these figures are an upper bound.
+First the available trained network, `mini`, under the official quirks one by one: their effect on a trained network.
+Then every published card, at full size with random weights and up to four steps: such a network outputs texture, pixel
+by pixel, so that any change of a latent changes all of it; these figures are an upper bound.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ HABITS: dict[str, dict[str, object]] = {
 
 
 def report_mini() -> None:
-    """What official habits of size do to `mini`; without the guided upsampling that no published model has."""
+    """The effect of official resizing on `mini`, without its guided upsampling, which no published model has."""
     engine = load_engine("mini", "inverse", InferenceOptions(dtype="float32"))
     right = engine.card.with_maps(flip_tta=False, size=replace(engine.card.maps.size, guided=()))
     reference = maps_of(engine.checkpoint, right, 1)

@@ -1,4 +1,4 @@
-"""How fast `unrender synth` renders stills and clips with their whole truth, alone and under seven other lights too.
+"""Speed of `unrender synth` for stills and clips with complete ground truth, alone and under seven other lights too.
 
     python benchmarks/synth.py [--resolution 256] [--samples 64] [--workers 2] [--stills 24] [--clips 2] [--frames 24]
                               [--lights 0 7]

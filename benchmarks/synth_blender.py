@@ -53,7 +53,7 @@ def diffuse(own: Side, theirs: Side) -> Array:
     return surface(own) & (albedo > _LEAST_ALBEDO)
 
 
-def told_agreement(own: Side, theirs: Side, wanted: Wanted) -> None:
+def print_agreement(own: Side, theirs: Side, wanted: Wanted) -> None:
     """Prints how far the two sides show the same."""
     most, where = wanted.counts[1], surface(own)
     bright = _BRIGHT * np.percentile(own.rgb[1, most, 1][0][:, where].mean(0), 90)
@@ -105,7 +105,7 @@ def at_equal_noise(own: Side, theirs: Side, wanted: Wanted, lights: int, worst: 
     return float(np.mean(needed)), total
 
 
-def told_times(own: Side, theirs: Side, wanted: Wanted) -> dict[str, float]:
+def print_times(own: Side, theirs: Side, wanted: Wanted) -> dict[str, float]:
     """Prints what both sides take, and returns ratios of time (Blender's over ours) by name."""
     where, lit, ratios = surface(own), diffuse(own, theirs), {}
     print(f"  start: unrender {_spent(own.start)}, Blender {_spent(theirs.start)}")
@@ -164,8 +164,8 @@ def compared(command: str, wanted: Wanted, index: int) -> dict[str, float]:
         own = ours(wanted, index, Path(name))
         theirs = blenders(command, wanted, index, Path(name))
     print(f"world {index}: {drawn(wanted, index).caption}; {own.version}; {theirs.version}")
-    told_agreement(own, theirs, wanted)
-    return told_times(own, theirs, wanted)
+    print_agreement(own, theirs, wanted)
+    return print_times(own, theirs, wanted)
 
 
 def main() -> None:

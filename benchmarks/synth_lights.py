@@ -1,10 +1,10 @@
-"""What a frame with its whole truth costs: under K lights in one pass, and by Mitsuba's path tracer for each.
+"""The cost of a frame with complete ground truth: under K lights in one pass, and by Mitsuba's path tracer for each.
 
     python benchmarks/synth_lights.py [--size 256] [--samples 64] [--scenes 3]
 
 One thread, seconds of processor time for each frame, the mean over random scenes; kernels are compiled before, all of
 them once. Beside the pass under K lights stand K runs of Mitsuba's `path`, which give no irradiance, and what else a
-frame needs: drawing the world, building the stage, the G-buffer, and an EXR of the frame (zipped, on one thread).
+frame needs: sampling the world, building the scene, the G-buffer, and an EXR of the frame (zipped, on one thread).
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def frame_parts(index: int, args: argparse.Namespace, folder: Path) -> dict[str,
     """Seconds of each part of frame `index`."""
     drawn = random_scene(index, args.size)
     parts = {"world": seconds(lambda: random_scene(index, args.size))}
-    parts["stage"] = seconds(lambda: build_trace_scene(drawn.surface, drawn.camera))
+    parts["scene"] = seconds(lambda: build_trace_scene(drawn.surface, drawn.camera))
     scene = build_trace_scene(drawn.surface, drawn.camera)
     parts["G-buffer"] = seconds(lambda: trace_gbuffer(scene))
     for count in COUNTS:
@@ -73,7 +73,7 @@ def frame_parts(index: int, args: argparse.Namespace, folder: Path) -> dict[str,
     frame = render_lights(scene, drawn.lights[:1], samples=args.samples, seed=1)
     whole = trace_gbuffer(scene).with_maps(rgb=frame.rgb, irradiance=frame.irradiance)
     parts["EXR"] = seconds(lambda: write_gbuffer(folder / "frame.exr", whole))
-    # Mitsuba's own integrators know neither slopes nor lamps.
+    # Mitsuba's own integrators support neither slopes nor emission here.
     plain = replace(drawn.surface, slope=None, emission=None)
     scene = build_scene([plain], drawn.lights[0], drawn.camera, max_depth=scene.max_depth)
     parts["path"] = seconds(lambda: render(scene, samples=args.samples, seed=1))
@@ -99,7 +99,7 @@ def main() -> None:
             f"{count} lights: {took:.2f} s in one pass, {took / mean['K = 1']:.2f} x K = 1; "
             f"{path:.2f} s by `path`, {path / took:.1f} x as long"
         )
-    rest = {name: mean[name] for name in ("world", "stage", "G-buffer", "EXR")}
+    rest = {name: mean[name] for name in ("world", "scene", "G-buffer", "EXR")}
     print(", ".join(f"{name} {took:.2f} s" for name, took in rest.items()))
     print(f"a frame under one light, all of it: {sum(rest.values()) + mean['K = 1']:.2f} s")
 

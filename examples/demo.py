@@ -1,4 +1,4 @@
-"""Takes the photo that ships with scikit-image (CC0) apart, relights it under shipped worlds, and says where it all is.
+"""Decomposes the photo that ships with scikit-image (CC0), relights it under built-in lights, and lists the outputs.
 
 python examples/demo.py demo
 """
@@ -16,7 +16,7 @@ def main(folder: Path) -> int:
     photo = folder / "coffee.png"
     folder.mkdir(parents=True, exist_ok=True)
     Image.fromarray(data.coffee()).save(photo)
-    print(f"A photo of a cup of coffee: {photo}. Taking it apart and relighting it; half a minute or so.")
+    print(f"A photo of a cup of coffee: {photo}. Decomposing and relighting it; half a minute or so.")
     for light, options in {"sunset": ["--turn", "360"], "studio": []}.items():
         status = unrender(["relight", str(photo), "-o", str(folder / light), "--light", light, *options])
         if status != 0:

@@ -1,4 +1,4 @@
-"""A published model, or several, on one photo: what is right beside what the official code does.
+"""A published model, or several, on one photo: the default reading, and that of the official code.
 
 python examples/published_model.py photo.jpg out MODEL [MODEL ...]
 
@@ -15,7 +15,7 @@ import unrender as ur
 def main(photo_path: Path, out: Path, models: list[str]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     photo = ur.read_image(photo_path)
-    for reading, inference in (("right", ur.InferenceOptions()), ("official", ur.InferenceOptions(faithful=True))):
+    for reading, inference in (("default", ur.InferenceOptions()), ("official", ur.InferenceOptions(faithful=True))):
         # Each model is loaded in its turn; a photo is encoded once for all that share an autoencoder.
         load = partial(ur.InverseRenderer.from_pretrained, inference=inference)
         inverse = ur.MultiModelRenderer(tuple(partial(load, model) for model in models))

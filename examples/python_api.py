@@ -1,4 +1,4 @@
-"""The Python page, from a photo to a picture under another light, by way of its G-buffer.
+"""The Python API: from a photo to its G-buffer to a picture under another light.
 
 python examples/python_api.py photo.jpg out
 """

@@ -1,4 +1,4 @@
-"""One photo under every shipped light: taken apart once, put together eight times.
+"""One photo under every built-in light: decomposed once, recomposed eight times.
 
 python examples/relight_photo.py photo.jpg out
 """

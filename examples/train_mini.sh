@@ -1,11 +1,11 @@
 #!/bin/sh
 # Everything that `mini` is and that `unrender evaluate claims` compares: data, autoencoder, multi-step parents,
-# single-step models, cycles. The weights in the box are of other data: docs/mini.md. Some three hours on two cores. Every command goes on where it was stopped, so
-# does this.
+# single-step models, cycles. The embedded weights are of other data: docs/mini.md. Some three hours on two cores. Every
+# command resumes where it was stopped, and so does this script.
 #
 #     sh examples/train_mini.sh RUNS [PHOTOS HELD_OUT]
 #
-# PHOTOS are real pictures to learn from in cycles, HELD_OUT others to be measured on.
+# PHOTOS are real pictures for cycle training, HELD_OUT others for evaluation.
 set -eu
 runs=${1:?"a folder for data and models"}
 photos=${2:-}
@@ -31,7 +31,7 @@ unrender train ouroboros $data -o "$runs/cycle-none" $pair --no-cycles
 unrender train ouroboros $data -o "$runs/cycle" $pair
 [ -z "$photos" ] || unrender train ouroboros $data -o "$runs/cycle-photos" $pair --photos "$photos"
 
-# What ships: the inverse renderer goes on from the last release's, the forward one is `forward-e2e`.
+# The embedded weights: the inverse renderer continues from the last release's, the forward one is `forward-e2e`.
 unrender train e2e $data -o "$runs/mini" --recipe scratch --start mini --steps 8000
 
 unrender evaluate claims --data "$runs/data/test" --models "$runs" ${held_out:+--photos "$held_out"} -o "$runs/claims.md"

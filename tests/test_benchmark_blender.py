@@ -72,7 +72,7 @@ def test_light_comes_from_the_same_side(tmp_path: Path):
 
 def test_a_scene_with_lamps_is_refused(tmp_path: Path):
     lamp = triangle(emission=np.ones((1, 3), np.float32))
-    with pytest.raises(UserError, match="lamps"):
+    with pytest.raises(UserError, match="area emitters"):
         export_world(tmp_path, lamp, np.zeros(3, int), Camera.perspective((8, 8)), [])
 
 

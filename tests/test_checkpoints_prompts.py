@@ -266,7 +266,7 @@ def test_truncated_tokens(folder, size):
     keep_prompts(ModelLocation(told_card("normal"), folder))
     path = folder / TOKENS_FILE
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(UserError, match=r"tokens\.safetensors is not a whole safetensors file") as caught:
+    with pytest.raises(UserError, match=r"tokens\.safetensors is damaged or not a safetensors file") as caught:
         prompt_tokens(ModelLocation(told_card("normal"), folder))
     assert one_line(caught)
 
@@ -274,7 +274,7 @@ def test_truncated_tokens(folder, size):
 @pytest.mark.parametrize("tensor", [torch.zeros(3), torch.zeros(1, 77, WIDTH), torch.zeros(2, 2, dtype=torch.int64)])
 def test_tokens_that_are_none(folder, tensor):
     safetensors.torch.save_file({"normal": tensor}, folder / TOKENS_FILE)
-    with pytest.raises(UserError, match=r"tokens\.safetensors is no file of tokens: 'normal'") as caught:
+    with pytest.raises(UserError, match=r"tokens\.safetensors has no tokens: 'normal'") as caught:
         prompt_tokens(ModelLocation(told_card("normal"), folder))
     assert one_line(caught)
 
@@ -296,7 +296,7 @@ def _reshape(state):
     [
         (_drop, rf"tensor {LAYER} is missing \(1 in all\)"),
         (_add, r"tensor text_model\.surplus is not one"),
-        (_reshape, rf"{LAYER} is \(3,\); \(16,\) is right"),
+        (_reshape, rf"{LAYER} is \(3,\); expected \(16,\)"),
     ],
 )
 def test_broken_tensors_are_named(folder, change, said):
@@ -311,13 +311,13 @@ def test_broken_tensors_are_named(folder, change, said):
     ("file", "content", "said"),
     [
         (TEXT_WEIGHTS, None, "has no model.safetensors"),
-        (TEXT_WEIGHTS, "pickle", "not a whole safetensors file"),
+        (TEXT_WEIGHTS, "pickle", "damaged or not a safetensors file"),
         ("text_encoder/config.json", None, "has no config.json"),
         ("text_encoder/config.json", '{"a":', "no configuration of a CLIPTextModel"),
         ("tokenizer/vocab.json", None, "has no vocabulary"),
-        ("tokenizer/vocab.json", '{"a":', "not a whole tokenizer"),
-        ("tokenizer/merges.txt", "a b c d", "not a whole tokenizer"),
-        ("tokenizer/tokenizer_config.json", "{", "not a whole tokenizer"),
+        ("tokenizer/vocab.json", '{"a":', "damaged or not a tokenizer"),
+        ("tokenizer/merges.txt", "a b c d", "damaged or not a tokenizer"),
+        ("tokenizer/tokenizer_config.json", "{", "damaged or not a tokenizer"),
     ],
 )
 def test_damaged_files_are_named(folder, file, content, said):
@@ -380,9 +380,9 @@ def test_a_crop_size_may_be_one_number(image_home):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"crop_size": {"shortest_edge": 32}}, "a height and a width, is right"),
+        ({"crop_size": {"shortest_edge": 32}}, "or a height and a width"),
         ({"crop_size": 16}, "the image encoder takes 32 x 32"),
-        ({"image_mean": [0.5]}, "three numbers are right"),
+        ({"image_mean": [0.5]}, "expected three numbers"),
     ],
 )
 def test_settings_that_are_wrong_are_named(image_home, change, said):

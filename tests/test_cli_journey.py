@@ -141,7 +141,9 @@ def test_models_and_doctor_report(capsys: pytest.CaptureFixture[str]):
     assert run("models", "list") == 0
     assert any(line.startswith("mini ") for line in capsys.readouterr().out.splitlines())
     assert run("models", "show", "mini") == 0
-    assert [card["licence"] for card in json.loads(capsys.readouterr().out)] == ["Apache-2.0"] * 2  # one each way
+    assert [card["identity"]["licence"] for card in json.loads(capsys.readouterr().out)] == [
+        "Apache-2.0"
+    ] * 2  # one each way
     assert run("doctor") == 0
     lines = capsys.readouterr().out.splitlines()
     assert all(line.startswith(("ok  ", "warn")) for line in lines)

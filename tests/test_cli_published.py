@@ -291,7 +291,7 @@ def test_an_ensemble(model, tmp_path):
 
 def test_an_ensemble_of_a_model_without_noise(model, tmp_path, told):
     said = told("inverse", photo(tmp_path), "--model", model(E2E), "-o", tmp_path / "no", *SMALL, "--ensemble", "3")
-    assert said == f"{E2E.id} starts from no noise: all members would be alike; one is right"
+    assert said == f"{E2E.id} starts from no noise: all its predictions would be alike; expected an ensemble of one"
 
 
 def test_relight_with_a_network_each_way(model, tmp_path):
@@ -315,7 +315,7 @@ def test_weights_of_one_lotus_under_the_name_of_the_other(weights, name, model, 
     folder = tmp_path / name.id.rpartition("/")[2]
     shutil.copytree(model(weights), folder)
     said = told("inverse", photo(tmp_path), "--model", folder, "-o", tmp_path / "out")
-    own, other = (4, 8) if name.noise == "none" else (8, 4)
+    own, other = (4, 8) if name.sampling.noise == "none" else (8, 4)
     assert said == f"{folder / 'unet'}: the UNet has {other} in channels; the card of {name.id} wants {own}"
 
 
@@ -337,7 +337,7 @@ def test_an_inverse_model_where_a_forward_one_belongs(model, tmp_path, told):
     ("options", "right"),
     [
         (["--maps", "roughness"], "model lemonaddie/geowizard gives no map roughness; right is depth, normal"),
-        (["--domain", "attic"], "lemonaddie/geowizard knows no domain attic; indoor, outdoor, object are right"),
+        (["--domain", "attic"], "lemonaddie/geowizard knows no domain attic; expected indoor, outdoor, object"),
         (["--decoder", "nowhere"], "nowhere is no decoder; "),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
@@ -348,7 +348,7 @@ def test_what_the_model_does_not_know(options, right, model, tmp_path, told):
 
 def test_a_domain_for_a_model_that_is_told_none(model, tmp_path, told):
     said = told("inverse", photo(tmp_path), "--model", model(RGB_TO_X), "-o", tmp_path / "out", "--domain", "indoor")
-    assert said == "zheng95z/rgb-to-x knows no domain indoor; leave it out"
+    assert said == "zheng95z/rgb-to-x knows no domain indoor; expected none"
 
 
 def test_a_picture_too_small_for_any_network(model, tmp_path, told):
@@ -362,7 +362,7 @@ def test_a_folder_that_does_not_say_whose_weights_it_holds(tmp_path, told):
     folder.mkdir()
     for command in (["inverse", photo(tmp_path)], ["forward", gbuffer(tmp_path)]):
         said = told(*command, "--model", folder, "-o", tmp_path / "out")
-        assert said.startswith(f"{folder} does not say whose weights it holds; `unrender models adopt")
+        assert said.startswith(f"{folder} does not say whose weights it holds; run `unrender models adopt")
 
 
 def test_relighting_with_a_model_that_gives_no_base_colour(model, tmp_path, told):

@@ -200,8 +200,8 @@ def test_mistakes_are_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert only(open_hypersim(folder, maps=["shading"])).residual is None
     checks = {
         "frame.0003.residual.hdf5 does not exist": lambda: open_hypersim(folder)[0],
-        "nowhere does not exist; one that holds Hypersim's scenes": lambda: open_hypersim(folder / "nowhere"),
-        "the split of Hypersim is 'dev'; train, val, test": lambda: open_hypersim(folder, "dev"),
+        "nowhere does not exist; expected one that holds Hypersim's scenes": lambda: open_hypersim(folder / "nowhere"),
+        "the split of Hypersim is 'dev'; expected train, val, test": lambda: open_hypersim(folder, "dev"),
         "a map of Hypersim is 'roughness'": lambda: open_hypersim(folder, maps=["roughness"]),
         "metadata_camera_parameters.csv does not exist": lambda: open_hypersim(folder, lens="scene"),
         "copy it from apple/ml-hypersim": lambda: open_hypersim(folder / SCENE),

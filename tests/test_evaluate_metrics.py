@@ -62,7 +62,7 @@ def test_local_scales_forgive_what_one_scale_does_not():
     halves = torch.cat((picture, 4 * picture), dim=-1)
     across = metrics.si_mse(halves[..., 12:36], wide[..., 12:36], ALL) / float(picture.square().mean())
     assert metrics.lmse(halves, wide, ALL.repeat(1, 1, 2), window=24) == pytest.approx(across / 3, rel=1e-5)
-    with pytest.raises(UserError, match="a smaller one is right"):
+    with pytest.raises(UserError, match="expected smaller ones"):
         metrics.lmse(picture, picture, ALL, window=25)
 
 

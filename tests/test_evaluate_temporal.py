@@ -95,7 +95,7 @@ def test_what_is_hidden_or_nowhere_does_not_count():
 def test_mistakes():
     with pytest.raises(UserError, match="at least two frames"):
         motion_of_geometry(torch.ones(1, 1, *SIZE), Camera.perspective(SIZE))
-    with pytest.raises(UserError, match="a pair less"):
+    with pytest.raises(UserError, match="one pair less"):
         warp_error(torch.rand(3, 3, *SIZE), still(2))
     with pytest.raises(UserError, match="Motion of the shapes"):
         Motion(torch.zeros(1, 2, *SIZE), torch.ones(2, 1, *SIZE, dtype=torch.bool))

@@ -91,7 +91,7 @@ def damage_width(folder):
     [
         (lambda folder: shutil.rmtree(folder / "environment_encoder"), "has no environment_encoder"),
         (lambda folder: (folder / ENCODER).unlink(), "has no diffusion_pytorch_model.safetensors"),
-        (damage_tensor, r"norm\.weight is \(9,\); \(8,\) is right"),
+        (damage_tensor, r"norm\.weight is \(9,\); expected \(8,\)"),
         (damage_width, "its tokens have 12 numbers; 8, as the UNet of tiny-lit takes, are right"),
     ],
     ids=["no folder", "no weights", "mis-shaped", "other width"],

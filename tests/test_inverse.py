@@ -150,7 +150,7 @@ def test_devices_that_are_not_there(tmp_path):
     folder = tiny_folder(tmp_path / "tiny")
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    with pytest.raises(UserError, match="cuda is not present; right is cpu"):
+    with pytest.raises(UserError, match="cuda is not present; expected cpu"):
         InverseRenderer.from_pretrained(folder, InferenceOptions(device="cuda"))
     assert (
         InverseRenderer.from_pretrained(folder, InferenceOptions(dtype="float32")).engine.compute.dtype == torch.float32

@@ -83,4 +83,4 @@ def test_show_and_adopt_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 def test_pulling_what_is_embedded(capsys: pytest.CaptureFixture[str]):
     assert main(["models", "pull", "mini"]) == 2
-    assert "mini is nowhere to be pulled from: it comes with unrender" in capsys.readouterr().err
+    assert "mini cannot be pulled: it is embedded in unrender" in capsys.readouterr().err

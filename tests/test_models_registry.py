@@ -1,4 +1,4 @@
-"""Ids and folders to homes: what is asked for is found, or one line says what would be right."""
+"""Ids and folders resolve to model locations, or one line says what was expected."""
 
 import json
 from pathlib import Path
@@ -58,8 +58,8 @@ def test_a_published_model_that_was_never_pulled():
     with pytest.raises(UserError) as caught:
         find(MARIGOLD)
     assert str(caught.value) == (
-        f"{MARIGOLD} is not on this machine; `unrender models pull {MARIGOLD}` is right (it needs the network), "
-        "or a folder with its weights"
+        f"{MARIGOLD} is not on this machine; run `unrender models pull {MARIGOLD}` (it needs the network), "
+        "or give a folder with its weights"
     )
 
 
@@ -264,8 +264,8 @@ def test_a_folder_by_its_pipeline(index: dict[str, Any], scheduler: dict[str, An
     with pytest.raises(UserError) as caught:
         card_of(folder)
     assert str(caught.value) == (
-        f"{folder} does not say whose weights it holds; `unrender models adopt {folder} ID` is right, "
-        "or an unrender.json"
+        f"{folder} does not say whose weights it holds; run `unrender models adopt {folder} ID`, "
+        "or give it an unrender.json"
     )
 
 
@@ -326,11 +326,11 @@ def test_what_cannot_be_adopted(tmp_path: Path):
 
 def test_a_tiny_decoder(tmp_path: Path):
     write(tmp_path / "taesd", config={})
-    with pytest.raises(UserError, match="is no decoder; madebyollin/taesd, or a folder with"):
+    with pytest.raises(UserError, match="is no decoder; expected madebyollin/taesd, or a folder with"):
         find_decoder(tmp_path / "taesd")
     (tmp_path / "taesd" / "diffusion_pytorch_model.safetensors").write_bytes(b"weights")
     assert find_decoder(tmp_path / "taesd") == tmp_path / "taesd"
-    with pytest.raises(UserError, match="`unrender models pull madebyollin/taesd` is right"):
+    with pytest.raises(UserError, match="run `unrender models pull madebyollin/taesd`"):
         find_decoder("madebyollin/taesd")
 
 

@@ -174,7 +174,7 @@ def test_a_stage_that_moved_is_a_new_stage():
     new = trace_gbuffer(build_trace_scene(elsewhere, other)).maps
     for name, value in trace_gbuffer(moved).maps.items():
         torch.testing.assert_close(value, new[name], rtol=0, atol=1e-5, msg=name)
-    with pytest.raises(UserError, match=r"vertices \(3, 3\) .* for a stage of 10242"):
+    with pytest.raises(UserError, match=r"vertices \(3, 3\) .* for a scene of 10242"):
         move(moved, elsewhere.vertices[:3], elsewhere.normals)
 
 

@@ -173,7 +173,7 @@ def test_a_half_turn_between_keyframes_still_arrives():
 
 
 def test_keyframes_out_of_order_are_refused():
-    with pytest.raises(UserError, match="rising"):
+    with pytest.raises(UserError, match="increasing"):
         interpolate(orbit(ORIGIN, 1.0, 2), [1.0, 0.0], torch.tensor([0.5]))
 
 

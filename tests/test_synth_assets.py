@@ -144,7 +144,7 @@ def test_a_brought_light_keeps_where_its_lamp_is_but_for_yaw(tmp_path):
     radiance = torch.full((1, 3, 64, 128), 0.1)
     radiance[..., 16, 20] = 5e4
     write_environment(tmp_path / "a.exr", EnvironmentMap(radiance))
-    light = random_light(np.random.default_rng(0), test=False, world_share=1.0, brought=[tmp_path / "a.exr"])
+    light = random_light(np.random.default_rng(0), test=False, world_share=1.0, user_maps=[tmp_path / "a.exr"])
     assert light.size == SIZE
     toward = mean_direction(light)[0]
     # Row 16 of 64 lies 45 degrees up.

@@ -151,7 +151,7 @@ def test_the_key_is_the_clip_and_more_of_it_shows_the_same_scene(clips):
 def test_a_refused_draw_is_replaced_by_the_next_and_endless_refusal_is_an_error(clips, monkeypatch):
     monkeypatch.setattr(gate, "COVERED", 1.01)
     monkeypatch.setattr(clip_module, "ATTEMPTS", 2)
-    with pytest.raises(UserError, match=r"clip 3: 2 draws in a row were refused, .*less than 101%"):
+    with pytest.raises(UserError, match=r"clip 3: 2 attempts in a row were rejected, .*less than 101%"):
         random_clip((5, 0, 3), 3, replace(SHOT, frames=1, lights=0, cameras=0), Sources(), test=False)
 
 

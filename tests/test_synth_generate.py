@@ -170,7 +170,7 @@ def test_a_folder_that_another_generator_began_is_refused(whole, tmp_path, gener
     if generator == 1:
         del held["generator"]  # the first generator did not say
     (tmp_path / "recipe.json").write_text(json.dumps(held))
-    with pytest.raises(UserError, match=f"begun by generator {generator}, this is generator {GENERATOR}"):
+    with pytest.raises(UserError, match=f"begun by generator {generator}; expected generator {GENERATOR}"):
         generate(RECIPE, tmp_path)
 
 
@@ -197,7 +197,7 @@ def test_folders_that_are_not_ours_are_left_alone(tmp_path):
         generate(RECIPE, tmp_path / "holiday.txt")
     with pytest.raises(UserError, match="cannot write to"):
         generate(RECIPE, tmp_path / "holiday.txt" / "set")
-    with pytest.raises(UserError, match="0 workers; 1 or more"):
+    with pytest.raises(UserError, match="0 workers; expected 1 or more"):
         generate(RECIPE, tmp_path / "new", workers=0)
     assert [path.name for path in tmp_path.iterdir()] == ["holiday.txt"]
 
@@ -206,9 +206,9 @@ def test_folders_that_are_not_ours_are_left_alone(tmp_path):
     ("mistake", "said"),
     [
         ({"clips": 0}, "clips is 0"),
-        ({"lights": -1}, "lights is -1; 0 or more"),
+        ({"lights": -1}, "lights is -1; expected 0 or more"),
         ({"seed": -1}, "seed is -1"),
-        ({"split": "val"}, "'val'; 'train' or 'test'"),
+        ({"split": "val"}, "'val'; expected 'train' or 'test'"),
     ],
 )
 def test_recipes_that_make_no_sense_are_refused(mistake, said):

@@ -100,7 +100,7 @@ def test_sets_with_lights_keep_them():
     assert both.lit is not None
     assert both.lit.picture.shape == (5, 9, 8, 16)
     assert torch.equal(both.lit.first[2:], lit_stills(3).lit.first)
-    with pytest.raises(UserError, match="with lights and without; one or the other is right"):
+    with pytest.raises(UserError, match="with lights and without; expected one or the other"):
         join([lit_stills(2), stills(2)])
 
 
@@ -109,7 +109,7 @@ def test_pictures_of_several_sizes_are_refused_in_a_line():
         lambda: load_still_dataset([truth(1, 24), truth(1, 32)]),
         lambda: join([load_still_dataset([truth(1, size)]) for size in (24, 32)]),
     ):
-        with pytest.raises(UserError, match="2 sizes; one is right"):
+        with pytest.raises(UserError, match="2 sizes; expected one"):
             several()
     for none in (lambda: load_still_dataset([]), lambda: load_lit_still_dataset([], (8, 16))):
         with pytest.raises(UserError, match="no training pictures"):
@@ -118,7 +118,7 @@ def test_pictures_of_several_sizes_are_refused_in_a_line():
 
 def test_a_map_that_no_picture_has_cannot_be_learnt():
     require_known(stills(2), inverse_card())
-    with pytest.raises(UserError, match="tiny-inverse learns irradiance, which no training picture has"):
+    with pytest.raises(UserError, match="no training picture has irradiance, a target of tiny-inverse"):
         require_known(stills(2, irradiance=None), inverse_card())
 
 
@@ -161,7 +161,7 @@ def test_a_forward_network_answers_the_surfaces_under_the_light():
 def test_a_dataset_is_told_by_name_and_folder():
     assert dataset_named("hypersim=/data/hyper=sim") == ("hypersim", Path("/data/hyper=sim"))
     for wrong in ("hypersim", "=folder", "hypersim="):
-        with pytest.raises(UserError, match=r"NAME=FOLDER is right, with one of hypersim"):
+        with pytest.raises(UserError, match=r"expected NAME=FOLDER, with one of hypersim"):
             dataset_named(wrong)
     with pytest.raises(UserError, match="hypersin"):
         load_dataset("hypersin", Path("nowhere"))

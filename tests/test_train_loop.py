@@ -131,7 +131,7 @@ def test_a_run_of_another_recipe_is_refused(undisturbed: Path):
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot make"):
+    with pytest.raises(UserError, match="cannot create"):
         train(tmp_path / "file" / "run")
 
 
@@ -180,9 +180,9 @@ def test_rates_and_sides_follow_the_recipe():
     assert config.lr_at(100) == pytest.approx(1e-3)
     assert config.lr_at(1000) == pytest.approx(1e-5)
     assert [config.stage_at(step).side for step in (0, 499, 500, 999)] == [64, 64, 96, 96]
-    with pytest.raises(UserError, match=r"add up to 0\.5; 1 is right"):
+    with pytest.raises(UserError, match=r"add up to 0\.5; expected 1"):
         replace(config, stages=(Stage(0.5, 64, 2),))
-    with pytest.raises(UserError, match="1 or more is right"):
+    with pytest.raises(UserError, match="expected 1 or more"):
         replace(config, accumulate=0)
 
 

@@ -156,7 +156,7 @@ def test_a_folder_is_claimed_only_by_a_run_that_can_begin(tmp_path: Path, invers
     for wrong in (Start(), Start(model="nothing-like-it")):
         with pytest.raises(UserError):
             train_e2e(E2ERecipe(QUICK, wrong), stills(), tmp_path / "run")
-    with pytest.raises(UserError, match="learns irradiance"):
+    with pytest.raises(UserError, match="no training picture has irradiance"):
         train_e2e(E2ERecipe(QUICK, Start(model=inverse)), stills(irradiance=None), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -64,10 +64,10 @@ def export_world(
         lights: their first frames count.
 
     Raises:
-        UserError: lamps in the scene, which Blender would sample by another way; pixels that are not square.
+        UserError: area emitters in the scene, which Blender would sample differently; pixels that are not square.
     """
     if surface.emission is not None:
-        raise UserError("a world with lamps; one without is right, whose light is all in its environment map")
+        raise UserError("a world with area emitters; expected one whose light is all in its environment map")
     corners = surface.vertices[surface.faces].astype(np.float64)
     areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
     np.savez(

@@ -22,7 +22,7 @@ class Compute:
 
 
 def choose_compute(device: DeviceName = "auto", dtype: DtypeName = "auto") -> Compute:
-    """The device and precision that were asked for; `auto` takes the fastest that is present.
+    """The device and precision of a request; `auto` takes the fastest that is present.
 
     On a CPU that computes in bfloat16 (avx512-bf16, amx) that is bfloat16, on other CPUs float32; half precision on
     GPUs.
@@ -33,11 +33,11 @@ def choose_compute(device: DeviceName = "auto", dtype: DtypeName = "auto") -> Co
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device != "auto" and not present.get(device, False):
         raise UserError(
-            f"device {device} is not present; right is {', '.join(d for d, there in present.items() if there)}"
+            f"device {device} is not present; expected {', '.join(d for d, there in present.items() if there)}"
         )
     name = device if device != "auto" else next(d for d in ("cuda", "mps", "cpu") if present[d])
     if dtype == "float16" and name == "cpu":
-        raise UserError("float16 does not run on the CPU; float32 or bfloat16 is right")
+        raise UserError("float16 does not run on the CPU; expected float32 or bfloat16")
     precision = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}.get(dtype)
     return Compute(torch.device(name), precision or _fastest(name))
 

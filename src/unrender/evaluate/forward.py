@@ -1,4 +1,4 @@
-"""The `forward` protocol: a forward renderer on scenes of known truth, beside the split sum."""
+"""The `forward` protocol: a forward renderer on scenes with ground truth, beside the split sum."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ PROTOCOL = (
 
 
 def evaluate_forward(render: Render, scenes: Iterable[Scene], report: Callable[[int], None] | None = None) -> Report:
-    """Measures `render` on scenes of known truth, beside the split sum, the trivial answer: right where light meets
-    nothing on its way.
+    """Measures `render` on scenes with ground truth, beside the split sum, the trivial answer: exact where nothing is
+    shadowed.
 
     Args:
         report: called with the number of pictures done.
@@ -55,7 +55,7 @@ def evaluate_forward(render: Render, scenes: Iterable[Scene], report: Callable[[
 
 def picture_scores(picture: Tensor, truth: GBuffer, shadowed: bool) -> Scores:
     """`FIGURES` and `SHADOWED_FIGURES` of a rendered picture (1, 3, H, W), scene-linear, against the rgb of `truth`
-    over its mask. The latter are NaN, which means left out, where the scene has no cast shadows."""
+    over its mask. The latter are NaN, and left out of means, where the scene has no cast shadows."""
     target = Frames(truth.maps["rgb"], mask=truth.maps["mask"])
     values = list(pictures.score(Frames(picture), target).values())[: len(FIGURES)]
     kept = values if shadowed else [math.nan] * len(values)

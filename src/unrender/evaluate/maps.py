@@ -1,4 +1,4 @@
-"""The `maps` protocol: an inverse renderer on synthetic stills of known truth, beside answers anyone could give."""
+"""The `maps` protocol: an inverse renderer on synthetic stills with ground truth, beside trivial answers."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def evaluate_maps(
     report: Callable[[int], None] | None = None,
     lpips: Lpips | None = None,
 ) -> Report:
-    """Measures `inverse` on stills of known truth (with `rgb`, `mask` and metric depth), beside trivial answers.
+    """Measures `inverse` on stills with ground truth (with `rgb`, `mask` and metric depth), beside trivial answers.
 
     The trivial answers: base color = the photo; normal = the mean normal of the whole set, and, stronger, the true mean
     normal of each picture; depth = a vertical ramp, far at the top; roughness and metallic = the mean of the set.
@@ -123,7 +123,7 @@ def _normals(predicted: Tensor, target: Tensor, inside: Tensor) -> list[float]:
 
 def _depths(predicted: Tensor, target: Tensor, inside: Tensor) -> list[float]:
     inside = inside & target.isfinite()
-    # What the model took for background has no depth; the farthest that it gave stands in, so that it counts as wrong.
+    # Surface that the model took for background has no depth; it gets the farthest predicted depth, which is an error.
     farthest = predicted[predicted.isfinite()].max() if predicted.isfinite().any() else torch.tensor(1.0)
     aligned = metrics.align_depth(torch.where(predicted.isfinite(), predicted, farthest), target, inside)
     compared = aligned, target, inside
@@ -158,10 +158,10 @@ class _Average:
 
 
 def _average_answer(stills: list[GBuffer]) -> _Average:
-    # A still without any surface has no means, and no figures that they could be compared by.
+    # A still without any surface has no means, and no figures to compare them by.
     stills = [still for still in stills if (still.maps["mask"] > 0.9).any()]
     if not stills:
-        raise UserError("no picture has any surface to evaluate on; stills of `unrender synth` would be right")
+        raise UserError("no picture has any surface to evaluate on; expected stills of `unrender synth`")
     normals = torch.stack([mean_normal(still) for still in stills]).mean(0)
     means = {
         name: fmean(float(still.maps[name][still.maps["mask"] > 0.9].mean()) for still in stills)

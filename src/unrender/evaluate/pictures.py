@@ -1,4 +1,4 @@
-"""The `pictures` protocol: pictures or clips beside those that they should be, frame by frame."""
+"""The `pictures` protocol: pictures or clips against their targets, frame by frame."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def evaluate_pictures(
     inception: Inception | None = None,
     report: Callable[[int], None] | None = None,
 ) -> Report:
-    """Measures frame after frame; in memory are two frames, and the features of all where there is an FID.
+    """Measures frame after frame; only two frames are in memory, and the features of all where the FID is computed.
 
     Args:
         lpips: measures too, where given.
@@ -58,7 +58,7 @@ def evaluate_pictures(
     if (len(predicted), predicted.size) != (len(target), target.size):
         raise UserError(
             f"{predicted.name} has {len(predicted)} frames of {predicted.size} and {target.name} {len(target)} of "
-            f"{target.size}; as many of the same size are right"
+            f"{target.size}; expected as many of the same size"
         )
     rows: list[Scores] = []
     features: tuple[list[Tensor], list[Tensor]] = ([], [])

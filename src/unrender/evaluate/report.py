@@ -1,4 +1,4 @@
-"""What a protocol found, as a table, Markdown or JSON; each number with its colour space, mask and alignment."""
+"""The results of a protocol, as a table, Markdown or JSON; each number with its colour space, mask and alignment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Figure:
-    """What a number is.
+    """The definition of a number.
 
     Attributes:
         map: of what, such as "base_color".
@@ -37,13 +37,13 @@ Scores = dict[Figure, float]
 
 @dataclass(frozen=True)
 class Report:
-    """What a protocol found.
+    """The results of a protocol.
 
     Attributes:
         protocol: in words: data, masks, alignments, averages.
         pictures: how many were measured.
-        answers: name of an answer ("model", or a trivial one) to its scores; the first is what the report is about, and
-            the second what it is held against.
+        answers: name of an answer ("model", or a trivial one) to its scores; the first is the report's subject, the
+            second its baseline.
     """
 
     protocol: str
@@ -52,7 +52,7 @@ class Report:
 
     @property
     def figures(self) -> tuple[Figure, ...]:
-        """Those that were measured of the first answer."""
+        """The figures that were measured of the first answer."""
         return tuple(next(iter(self.answers.values())))
 
 
@@ -64,7 +64,7 @@ def mean_scores(rows: Iterable[Scores]) -> Scores:
 
 
 def table(report: Report) -> str:
-    """The report as lines of text: a row a figure, a column an answer, and how the first does beside the second."""
+    """The report as lines of text: a row a figure, a column an answer, and the first against the second."""
     rows = _cells(report)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     words = len(_WORDS)
@@ -86,7 +86,7 @@ def markdown(report: Report) -> str:
 
 
 def as_dict(report: Report) -> dict[str, Any]:
-    """The report as plain values for JSON, which has no word for two of them: NaN is None, infinity is "inf"."""
+    """The report as plain values for JSON, which cannot express two of them: NaN is None, infinity is "inf"."""
     figures = [
         asdict(figure) | {"values": {name: _plain(scores[figure]) for name, scores in report.answers.items()}}
         for figure in report.figures
@@ -112,7 +112,7 @@ def _cells(report: Report) -> list[list[str]]:
 def _compare(figure: Figure, value: float, other: float) -> str:
     if figure.higher_is_better:
         return f"{value - other:+.2f} {figure.unit}".strip()
-    # The other can be right: every metallic of a small set may be the same.
+    # The baseline can be exact: every metallic of a small set may be the same.
     return f"{100 * value / other:.0f} %" if other else "-"
 
 

@@ -1,4 +1,4 @@
-"""Rendered truth as forward renderers are measured on it, and which scenes have cast shadows."""
+"""Rendered ground truth for measuring forward renderers, and which scenes have cast shadows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SHADOW_RULE = (
 
 @dataclass(frozen=True)
 class Scene:
-    """One frame of known truth under a known light.
+    """One frame with ground truth under a known light.
 
     Attributes:
         truth: T = 1, with rgb, mask, base_color, normal and depth.
@@ -46,7 +46,7 @@ class Scene:
 
     @property
     def surfaces(self) -> GBuffer:
-        """What a forward renderer is given: geometry and material, and nothing that light has touched."""
+        """The inputs of a forward renderer: geometry and material, no map that depends on light."""
         return self.truth.with_maps(rgb=None, irradiance=None, shading=None, residual=None)
 
 
@@ -60,7 +60,7 @@ def scenes_of(clips: Iterable[Clip], by: str) -> Iterator[Scene]:
     for clip in clips:
         clip.gbuffer.require("rgb", "mask", "base_color", "normal", "depth", by=by)
         empty = False
-        # Copies: a view of its first frame would keep a whole clip in memory.
+        # Copies: a tensor view of the first frame would keep the whole clip in memory.
         first = clip.gbuffer.frame(0)
         truth = first.with_maps(**{name: value.clone() for name, value in first.maps.items()})
         scene = make_scene(truth, clip.light_of(0))
@@ -69,7 +69,7 @@ def scenes_of(clips: Iterable[Clip], by: str) -> Iterator[Scene]:
             scene = replace(scene, relit=make_scene(truth.with_maps(**lit), clip.light_of(0, other=1)))
         yield scene
     if empty:
-        raise UserError(f"{by}: no pictures; a folder that `unrender synth` has written would be right")
+        raise UserError(f"{by}: no pictures; expected a folder that `unrender synth` has written")
 
 
 def make_scene(truth: GBuffer, light: EnvironmentMap) -> Scene:

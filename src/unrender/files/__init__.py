@@ -1,4 +1,4 @@
-"""Every format at the edge: pictures, EXR, HDR, video, cameras, meshes, shards, datasets. Beyond it all is linear.
+"""File formats: pictures, EXR, HDR, video, cameras, meshes, shards, datasets. Once read, everything is linear.
 
 The names below are imported when first used, so that nobody waits for a video library to read a picture.
 """
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from unrender.files.video import open_video as open_video
     from unrender.files.writing import write as write
 
-_HOMES = {
+_MODULES = {
     "atomic": ("atomic_write",),
     "cameras": ("NamedCameras", "read_co3d", "read_colmap", "read_transforms", "write_transforms"),
     "datasets.hypersim": ("open_hypersim",),
@@ -72,4 +72,4 @@ _HOMES = {
     "writing": ("write",),
 }
 
-__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)
+__getattr__, __dir__, __all__ = lazy_names(__name__, _MODULES)

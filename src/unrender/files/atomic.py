@@ -1,4 +1,4 @@
-"""Outputs appear whole or not at all."""
+"""Atomic writes: outputs appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from unrender.errors import UserError
 
 @contextmanager
 def atomic_write(path: str | Path) -> Generator[Path]:
-    """Yields a free sibling path; what is made there (a file or a directory) takes the name `path` at the end.
+    """Yields a free sibling path; what is written there (a file or a directory) is renamed to `path` at the end.
 
     The sibling keeps the suffix of `path`, so that libraries which choose a format by it choose the right one. Where
-    the block raises, everything made so far is removed and `path` is as it was. An existing file is replaced in one
-    step; an existing directory is replaced only when it is empty, so that no run can wipe out another's results.
+    the block raises, everything written so far is removed and `path` is as it was. An existing file is replaced in one
+    step; an existing directory is replaced only when it is empty, so that no run can delete another's results.
 
     Raises:
         UserError: the parent directory does not exist or cannot be written to, or `path` is a directory with

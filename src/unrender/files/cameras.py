@@ -167,7 +167,7 @@ def read_co3d(path: str | Path, sequence: str) -> NamedCameras:
 def _join(path: Path, views: Sequence[_View]) -> NamedCameras:
     sizes = {view.size for view in views}
     if len(sizes) != 1:
-        raise UserError(f"{path} has pictures of {len(sizes)} sizes {sorted(sizes)[:4]}; one size for all is right")
+        raise UserError(f"{path} has pictures of {len(sizes)} sizes {sorted(sizes)[:4]}; expected one size for all")
     intrinsics = np.zeros((len(views), 3, 3), np.float32)
     for matrix, (fx, fy, cx, cy) in zip(intrinsics, (view.intrinsics for view in views), strict=True):
         matrix[:] = ((fx, 0, cx), (0, fy, cy), (0, 0, 1))
@@ -205,7 +205,7 @@ def _colmap_lines(path: Path) -> list[str]:
 
 def _colmap_intrinsics(path: Path, model: str, parameters: list[float]) -> tuple[float, float, float, float]:
     if model not in _COLMAP_MODELS:
-        raise UserError(f"{path} has a camera of model {model}; {', '.join(_COLMAP_MODELS)} are right")
+        raise UserError(f"{path} has a camera of model {model}; expected {', '.join(_COLMAP_MODELS)}")
     where = _COLMAP_MODELS[model]
     if any(parameters[where[3] + 1 :]):
         raise UserError(f"{path} has lens distortion; undistort the pictures first (colmap image_undistorter)")
@@ -235,7 +235,7 @@ def _co3d_view(frame: Mapping[str, Any]) -> _View:
     elif layout == "ndc_norm_image_bounds":
         scale = np.array([width / 2, height / 2])
     else:
-        raise UserError(f"CO3D intrinsics of the format {layout!r}; ndc_isotropic or ndc_norm_image_bounds is right")
+        raise UserError(f"CO3D intrinsics of the format {layout!r}; expected ndc_isotropic or ndc_norm_image_bounds")
     fx, fy = np.asarray(said["focal_length"], dtype=np.float64) * scale
     cx, cy = np.array([width / 2, height / 2]) - np.asarray(said["principal_point"], dtype=np.float64) * scale
     rotation, translation = np.asarray(said["R"], dtype=np.float64), np.asarray(said["T"], dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Environment maps: .hdr, .exr, display pictures (flagged), and the eight that are shipped."""
+"""Environment maps: .hdr, .exr, display pictures (flagged), and the eight built-in ones."""
 
 from __future__ import annotations
 
@@ -29,30 +29,30 @@ def read_environment(path: str | Path) -> EnvironmentMap:
     height, width, count = samples.pixels.shape
     if abs(width / height - 2) > 2 * _ASPECT_TOLERANCE:
         raise UserError(f"the light {path} is {width}x{height}; an equirectangular map is twice as wide as high")
-    # A picture with bad values is mended; a light is refused, so look before the mending.
+    # Pictures with bad values are repaired, lights are refused: so check before the repair.
     require_light(samples.pixels[..., : 1 if count < 3 else 3], str(path))
     frames = to_frames(path, samples)
     return EnvironmentMap(frames.rgb, path.stem, frames.hdr)
 
 
 def write_environment(path: str | Path, light: EnvironmentMap) -> None:
-    """Writes a light that stands still as an EXR of half floats, R, G, B."""
+    """Writes a static light as an EXR of half floats, R, G, B."""
     path = Path(path)
     if path.suffix.lower() != ".exr":
         raise UserError(f"cannot write the light {path}: lights end in .exr")
     if len(light) != 1:
-        raise UserError(f"cannot write {path}: the light has {len(light)} frames; write them one by one")
+        raise UserError(f"cannot write {path}: the light has {len(light)} frames; write one frame at a time")
     write_image(path, light.radiance[0])
 
 
 def builtin_environment_names() -> tuple[str, ...]:
-    """Names of the shipped CC0 worlds, in alphabetical order."""
+    """Names of the built-in CC0 environment maps, in alphabetical order."""
     files = resources.files("unrender.files").joinpath("worlds").iterdir()
     return tuple(sorted(Path(file.name).stem for file in files if file.name.endswith(".exr")))
 
 
 def builtin_environment(name: str) -> EnvironmentMap:
-    """A shipped light by name; UserError, with the nearest name, where there is none."""
+    """A built-in environment map by name; UserError, with the nearest name, where there is none."""
     names = builtin_environment_names()
     if name not in names:
         near = difflib.get_close_matches(name, names, n=1)
@@ -63,10 +63,10 @@ def builtin_environment(name: str) -> EnvironmentMap:
 
 
 def resolve_light(text: str | Path) -> EnvironmentMap:
-    """The light that someone means: a file, else a shipped one ("sunset" or "sunset.exr").
+    """Resolves a light: a file, else a built-in one ("sunset" or "sunset.exr").
 
     Raises:
-        UserError: neither a file nor a shipped name (the nearest shipped name is suggested), or what
+        UserError: neither a file nor a built-in name (the nearest one is suggested), or what
             `read_environment` raises.
     """
     path = Path(text)

@@ -1,4 +1,4 @@
-"""OpenEXR files as named channels: the one place where the OpenEXR library is spoken to."""
+"""OpenEXR files as named channels: the one place that uses the OpenEXR library."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ExrImage:
     Attributes:
         channels: (H, W) arrays by full name ("normal.X"), half or float as stored; integer channels as float32.
         header: text attributes ("unrender:model") by name.
-        chromaticities: red, green, blue and white (x, y), as stored; Rec.709 where the file is silent.
+        chromaticities: red, green, blue and white (x, y), as stored; Rec.709 where the file has none.
     """
 
     channels: Channels
@@ -63,7 +63,7 @@ def read_channels(path: Path) -> ExrImage:
         raise UserError(f"{path} has no pixels in it")
     sizes = {pixels.shape for pixels in channels.values()}
     if len(sizes) > 1:
-        raise UserError(f"{path} has channels of different sizes {sorted(sizes)}; one size for all is needed")
+        raise UserError(f"{path} has channels of different sizes {sorted(sizes)}; expected one size for all")
     header = parts[0].header
     text = {name: value for name, value in header.items() if isinstance(value, str)}
     return ExrImage(channels, text, tuple(header.get("chromaticities", REC709_CHROMATICITIES)))

@@ -1,4 +1,4 @@
-"""G-buffers as EXR: one multi-layer file a frame."""
+"""G-buffers as EXR: one multi-layer file for each frame."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from unrender.scene.gbuffer import CHANNELS, DepthKind, GBuffer, IrradianceKind
 Kind = TypeVar("Kind", bound=str)
 
 DEPTH_OF_NOTHING = 1e10
-"""What stands in files for a depth of +inf: the value that Blender writes, and that Nuke users key on."""
+"""The value in files for a depth of +inf, as Blender writes it and Nuke users key on it."""
 
 _FLOAT_MAPS = ("normal", "depth")
 _COLOUR_MAPS = ("base_color", "diffuse_albedo", "irradiance", "shading", "residual", "rgb")
@@ -48,7 +48,7 @@ def write_gbuffer(
         UserError: a clip (T > 1; clips are sequences of files), an unknown profile, an output that cannot be written.
     """
     if len(gbuffer) != 1:
-        raise UserError(f"{path} is one file and the G-buffer has {len(gbuffer)} frames; name.####.exr is right")
+        raise UserError(f"{path} is one file and the G-buffer has {len(gbuffer)} frames; expected name.####.exr")
     names = channel_names(profile)
     channels: dict[str, NDArray[np.floating]] = {}
     for name, value in gbuffer.maps.items():
@@ -68,11 +68,11 @@ def read_gbuffer(path: str | Path) -> GBuffer:
     clipped to it. A picture with alpha has its colour un-premultiplied, and gives the mask where the file has no other.
 
     Normals of files that do not say their axes (`unrender:axes`) are taken to be in OpenGL camera axes. Beware: the
-    normal passes of Cycles and Arnold are in world space, and have to be turned by the camera before.
+    normal passes of Cycles and Arnold are in world space, and have to be rotated into camera space before.
 
     Raises:
-        UserError: a missing, damaged or foreign file, one with other axes, or one with no map of a G-buffer in it (it
-            lists what there is).
+        UserError: a missing, damaged or foreign file, one with other axes, or one without a map of a G-buffer (its
+            channels are listed).
     """
     path = existing_file(path)
     image = read_channels(path)
@@ -89,10 +89,10 @@ def read_gbuffer(path: str | Path) -> GBuffer:
         maps.setdefault("mask", alpha)
     header = _own_attributes(image)
     if header.get("axes", CAMERA_AXES) != CAMERA_AXES:
-        raise UserError(f"{path} has its normals in the axes {header['axes']!r}; {CAMERA_AXES!r} is right")
+        raise UserError(f"{path} has its normals in the axes {header['axes']!r}; expected {CAMERA_AXES!r}")
     return GBuffer(
         **maps,
-        # Renderers know the scale of their scenes: a file that says nothing comes from one.
+        # A file that states no kind comes from a renderer, whose depth is metric.
         depth_kind=_one_of(get_args(DepthKind), header, "depth_kind", path),
         irradiance_kind=_one_of(get_args(IrradianceKind), header, "irradiance_kind", path),
         camera=_camera_from_json(header["camera"], path) if "camera" in header else None,
@@ -162,7 +162,7 @@ def _one_of(known: tuple[Kind, ...], header: Mapping[str, str], key: str, path: 
     for kind in known:
         if said == kind:
             return kind
-    raise UserError(f"{path} says unrender:{key} = {said!r}; {' or '.join(known)} is right")
+    raise UserError(f"{path} says unrender:{key} = {said!r}; expected {' or '.join(known)}")
 
 
 def _camera_to_json(camera: Camera) -> str:
@@ -179,5 +179,5 @@ def _camera_from_json(text: str, path: Path) -> Camera:
         return Camera(torch.tensor([said["intrinsics"]]), torch.tensor([said["pose"]]), (int(height), int(width)))
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{path} has a damaged unrender:camera attribute; size, intrinsics and pose are right"
+            f"{path} has a damaged unrender:camera attribute; expected size, intrinsics and pose"
         ) from error

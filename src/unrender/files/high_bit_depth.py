@@ -20,7 +20,7 @@ _GREY_ALPHA = {"ya8": "u1", "ya8le": "u1", "ya16be": ">u2", "ya16le": "<u2"}
 
 @dataclass(frozen=True)
 class TiffLayout:
-    """What a TIFF's first directory says of its samples.
+    """The sample layout in a TIFF's first directory.
 
     Attributes:
         samples: channels per pixel.
@@ -40,7 +40,7 @@ class TiffLayout:
 def decode_still(path: Path) -> NDArray[Any]:
     """The first picture of a file, (H, W, C): uint8, uint16 or float32 as stored, C = 1, 2 (grey, alpha), 3 or 4."""
     try:
-        # From memory: given a name, FFmpeg takes % and : in it for patterns and protocols.
+        # From memory: in a file name FFmpeg would interpret % as a pattern and : as a protocol.
         with av.open(BytesIO(path.read_bytes()), "r") as container:
             frame = next(container.decode(video=0))
             if frame.is_corrupt:

@@ -40,7 +40,7 @@ _SAVE: dict[str, dict[str, Any]] = {
     ".jpeg": _JPEG,
 }
 WRITTEN_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".exr")
-"""What pictures can be written as."""
+"""Suffixes that pictures can be written with."""
 
 _ORIENTATION_TAG, _EXIF_DIRECTORY, _FOCAL_LENGTH_35MM_TAG = 0x0112, 0x8769, 0xA405
 
@@ -54,7 +54,7 @@ class Samples:
             alpha, 3 rgb, 4 rgb and alpha.
         premultiplied: whether colour is stored multiplied by alpha.
         chromaticities: of float colour.
-        metadata: what the file says of itself.
+        metadata: from the file.
     """
 
     pixels: NDArray[Any]
@@ -64,7 +64,7 @@ class Samples:
 
 
 def read_image(path: str | Path) -> Frames:
-    """Reads one picture: PNG 8/16, JPEG, WebP, TIFF 8/16/float, EXR, Radiance HDR, and what else Pillow opens.
+    """Reads one picture: PNG 8/16, JPEG, WebP, TIFF 8/16/float, EXR, Radiance HDR, and whatever else Pillow opens.
 
     Integer formats are taken as sRGB (embedded ICC profiles of 8-bit pictures are converted to it first) and decoded to
     linear Rec.709; float formats are linear already: NaN and negatives become 0, +inf 65504, and `Frames.hdr` is True.
@@ -145,24 +145,24 @@ def write_image(
             (1, 3, H, W), will do as well; for more of them see `ImageWriter`.
         alpha: (1, H, W) in [0, 1], straight; not for .jpg. EXR stores the colour multiplied by it.
         bits: of a PNG.
-        transfer: "srgb" for pictures; "linear" for maps whose numbers are meant (roughness, normals as colours), which
-            are then stored as they are. EXR is always linear.
+        transfer: "srgb" for pictures; "linear" for data maps (roughness, normals as colours), stored as
+            they are. EXR is always linear.
     """
     path = Path(path)
     suffix = path.suffix.lower()
     pixels = _still(rgb_linear, path).detach().cpu().float()
     alpha = _still(alpha, path) if alpha is not None else None
     if pixels.ndim != 3 or pixels.shape[0] not in (1, 3):
-        raise UserError(f"a picture of shape {tuple(pixels.shape)}; (3, H, W) or (1, H, W) is right")
+        raise UserError(f"a picture of shape {tuple(pixels.shape)}; expected (3, H, W) or (1, H, W)")
     pixels = torch.from_numpy(clean(pixels.numpy()))
     if suffix == ".exr":
         return _write_exr(path, pixels, alpha)
     if suffix not in _SAVE:
         raise UserError(f"cannot write {path}: pictures end in .png, .jpg, .webp or .exr")
     if alpha is not None and _SAVE[suffix] is _JPEG:
-        raise UserError(f"cannot write {path} with alpha; .png, .webp or .exr is right")
+        raise UserError(f"cannot write {path} with alpha; expected .png, .webp or .exr")
     if bits == 16 and suffix != ".png":
-        raise UserError(f"cannot write {path} with 16 bits; .png is right")
+        raise UserError(f"cannot write {path} with 16 bits; expected .png")
     coded = linear_to_srgb(pixels.clamp(0, 1)) if transfer == "srgb" else pixels.clamp(0, 1)
     if alpha is not None:
         coded = torch.cat((coded, alpha.detach().cpu().float().clamp(0, 1)))
@@ -188,7 +188,7 @@ def _linear(values: NDArray[Any]) -> Array:
 
 
 def _straight_integers(colour: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
-    """Integer formats associate the encoded values with alpha, so they are parted before decoding."""
+    """Integer formats associate the encoded values with alpha, so they are un-premultiplied before decoding."""
     levels = np.iinfo(colour.dtype).max
     straight = np.rint(colour.astype(np.float64) * levels / np.maximum(alpha, 1))
     return np.minimum(straight, levels).astype(colour.dtype)
@@ -204,7 +204,7 @@ def _decode_exr(path: Path) -> Samples:
     if "rgb" not in found:
         listed = ", ".join(sorted(image.channels)[:12])
         count = len(image.channels)
-        raise UserError(f"{path} has no picture in its {count} channels ({listed}); R, G, B or Y is right")
+        raise UserError(f"{path} has no picture in its {count} channels ({listed}); expected R, G, B or Y")
     names = found["rgb"] + found.get("alpha", [])
     pixels = np.stack([image.channels[name] for name in names], axis=-1).astype(np.float32)
     return Samples(pixels, premultiplied=True, chromaticities=image.chromaticities, metadata=image.header)
@@ -213,11 +213,11 @@ def _decode_exr(path: Path) -> Samples:
 def _decode_tiff(path: Path) -> Samples:
     layout = tiff_layout(path)
     if layout.samples == 2 and layout.alpha == "none":
-        raise UserError(f"{path} has two channels that are not grey and alpha; one, three or four are right")
+        raise UserError(f"{path} has two channels that are not grey and alpha; expected one, three or four")
     if layout.bits != 32 if layout.is_float else layout.bits > 16:
         kind = "float" if layout.is_float else "integer"
         raise UserError(
-            f"{path} is a TIFF of {layout.bits}-bit {kind}s; 8 or 16-bit integers or 32-bit floats are right"
+            f"{path} is a TIFF of {layout.bits}-bit {kind}s; expected 8 or 16-bit integers or 32-bit floats"
         )
     if layout.samples == 1 or layout.bits <= 8:
         return _decode_display(path)
@@ -236,7 +236,7 @@ def _decode_display(path: Path) -> Samples:
             image.load()
             image = ImageOps.exif_transpose(image)
     except UnidentifiedImageError as error:
-        raise UserError(f"{path} is not a picture; PNG, JPEG, WebP, TIFF, EXR or HDR is right") from error
+        raise UserError(f"{path} is not a picture; expected PNG, JPEG, WebP, TIFF, EXR or HDR") from error
     except Image.DecompressionBombError as error:
         raise UserError(f"{path} is too large to be a picture: {error}") from error
     except (OSError, SyntaxError, ValueError) as error:
@@ -262,7 +262,7 @@ def _metadata(image: Image.Image) -> dict[str, str]:
 
 
 def _to_srgb(image: Image.Image, profile: bytes, metadata: dict[str, str]) -> Image.Image:
-    """The picture in sRGB, where it has a profile that says otherwise and a mode that can be converted."""
+    """The picture in sRGB, where it has another profile and a mode that can be converted."""
     try:
         source = ImageCms.ImageCmsProfile(BytesIO(profile))
         name = ImageCms.getProfileDescription(source).strip()
@@ -272,7 +272,7 @@ def _to_srgb(image: Image.Image, profile: bytes, metadata: dict[str, str]) -> Im
         mode = "RGB" if image.mode == "CMYK" else image.mode
         converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode=mode)
     except (ImageCms.PyCMSError, OSError):
-        # A broken profile is a broken hint, not a broken picture: readers everywhere then show it as sRGB.
+        # A broken profile does not make a broken picture: like other readers, take it as sRGB.
         metadata["icc_profile"] = "unreadable"
         return image
     return converted if converted is not None else image

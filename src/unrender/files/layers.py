@@ -1,13 +1,13 @@
-"""What channels are called in EXR files: the name profiles of renderers and compositors, and one parser for them all.
+"""EXR channel names: the name profiles of renderers and compositors, and one parser for them all.
 
-A profile changes names only, never values: normals are always in OpenGL camera axes, depth is always planar. Where the
-names come from:
+A profile changes names only, never values: normals are always in OpenGL camera axes, depth is always planar. Sources of
+the names:
 
 unrender  `conventions`; layer.component, singles as `.Y`, mask as `.A`, the picture as bare R, G, B.
 blender   multi-layer render results: view layer first, data passes by Cycles' pass names. Colour passes under the
           names that releases up to 4.x write (`DiffCol`); newest sources say `Diffuse Color`, which is read too.
 arnold    the driver's AOV names: `N`, `Z`, `albedo`, `diffuse_albedo`; single floats are bare channels.
-nuke      what Nuke's own Write node makes: `.red/.green/.blue`, the built-in `depth.Z` and `mask.a`, and the picture as
+nuke      what Nuke's Write node writes: `.red/.green/.blue`, the built-in `depth.Z` and `mask.a`, and the picture as
           bare R, G, B, since a named main layer confuses it.
 """
 
@@ -129,7 +129,7 @@ _COMPONENTS = {
 def channel_names(profile: Profile) -> dict[str, tuple[str, ...]]:
     """The channel names that a profile writes for each map; UserError for an unknown profile."""
     if profile not in PROFILES:
-        raise UserError(f"unknown EXR name profile {profile!r}; one of {', '.join(get_args(Profile))} is right")
+        raise UserError(f"unknown EXR name profile {profile!r}; expected one of {', '.join(get_args(Profile))}")
     return PROFILES[profile]
 
 

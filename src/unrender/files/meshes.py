@@ -1,6 +1,6 @@
 """Meshes with metallic-roughness materials, from GLB, OBJ and PLY through trimesh.
 
-+Y up, metres, as glTF has it; a file's own axes are not guessed at.
++Y up, metres, as glTF has it; a file's own axes are not guessed.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def read_meshes(path: str | Path) -> list[Mesh]:
     """
     path = existing_file(path)
     if path.suffix.lower() not in MESH_SUFFIXES:
-        raise UserError(f"{path} is not a mesh; {', '.join(sorted(MESH_SUFFIXES))} are right")
+        raise UserError(f"{path} is not a mesh; expected {', '.join(sorted(MESH_SUFFIXES))}")
     try:
         with silenced():
             # Unprocessed: merging vertices would lose seams of uv and hard edges.
@@ -101,7 +101,7 @@ def _mesh(geometry: trimesh.Trimesh, transform: np.ndarray) -> Mesh:
     if np.linalg.det(linear) < 0:
         faces = faces[:, ::-1].copy()
     normals = None
-    # The cache is the only place that tells normals of the file from those that trimesh makes up when asked.
+    # Only the cache tells the file's normals from those that trimesh computes on access.
     if "vertex_normals" in geometry._cache:
         turned = torch.from_numpy(geometry.vertex_normals @ np.linalg.inv(linear)).float()
         normals = torch.nn.functional.normalize(turned, dim=1)

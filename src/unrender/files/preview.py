@@ -1,6 +1,6 @@
-"""Maps as pictures for people: one picture a map, and a labelled sheet of all of them.
+"""Maps as display pictures: one picture for each map, and a labelled sheet of all of them.
 
-Previews are for looking. What is measured, composited or trained on is the float EXR.
+Previews are for viewing only. Measure, composite and train on the float EXR.
 """
 
 from __future__ import annotations

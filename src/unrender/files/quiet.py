@@ -1,4 +1,4 @@
-"""Keeps decoding libraries' own complaints off the terminal: the caller says what is wrong, in one line."""
+"""Silences decoding libraries: the caller reports errors itself, in one line."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _redirection = contextlib.ExitStack()
 
 @contextlib.contextmanager
 def silenced() -> Generator[None]:
-    """Within it, Python warnings, prints, and what C code writes straight to file descriptor 2 go nowhere.
+    """Suppresses Python warnings, prints, and what C code writes directly to file descriptor 2.
 
-    For the moment of decoding a file only: it holds for the whole process. Threads may decode at the same time; the
-    first to come in turns the sound off, and the last to leave turns it on.
+    Only while a file is decoded: it affects the whole process. Threads may decode at the same time; the first to enter
+    redirects output, and the last to leave restores it.
     """
     global _users
     with _lock:

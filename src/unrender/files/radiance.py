@@ -1,4 +1,4 @@
-"""What every reader does with pixel values before anyone sees them."""
+"""Cleaning and colour conversion of pixel values, for every reader."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from unrender.conventions import REC709_CHROMATICITIES
 from unrender.errors import UserError
 
 HALF_MAX = 65504.0
-"""The largest finite half float: where brighter light is clamped, in half-float files and for +inf."""
+"""The largest finite half float: brighter light is clamped to it, in half-float files and for +inf."""
 
 RINGING = 0.05
-"""How far below zero, as a part of the mean, a light may go: CC0 worlds in DWA-compressed EXR reach 0.025."""
+"""How far below zero, relative to the mean, a light may go: CC0 maps in DWA-compressed EXR reach 0.025."""
 
 Array = NDArray[np.float32]
 
@@ -27,7 +27,7 @@ def clean(radiance: Array) -> Array:
 def require_light(radiance: Array, name: str) -> None:
     """Raises UserError, with counts, unless `radiance` is finite, not negative and not black everywhere.
 
-    A light is judged more strictly than a picture: one bad texel of a sun changes every pixel that it lights. Negatives
+    Lights are checked more strictly than pictures: one bad texel of a sun changes every pixel that it lights. Negatives
     within `RINGING` of the mean pass (and are cleaned later): lossy EXR compression leaves them around bright texels.
     """
     bad = {

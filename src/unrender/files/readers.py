@@ -1,4 +1,4 @@
-"""Anything with frames, one frame at a time."""
+"""Lazy readers of pictures, clips and sequences, one frame at a time."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Reader(Generic[Item]):
     """A picture, a clip or a sequence that is read as it is iterated; each iteration starts at the first frame.
 
     Attributes:
-        name: what to call it in messages and file names.
-        size: (height, width) in pixels, as it will be seen: rotation is applied.
-        fps: frames per second, None for stills and sequences that do not say.
+        name: for messages and file names.
+        size: (height, width) in pixels, after rotation is applied.
+        fps: frames per second, None where unknown (stills, most sequences).
         length: number of frames.
         open: starts an iteration; every item has T = 1.
     """

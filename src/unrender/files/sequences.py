@@ -1,4 +1,4 @@
-"""Clips as numbered files: folders of frames and `name.####.exr`; and the one door for any input with frames."""
+"""Clips as numbered files: folders of frames and `name.####.exr`; and `open_frames` for any input with frames."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def _sequence(paths: list[Path], name: str, read: Callable[[Path], Item]) -> Rea
         for path in paths:
             frame = read(path)
             if frame.size != first.size:
-                raise UserError(f"{path} is {frame.size} and {paths[0]} is {first.size}; one size for all is right")
+                raise UserError(f"{path} is {frame.size} and {paths[0]} is {first.size}; expected one size for all")
             yield frame
 
     return Reader(name, first.size, first.fps, len(paths), frames)
@@ -181,7 +181,7 @@ def _sequence(paths: list[Path], name: str, read: Callable[[Path], Item]) -> Rea
 def _pictures(folder: Path, suffixes: frozenset[str] = PICTURE_SUFFIXES) -> list[Path]:
     found = [p for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith(".")]
     if not found:
-        raise UserError(f"the folder {folder} has no frames in it; {', '.join(sorted(suffixes))} files are right")
+        raise UserError(f"the folder {folder} has no frames in it; expected {', '.join(sorted(suffixes))} files")
     return sorted(found, key=natural_order)
 
 
@@ -200,7 +200,7 @@ def _numbered(pattern: Path) -> list[Path]:
     missing = sorted(set(range(min(by_number), max(by_number) + 1)) - set(by_number))
     if missing:
         listed = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
-        raise UserError(f"{pattern} has {len(missing)} frames missing ({listed}); a sequence without gaps is right")
+        raise UserError(f"{pattern} has {len(missing)} frames missing ({listed}); expected a sequence without gaps")
     return [by_number[number] for number in sorted(by_number)]
 
 

@@ -1,15 +1,15 @@
-"""Clips with their whole truth in WebDataset shards: tar files of multi-layer EXR, environment maps and JSON.
+"""Clips with complete ground truth in WebDataset shards: tar files of multi-layer EXR, environment maps and JSON.
 
 A clip of key `000012` is, where it has them,
 
     000012.gbuffer.0000.exr    every map of frame 0, rgb among them
-    000012.light.exr           the light that rgb is lit by, as in the first frame
+    000012.light.exr           the light of rgb, as in the first frame
     000012.light-3.exr         another light, the third, on the scale of its own rgb
     000012.rgb-3.0000.exr      rgb and irradiance of frame 0 under it
     000012.view-2.0000.exr     every map of frame 0, seen by the second other camera
     000012.json                cameras, caption, names of things and lights, the light's turn, seed
 
-docs/shards.md says what the layers are called. Bytes depend on nothing but the clips: no times, no users.
+docs/shards.md has the names of the layers. Bytes depend on nothing but the clips: no times, no user names.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from unrender.scene.camera import Camera
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.gbuffer import CHANNELS, DepthKind, GBuffer, concatenate
 
-_FLOAT_MAPS = ("normal", "depth")  # geometry keeps 32 bits; colours and materials are well served by 16
+_FLOAT_MAPS = ("normal", "depth")  # geometry needs 32 bits; 16 are enough for colours and materials
 _LETTERS = {"normal": "XYZ", "depth": "Z", "mask": "A"}
 
 
@@ -56,19 +56,19 @@ class LitClip:
 
 @dataclass(frozen=True)
 class Clip:
-    """A rendered clip with its whole truth.
+    """A rendered clip with complete ground truth.
 
     Attributes:
         gbuffer: maps (T, C, H, W), rgb among them, and the camera; a still has T = 1. In its map `instance`, n stands
             for `things[n - 1]`.
-        light: the radiance (1, 3, H, W) that it was lit by, as in the first frame, on the scale of rgb.
-        caption: what is in it, in words.
-        seed: its index in the set, which with the set's recipe makes it again.
+        light: the radiance (1, 3, H, W) of its light, as in the first frame, on the scale of rgb.
+        caption: a text description.
+        seed: its index in the set, which with the set's recipe reproduces it.
         yaw: degrees that the light has turned by in each of T frames; () where it stands still.
-        things: names of the things, "" for scenery that needs no word.
+        things: names of the objects, "" for unnamed scenery.
         lights: the same frames under other lights.
         views: the same frames, maps and all, from other cameras, under the clip's own light.
-        replaced: how many draws the quality gate refused before this one.
+        replaced: how many attempts the quality gate rejected before this one.
     """
 
     gbuffer: GBuffer
@@ -88,9 +88,9 @@ class Clip:
 
 
 def write_shard(path: Path, clips: Iterable[tuple[str, Clip]]) -> None:
-    """Writes (key, clip) pairs to a tar at `path`, which appears whole or not at all.
+    """Writes (key, clip) pairs to a tar at `path`, atomically.
 
-    What a killed run leaves behind is called .NAME.PID.partial, so that nobody takes it for a shard.
+    A killed run leaves .NAME.PID.partial behind, which is not taken for a shard.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
@@ -107,7 +107,7 @@ def read_clips(folder: Path | str, *, others: bool = True) -> Iterator[Clip]:
 
     Args:
         folder: of shards.
-        others: False leaves out frames under other lights and from other cameras, unread.
+        others: False skips frames under other lights and from other cameras, unread.
 
     Raises:
         UserError: the folder has no shards, or one of them is damaged.
@@ -122,7 +122,7 @@ def read_clips(folder: Path | str, *, others: bool = True) -> Iterator[Clip]:
 
 
 def read_about(shard: Path) -> Iterator[dict[str, Any]]:
-    """What the JSON of each clip in one shard says; pictures stay unread.
+    """The JSON of each clip in one shard; pictures stay unread.
 
     Raises:
         UserError: the shard is damaged.
@@ -134,7 +134,7 @@ def read_about(shard: Path) -> Iterator[dict[str, Any]]:
 def _shards(folder: Path | str) -> list[Path]:
     shards = sorted(Path(folder).glob("*.tar"))
     if not shards:
-        raise UserError(f"no shards in {folder}; a folder that `unrender synth` wrote is right")
+        raise UserError(f"no shards in {folder}; expected a folder that `unrender synth` wrote")
     return shards
 
 
@@ -146,7 +146,7 @@ def _read_members(shard: Path, ending: str = "") -> Iterator[tuple[str, bytes]]:
                 if file is not None:
                     yield info.name, file.read()
     except tarfile.TarError as error:
-        raise UserError(f"{shard} is damaged ({error}); delete it and give the same `unrender synth` again") from error
+        raise UserError(f"{shard} is damaged ({error}); delete it and run the same `unrender synth` again") from error
 
 
 def _members(key: str, clip: Clip) -> Iterator[tuple[str, bytes]]:
@@ -180,7 +180,7 @@ def _members(key: str, clip: Clip) -> Iterator[tuple[str, bytes]]:
 
 def _camera_facts(camera: Camera | None) -> dict[str, Any]:
     if camera is None:
-        raise UserError("a clip without a camera cannot be written to a shard; give its G-buffer one")
+        raise UserError("a clip without a camera cannot be written to a shard; expected a G-buffer with a camera")
     return {"intrinsics": camera.intrinsics.tolist(), "pose": camera.pose.tolist(), "size": list(camera.size)}
 
 
@@ -202,7 +202,7 @@ def _channels(name: str, value: Tensor) -> dict[str, np.ndarray]:
 
 
 def _exr_bytes(channels: dict[str, np.ndarray]) -> bytes:
-    # Not `exr.write_channels`: its header would change the bytes that shards of a recipe are known by.
+    # Not `exr.write_channels`: its header would change the bytes of shards, which are reproducible.
     header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "picture.exr"
@@ -226,7 +226,7 @@ def _clip(key: str, members: dict[str, bytes], others: bool) -> Clip:
         _light(members[f"{key}.light.exr"], about["light"]),
         about["caption"],
         about["seed"],
-        # Shards of the first generator have none of these.
+        # Shards of generator 1 have none of these.
         yaw=tuple(about.get("yaw", ())),
         things=tuple(about.get("things", ())),
         replaced=about.get("replaced", 0),
@@ -243,7 +243,7 @@ def _clip(key: str, members: dict[str, bytes], others: bool) -> Clip:
 
 
 def _view(stem: str, members: dict[str, bytes], camera_facts: dict[str, Any], about: dict[str, Any]) -> GBuffer:
-    """The frames under `stem` and the camera that saw them."""
+    """The frames under `stem` and their camera."""
     camera = Camera(
         torch.tensor(camera_facts["intrinsics"]),
         torch.tensor(camera_facts["pose"]),

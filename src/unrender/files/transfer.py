@@ -1,4 +1,4 @@
-"""The light that video code values stand for."""
+"""Transfer functions of video: code values to linear light."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def chromaticities(primaries: int) -> tuple[float, ...]:
 def decoding_table(transfer: int) -> Array:
     """Linear values of the 16-bit code values 0 to 65535, float32.
 
-    Display clips, whatever curve of the BT.709 family they name, are decoded as sRGB, like pictures: that is how they
-    are shown. PQ (BT.2100, SMPTE ST 2084) and HLG (BT.2100, ARIB STD-B67) become scene light in which reference white
-    (203 nits, 75 % HLG signal; BT.2408) is 1.
+    Display clips, whatever curve of the BT.709 family they name, are decoded as sRGB, like pictures, as players
+    do. PQ (BT.2100, SMPTE ST 2084) and HLG (BT.2100, ARIB STD-B67) become scene light in which reference white (203
+    nits, 75 % HLG signal; BT.2408) is 1.
     """
     coded = torch.arange(65536, dtype=torch.float64) / 65535
     if transfer == ColorTrc.SMPTE2084:

@@ -28,7 +28,7 @@ from unrender.scene.frames import Frames
 Codec = Literal["h264", "ffv1", "prores"]
 
 VIDEO_SUFFIXES: dict[str, Codec] = {".mp4": "h264", ".mkv": "ffv1", ".mov": "prores"}
-"""What each suffix is written as, where no codec is asked for."""
+"""The default codec of each suffix."""
 
 DEFAULT_FPS = 24.0
 """Frames per second of a video, where nobody says how many."""
@@ -58,9 +58,9 @@ def open_video(path: str | Path) -> FrameReader:
 
 
 class VideoWriter:
-    """Writes a clip frame by frame; the file appears whole when the `with` block ends, and not at all if it fails.
+    """Writes a clip frame by frame; the file appears when the `with` block ends, and not at all if it fails.
 
-    h264    8-bit 4:2:0, for looking (.mp4). Odd sizes are padded, by repeating the last row or column, to even ones:
+    h264    8-bit 4:2:0, for viewing (.mp4). Odd sizes are padded, by repeating the last row or column, to even ones:
             players want 4:2:0, and it has no odd sizes.
     ffv1    16-bit RGB, lossless, for work (.mkv).
     prores  ProRes 4444, 10-bit, for editors (.mov).
@@ -84,7 +84,7 @@ class VideoWriter:
         if chosen is None:
             raise UserError(f"cannot write {path}: videos end in {', '.join(VIDEO_SUFFIXES)}")
         if chosen not in _ENCODERS:
-            raise UserError(f"unknown video codec {chosen!r}; expected {', '.join(get_args(Codec))}")
+            raise UserError(f"unknown video codec {chosen!r}; expected one of {', '.join(get_args(Codec))}")
         if self._rate <= 0:
             raise UserError(f"cannot write {path} at {fps} frames per second; expected a positive rate")
         self._codec: Codec = chosen
@@ -171,7 +171,7 @@ def _opened(path: Path) -> av.container.InputContainer:
 
 
 def _count_frames(path: Path) -> int:
-    """Frames that will be shown; UserError where the file ends before what its header promises."""
+    """The number of frames shown; UserError where the file ends before its header's duration."""
     with _opened(path) as container:
         stream = container.streams.video[0]
         shown, stored, end, whole_packets = 0, 0, 0.0, True

@@ -1,4 +1,4 @@
-"""One verb for every output: what is written is known by the object, and how by the suffix."""
+"""`write`: one function for every output; the type of the object and the suffix choose the format."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from unrender.scene.gbuffer import GBuffer
 
 
 def write(path: str | Path, thing: GBuffer | Frames | EnvironmentMap) -> None:
-    """Writes a G-buffer, frames or a light; the result appears whole or not at all.
+    """Writes a G-buffer, frames or a light; atomically.
 
-    A G-buffer goes to .exr, a clip of them to `name.####.exr`. Frames go to .png, .jpg, .webp or .exr where they are
-    one, and to .mp4, .mkv, .mov (24 a second where they do not say) or `name.####.png` where they are many. A light
+    A G-buffer goes to .exr, a clip of them to `name.####.exr`. One frame goes to .png, .jpg, .webp or .exr, several
+    to .mp4, .mkv, .mov (24 fps where `fps` is None) or `name.####.png`. A light
     goes to .exr.
 
     Raises:
-        UserError: a suffix that this cannot be written as (it lists the right ones), or an output that cannot be
+        UserError: a suffix that does not fit the type (the supported ones are listed), or an output that cannot be
             written.
     """
     path = Path(path)

@@ -1,6 +1,6 @@
 """Code values of video frames to R'G'B' and back.
 
-FFmpeg's scaler resamples chroma and shifts bits here, and no more: its own conversion between YUV and RGB, at more than
+FFmpeg's scaler only resamples chroma and shifts bits here: its own conversion between YUV and RGB, at more than
 8 bits, takes white for 255/256 of the full scale (65280 of 65535), which would darken every clip.
 """
 
@@ -51,7 +51,7 @@ def decode_rgb(frame: av.VideoFrame) -> tuple[NDArray[np.uint16], Array | None]:
     fallback = BT709 if frame.height >= _HD_HEIGHT else _BT601
     matrix = _ycbcr_to_rgb(_WEIGHTS.get(frame.colorspace, _WEIGHTS[fallback])) / steps * 65535
     codes = _shifted_to_16_bits(frame, has_alpha)
-    # One product for all; half a step is added because the cast to integers cuts off.
+    # One matrix product; half a step is added because the cast to integers truncates.
     rgb = codes[..., :3].astype(np.float32) @ matrix.T.astype(np.float32)
     rgb += (0.5 - matrix @ zero).astype(np.float32)
     np.clip(rgb, 0, 65535, out=rgb)

@@ -1,4 +1,4 @@
-"""Where a ray meets a scene, and what it finds there: the same for pictures and for G-buffers."""
+"""Ray-scene intersection with surface attributes, for path tracing and G-buffers alike."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Hit:
     Attributes:
         valid: whether the ray hit anything.
         front: whether it hit a front side; backs are black.
-        point: where.
+        point: world position.
         distance: how far along the ray.
         geometric: unit normal of the face.
         normal: unit shading normal, bumps included; turned to face the ray where it would face away.
         base_color, roughness, metallic: the material.
-        radiance, density: what the face sends out, and its density per area among the emitters.
+        radiance, density: emitted radiance of the face, and its sampling density per area among the emitters.
         face: index.
     """
 
@@ -43,7 +43,7 @@ class Hit:
 
 
 def ray_intersect(scene: TraceScene, ray: Any, *, coherent: bool, active: Any) -> Hit:
-    """What `ray` (a Mitsuba Ray3f, unit direction) meets first."""
+    """The first intersection of `ray` (a Mitsuba Ray3f, unit direction) with the scene."""
     import drjit as dr
     import mitsuba as mi
 
@@ -74,7 +74,7 @@ def ray_intersect(scene: TraceScene, ray: Any, *, coherent: bool, active: Any) -
 
 
 def spawn_ray(hit: Hit, direction: Any) -> Any:
-    """A ray from the surface in `direction`, begun just beside it."""
+    """A ray from the surface in `direction`, its origin offset along the normal."""
     import drjit as dr
     import mitsuba as mi
 
@@ -102,7 +102,7 @@ def _texels(scene: TraceScene, u: Any, v: Any, active: Any) -> list[Any]:
 
 
 def _bumped(normal: Any, rising: tuple[Any, Any], slope: list[Any]) -> Any:
-    """`normal` of a surface that rises by `slope` along u and v: it leans back from where the height grows."""
+    """`normal` of a surface that rises by `slope` along u and v: it leans away from where the height grows."""
     import drjit as dr
 
     for towards, rise in zip(rising, slope, strict=True):
@@ -112,7 +112,7 @@ def _bumped(normal: Any, rising: tuple[Any, Any], slope: list[Any]) -> Any:
 
 
 def _facing(normal: Any, view: Any) -> Any:
-    """`normal`, turned no further towards `view` than it needs to be seen: one that looks away would be black."""
+    """`normal`, turned towards `view` just far enough to face it: a back-facing shading normal would be black."""
     import drjit as dr
 
     facing = dr.dot(normal, view)

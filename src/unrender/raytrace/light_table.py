@@ -2,7 +2,7 @@
 
 The bilinear look-up of `scene.environment.sample` is read as a sum of tents, one a texel. A direction picks one of the
 four tents that reach it, with their weights as probabilities; a light sample picks a texel and a point under its tent.
-Each sample so costs one texel, the expectation is the bilinear one, and the tent's height falls out of every ratio.
+So each sample costs one texel, the expectation is the bilinear one, and the tent's height cancels in every ratio.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class LightTable:
 def light_table(lights: Sequence[EnvironmentMap], openings: np.ndarray | None = None) -> LightTable:
     """The table of the first frames of `lights`; UserError where there are none, or their sizes differ.
 
-    Texels are drawn by the mean of the lights' luminances, each divided by its own mean, times solid angle; and, with
+    Texels are sampled by the mean of the lights' luminances, each divided by its own mean, times solid angle; and, with
     `openings` (N, 3), outward normals times areas, times the area of windows that is seen from their direction.
     """
     import mitsuba as mi
@@ -56,7 +56,7 @@ def light_table(lights: Sequence[EnvironmentMap], openings: np.ndarray | None = 
     sizes = {light.size for light in lights}
     if len(sizes) != 1:
         listed = ", ".join(f"{h} x {w}" for h, w in sorted(sizes)) or "none at all"
-        raise UserError(f"lights of the sizes {listed}; one or more of one size are right (EnvironmentMap.resized)")
+        raise UserError(f"lights of the sizes {listed}; expected one or more of one size (EnvironmentMap.resized)")
     height, width = sizes.pop()
     weight = np.zeros((height, width))
     seen = 1.0 if openings is None or len(openings) == 0 else _seen_openings((height, width), openings)
@@ -117,7 +117,7 @@ def texel_towards(table: LightTable, direction: Any, point: tuple[Any, Any]) -> 
 def look_up(table: LightTable, texel: Any, active: Any) -> tuple[list[Any], Any]:
     """Each light's radiance (K rgb) in `texel`, and the factor that, times 1 / sin, is its `density`.
 
-    The density per steradian is that of drawing this texel and a direction, divided by the height of the texel's tent
+    The density per steradian is that of sampling this texel and a direction, divided by the height of the texel's tent
     there: to be compared with another density of the direction alone, which `texel_towards` gives the same factor.
     """
     import mitsuba as mi

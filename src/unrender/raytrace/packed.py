@@ -1,4 +1,4 @@
-"""Arrays of kernels: arguments rather than numbers in the code, and records read whole."""
+"""Arrays for kernels: opaque arguments rather than literals, and records read at once."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 
 
 def opaque(kind: Any, values: Any) -> Any:
-    """A number or numbers as a Dr.Jit array of type `kind` (Float or UInt32) that is an argument of kernels of its own.
+    """A number or numbers as an opaque Dr.Jit array of type `kind` (Float or UInt32): a separate argument of kernels.
 
-    A number would be compiled in: every scene, camera or seed would compile a kernel of its own. Dr.Jit also makes one
-    argument of two equal numbers, and another kernel for memory that is not aligned, which numpy's is by chance.
+    A literal would be compiled in: every scene, camera or seed would compile a kernel of its own. Dr.Jit also merges
+    equal literals into one argument, and compiles another kernel for unaligned memory, as numpy's sometimes is.
     """
     import drjit as dr
     import mitsuba as mi
@@ -22,7 +22,7 @@ def opaque(kind: Any, values: Any) -> Any:
 
 
 def _aligned(values: np.ndarray) -> np.ndarray:
-    """The same numbers from an address that 64 divides."""
+    """The same numbers at an address aligned to 64 bytes."""
     room = np.empty(values.nbytes + 64, np.uint8)
     start = -room.ctypes.data % 64
     moved = room[start : start + values.nbytes].view(values.dtype)

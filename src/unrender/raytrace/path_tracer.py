@@ -1,9 +1,9 @@
 """One pass of path tracing that gives the picture under each of K lights, and the irradiance under each.
 
 Camera paths do not depend on the light, so they are traced once. Light samples come from one distribution, the mean of
-the lights', and are joined with the surface's own samples by multiple importance sampling; each then counts for all K
-lights. Every lane of the kernel walks one pixel's paths one after another and begins the next as soon as one ends, so
-that no lane waits for the longest path of its neighbours, and nothing but sums per pixel leaves the kernel.
+the lights', and are combined with BSDF samples by multiple importance sampling; each then counts for all K
+lights. Every lane of the kernel traces one pixel's paths one after another and begins the next as soon as one ends, so
+that no lane waits for the longest path of its neighbours, and only sums per pixel leave the kernel.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from unrender.raytrace.rays import CameraRays, camera_rays, tiled
 from unrender.raytrace.trace_scene import EMITTER_SLOTS, EMITTER_STRIDE, TraceScene
 from unrender.scene.environment import EnvironmentMap
 
-_COSINE_SHARE = 0.25  # of the first bounce: irradiance wants light from all around, even of a mirror
-_SALTS = (0x3C6EF372, 0x5BE0CD19, 0x1F83D9AB)  # of the three pairs of random numbers of a vertex
+_COSINE_SHARE = 0.25  # of the first bounce: irradiance needs the whole hemisphere, even on a mirror
+_SALTS = (0x3C6EF372, 0x5BE0CD19, 0x1F83D9AB)  # of the three pairs of random numbers of a path vertex
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class LitFrame:
 
 @dataclass(frozen=True)
 class _Task:
-    """What is the same at every vertex; Dr.Jit arrays of one number, or of one for each lane."""
+    """The kernel's inputs, the same at every path vertex; Dr.Jit arrays of one number, or of one for each lane."""
 
     scene: TraceScene
     table: LightTable
@@ -73,7 +73,7 @@ class _Sums:
 
 @dataclass
 class _Path:
-    """Where a lane is: sample and vertex, the next ray, throughputs of picture and irradiance, density of the ray."""
+    """State of a lane: sample and vertex, the next ray, throughputs of picture and irradiance, density of the ray."""
 
     sample: Any
     depth: Any
@@ -86,12 +86,12 @@ class _Path:
 
 @dataclass(frozen=True)
 class _LightSample:
-    """A direction towards some light; `radiance` is a lamp's, zero for the environment."""
+    """A sampled direction to a light; `radiance` is that of an area emitter, zero for the environment."""
 
     texel: Any
     direction: Any
     reach: Any
-    lamp: Any
+    on_emitter: Any
     radiance: Any
     density: Any
     over_sine: Any
@@ -115,10 +115,10 @@ def render_lights(
         samples: paths a pixel; powers of two are best spread.
         seed: of the random numbers; the same seed gives the same frame.
         emitters: factors on the scene's own area emitters under each light, 1 by default.
-        indirect_roughness: the least roughness of what is seen by way of another surface. 0 is exact; 0.3 spreads the
-            caustics of polished things, whose few bright paths are fireflies, and keeps their energy.
+        indirect_roughness: the least roughness of surfaces that are seen indirectly. 0 is exact; 0.3 spreads the
+            caustics of polished surfaces, whose few bright paths are fireflies, and keeps their energy.
         openings: (N, 3) outward normal times area of the windows that the lights come in by; they change where light
-            is looked for, and so the noise, but not the expectation. None or no rows: light comes from all around.
+            is sampled, and so the noise, but not the expectation. None or no rows: light comes from all around.
 
     Raises:
         UserError: no lights or lights of several sizes; another number of emitters than of lights.
@@ -126,7 +126,7 @@ def render_lights(
     import mitsuba as mi
 
     if emitters is not None and len(emitters) != len(lights):
-        raise UserError(f"{len(emitters)} factors of emitters for {len(lights)} lights; one for each is right")
+        raise UserError(f"{len(emitters)} emitter factors for {len(lights)} lights; expected one for each")
     order = tiled(scene.camera.size)
     pixel = opaque(mi.UInt32, order)
     task = _Task(
@@ -171,7 +171,7 @@ def _begin(task: _Task, sample: Any) -> _Path:
 
 
 def _step(task: _Task, path: _Path, sums: _Sums) -> tuple[_Path, _Sums]:
-    """One vertex of the path: finds it, adds the light that arrives there, and goes on or begins the next path."""
+    """One path vertex: intersects, adds the light that arrives there, and continues or begins the next path."""
     import drjit as dr
     import mitsuba as mi
 
@@ -200,7 +200,7 @@ def _step(task: _Task, path: _Path, sums: _Sums) -> tuple[_Path, _Sums]:
 def _gather(
     task: _Task, path: _Path, here: tuple[Hit, Lobes, Any], aim: _LightSample, point: tuple[Any, Any], sums: _Sums
 ) -> None:
-    """Adds to `sums` what the lights give to this vertex, or to a path that has left the scene.
+    """Adds to `sums` the lights' contribution at this vertex, or to a path that has left the scene.
 
     A lane does one or the other, so that one texel of the lights serves both.
     """
@@ -216,7 +216,7 @@ def _gather(
     found_diffuse = dr.select(first, black, path.diffuse_weight * _mis_weight(path, factor * over_sine))
 
     value, density, cosine = principled.evaluate(at, aim.direction)
-    aimed = dr.select(aim.lamp, aim.density, factor * aim.over_sine)
+    aimed = dr.select(aim.on_emitter, aim.density, factor * aim.over_sine)
     worth = shaded & (cosine > 0) & (aimed > 0)
     shadow = spawn_ray(hit, aim.direction)
     shadow.maxt = aim.reach
@@ -225,8 +225,8 @@ def _gather(
     direct = path.weight * value * share
     diffuse = path.diffuse_weight * dr.select(first, mi.Color3f(cosine), value) * share
 
-    to_sky = dr.select(hit.valid, dr.select(aim.lamp, black, direct), found)
-    to_sky_diffuse = dr.select(hit.valid, dr.select(aim.lamp, black, diffuse), found_diffuse)
+    to_sky = dr.select(hit.valid, dr.select(aim.on_emitter, black, direct), found)
+    to_sky_diffuse = dr.select(hit.valid, dr.select(aim.on_emitter, black, diffuse), found_diffuse)
     sums.rgb = [dr.fma(to_sky, light, total) for light, total in zip(radiance, sums.rgb, strict=True)]
     sums.irradiance = [
         dr.fma(to_sky_diffuse, light, total) for light, total in zip(radiance, sums.irradiance, strict=True)
@@ -236,7 +236,7 @@ def _gather(
 
 
 def _sample_emitter(task: _Task, hit: Hit, point: tuple[Any, Any], choice: Any) -> _LightSample:
-    """A direction towards the environment, or towards a point of a lamp."""
+    """Samples a direction to the environment, or to a point on an area emitter."""
     import drjit as dr
     import mitsuba as mi
 
@@ -244,35 +244,35 @@ def _sample_emitter(task: _Task, hit: Hit, point: tuple[Any, Any], choice: Any) 
     use_emitter = choice < emitters.share
     texel, sky, over_sine = light_table.draw(task.table, point)
     slot = mi.UInt32(point[0] * EMITTER_SLOTS)
-    lamp = read_record(emitters.slots, slot, EMITTER_STRIDE, use_emitter)
-    corner, one, two, normal = (mi.Vector3f(lamp[i], lamp[i + 1], lamp[i + 2]) for i in (0, 3, 6, 9))
+    record = read_record(emitters.slots, slot, EMITTER_STRIDE, use_emitter)
+    corner, one, two, normal = (mi.Vector3f(record[i], record[i + 1], record[i + 2]) for i in (0, 3, 6, 9))
     inside = mi.warp.square_to_uniform_triangle(mi.Point2f(choice / dr.maximum(emitters.share, 1e-6), point[1]))
     away = corner + one * inside.x + two * inside.y - hit.point
     distance2 = dr.maximum(dr.squared_norm(away), 1e-12)
     distance = dr.sqrt(distance2)
     towards = away / distance
     facing = -dr.dot(normal, towards)
-    density = dr.select(facing > 1e-6, emitters.share * lamp[15] * distance2 / dr.maximum(facing, 1e-6), 0)
+    density = dr.select(facing > 1e-6, emitters.share * record[15] * distance2 / dr.maximum(facing, 1e-6), 0)
     return _LightSample(
         texel=texel,
         direction=dr.select(use_emitter, towards, sky),
         reach=dr.select(use_emitter, distance * (1 - 1e-3), dr.inf),
-        lamp=use_emitter,
-        radiance=dr.select(use_emitter, mi.Color3f(lamp[12], lamp[13], lamp[14]), mi.Color3f(0)),
+        on_emitter=use_emitter,
+        radiance=dr.select(use_emitter, mi.Color3f(record[12], record[13], record[14]), mi.Color3f(0)),
         density=density,
         over_sine=over_sine,
     )
 
 
 def _mis_weight(path: _Path, density: Any) -> Any:
-    """Weight of what the path's own ray found, beside light samples of `density` (balance heuristic)."""
+    """MIS weight of a BSDF sample that hit a light, beside light samples of `density` (balance heuristic)."""
     import drjit as dr
 
     return dr.select(path.depth == 0, 1, path.density / (path.density + density))
 
 
 def _emitted(scene: TraceScene, hit: Hit, path: _Path) -> tuple[Any, Any]:
-    """What a lamp that the path's own ray met adds to picture and irradiance."""
+    """Contribution to picture and irradiance of an area emitter that the path hit."""
     import drjit as dr
     import mitsuba as mi
 
@@ -285,7 +285,7 @@ def _emitted(scene: TraceScene, hit: Hit, path: _Path) -> tuple[Any, Any]:
 def _sample_bsdf(
     path: _Path, hit: Hit, at: Lobes, point: tuple[Any, Any], choices: tuple[Any, Any]
 ) -> tuple[_Path, Any]:
-    """The path after a bounce, and whether it is worth going on (Russian roulette from the second bounce)."""
+    """The path after a bounce, and whether it continues (Russian roulette from the second bounce)."""
     import drjit as dr
     import mitsuba as mi
 
@@ -309,8 +309,8 @@ def _frame(sums: _Sums, order: np.ndarray, size: tuple[int, int], samples: int, 
     place[order] = np.arange(len(order), dtype=order.dtype)
     hits = np.maximum(np.array(sums.hits), 1)
 
-    def pictures(lights: list[Any], lamp: Any, count: Any) -> Tensor:
-        own = np.array(lamp)
+    def pictures(lights: list[Any], emitted: Any, count: Any) -> Tensor:
+        own = np.array(emitted)
         stack = np.stack(
             [(np.array(light) + own * np.float32(k)) / count for light, k in zip(lights, emitters, strict=True)]
         )

@@ -1,8 +1,8 @@
 """The opaque part of Mitsuba's principled BSDF, with directions in world space, and a mixture that samples it.
 
 Disney's diffuse with retro-reflection under a GGX coat of index 1.5, metals by Schlick's Fresnel (Burley 2012). The
-value is Mitsuba's `principled` with specular = 0.5. That plugin is not called itself: it reads each texture by itself,
-and its sampling knows nothing of irradiance, which wants the whole hemisphere even of a mirror.
+value is Mitsuba's `principled` with specular = 0.5. The plugin itself is not called: it reads each texture separately,
+and its sampling ignores irradiance, which needs the whole hemisphere even on a mirror.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _MIN_ALPHA = 1e-3  # as Mitsuba's
 
 @dataclass(frozen=True)
 class Lobes:
-    """A surface point as its BSDF sees it; all Dr.Jit arrays.
+    """The inputs of the BSDF at a surface point; all Dr.Jit arrays.
 
     Attributes:
         normal: unit shading normal.
-        view: unit direction to where light goes, within the hemisphere of `normal`.
+        view: unit outgoing direction, within the hemisphere of `normal`.
         base_color: linear rgb.
         roughness: perceptual.
         metallic: 0 to 1.
@@ -60,7 +60,7 @@ def lobes(normal: Any, view: Any, material: tuple[Any, Any, Any], least_share: A
 def evaluate(at: Lobes, light: Any) -> tuple[Any, Any, Any]:
     """BSDF times cosine (rgb), sampling density per steradian, and cosine, for unit directions `light`.
 
-    All three are zero under the horizon of the shading normal.
+    All three are zero below the horizon of the shading normal.
     """
     import drjit as dr
     import mitsuba as mi

@@ -1,4 +1,4 @@
-"""Camera rays in Dr.Jit, from unrender's own cameras: any principal point, any pixel aspect."""
+"""Camera rays in Dr.Jit, from unrender's cameras: any principal point, any pixel aspect."""
 
 from __future__ import annotations
 
@@ -59,6 +59,6 @@ def camera_rays(camera: Camera) -> CameraRays:
 
 def tiled(size: tuple[int, int]) -> np.ndarray:
     """Pixel indices (H * W,) uint32 of a (height, width) picture by tiles of 4 x 4: neighbouring lanes of a kernel
-    then see much the same."""
+    then trace coherent rays."""
     y, x = np.divmod(np.arange(size[0] * size[1]), size[1])
     return np.lexsort((x % 4, y % 4, x // 4, y // 4)).astype(np.uint32)

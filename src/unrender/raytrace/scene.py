@@ -32,8 +32,8 @@ class Surface:
         base_color: (H, W, 3) float32 linear [0, 1].
         roughness: (H, W) float32 perceptual, [0, 1].
         metallic: (H, W) float32, [0, 1].
-        slope: (H, W, 2) float32, how steeply the surface rises along u and along v, see `height_slopes`; None is flat.
-        emission: (F, 3) float32 linear radiance that the outside of each face sends out; None is none.
+        slope: (H, W, 2) float32, slope of the height along u and along v, see `height_slopes`; None is flat.
+        emission: (F, 3) float32 linear radiance that the front of each face emits; None is none.
     """
 
     vertices: np.ndarray
@@ -68,7 +68,7 @@ def build_scene(surfaces: Sequence[Surface], light: EnvironmentMap, camera: Came
         UserError: a surface with slopes or emission; `build_trace_scene` takes those.
     """
     if any(surface.slope is not None or surface.emission is not None for surface in surfaces):
-        raise UserError("build_scene with a surface that has slopes or emission; build_trace_scene is right for those")
+        raise UserError("build_scene with a surface that has slopes or emission; use build_trace_scene for those")
     backend.use()
     import mitsuba as mi
 
@@ -112,7 +112,7 @@ def sensor(camera: Camera) -> dict[str, Any]:
         "fov_axis": "y",
         "near_clip": 1e-3,
         "far_clip": 1e5,
-        # Mitsuba moves the picture, not the point: its offsets are positive to the left and up.
+        # Mitsuba shifts the picture, not the principal point: its offsets are positive to the left and up.
         "principal_point_offset_x": 0.5 - float(k[0, 2]) / width,
         "principal_point_offset_y": 0.5 - float(k[1, 2]) / height,
         "to_world": mi.ScalarTransform4f(camera.pose[0].double().numpy() @ _OPENGL_FROM_MITSUBA),

@@ -1,6 +1,6 @@
-"""Well spread random numbers: Sobol' pairs with Owen's scrambling, by hashes alone, for any sample of any lane.
+"""Low-discrepancy random numbers: Owen-scrambled Sobol' pairs by hashing alone, for any sample of any lane.
 
-A sampler that counts its samples in step cannot serve lanes that go on to their next path at different times.
+A sampler that counts samples in lockstep cannot serve lanes that begin their next paths at different times.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A scene as the light transport reads it: one mesh, one atlas, and a camera, in a few packed arrays.
+"""A scene as the path tracer reads it: one mesh, one atlas, and a camera, in a few packed arrays.
 
-Every scene runs the same compiled kernels, whatever stands on it: nothing that differs between scenes is a number in
-them. Mitsuba is asked for nothing but where rays hit.
+Every scene runs the same compiled kernels: whatever differs between scenes is an argument, never a literal. Mitsuba
+only intersects rays.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from unrender.scene.camera import Camera
 FACE_STRIDE, TEXEL_STRIDE, EMITTER_STRIDE = 32, 8, 16
 EMITTER_SLOTS = 1024
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
-_EMITTER_SHARE = 0.5  # of the light samples where there are emitters
+_EMITTER_SHARE = 0.5  # of the light samples, where there are emitters
 
 
 @dataclass(frozen=True)
 class AreaEmitters:
-    """The faces that send out light, as Dr.Jit arrays.
+    """The faces that emit light, as Dr.Jit arrays.
 
     Attributes:
-        slots: (EMITTER_SLOTS * 16,) faces, drawn with equal probability: a corner, two edges, the normal, the radiance,
-            the density per area. A face has as many slots as its share of all power, one that is too weak has none.
+        slots: (EMITTER_SLOTS * 16,) faces, sampled uniformly: a corner, two edges, the normal, the radiance, the
+            density per area. A face has as many slots as its share of all power, one that is too weak has none.
         share: of the light samples that go to emitters, 0 where there are none.
     """
 
@@ -42,15 +42,15 @@ class TraceScene:
     """What `render_lights` and `trace_gbuffer` take; made by `build_trace_scene`.
 
     Attributes:
-        surface: what stands there.
-        camera: who looks, its first frame.
+        surface: the mesh and its material.
+        camera: its first frame.
         max_depth: path vertices as Mitsuba counts them; 2 is direct light alone.
-        traced: the Mitsuba scene, which knows shapes only.
+        traced: the Mitsuba scene, of shapes only.
         faces: Dr.Jit (F * 32,): normals (9) and texture coordinates (6) of three corners, 0, then the face's normal,
-            the world directions of rising u and v (unit, or zero), its radiance and density per area as a lamp, 0.
+            the world directions of rising u and v (unit, or zero), its radiance and density per area, 0.
         atlas: Dr.Jit (H * W * 8,): base colour, roughness, metallic, slopes, 0.
         atlas_size: Dr.Jit UInt32 (width, height).
-        emitters: the faces that send out light.
+        emitters: the faces that emit light.
     """
 
     surface: Surface
@@ -67,14 +67,14 @@ def build_trace_scene(surface: Surface, camera: Camera, *, max_depth: int = 4) -
     """Puts `surface` before the first frame of `camera`.
 
     Raises:
-        UserError: Mitsuba renders here with its scalar variant alone, for which there is no compiled light transport;
+        UserError: Mitsuba renders here with its scalar variant alone, for which there is no compiled path tracer;
             `emission` without a row for each face.
     """
     if backend.use().startswith("scalar"):
-        raise UserError("the light transport needs Mitsuba's llvm_ad_rgb or cuda_ad_rgb, and only scalar_rgb runs here")
+        raise UserError("the path tracer needs Mitsuba's llvm_ad_rgb or cuda_ad_rgb, and only scalar_rgb runs here")
     if surface.emission is not None and surface.emission.shape != surface.faces.shape:
         raise UserError(
-            f"Surface.emission has shape {surface.emission.shape}; {surface.faces.shape} is right, rgb for each face"
+            f"Surface.emission has shape {surface.emission.shape}; expected {surface.faces.shape}, rgb for each face"
         )
     import mitsuba as mi
 
@@ -105,7 +105,7 @@ def move(scene: TraceScene, vertices: np.ndarray, normals: np.ndarray) -> TraceS
     if vertices.shape != scene.surface.vertices.shape or normals.shape != scene.surface.normals.shape:
         raise UserError(
             f"vertices {vertices.shape} and normals {normals.shape} for a scene of {len(scene.surface.vertices)} "
-            "vertices; (V, 3) of the same V is right"
+            "vertices; expected (V, 3) of the same V"
         )
     import mitsuba as mi
 
@@ -156,7 +156,7 @@ def _faces(surface: Surface) -> tuple[Any, AreaEmitters]:
 
 
 def _slots(power: np.ndarray) -> np.ndarray:
-    """EMITTER_SLOTS faces, each as often as its power is a share of all; none where nothing shines."""
+    """EMITTER_SLOTS faces, each in proportion to its share of the power; none where nothing emits."""
     total = np.cumsum(power)
     if total[-1] <= 0:
         return np.zeros(0, int)

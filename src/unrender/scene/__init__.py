@@ -1,1 +1,1 @@
-"""The nouns: frames, G-buffers, environment maps, cameras, colour. Everything else speaks in these."""
+"""The core data types: frames, G-buffers, environment maps, cameras; and colour. All other packages use these."""

@@ -29,9 +29,9 @@ class Camera:
 
     def __post_init__(self) -> None:
         if self.intrinsics.ndim != 3 or self.intrinsics.shape[1:] != (3, 3):
-            raise UserError(f"Camera.intrinsics has shape {tuple(self.intrinsics.shape)}; (T, 3, 3) is right")
+            raise UserError(f"Camera.intrinsics has shape {tuple(self.intrinsics.shape)}; expected (T, 3, 3)")
         if self.pose.shape != (len(self.intrinsics), 4, 4):
-            raise UserError(f"Camera.pose has shape {tuple(self.pose.shape)}; ({len(self.intrinsics)}, 4, 4) is right")
+            raise UserError(f"Camera.pose has shape {tuple(self.pose.shape)}; expected ({len(self.intrinsics)}, 4, 4)")
 
     @classmethod
     def perspective(
@@ -49,7 +49,7 @@ class Camera:
         """Joins cameras of the same size along time."""
         sizes = {part.size for part in parts}
         if len(sizes) != 1:
-            raise UserError(f"cameras of the sizes {sorted(sizes)} cannot be joined; one size for every frame is right")
+            raise UserError(f"cameras of the sizes {sorted(sizes)} cannot be joined; expected one size for every frame")
         return Camera(torch.cat([p.intrinsics for p in parts]), torch.cat([p.pose for p in parts]), parts[0].size)
 
     def __len__(self) -> int:
@@ -70,7 +70,7 @@ class Camera:
         return Camera(self.intrinsics * scale[:, None], self.pose, size)
 
     def cropped(self, top: int, left: int, size: tuple[int, int]) -> Camera:
-        """The camera of a (height, width) window of the picture; one that reaches beyond it is a padded picture."""
+        """The camera of a (height, width) window of the picture; one that reaches beyond it is padding."""
         shift = torch.zeros_like(self.intrinsics)
         shift[:, 0, 2], shift[:, 1, 2] = left, top
         return Camera(self.intrinsics - shift, self.pose, size)
@@ -98,7 +98,7 @@ def world_rays(camera: Camera) -> Tensor:
 def project(points: Tensor, camera: Camera) -> tuple[Tensor, Tensor]:
     """World points (N, 3), or (T, N, 3) for each frame, to pixels (T, N, 2) as (x, y) and planar depth (T, N).
 
-    The centre of the first pixel is (0.5, 0.5). Points behind the camera have depth <= 0 and their pixels mean nothing.
+    The centre of the first pixel is (0.5, 0.5). Points behind the camera have depth <= 0 and meaningless pixels.
     """
     rotation, position = camera.pose[:, :3, :3], camera.pose[:, None, :3, 3]
     x, y, z = ((points - position) @ rotation).unbind(-1)

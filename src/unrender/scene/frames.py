@@ -13,15 +13,15 @@ from unrender.errors import UserError
 
 @dataclass(frozen=True)
 class Frames:
-    """One picture or a clip, as it was seen.
+    """A picture or a clip.
 
     Attributes:
         rgb: (T, 3, H, W) float32, scene-linear Rec.709, >= 0; a still has T = 1.
         mask: (T, 1, H, W) in [0, 1], the source's alpha, or None where it had none.
         fps: frames per second, None for stills and folders of frames.
-        name: what to call it in messages and file names.
+        name: for messages and file names.
         hdr: True where the source was scene-referred (EXR, HDR), False for display pictures.
-        metadata: what the file said of itself (ICC profile name, focal length, decoder, ...).
+        metadata: from the file (ICC profile name, focal length, decoder, ...).
     """
 
     rgb: Tensor

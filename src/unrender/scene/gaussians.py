@@ -1,4 +1,4 @@
-"""Light as a few spherical Gaussians: what a picture can teach about it (DiPIR, Liang et al. 2024)."""
+"""Light as a few spherical Gaussians, few enough to be estimated from a picture (DiPIR, Liang et al. 2024)."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class SphericalGaussians:
     """A sum of N lobes of light, G(v) = amplitude exp(-(1 - v . axis) / sigma^2).
 
     Attributes:
-        amplitude: (N, 3) linear radiance >= 0 at the middle of each lobe.
-        axis: (N, 3) unit world directions of the middles.
+        amplitude: (N, 3) linear radiance >= 0 at the centre of each lobe.
+        axis: (N, 3) unit world directions of the centres.
         sigma: (N,) widths > 0; a narrow lobe falls to 1 / sqrt(e) at sigma radians. Sharpness is 1 / sigma^2.
     """
 
@@ -39,23 +39,23 @@ class SphericalGaussians:
         if self.sigma.ndim != 1 or self.amplitude.shape != (count, 3) or self.axis.shape != (count, 3):
             raise UserError(
                 f"SphericalGaussians of shapes {tuple(self.amplitude.shape)}, {tuple(self.axis.shape)}, "
-                f"{tuple(self.sigma.shape)}; (N, 3), (N, 3), (N,) is right"
+                f"{tuple(self.sigma.shape)}; expected (N, 3), (N, 3), (N,)"
             )
 
     def __len__(self) -> int:
         return len(self.sigma)
 
     def transformed(self, rotation: Tensor) -> SphericalGaussians:
-        """The light turned by `rotation` (3, 3): light from d now comes from R d."""
+        """The light rotated by `rotation` (3, 3): light from d now comes from R d."""
         return replace(self, axis=self.axis @ rotation.to(self.axis).T)
 
     def rotated(self, degrees: float) -> SphericalGaussians:
-        """The light turned about +Y by `degrees` (see `conventions`: Yaw)."""
+        """The light rotated about +Y by `degrees` (see `conventions`: Yaw)."""
         return self.transformed(yaw_matrix(degrees))
 
 
 def evaluate(gaussians: SphericalGaussians, direction: Tensor) -> Tensor:
-    """Linear radiance from unit world directions (..., 3): (3, ...). Differentiable in all that the lobes are."""
+    """Linear radiance from unit world directions (..., 3): (3, ...). Differentiable in all parameters."""
     cosine = direction.reshape(-1, 3) @ gaussians.axis.T
     lobes = torch.exp((cosine - 1) / gaussians.sigma**2)
     return (lobes @ gaussians.amplitude).T.reshape(3, *direction.shape[:-1])
@@ -82,13 +82,13 @@ def _unit_flux(gaussians: SphericalGaussians) -> Tensor:
 
 
 def fit(light: EnvironmentMap, count: int, steps: int = 400) -> SphericalGaussians:
-    """The `count` lobes that come nearest to a still light.
+    """Fits `count` lobes to a light of one frame.
 
-    Starts with the lobes that take most energy out of the map, one after the other, and descends (Adam) on the squared
+    Starts from matching pursuit (each lobe removes most energy from what is left), then minimises by Adam the squared
     error of radiance and of log(1 + radiance), weighted by solid angle, with the mean radiance brought to 1. Lobes and
     map are compared at `FIT_SIZE`, both blurred by one texel, so that a sun counts with its flux wherever it falls
     between texels; the lobes together have exactly the flux of the light. No lobe gets narrower than 2.8 degrees.
-    Deterministic. 16 lobes give the irradiance under each of the shipped worlds to 3 % or better on average.
+    Deterministic. 16 lobes give the irradiance under each of the built-in maps to 3 % or better on average.
 
     Raises:
         UserError: for a light of several frames, a black light, or less than one lobe.
@@ -96,7 +96,7 @@ def fit(light: EnvironmentMap, count: int, steps: int = 400) -> SphericalGaussia
     if len(light) != 1:
         raise UserError(f"spherical Gaussians fit one frame of light, not {len(light)}; pass light.frame(i)")
     if count < 1:
-        raise UserError(f"{count} spherical Gaussians; at least 1 is right")
+        raise UserError(f"{count} spherical Gaussians; expected at least 1")
     weights = texel_solid_angles(FIT_SIZE).to(light.radiance).expand(FIT_SIZE) / (4 * math.pi)
     radiance = light.resized(FIT_SIZE).radiance[0].detach()
     mean = (radiance * weights).sum((1, 2))
@@ -108,7 +108,7 @@ def fit(light: EnvironmentMap, count: int, steps: int = 400) -> SphericalGaussia
 
 
 def _descend(start: SphericalGaussians, target: Tensor, weights: Tensor, steps: int) -> SphericalGaussians:
-    """The lobes moved from `start` towards a blurred map (3, H, W) of `FIT_SIZE` by gradient descent."""
+    """The lobes fitted from `start` to a blurred map (3, H, W) of `FIT_SIZE` by gradient descent."""
     directions = texel_directions(FIT_SIZE).to(target)
     spread = (target.square() * weights).sum()
     log_amplitude, axis = start.amplitude.log().requires_grad_(), start.axis.clone().requires_grad_()
@@ -150,7 +150,7 @@ def _blurred_lobes(gaussians: SphericalGaussians) -> SphericalGaussians:
 def _first_guess(target: Tensor, weights: Tensor, count: int) -> SphericalGaussians:
     """Lobes for a map (3, H, W) by matching pursuit (Mallat & Zhang 1993).
 
-    One after the other, the lobe that takes most energy out of what is left, of all on a grid of directions and widths.
+    Greedily, the lobe that removes most energy from the residual, of all on a grid of directions and widths.
     """
     weights = weights.reshape(-1, 1)
     left = target.reshape(3, -1).T

@@ -1,4 +1,4 @@
-"""The G-buffer: what a picture is made of, pixel by pixel."""
+"""The G-buffer: geometry, material and irradiance, pixel by pixel."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ class GBuffer:
         metallic: (T, 1, H, W) [0, 1].
         irradiance: (T, 3, H, W) linear diffuse irradiance, HDR, not divided by pi.
         shading: (T, 3, H, W) linear diffuse shading, known up to a scale that it shares with `residual`.
-        residual: (T, 3, H, W) linear, what diffuse_albedo * shading leaves of the picture: highlights, glow.
+        residual: (T, 3, H, W) linear, the picture less diffuse_albedo * shading: highlights, emission.
         mask: (T, 1, H, W) [0, 1], 1 where there is a surface (or the subject, where the source had an alpha).
-        instance: (T, 1, H, W) whole numbers from 1 to 2048, which thing; 0 where there is nothing. Never interpolated.
+        instance: (T, 1, H, W) whole numbers from 1 to 2048, which object; 0 where there is nothing. Never interpolated.
         rgb: (T, 3, H, W) the picture itself, scene-linear.
         depth_kind: "metric", or "relative" where depth is known up to scale and shift only.
-        irradiance_kind: "metric" on the scale of rgb, or "relative": brought into [0, 1] by an exposure of its own.
-        camera: the camera of the frames, None where nothing is known of it.
+        irradiance_kind: "metric" on the scale of rgb, or "relative": scaled into [0, 1] by an unknown exposure.
+        camera: the camera of the frames, None where it is unknown.
         fps: frames per second of a clip, None for a still.
         model: id of the model that made it, "" where none did.
     """
@@ -109,7 +109,7 @@ class GBuffer:
 
     @property
     def kinds(self) -> tuple[DepthKind, IrradianceKind]:
-        """What is known of the scale of depth, and of irradiance."""
+        """The kinds of depth and of irradiance: whether their scale is known."""
         return self.depth_kind, self.irradiance_kind
 
     def __len__(self) -> int:
@@ -158,7 +158,7 @@ def concatenate(parts: Sequence[GBuffer]) -> GBuffer:
     if any((part.size, *part.kinds) != (first.size, *first.kinds) for part in parts):
         raise UserError("G-buffers of different size or depth kind cannot be joined; give the same for every frame")
     maps = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
-    # A camera that stands for every frame of its part has to be counted as often.
+    # A camera of one frame serves all frames of its part, so repeat it.
     cameras = [part.camera.frame(i) for part in parts if part.camera is not None for i in range(len(part))]
     camera = Camera.concatenate(cameras) if all(part.camera is not None for part in parts) else None
     return replace(first, camera=camera, **maps)

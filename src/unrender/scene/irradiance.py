@@ -8,7 +8,7 @@ from torch import Tensor
 from unrender.scene.environment import EnvironmentMap, resize, sample, texel_directions, texel_solid_angles
 
 BEAMS = (24, 48)
-"""The grid of beams that a map is gathered into: (height, width)."""
+"""The grid of beams into which a map is gathered: (height, width)."""
 
 
 def irradiance_map(light: EnvironmentMap, size: tuple[int, int] = (32, 64)) -> Tensor:

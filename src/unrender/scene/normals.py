@@ -1,4 +1,4 @@
-"""Normals as data gives them, made unit, turned to the viewer, or found from depth."""
+"""Normals from data: normalised, flipped to the viewer, or computed from depth."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def unit_normals(vectors: Tensor) -> Tensor:
 
 
 def facing_viewer(normal: Tensor, camera: Camera) -> Tensor:
-    """Camera-space unit normals (T, 3, H, W), those that point away from the viewer by more than 0.001 turned round."""
+    """Camera-space unit normals (T, 3, H, W), those that point away from the viewer by more than 0.001 flipped."""
     along = (normal * functional.normalize(pixel_rays(camera), dim=1)).sum(1, keepdim=True)
     return torch.where(along > 1e-3, -normal, normal)
 

@@ -1,4 +1,4 @@
-"""Other sizes for pictures and G-buffers: every map is averaged by the meaning of its values."""
+"""Resizing of pictures and G-buffers: every map is averaged according to its meaning."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from unrender.scene.gbuffer import GBuffer
 Filter = Literal["bilinear", "bilinear_sharp", "bicubic", "nearest", "nearest_exact", "nearest_double"]
 """How values are found between pixels. `bilinear` and `bicubic` are widened to an area where a picture shrinks;
 `bilinear_sharp` is not, and aliases there. `nearest` takes the pixel at floor(i scale), `nearest_exact` the one whose
-centre is nearest; `nearest_double` is `nearest` with a scale of double precision, which OpenCV has and torch has not:
-where i scale is a whole number, they may take neighbours."""
+centre is nearest; `nearest_double` is `nearest` with a scale of double precision, as in OpenCV, not torch: where
+i scale is a whole number, the two may take neighbours."""
 
 _MODES: dict[Filter, dict[str, str | bool]] = {
     "bilinear": {"mode": "bilinear", "antialias": True},
@@ -32,11 +32,11 @@ def resize_picture(rgb: Tensor, size: tuple[int, int], filter: Filter = "bilinea
     """(T, C, H, W) linear values at (height, width) `size`: linear interpolation, widened to an area where it shrinks,
     or what another `filter` says.
 
-    Values stay within the range they had (but for `bicubic`). Averages are right for light only in linear values:
+    Values stay within the range they had (but for `bicubic`). Light may only be averaged in linear values:
     decode before. Pixel centres are kept at half: the corners of the picture stay its corners.
     """
     if min(size) < 1:
-        raise UserError(f"a picture of size {size[0]} x {size[1]}; at least 1 x 1 is right")
+        raise UserError(f"a picture of size {size[0]} x {size[1]}; expected at least 1 x 1")
     if tuple(rgb.shape[2:]) == tuple(size):
         return rgb
     if filter == "nearest_double":
@@ -72,7 +72,7 @@ def resize_depth(depth: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def resize_instance(instance: Tensor, size: tuple[int, int]) -> Tensor:
-    """Instances (T, 1, H, W) at `size`: between two things there is no third, so the nearest pixel's number."""
+    """Instances (T, 1, H, W) at `size`: labels are not interpolated: the nearest pixel's number."""
     return resize_picture(instance, size, "nearest_exact")
 
 

@@ -1,4 +1,4 @@
-"""How bright a picture is, and how it is brought to a display or to the look of another picture."""
+"""Exposure, tone mapping, and colour transfer."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def tone_map(rgb: Tensor) -> Tensor:
     """Scene-linear rgb (T, 3, H, W) >= 0 to display-linear rgb in [0, 1], for looking at.
 
     Khronos PBR Neutral (2024) without its Fresnel offset. What is below 0.8 stays exactly as it is, so a photograph
-    comes back as it was; above, the largest channel rolls off towards 1, hue is kept, and the very bright turn white.
+    stays unchanged; above, the largest channel rolls off towards 1, hue is kept, and the very bright turn white.
     """
     peak = rgb.amax(1, keepdim=True)
     room = 1 - _COMPRESSION_START

@@ -55,10 +55,10 @@ def dolly(pose: Tensor, distance: float, frames: int) -> Tensor:
 
 
 def shake(poses: Tensor, seed: int, *, shift: float = 0.01, degrees: float = 0.5, period: float = 12.0) -> Tensor:
-    """The path (T, 4, 4) as held by hand: smooth seeded jitter of position and aim.
+    """The path (T, 4, 4) as if hand-held: smooth seeded jitter of position and aim.
 
     `shift` (world units) and `degrees` are standard deviations for each axis of the camera, `period` the number of
-    frames over which the hand forgets where it was.
+    frames over which the jitter decorrelates.
     """
     frames = len(poses)
     reach = math.ceil(3 * period)
@@ -71,15 +71,15 @@ def shake(poses: Tensor, seed: int, *, shift: float = 0.01, degrees: float = 0.5
 
 
 def interpolate(keys: Tensor, times: Sequence[float], at: Tensor) -> Tensor:
-    """Poses (T, 4, 4) at the times `at` (T,) between key poses (K, 4, 4) at rising `times`.
+    """Poses (T, 4, 4) at the times `at` (T,) between key poses (K, 4, 4) at increasing `times`.
 
     Positions go straight, rotations along the shortest arc at an even rate (slerp, Shoemake 1985); before the first
-    key and after the last the path stands still.
+    key and after the last the pose is constant.
     """
     knots = torch.tensor(times, dtype=keys.dtype)
     if len(knots) != len(keys) or len(keys) < 2 or not (knots[1:] > knots[:-1]).all():
         raise UserError(
-            f"{len(keys)} key poses at the times {list(times)}; two or more, at as many rising times, is right"
+            f"{len(keys)} key poses at the times {list(times)}; expected two or more, at as many increasing times"
         )
     after = torch.searchsorted(knots, at.to(knots)).clamp(1, len(keys) - 1)
     before = after - 1

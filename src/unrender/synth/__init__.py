@@ -1,4 +1,4 @@
-"""Random scenes with their whole truth: what the embedded weights learn from."""
+"""Random synthetic scenes with complete ground truth, on which the embedded weights are trained."""
 
 from unrender.synth.generate import generate
 from unrender.synth.preview import preview

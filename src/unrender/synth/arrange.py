@@ -1,4 +1,4 @@
-"""Which things there are, and where they stand: none cuts into another."""
+"""Selects objects and places them without intersections."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _CARRIERS = ("table", "stool")
 
 
 def close_up(rng: Random, sources: Sources, *, test: bool) -> Thing:
-    """One thing about the origin, turned in any way."""
+    """One object at the origin, randomly rotated."""
     kind, mesh, material = _asset(rng, sources, (), test)
     return Thing(mesh, material, f"{material.name} {kind}".strip(), posed(any_rotation(rng)), group=1)
 
 
 def arrangement(rng: Random, sources: Sources, *, test: bool, indoors: bool) -> tuple[list[Thing], list[Extent]]:
     """One to three assets and, in a third of the cases, one to three cubes, balls and cylinders, on y = 0 or on a
-    table or stool among them; with their extents, which are apart from each other.
+    table or stool among them; with their extents, which do not overlap.
 
-    Indoors there are more of them, and more furniture.
+    Indoors there are more objects, and more furniture.
     """
     things: list[Thing] = []
     extents: list[Extent] = []
@@ -64,7 +64,7 @@ def arrangement(rng: Random, sources: Sources, *, test: bool, indoors: bool) -> 
 
 
 def _asset(rng: Random, sources: Sources, among: tuple[str, ...], test: bool) -> tuple[str, Mesh, Material]:
-    """What it is, its mesh, and its material, whose name is empty where a file brought it."""
+    """Its name, mesh, and material; the material of an asset file has an empty name."""
     if sources.assets:
         path = sources.assets[int(rng.integers(len(sources.assets)))]
         return asset_name(path), *read_asset(path, SMALL)
@@ -73,7 +73,7 @@ def _asset(rng: Random, sources: Sources, among: tuple[str, ...], test: bool) ->
 
 
 def _on_ground(rng: Random, mesh: Mesh, pose: Array, extents: list[Extent]) -> Array:
-    """`pose` moved so that the mesh stands on y = 0, apart from all `extents`."""
+    """`pose` moved so that the mesh stands on y = 0, clear of all `extents`."""
     extent = Extent.of(transformed(mesh, pose).vertices)
     up = np.array([0.0, -extent.low[8], 0.0])
     pose[:3, 3] += up + free_spot(rng, extent.moved(up), extents)
@@ -81,10 +81,10 @@ def _on_ground(rng: Random, mesh: Mesh, pose: Array, extents: list[Extent]) -> A
 
 
 def _on_top(rng: Random, mesh: Mesh, turn: Array, carrier: Thing, extents: list[Extent]) -> Array | None:
-    """A pose that stands on the flat top of `carrier`, small enough for it; None where a few tries find no room."""
+    """A pose on the flat top of `carrier`, scaled to fit; None where a few tries find no room."""
     top = carrier.mesh.vertices[:, 1].max()
     board = carrier.mesh.vertices[carrier.mesh.vertices[:, 1] > top - 1e-3]
-    # The square within a round top, and no more than the middle of a long one.
+    # The inscribed square of a round top, the middle of a long one.
     half = 0.68 * float(np.abs(board[:, [0, 2]]).max(0).min())
     turned = mesh.vertices @ turn.T
     radius = float(np.linalg.norm(turned[:, [0, 2]], axis=1).max())

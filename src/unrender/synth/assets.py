@@ -1,4 +1,4 @@
-"""Assets that the user brings: GLB, glTF, OBJ and PLY files as one mesh with one small texture."""
+"""User assets: GLB, glTF, OBJ and PLY files as one mesh with one small texture."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from unrender.synth.materials import Array, Material
 from unrender.synth.shapes import Mesh, merge, unit, vertex_normals
 
 MOST_TRIANGLES = 200_000
-_MOST_REPEATS = 16  # of a texture across one mesh: beyond that a texel of ours is the mean of all of it
+_MOST_REPEATS = 16  # of a texture across one mesh: beyond that one texel here would average all of it
 _THICKNESS = 2e-3  # between the two sides of an open surface, the asset's radius being 1
 
 
 @functools.lru_cache(maxsize=64)
 def read_asset(path: Path, size: int) -> tuple[Mesh, Material]:
-    """An asset with its bounding sphere about 1 round the origin, and its textures of `size` x `size` texels.
+    """An asset with a bounding sphere of about 1 round the origin, and its textures of `size` x `size` texels.
 
     Base colour, roughness and metallic come from the file's textures and factors (see `files.meshes`); parts of
-    different materials share the texture, each in a cell of its own. Where a part has no texture coordinates it is
-    mapped from the three axes. Open surfaces get a back. Normal maps become heights.
+    different materials share the texture, each in a cell of its own. A part without texture coordinates is
+    box-mapped. Open surfaces get a back. Normal maps become heights.
 
     Raises:
         UserError: a missing, damaged or foreign file, one without triangles or with more than `MOST_TRIANGLES`, or one
-            whose vertices all lie in one point or are not finite.
+            whose vertices coincide or are not finite.
     """
     parts = meshes.read_meshes(path)
     count = sum(len(part.faces) for part in parts)
@@ -39,7 +39,7 @@ def read_asset(path: Path, size: int) -> tuple[Mesh, Material]:
         raise UserError(f"{path} has {count} triangles; decimate it to {MOST_TRIANGLES} or fewer")
     points = torch.cat([part.vertices for part in parts])
     if not points.isfinite().all() or float((points.amax(0) - points.amin(0)).max()) < 1e-9:
-        raise UserError(f"{path} has no extent, or vertices that are not finite; a mesh with finite size is right")
+        raise UserError(f"{path} has no extent, or vertices that are not finite; expected a mesh of finite size")
     cells = int(np.ceil(np.sqrt(len(parts))))
     if cells > size // 4:
         raise UserError(f"{path} has {len(parts)} parts; join them to {(size // 4) ** 2} or fewer")
@@ -62,7 +62,7 @@ def read_asset(path: Path, size: int) -> tuple[Mesh, Material]:
 
 
 def asset_name(path: Path) -> str:
-    """What to call an asset in captions: its file's name with spaces."""
+    """The name of an asset in captions: its file name with spaces."""
     return path.stem.replace("_", " ").replace("-", " ").strip().lower() or "thing"
 
 
@@ -78,7 +78,7 @@ def _geometry(part: meshes.Mesh) -> tuple[Mesh, tuple[int, int]]:
         mesh = Mesh(vertices, np.clip((uv - low) / reach, 0, 1), faces)
         across, down = (int(min(value, _MOST_REPEATS)) for value in reach)
         repeats = (down, across)
-    # Without normals in the file its faces are flat (glTF 2.0, section 3.7.2.1); else its vertices say what is hard.
+    # Without normals in the file its faces are flat (glTF 2.0, section 3.7.2.1); else shared vertices mean smooth.
     return (with_creases(mesh) if part.normals is None else mesh), repeats
 
 
@@ -100,7 +100,7 @@ def _textures(part: meshes.Mesh, side: int, repeats: tuple[int, int]) -> tuple[A
 
 def _height(normal: Tensor, most: int) -> Tensor:
     """The periodic height (1, h, w), in multiples of the texture's side, whose slopes are nearest to those of a normal
-    map (3, h, w), which is brought down to `most` texels (Frankot and Chellappa 1988, equation 21)."""
+    map (3, h, w), which is downsampled to `most` texels (Frankot and Chellappa 1988, equation 21)."""
     small = interpolate(normal[None], (min(normal.shape[1], most), min(normal.shape[2], most)), mode="area")[0]
     up = small[2].clamp(min=0.1)
     # The map's y points up, rows go down.
@@ -118,7 +118,7 @@ def _resampled(texture: Tensor | None, channels: int, side: int, repeats: tuple[
     """A texture (C, h, w) at (C, side, side), side by side as often as `repeats`; ones where there is none."""
     if texture is None:
         return torch.ones(channels, side, side)
-    # Brought down first: the repeats of a large texture would not fit into memory.
+    # Downsampled first: the repeats of a large texture would not fit into memory.
     most = (min(texture.shape[1], 2 * side), min(texture.shape[2], 2 * side))
     small = interpolate(texture[None], most, mode="area")
     tiled = small.repeat(1, 1, *repeats)
@@ -127,6 +127,6 @@ def _resampled(texture: Tensor | None, channels: int, side: int, repeats: tuple[
 
 
 def _with_back(mesh: Mesh) -> Mesh:
-    """An open surface and its other side, a little below it: what is seen from behind is the same material."""
+    """An open surface and its other side, a little below it: its back has the same material."""
     below = mesh.vertices - _THICKNESS * vertex_normals(mesh.vertices, mesh.faces)
     return merge([mesh, Mesh(below, mesh.uv, mesh.faces[:, ::-1])])

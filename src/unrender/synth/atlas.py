@@ -1,4 +1,4 @@
-"""A world as one surface with one material, as the light transport reads it."""
+"""A world as one surface with one texture atlas, as the path tracer reads it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from unrender.synth.materials import Material
 from unrender.synth.shapes import Array, vertex_normals
 from unrender.synth.world import Thing
 
-WIDTH = 1024  # texels; as high as need be
+WIDTH = 1024  # texels; the height follows
 
 
 def merged(things: Sequence[Thing]) -> tuple[Surface, Array]:
-    """All `things` at their first frame as one surface, and the thing that each vertex belongs to, (V,) int.
+    """All `things` at their first frame as one surface, and the index of the thing of each vertex, (V,) int.
 
     Each material has its tile of the atlas, and texture coordinates stay half a texel inside it.
     """
@@ -51,7 +51,7 @@ def merged(things: Sequence[Thing]) -> tuple[Surface, Array]:
 
 
 def moved(surface: Surface, owners: Array, motion: Array) -> tuple[Array, Array]:
-    """Vertices and normals (V, 3) float32 of `surface` after each thing went by its `motion` (N, 4, 4), world to
+    """Vertices and normals (V, 3) float32 of `surface` after each thing's `motion` (N, 4, 4), world to
     world."""
     turn, shift = motion[:, :3, :3], motion[:, :3, 3]
     vertices = np.einsum("vij,vj->vi", turn[owners], surface.vertices.astype(np.float64)) + shift[owners]
@@ -72,7 +72,7 @@ def _textures(tiled: Sequence[tuple[Material, tuple[int, int]]], size: tuple[int
 
 
 def _shelved(shapes: dict[int, tuple[int, ...]]) -> tuple[dict[int, tuple[int, int]], tuple[int, int]]:
-    """Corners (row, column) of tiles put on shelves, highest first, and the (height, width) that holds them all."""
+    """Corners (row, column) of tiles packed on shelves, highest first, and the (height, width) of the atlas."""
     tiles: dict[int, tuple[int, int]] = {}
     limit = max(WIDTH, *(width for _, width in shapes.values()))
     top, column, tallest = 0, 0, 0

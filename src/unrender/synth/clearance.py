@@ -1,4 +1,4 @@
-"""Room to move: how far a thing may go without touching another or leaving its ground, and where a camera may stand."""
+"""Collision checks for motion: how far a thing may move, and where a camera may be."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy as np
 from unrender.synth.shapes import Array
 from unrender.synth.world import World
 
-_FLUSH = 0.02  # of a thing's height: nearer than that to its lowest point, a surface carries it
+_FLUSH = 0.02  # of a thing's height: a surface within that distance of its lowest point supports it
 
-_INDOORS = 0.06  # of a room's sides: so far from its walls a camera stays
+_INDOORS = 0.06  # of a room's sides: the camera's least distance from walls
 
 
 def reaches(world: World) -> list[float]:
     """How far each of `world.groups` may move sideways, in the scene's units, whatever the others do meanwhile.
 
-    Circles about the groups, as seen from above, stay disjoint, off walls, and on the ground that carries them. While
-    it stays in reach a group may also turn about the vertical axis of its circle. Negative where it may do neither:
-    another group leans on it, or its ground is uneven. Infinite where nothing is near and nothing below.
+    Circles about the groups, as seen from above, stay disjoint, off walls, and on the ground that supports them. Within
+    its reach a group may also turn about the vertical axis of its circle. Negative where it may do neither: another
+    group leans on it, or its ground is uneven. Infinite where nothing is near and nothing below.
     """
     bodies = [together(world, group) for group in world.groups]
     scenery = [thing.placed[thing.mesh.faces] for thing in world.things if not thing.group]
@@ -40,7 +40,7 @@ def circle(points: Array) -> tuple[Array, float]:
 
 
 def pivot(world: World) -> Array:
-    """The middle (3,) of the things, or of all scenery where there is nothing else."""
+    """The centre (3,) of the things, or of all scenery where there is nothing else."""
     indices = [index for group in world.groups for index in group] or range(len(world.things))
     points = together(world, indices)
     return (points.min(0) + points.max(0)) / 2
@@ -85,7 +85,7 @@ def _reach(body: Array, others: Sequence[Array], scenery: Sequence[Array]) -> fl
     for other in others:
         other_center, other_radius = circle(other)
         if other[:, 1].min() <= high + flush and other[:, 1].max() >= low - flush:
-            # Half the gap is ours, half is theirs.
+            # Half the gap belongs to each body.
             free = min(free, (float(np.linalg.norm(center - other_center)) - radius - other_radius) / 2)
     for triangles in scenery:
         bottom, top = triangles[..., 1].min(1), triangles[..., 1].max(1)

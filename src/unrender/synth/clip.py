@@ -1,4 +1,4 @@
-"""One random clip: a world, how it moves, and every frame with its truth."""
+"""One random clip: a world, its motion, and every frame with ground truth."""
 
 from __future__ import annotations
 
@@ -55,25 +55,25 @@ class Shot:
 
 
 class _Refused(Exception):
-    """The quality gate turned a draw down."""
+    """The quality gate rejected an attempt."""
 
 
 def random_clip(key: Sequence[int], index: int, shot: Shot, sources: Sources, *, test: bool) -> Clip:
-    """Draws a world and renders it with its truth; a draw that the quality gate refuses is replaced by the next.
+    """Samples a world and renders it with ground truth; what the quality gate rejects is replaced by the next attempt.
 
     Args:
-        key: what everything is drawn from, with the number of the attempt.
-        index: what the clip is to be known by.
+        key: seeds all sampling, together with the number of the attempt.
+        index: of the clip, its `seed`.
         shot: what to render.
-        sources: what the worlds are made of.
-        test: whether worlds and patterns are those held out of training.
+        sources: asset and light files.
+        test: whether environment maps and patterns are those held out of training.
 
     Returns:
         A clip. Each light, with its rgb and irradiance, is scaled by one gain, found in the first frame. World, motion,
-        lights and cameras come from streams of their own: more frames, lights or cameras show the same scene.
+        lights and cameras have separate random streams: more frames, lights or cameras show the same scene.
 
     Raises:
-        UserError: `ATTEMPTS` draws in a row were refused.
+        UserError: `ATTEMPTS` attempts in a row were rejected.
     """
     reason: _Refused | None = None
     for attempt in range(ATTEMPTS):
@@ -84,8 +84,8 @@ def random_clip(key: Sequence[int], index: int, shot: Shot, sources: Sources, *,
         else:
             return replace(clip, replaced=attempt)
     raise UserError(
-        f"clip {index}: {ATTEMPTS} draws in a row were refused, the last because {reason}; "
-        "a larger resolution, more samples or other assets are right"
+        f"clip {index}: {ATTEMPTS} attempts in a row were rejected, the last because {reason}; "
+        "use a larger resolution, more samples or other assets"
     )
 
 
@@ -149,7 +149,7 @@ class _Frame:
 
 
 def _posed(world: World, motion: Motion, samples: int) -> Iterator[tuple[TraceScene, _Subject]]:
-    """The stage of each frame; only the latest may be used."""
+    """The scene of each frame; only the latest may be used."""
     rest, owners = merged(world.things)
     subject = _Subject(
         owners[rest.faces[:, 0]] + 1,
@@ -169,7 +169,7 @@ def _posed(world: World, motion: Motion, samples: int) -> Iterator[tuple[TraceSc
 def _frame(
     scene: TraceScene, subject: _Subject, camera: Camera, lights: list[EnvironmentMap], rng: Random, *, first: bool
 ) -> _Frame:
-    """What `camera` sees under each light, before exposure; the gate looks at the geometry before light is traced."""
+    """What `camera` sees under each light, before exposure; the gate checks the geometry before light is traced."""
     scene = set_camera(scene, camera)
     gbuffer = trace_gbuffer(scene, owners=subject.owners)
     if fault := gate.seen(gbuffer, subject.things, first=first):
@@ -180,7 +180,7 @@ def _frame(
 
 
 def _exposed(frame: _Frame, gains: list[float]) -> _Frame:
-    """The frame with each light's `gains` applied, if the gate lets it pass; its G-buffer is lit by the first light."""
+    """The frame with each light's `gains` applied, if it passes the gate; its G-buffer has the first rgb."""
     if not gate.finite(frame.rgb, frame.irradiance):
         raise _Refused("a pixel is not finite or below zero")
     gain = torch.tensor(gains, dtype=torch.float32)[:, None, None, None]
@@ -200,7 +200,7 @@ def _without_fireflies(pictures: Tensor) -> Tensor:
     padded = torch.nn.functional.pad(pictures, (1, 1, 1, 1), mode="replicate")
     light = luminance(padded)[:, 0]
     left, right, up, down = light[:, 1:-1, :-2], light[:, 1:-1, 2:], light[:, :-2, 1:-1], light[:, 2:, 1:-1]
-    # The third brightest of nine is at least the least of any three: most pixels are passed by this alone.
+    # The third brightest of nine is at least the least of any three: this alone clears most pixels.
     at_least = torch.minimum(torch.minimum(left, right), torch.maximum(up, down))
     k, y, x = torch.where(light[:, 1:-1, 1:-1] > 4 * at_least + 1e-3)
     third = light.unfold(1, 3, 1).unfold(2, 3, 1)[k, y, x].flatten(1).topk(3).values[:, 2]
@@ -212,7 +212,7 @@ def _without_fireflies(pictures: Tensor) -> Tensor:
 
 
 def _exposure(rng: Random, rgb: Tensor, mask: Tensor) -> float:
-    """The gain that brings a bright percentile of the surfaces near white, give or take a stop."""
+    """The gain that brings a bright percentile of the surfaces near white, within about a stop."""
     surface = luminance(rgb)[mask > 0.5].numpy()
     key = float(np.percentile(surface, rng.uniform(80, 95))) if len(surface) else 1.0
     mean = float(surface.mean()) if len(surface) else 1.0

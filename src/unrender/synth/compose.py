@@ -1,6 +1,6 @@
 """A random world: things on a ground, against walls, in a room or close up; a light; a camera.
 
-A world is a pure function of the generator it is drawn from and of the files it is drawn among.
+A world is a pure function of the random generator and of the files in `Sources`.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from unrender.synth.world import Thing, World
 Random = np.random.Generator
 
 CLOSE_UPS, ROOMS = 0.15, 0.12
-"""The shares of worlds that are a single thing with nothing round it but light, and of box rooms."""
+"""The shares of worlds that are a single object without surroundings, and of box rooms."""
 
 
 def random_world(rng: Random, size: tuple[int, int], sources: Sources, *, test: bool) -> World:
-    """Draws a world.
+    """Samples a world.
 
-    No two things cut into each other (`placement.Extent`). Its materials are at most 2 of 512 x 512 texels (grounds,
+    No two things intersect (`placement.Extent`). Its materials are at most 2 of 512 x 512 texels (grounds,
     floors and walls) and 8 of 256 x 256; things that share a material hold the same object.
 
     Args:
-        rng: what everything is drawn from.
+        rng: the random generator.
         size: (height, width) of the camera, in pixels.
-        sources: files that take the place of built-in things and lights.
-        test: whether shipped worlds and patterns are those held out of training.
+        sources: files that replace built-in objects and environment maps.
+        test: whether built-in environment maps and patterns are those held out of training.
 
     Raises:
-        UserError: a file of `sources` cannot be read as what it should be; see `read_asset` and `random_light`.
+        UserError: a file of `sources` cannot be read; see `read_asset` and `random_light`.
     """
     kind = rng.random()
     if kind < CLOSE_UPS:
@@ -62,19 +62,19 @@ def random_world(rng: Random, size: tuple[int, int], sources: Sources, *, test: 
 
 
 def another_light(rng: Random, world: World, sources: Sources, *, test: bool) -> EnvironmentMap:
-    """Another light for `world`, of the kinds that it may be drawn with."""
+    """Another light for `world`, of the kinds that fit it."""
     return _light(rng, sources, test=test, enclosed=world.enclosed)
 
 
 def _light(rng: Random, sources: Sources, *, test: bool, enclosed: bool) -> EnvironmentMap:
     share = 0.8 if sources.lights else 0.45
-    return random_light(rng, test=test, world_share=share, brought=sources.lights, outdoors=enclosed)
+    return random_light(rng, test=test, world_share=share, user_maps=sources.lights, outdoors=enclosed)
 
 
 def _camera(
     rng: Random, points: Array, size: tuple[int, int], elevations: tuple[float, float], fills: tuple[float, float]
 ) -> tuple[Camera, float]:
-    """A camera that has the points (N, 3) in frame, and the azimuth in radians that it looks away towards.
+    """A camera with the points (N, 3) in frame, and the azimuth of its view direction in radians.
 
     It stands outside their bounding sphere; `elevations` in degrees, low ones the likelier where none is below 0, and
     `fills` is about how many times as far off as would frame the sphere.

@@ -1,4 +1,4 @@
-"""What meshes need whose triangles come from elsewhere (booleans, files): hard edges, and texture coordinates."""
+"""Hard edges and texture coordinates for meshes from booleans and files."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from unrender.synth.shapes import Array, Mesh, places
 
 
 def with_creases(mesh: Mesh, degrees: float = 35.0) -> Mesh:
-    """The mesh with vertices of their own on either side of edges that bend by more than `degrees`.
+    """The mesh with vertices split along edges that bend by more than `degrees`.
 
-    Faces that flatter edges join, one after the other, are one smooth surface, as smoothing groups have it.
+    Faces connected by flatter edges form one smooth surface, like a smoothing group.
     """
     corners = mesh.vertices[mesh.faces]
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -26,7 +26,7 @@ def with_creases(mesh: Mesh, degrees: float = 35.0) -> Mesh:
 
 
 def box_mapped(vertices: Array, faces: Array) -> Mesh:
-    """Texture coordinates from the three axes: each face takes the one that it looks along most.
+    """Texture coordinates from the three axes: each face is projected along its dominant axis.
 
     The longest side of the bounding box is one texture long. Seen from outside textures stand upright and unmirrored.
     """
@@ -54,7 +54,7 @@ def split(mesh: Mesh, group: Array) -> Mesh:
 
 
 def is_closed(mesh: Mesh) -> bool:
-    """Whether every edge is there as often one way as the other."""
+    """Whether every edge occurs as often in one direction as in the other."""
     place = places(mesh.vertices)[mesh.faces]
     start, end = place.ravel(), np.roll(place, -1, 1).ravel()
     count = int(place.max()) + 1

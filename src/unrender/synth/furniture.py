@@ -1,6 +1,6 @@
-"""Random simple furniture out of boards, posts and lathes: what people put things on and sit on.
+"""Random simple furniture of boards, posts and lathed parts.
 
-Proportions are those of a room in metres, more or less; parts touch or cross and are closed each.
+Proportions are those of a room in metres, more or less; parts touch or intersect, and each is closed.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def board(center: tuple[float, float, float], half: tuple[float, float, float]) 
 def _disc(radius: float, thick: float, top: float) -> Mesh:
     outline = np.array([[0, top - thick], [radius, top - thick], [radius, top], [0, top]])
     mesh = lathe(smooth_profile(outline, thick * 0.25), 64)
-    # Seen from above, as a table is: a flat picture, not one drawn together in the middle.
+    # Mapped flat from above, so that the texture is not pinched in the middle.
     return Mesh(mesh.vertices, mesh.vertices[:, [0, 2]] / (2 * radius) + 0.5, mesh.faces)
 
 

@@ -1,4 +1,4 @@
-"""The quality gate: what a frame must be, or the clip is drawn anew."""
+"""The quality gate: the conditions on every frame; a clip that fails is sampled again."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ IN_VIEW = (0.01, 0.003)  # least share of the picture that is a thing rather tha
 CLIPPED = 0.4  # largest share of the surface that a display would clip
 BLACK, DARK = 0.6, 0.004  # largest share of the surface below this luminance: 13 of 255 on a display
 BEHIND = 0.1  # largest share of the surface seen from behind: the camera is inside something
-NEAR = 0.02  # scene units: nearer than that, the median surface is in the lens
+NEAR = 0.02  # scene units: the least distance of the median surface
 
 
 def seen(gbuffer: GBuffer, things: tuple[bool, ...], *, first: bool) -> str:
-    """What is wrong with the geometry of one frame, in words; "" where nothing is.
+    """The reason to reject the geometry of one frame; "" where nothing is.
 
     Args:
         gbuffer: T = 1, with normal, depth, mask, instance and camera.
         things: of each instance from 1 on, whether it is a thing rather than scenery.
-        first: whether it is the first frame, of which more is asked.
+        first: whether it is the first frame, with stricter limits.
     """
     maps, camera = gbuffer.maps, gbuffer.camera
     there = maps["mask"] > 0.5
@@ -45,7 +45,7 @@ def seen(gbuffer: GBuffer, things: tuple[bool, ...], *, first: bool) -> str:
 
 
 def exposed(rgb: Tensor, mask: Tensor) -> str:
-    """What is wrong with an exposed picture (1, 3, H, W) under its `mask` (1, 1, H, W), in words; "" where nothing
+    """The reason to reject an exposed picture (1, 3, H, W) with its `mask` (1, 1, H, W); "" where nothing
     is."""
     if not finite(rgb):
         return "a pixel is not finite or below zero"

@@ -1,4 +1,4 @@
-"""From a recipe to a folder of shards: in parallel, resumable, the same bytes however often it was interrupted."""
+"""From a recipe to a folder of shards: in parallel, resumable, with the same bytes however often it was interrupted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from unrender.synth.sources import Sources
 if TYPE_CHECKING:
     from unrender.files.shards import Clip
 
-_SHARDS_PER_PROCESS = 32  # Mitsuba keeps a little of every scene it loads; a fresh process gives it back
+_SHARDS_PER_PROCESS = 32  # Mitsuba leaks a little memory for every scene; a new process frees it
 _TELL_SECONDS = 0.5
 _THREAD_COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _clips_done: list[Any] = []  # in a worker: the counter that it shares with its parent
@@ -30,36 +30,36 @@ _clips_done: list[Any] = []  # in a worker: the counter that it shares with its 
 def generate(
     recipe: SynthRecipe, out: Path | str, workers: int = 1, progress: Callable[[int, int], None] | None = None
 ) -> None:
-    """Renders `recipe` into shards in the folder `out`, going on where an interrupted run of the same recipe stopped.
+    """Renders `recipe` into shards in the folder `out`, resuming an interrupted run of the same recipe.
 
     Args:
         recipe: what to render.
-        out: a new folder, or one that the same recipe began.
+        out: a new folder, or one of the same recipe.
         workers: processes, each with one thread.
-        progress: called with (frames done, frames in all), now and then; a frame counts once, however many lights and
-            cameras it has.
+        progress: called with (frames done, frames in all) from time to time; a frame counts once, however many
+            lights and cameras it has.
 
     Raises:
-        UserError: `out` holds another recipe's clips, or something that is no recipe's, or what another version began;
-            it is a file; it cannot be written to; a folder of assets or lights has none; the quality gate refuses draw
-            after draw; a worker was killed.
+        UserError: `out` holds another recipe's clips, other files, or clips of another generator; it is a file; it
+            cannot be written to; a folder of assets or lights has none; the quality gate rejects every attempt; a
+            worker was killed.
     """
     if workers < 1:
-        raise UserError(f"synth with {workers} workers; 1 or more is right")
+        raise UserError(f"synth with {workers} workers; expected 1 or more")
     folder = Path(out)
     facts = recipe_facts(recipe)
     _claim(facts, folder)
     todo = [start for start in recipe.starts if not _shard_path(folder, recipe, start).exists()]
     done = recipe.clips - sum(recipe.count(start) for start in todo)
 
-    def tell(clips: int) -> None:
+    def report_done(clips: int) -> None:
         if progress:
             progress((done + clips) * recipe.frames, recipe.clips * recipe.frames)
 
-    tell(0)
+    report_done(0)
     if not todo and (folder / "index.json").exists():
         return
-    _render(recipe, folder, todo, workers, tell)
+    _render(recipe, folder, todo, workers, report_done)
     for left_by_a_killed_run in folder.glob(".*.partial"):
         left_by_a_killed_run.unlink()
     _write_whole(folder / "index.json", json.dumps(_index(recipe, facts, folder), indent=1))
@@ -70,7 +70,7 @@ def _shard_path(folder: Path, recipe: SynthRecipe, start: int) -> Path:
 
 
 def _claim(facts: dict[str, object], folder: Path) -> None:
-    """Marks a new folder as that of the recipe of these `facts`, or finds that it already is."""
+    """Marks a new folder with the recipe's `facts`, or checks that it already has them."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; give a new folder")
     wanted = json.dumps(facts, indent=1)
@@ -79,7 +79,7 @@ def _claim(facts: dict[str, object], folder: Path) -> None:
         held = mark.read_text()
         if (generator := json.loads(held).get("generator", 1)) != GENERATOR:
             raise UserError(
-                f"{folder} was begun by generator {generator}, this is generator {GENERATOR}; "
+                f"{folder} was begun by generator {generator}; expected generator {GENERATOR}; "
                 "finish it with the version of unrender that began it or give another folder"
             )
         if held != wanted:
@@ -107,10 +107,12 @@ def _write_whole(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def _render(recipe: SynthRecipe, folder: Path, starts: list[int], workers: int, tell: Callable[[int], None]) -> None:
-    """Renders the shards that begin at the clips `starts`; `tell` hears how many of their clips are done."""
-    # Other processes even for one worker: Dr.Jit's threads and kernels stay out of the caller's. New ones for every
-    # batch rather than `max_tasks_per_child`, with which an executor can wait for ever (CPython gh-115634).
+def _render(
+    recipe: SynthRecipe, folder: Path, starts: list[int], workers: int, report_done: Callable[[int], None]
+) -> None:
+    """Renders the shards that begin at the clips `starts`; `report_done` is called with the number of clips done."""
+    # A separate process even for one worker keeps Dr.Jit's threads and kernels out of the caller's. New ones for every
+    # batch rather than `max_tasks_per_child`, with which an executor can deadlock (CPython gh-115634).
     context = multiprocessing.get_context("spawn")
     done = context.Value("q", 0)
     batch = workers * _SHARDS_PER_PROCESS
@@ -123,10 +125,10 @@ def _render(recipe: SynthRecipe, folder: Path, starts: list[int], workers: int, 
                 ended, pending = wait(pending, timeout=_TELL_SECONDS, return_when=FIRST_COMPLETED)
                 for future in ended:
                     future.result()
-                tell(done.value)
+                report_done(done.value)
         except BrokenProcessPool as error:
             raise UserError(
-                "a worker was killed from outside, perhaps for want of memory; the same command goes on where it was, "
+                "a worker was killed from outside, perhaps out of memory; the same command resumes, "
                 f"with fewer than {workers} workers in less memory"
             ) from error
         finally:
@@ -135,8 +137,8 @@ def _render(recipe: SynthRecipe, folder: Path, starts: list[int], workers: int, 
 
 @contextmanager
 def one_thread_each() -> Generator[None]:
-    """Processes started meanwhile have one thread for linear algebra: numpy's library reads the number as it is
-    loaded, and the pools of several workers would fight for the same cores."""
+    """Processes started meanwhile have one thread for linear algebra: numpy's BLAS reads the number when it is loaded,
+    and the thread pools of several workers would compete for the same cores."""
     before = {name: os.environ.get(name) for name in _THREAD_COUNTS}
     os.environ.update(dict.fromkeys(_THREAD_COUNTS, "1"))
     try:
@@ -150,8 +152,7 @@ def one_thread_each() -> Generator[None]:
 
 
 def _begin_worker(done: Any) -> None:
-    """Makes a worker count its clips in `done`, and end at once with Ctrl-C and when its parent is gone, killed or
-    not."""
+    """Makes a worker count its clips in `done`, and exit at once on Ctrl-C and when its parent has ended."""
     _clips_done.append(done)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     parent = multiprocessing.parent_process()
@@ -172,7 +173,7 @@ def _render_shard(recipe: SynthRecipe, folder: Path, start: int) -> None:
     import drjit
     import torch
 
-    # One thread a process: threads would add up in another order, and two processes are faster than two threads.
+    # One thread a process: several would sum in varying order, and two processes are faster than two threads.
     drjit.set_thread_count(1)
     torch.set_num_threads(1)
     write_shard(_shard_path(folder, recipe, start), _clips(recipe, range(start, start + recipe.count(start))))

@@ -1,4 +1,4 @@
-"""Random light from all around: worlds, shipped or brought, turned; skies, studios, lamps and gradients."""
+"""Random environment maps: built-in or user files, rotated; procedural skies, studios, lamps and gradients."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ SIZE = (128, 256)
 TRAIN_WORLDS = ("city", "forest", "night", "studio", "sunrise")
 TEST_WORLDS = ("courtyard", "interior", "sunset")
 _INDOORS = ("studio", "interior")  # of these
-PEAK = 2000.0  # times the mean radiance: what a bright sun keeps, so that no pixel waits for one lucky path
+PEAK = 2000.0  # times the mean radiance: a limit on suns, which keeps fireflies rare
 
 
 @functools.cache
 def _world(name: str) -> Array:
-    """A shipped world (128, 256, 3), each texel the mean of a block.
+    """A built-in map (128, 256, 3), each texel the mean of a block.
 
-    Its lossy compression rings below zero round bright texels: clamped after the mean, not before as for looking at,
-    it loses no energy.
+    Its lossy compression rings below zero round bright texels: clamped after the mean, not before as for
+    viewing, it loses no energy.
     """
     with as_file(files("unrender.files") / "worlds" / f"{name}.exr") as path:
         channels = read_channels(path).channels
@@ -41,11 +41,11 @@ def _world(name: str) -> Array:
 
 
 @functools.lru_cache(maxsize=256)
-def _brought(path: Path) -> Array:
-    """A light of the user's at `SIZE`, (128, 256, 3)."""
+def _user_map(path: Path) -> Array:
+    """A user's environment map at `SIZE`, (128, 256, 3)."""
     light = read_environment(path)
     if not light.hdr:
-        raise UserError(f"{path} is a display picture, whose lamps are clipped; a light in .hdr or .exr is right")
+        raise UserError(f"{path} is a display picture, whose highlights are clipped; expected a light in .hdr or .exr")
     return light.resized(SIZE).radiance[0].permute(1, 2, 0).numpy()
 
 
@@ -159,32 +159,32 @@ PROCEDURAL: dict[str, tuple[Callable[[Random], Array], float]] = {
     "lamps": (lamps, 0.1),
     "coloured light": (gradient, 0.1),
 }
-"""Every procedural light with the probability that it is drawn with: linear radiance (128, 256, 3) of any scale."""
+"""Every procedural light with its sampling probability: linear radiance (128, 256, 3) of any scale."""
 
 OUTDOORS = ("sun and sky", "clear sky", "overcast sky")
-"""The procedural lights that are seen through the windows of a room."""
+"""The procedural lights that may be outside the windows of a room."""
 
 
 def random_light(
-    rng: Random, *, test: bool, world_share: float = 0.45, brought: Sequence[Path] = (), outdoors: bool = False
+    rng: Random, *, test: bool, world_share: float = 0.45, user_maps: Sequence[Path] = (), outdoors: bool = False
 ) -> EnvironmentMap:
-    """Draws a light of 128 x 256 texels whose mean radiance over the sphere is about 1, turned at random.
+    """Samples a light of 128 x 256 texels whose mean radiance over the sphere is about 1, randomly rotated.
 
     Args:
-        rng: what to draw from.
-        test: whether shipped worlds come from `TEST_WORLDS` or from `TRAIN_WORLDS`.
-        world_share: the probability of a shipped world, or one that was brought; else the light is procedural.
-        brought: .hdr and .exr files that take the place of the shipped worlds; not tinted.
-        outdoors: whether it is to be seen through windows: procedural lights are of `OUTDOORS` alone, and shipped
-            worlds are not those of rooms.
+        rng: the random generator.
+        test: whether built-in maps come from `TEST_WORLDS` or from `TRAIN_WORLDS`.
+        world_share: the probability of a built-in or user map; else the light is procedural.
+        user_maps: .hdr and .exr files of the user, which replace the built-in maps; not tinted.
+        outdoors: whether it is outside windows: procedural lights are of `OUTDOORS` alone, and built-in maps are not
+            those of interiors.
 
     Raises:
         UserError: a file cannot be read as a light, or is a display picture.
     """
     if rng.random() < world_share:
-        if brought:
-            path = brought[int(rng.integers(len(brought)))]
-            name, radiance = path.stem, _brought(path)
+        if user_maps:
+            path = user_maps[int(rng.integers(len(user_maps)))]
+            name, radiance = path.stem, _user_map(path)
         else:
             worlds = TEST_WORLDS if test else TRAIN_WORLDS
             name = str(rng.choice([world for world in worlds if not (outdoors and world in _INDOORS)]))

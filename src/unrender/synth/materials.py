@@ -50,10 +50,10 @@ SKINS = ((0.70, 0.42, 0.30), (0.80, 0.55, 0.43), (0.33, 0.16, 0.09), (0.52, 0.28
 
 
 def random_material(rng: Random, size: int, *, test: bool, metal_share: float = 0.25) -> Material:
-    """Draws a material with textures of `size` x `size` texels.
+    """Samples a material with textures of `size` x `size` texels.
 
     Args:
-        rng: what to draw from.
+        rng: the random generator.
         size: of each texture, in texels.
         test: whether its pattern is plain or one of `HELD_OUT`, or else one of the others.
         metal_share: the probability of a metal.
@@ -112,7 +112,7 @@ def relief(height: Array, slope: float) -> Array:
 
 
 def _bump(rng: Random, name: str, pattern: Array) -> Array:
-    """Joints lie low; other patterns stand out, or not, and some surfaces are rough of their own."""
+    """Joints lie low; other patterns stand out, or not, and some surfaces have an independent bumpiness."""
     kind, slope = rng.random(), rng.uniform(0.03, 0.2)
     if name == "plain":
         return np.zeros(pattern.shape, np.float32)

@@ -1,4 +1,4 @@
-"""What moves in a clip: camera, light, things; smooth in time, and the first frame is the world as drawn."""
+"""Random motion of camera, light and things: smooth in time; the first frame is the world as sampled."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from unrender.synth.world import World
 
 Random = np.random.Generator
 
-PACE_FRAMES = 24  # what is drawn is how far things get in so many frames
+PACE_FRAMES = 24  # amplitudes are for this many frames
 CHANCES = {"orbit": 0.5, "dolly": 0.3, "shake": 0.35, "light": 0.35, "things": 0.45}
 """Every kind of motion with its probability; 8 clips in 100 have none."""
 
 
 @dataclass(frozen=True)
 class Motion:
-    """Where everything is in each of T frames.
+    """The motion of a world over T frames.
 
     Attributes:
         camera: T frames.
         poses: (T, N, 4, 4) float64 object-to-world of every thing.
-        yaw: degrees that the light has turned by about +Y in each frame; see `conventions`.
-        kinds: of `CHANCES`, those that take part.
+        yaw: degrees of rotation of the light about +Y in each frame; see `conventions`.
+        kinds: those of `CHANCES` that occur.
     """
 
     camera: Camera
@@ -40,10 +40,10 @@ class Motion:
 
 
 def random_motion(rng: Random, world: World, frames: int) -> Motion:
-    """Draws how `world` moves for `frames` frames. One frame is the world as it stands.
+    """Samples the motion of `world` over `frames` frames. One frame is the static world.
 
-    Cameras turn about the things, come nearer or go back, and shake as in a hand, where nothing is in the way. Things
-    turn about the vertical and slide within the reach that `clearance.reaches` gives them, with what stands on them.
+    Cameras orbit, dolly and shake where nothing is in the way. Things turn about the vertical and slide within their
+    `clearance.reaches`, together with what stands on them.
     """
     kinds = [kind for kind, chance in CHANCES.items() if rng.random() < chance]
     reach = reaches(world)
@@ -62,8 +62,8 @@ def random_motion(rng: Random, world: World, frames: int) -> Motion:
 
 
 def other_cameras(rng: Random, world: World, count: int) -> list[Camera]:
-    """Draws `count` other cameras (one frame each) that look at the things from round about, out of the way of scenery
-    and of things in motion; lenses as the world's camera has them."""
+    """Samples `count` other cameras (one frame each) around the things, clear of scenery and of moving things; with the
+    intrinsics of the world's camera."""
     reach, goal = reaches(world), pivot(world)
     eye = world.camera.pose[0, :3, 3].double().numpy() - goal
     distance = float(np.linalg.norm(eye))
@@ -72,15 +72,15 @@ def other_cameras(rng: Random, world: World, count: int) -> list[Camera]:
 
 
 def _other_camera(
-    rng: Random, world: World, home: tuple[float, float, float], reach: list[float], tries: int = 48
+    rng: Random, world: World, base_view: tuple[float, float, float], reach: list[float], tries: int = 48
 ) -> Camera:
-    """One of `other_cameras`; `home` is where the world's camera stands: distance from the pivot, azimuth from +Z and
+    """One of `other_cameras`; `base_view` is the world camera's distance from the pivot, azimuth from +Z and
     elevation in radians."""
-    distance, azimuth, elevation = home
+    distance, azimuth, elevation = base_view
     goal = pivot(world)
     lowest = -1.4 if all(thing.group for thing in world.things) else min(elevation, 0.1)  # above the ground
     for attempt in range(tries):
-        nearer = 1 - attempt / tries  # to where the world's camera stands, which is known to be a good place
+        nearer = 1 - attempt / tries  # to the world's camera, whose position is known to be free
         angle = azimuth + rng.choice([-1, 1]) * math.radians(rng.uniform(15, 170)) * nearer
         height = np.clip(elevation + math.radians(rng.uniform(-25, 25)) * nearer, lowest, 1.4)
         away = distance * rng.uniform(0.8, 1.25) ** nearer
@@ -105,26 +105,26 @@ def _ease(rng: Random, frames: int) -> Array:
 
 
 def _camera_path(rng: Random, world: World, frames: int, kinds: list[str], reach: list[float]) -> Array:
-    """Camera-to-world (T, 4, 4) float64; the widest of several tries for which there is room."""
-    home = world.camera.pose[0].double().numpy()
+    """Camera-to-world (T, 4, 4) float64; the widest of several tries that is free of collisions."""
+    start = world.camera.pose[0].double().numpy()
     goal = pivot(world)
     orbit = rng.choice([-1, 1]) * math.radians(rng.uniform(8, 50)) * _pace(frames) if "orbit" in kinds else 0.0
     dolly = float(np.clip(rng.uniform(-0.35, 0.35) * _pace(frames), -0.5, 0.5)) if "dolly" in kinds else 0.0
-    dolly *= float(np.linalg.norm(goal - home[:3, 3]))
+    dolly *= float(np.linalg.norm(goal - start[:3, 3]))
     ease = _ease(rng, frames)
     jitter = np.broadcast_to(np.eye(4), (frames, 4, 4))
     if "shake" in kinds:
-        shift = 0.012 * float(np.linalg.norm(goal - home[:3, 3])) * rng.uniform(0.3, 1.5)
+        shift = 0.012 * float(np.linalg.norm(goal - start[:3, 3])) * rng.uniform(0.3, 1.5)
         still = torch.eye(4, dtype=torch.float64).expand(frames, 4, 4)
         held = shake(still, int(rng.integers(2**31)), shift=shift, degrees=rng.uniform(0.2, 0.9)).numpy()
         jitter = np.linalg.inv(held[0]) @ held
     for part in (1.0, -1.0, 0.5, -0.5, 0.25, 0.0):
-        path = np.stack([_about(goal, about_y(part * orbit * s)) @ home for s in ease])
+        path = np.stack([_about(goal, about_y(part * orbit * s)) @ start for s in ease])
         path[:, :3, 3] -= part * dolly * ease[:, None] * path[:, :3, 2]
         path = path @ jitter
         if stands_clear(world, path[:: max(1, frames // PACE_FRAMES), :3, 3], reach):
             return path
-    return np.repeat(home[None], frames, axis=0)
+    return np.repeat(start[None], frames, axis=0)
 
 
 def _thing_poses(rng: Random, world: World, frames: int, reach: list[float]) -> Array:

@@ -1,6 +1,6 @@
-"""Random things to put on a table: each family is a function from a random generator to a closed mesh.
+"""Random objects: each family is a function from a random generator to a closed mesh.
 
-A family's mesh has +Y up and is about 1 to 2 units large, wherever it lies; `random_object` centres and scales it.
+A family's mesh has +Y up and is about 1 to 2 units large, at any position; `random_object` centres and scales it.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ FAMILIES: dict[str, tuple[Callable[[Random], Mesh], float]] = {
     "shelf": (furniture.shelf, 0.4),
     "lamp": (furniture.lamp, 0.4),
 }
-"""Every family by its name in captions, with the weight it is drawn with."""
+"""Every family by its name in captions, with its sampling weight."""
 
 
 FURNITURE = ("table", "stool", "chair", "shelf", "lamp")
@@ -233,7 +233,7 @@ def random_object(rng: Random, among: Sequence[str] = ()) -> tuple[str, Mesh]:
 
 
 def random_primitive(rng: Random) -> tuple[str, Mesh]:
-    """A cube, a ball or a cylinder with bounding sphere 1 round the origin, as DiffusionRenderer strews them."""
+    """A cube, a ball or a cylinder with bounding sphere 1 round the origin, as in DiffusionRenderer's data."""
     kind = int(rng.integers(3))
     if kind == 0:
         return "cube", unit(rounded_box(np.ones(3), rng.choice([0.01, 0.05, 0.15])))

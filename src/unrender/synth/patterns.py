@@ -68,7 +68,7 @@ def stripes(rng: Random, size: int) -> Array:
 
 def spots(rng: Random, size: int) -> Array:
     """Voronoi cells of random points (Worley noise), wrapped."""
-    # Looked up on no more than 256 x 256 places: nearest neighbours are what costs time here.
+    # Evaluated at no more than 256 x 256 points: the nearest-neighbour search dominates the time.
     grain = max(1, size // 256)
     y, x = _grid(size // grain)
     points = rng.random((int(rng.integers(15, 250)), 2))
@@ -152,10 +152,10 @@ PATTERNS: dict[str, tuple[Callable[[Random, int], Array], float]] = {
     "brick": (bricks, 2.0),
     "woven": (woven, 1.5),
 }
-"""Every pattern with the weight it is drawn with: (size, size), about [0, 1], 0 the first colour and 1 the second."""
+"""Every pattern with its sampling weight: (size, size), about [0, 1], 0 the first colour and 1 the second."""
 
 HELD_OUT = ("spotted", "brick", "woven")
-"""Patterns that training never sees; the test split draws its patterns from these and plain ones."""
+"""Patterns that training never sees; the test split samples its patterns from these and plain ones."""
 
 
 def _grid(size: int) -> tuple[Array, Array]:

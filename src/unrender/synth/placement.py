@@ -1,4 +1,4 @@
-"""Where things stand: rotations, poses, and places where nothing cuts into anything else."""
+"""Placement: rotations, poses, and positions without intersections."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ GAP = 0.02
 class Extent:
     """How far a thing reaches along eight horizontal directions, 22.5 degrees apart, and along +Y.
 
-    Of convex bodies, two that do not overlap along one direction do not meet: so `apart` never calls things that cut
-    into each other apart. It may call things too near that are not: a cup under a table's edge, say.
+    Two bodies that do not overlap along one direction do not intersect (separating axis), so `apart` is never true for
+    intersecting things. It may be false for separate ones: a cup under a table's edge, say.
 
     Attributes:
         low: (9,) least coordinates.
@@ -45,13 +45,13 @@ class Extent:
         return Extent(self.low + shift, self.high + shift)
 
     def apart(self, other: Extent) -> bool:
-        """Whether a plane parts the two: upright, with `GAP` between them, or lying, on which one may stand."""
+        """Whether a plane separates the two: vertical, with `GAP` between them, or horizontal, touching."""
         between = np.maximum(self.low - other.high, other.low - self.high)
         return bool((between[:8] >= GAP).any() or between[8] >= -1e-9)
 
 
 def free_spot(rng: Random, extent: Extent, taken: Sequence[Extent]) -> Array:
-    """An offset (3,) along y = 0 that brings `extent` apart from all of `taken`, as near the first as chance allows."""
+    """A random offset (3,) along y = 0 that moves `extent` clear of all of `taken`, near the first of them."""
     if not taken:
         return np.zeros(3)
     first = taken[0]

@@ -1,4 +1,4 @@
-"""A contact sheet of clips, to look at."""
+"""A contact sheet of clips."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What to generate, and what the bytes of a set follow from."""
+"""The recipe of a synthetic set, which determines its bytes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from unrender.errors import UserError
 from unrender.synth.sources import Sources
 
 GENERATOR = 3
-"""Raised with every change to what a recipe renders: a folder that another generator began is not gone on with."""
+"""Incremented with every change to what a recipe renders: a folder of another generator is not resumed."""
 
 SPLITS = {"train": 0, "test": 1}
 """Every split with its number in the random streams."""
@@ -21,19 +21,19 @@ _STILLS_PER_SHARD, _FRAMES_PER_SHARD = 50, 24
 
 @dataclass(frozen=True)
 class SynthRecipe:
-    """What to generate. Equal recipes give equal bytes on one machine, whatever the number of workers.
+    """A recipe for a synthetic set. Equal recipes give equal bytes on one machine, whatever the number of workers.
 
     Attributes:
-        clips: how many.
+        clips: number of clips.
         frames: of each clip; 1 makes stills.
         resolution: height and width in pixels.
-        seed: of the whole set; each clip draws from (seed, split, its index) alone.
-        split: "test" has its own seeds, worlds and texture patterns, which "train" never sees.
-        samples: paths a pixel, best spread where a power of two; rooms get `clip.ROOM_SAMPLES` times as many.
+        seed: of the whole set; each clip is sampled from (seed, split, its index) alone.
+        split: "test" has its own seeds, environment maps and texture patterns, which "train" never sees.
+        samples: paths a pixel, best a power of two; rooms get `clip.ROOM_SAMPLES` times as many.
         lights: other lights that the same frames are rendered under, beside the clip's own.
         cameras: other cameras that the same frames are seen from, beside the clip's own.
-        assets: a folder of meshes to draw things from, see `Sources`; None for the built-in families.
-        hdris: a folder of environment maps to draw lights from; None for the shipped worlds.
+        assets: a folder of meshes to sample objects from, see `Sources`; None for the built-in families.
+        hdris: a folder of environment maps to sample lights from; None for the built-in ones.
         shard_size: clips a shard; by default 50 stills, or clips of 24 frames together.
     """
 
@@ -62,9 +62,9 @@ class SynthRecipe:
         ):
             value = getattr(self, name)
             if value is not None and value < least:
-                raise UserError(f"SynthRecipe.{name} is {value}; {least} or more is right")
+                raise UserError(f"SynthRecipe.{name} is {value}; expected {least} or more")
         if self.split not in SPLITS:
-            raise UserError(f"SynthRecipe.split is {self.split!r}; 'train' or 'test' is right")
+            raise UserError(f"SynthRecipe.split is {self.split!r}; expected 'train' or 'test'")
 
     @property
     def clips_per_shard(self) -> int:
@@ -82,12 +82,12 @@ class SynthRecipe:
 
 
 def recipe_facts(recipe: SynthRecipe) -> dict[str, object]:
-    """What the bytes of a set follow from: the generator, the recipe, and the files that it draws from.
+    """All that determines the bytes of a set: the generator, the recipe, and its files.
 
-    A folder is known by the names and sizes of its files, wherever it lies.
+    A folder is identified by the names and sizes of its files, not by its path.
 
     Raises:
-        UserError: a folder of assets or lights is none, or has none.
+        UserError: a folder of assets or lights does not exist, or is empty.
     """
     sources = Sources.of_folders(recipe.assets, recipe.hdris)
     return (

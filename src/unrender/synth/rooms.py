@@ -1,4 +1,4 @@
-"""Box rooms: a floor, a ceiling and four walls that face inward, windows that the sky shines through, and lamps."""
+"""Box rooms: a floor, a ceiling and four walls that face inward, windows, and area emitters (lamps)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Random = np.random.Generator
 
 @dataclass(frozen=True)
 class _Wall:
-    """A wall in its own plane: x along it from 0 to `length`, y up, seen from +z, at home on the side `turn`."""
+    """A wall in its own plane: x along it from 0 to `length`, y up, seen from +z; `turn` is its side of the room."""
 
     length: float
     height: float
@@ -30,9 +30,9 @@ def random_room(rng: Random, taken: list[Extent], eye: Array, *, test: bool) -> 
     """A room round things that stand on y = 0, and round the `eye` (3,).
 
     Args:
-        rng: what to draw from.
-        taken: the extents of the things; lamps keep apart from them.
-        eye: the camera's position, which comes to lie at least 0.3 from every wall.
+        rng: the random generator.
+        taken: the extents of the things; lamps keep clear of them.
+        eye: the camera's position, at least 0.3 from every wall.
         test: whether patterns are those held out of training.
 
     Returns:
@@ -78,7 +78,7 @@ def _walls(rng: Random, low: Array, high: Array) -> tuple[Mesh, Mesh, Array]:
         length = float(size[0] if side % 2 == 0 else size[2])
         holes = _windows(rng, length, sill * size[1], top * size[1]) if side in lit else ()
         wall = _Wall(length, float(size[1]), thickness, holes)
-        # Side 0 stands at the greatest z and faces -z; the others follow round.
+        # Side 0 is at the greatest z and faces -z; the others follow in turn.
         center = (low + high) / 2
         depth = float(size[2] if side % 2 == 0 else size[0]) / 2
         turn = about_y(np.pi + side * np.pi / 2)
@@ -98,7 +98,7 @@ def _windows(rng: Random, length: float, bottom: float, top: float) -> tuple[tup
 
 
 def _wall_mesh(wall: _Wall) -> Mesh:
-    """The wall's face with its holes, and the reveals of those, which reach behind it."""
+    """The wall's face with its holes, and their reveals, which extend behind it."""
     xs = np.unique([0.0, wall.length, *(x for hole in wall.holes for x in (hole[0], hole[2]))])
     ys = np.unique([0.0, wall.height, *(y for hole in wall.holes for y in (hole[1], hole[3]))])
     quads = []
@@ -114,7 +114,7 @@ def _wall_mesh(wall: _Wall) -> Mesh:
         quads.append([[a, b, deep], [a, b, 0], [a, d, 0], [a, d, deep]])  # facing right
         quads.append([[c, b, 0], [c, b, deep], [c, d, deep], [c, d, 0]])  # facing left
     vertices = np.array(quads, float).reshape(-1, 3)
-    # The reveals take the texture a little beside their edge, as if it went round the corner.
+    # The reveals continue the texture round the corner.
     uv = vertices[:, :2] + vertices[:, 2:] * 0.5
     uv = np.clip(uv, 0, [wall.length, wall.height]) / max(wall.length, wall.height)
     start = 4 * np.arange(len(quads))[:, None]
@@ -164,7 +164,7 @@ def _lamps(rng: Random, low: Array, high: Array, eye: Array, taken: list[Extent]
 
 
 def _room_to_stand(rng: Random, mesh: Mesh, room: tuple[Array, Array], eye: Array, taken: list[Extent]) -> Array | None:
-    """A pose on the floor apart from all things, walls and the eye; None where a few tries find none."""
+    """A pose on the floor clear of all things, walls and the eye; None where a few tries find none."""
     extent = Extent.of(mesh.vertices)
     reach = float(np.abs(mesh.vertices[:, [0, 2]]).max()) + 0.05
     for _ in range(20):
@@ -177,8 +177,8 @@ def _room_to_stand(rng: Random, mesh: Mesh, room: tuple[Array, Array], eye: Arra
 
 
 def _radiance(rng: Random, lamp: Mesh, distance: float, tint: Array) -> tuple[float, float, float]:
-    """What a lamp has to shine with to give an irradiance of 0.3 to 3 at `distance`: to a far point a convex body
-    shows a quarter of its area on the mean (Cauchy)."""
+    """The radiance of a lamp for an irradiance of 0.3 to 3 at `distance`: the mean projected area of a convex body is a
+    quarter of its surface (Cauchy)."""
     a, b, c = (lamp.vertices[lamp.faces[:, i]] for i in range(3))
     area = float(np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2)
     red, green, blue = (float(value) for value in tint * rng.uniform(0.3, 3.0) * distance**2 / (area / 4))

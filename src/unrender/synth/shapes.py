@@ -15,7 +15,7 @@ class Mesh:
     """A closed triangle mesh, +Y up.
 
     Attributes:
-        vertices: (V, 3) float64 positions, in the scene's units: a thing on the table is about 1 large.
+        vertices: (V, 3) float64 positions, in scene units: objects are about 1 large.
         uv: (V, 2) in [0, 1] texture coordinates; a seam has its vertices twice.
         faces: (F, 3) indices, counter-clockwise seen from outside.
     """
@@ -31,8 +31,8 @@ _SHARED = np.cos(np.radians(30))
 def vertex_normals(vertices: Array, faces: Array) -> Array:
     """Area-weighted unit normals (V, 3).
 
-    Vertices at one place share theirs (texture seams), but for those that lean away from what they would share by more
-    than 30 degrees: a mesh whose faces have vertices of their own along an edge is hard there.
+    Coincident vertices share their normal (texture seams), unless it deviates from the shared one by more than 30
+    degrees: where faces have separate vertices along an edge, the edge is hard.
     """
     corners = vertices[faces]
     face_normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -48,7 +48,7 @@ def vertex_normals(vertices: Array, faces: Array) -> Array:
 def places(vertices: Array) -> Array:
     """One index for each place (V,), the same for vertices within about 1e-5 of each other."""
     cells = np.round(vertices * 1e5).astype(np.int64)
-    # Mixed into one number: sorting numbers takes a tenth of the time of sorting rows.
+    # Hashed to one number: sorting numbers takes a tenth of the time of sorting rows.
     mixed = (cells * np.array([0x2545F4914F6CDD1D, 0x1B03738712FAD5C9, 0x632BE59BD9B4E019])).sum(1)
     return np.unique(mixed, return_inverse=True)[1].reshape(-1)
 
@@ -58,7 +58,7 @@ def _gather(index: Array, values: Array, count: int) -> Array:
 
 
 def merge(meshes: list[Mesh]) -> Mesh:
-    """Several meshes as one; they may touch or cross."""
+    """Several meshes as one; they may touch or intersect."""
     starts = np.cumsum([0] + [len(m.vertices) for m in meshes[:-1]])
     return Mesh(
         np.concatenate([m.vertices for m in meshes]),
@@ -190,7 +190,7 @@ def waves(rng: np.random.Generator, frequency: float, octaves: int) -> Callable[
     scale = 1 / np.sqrt(sum(a * a for _, _, a in terms))
 
     def field(points: Array) -> Array:
-        # Written out: BLAS would call threads together for each of these little products.
+        # Written out: BLAS would start threads for each of these small products.
         x, y, z = np.moveaxis(points, -1, 0)
         return scale * sum(a * np.sin(x * w[0] + y * w[1] + z * w[2] + phase) for w, phase, a in terms)
 

@@ -139,7 +139,7 @@ def bracket(rng: Random) -> Mesh:
 
 
 def cratered(rng: Random) -> Mesh:
-    """A ball or a soft box into which noise has eaten."""
+    """A ball or a rounded box, eroded by noise."""
     field = waves(rng, rng.uniform(2.5, 5.0), 2)
     fine = waves(rng, 9.0, 3)
     deep, level, power = rng.uniform(0.15, 0.4), rng.uniform(-0.3, 0.4), rng.choice([2.0, 4.0, 6.0])
@@ -177,7 +177,7 @@ def _cylinder(radius: float, height: float) -> Manifold:
 
 
 def _upright(body: Manifold) -> Manifold:
-    """What was made along +Z, along +Y."""
+    """Rotates a body along +Z to +Y."""
     return body.rotate((-90, 0, 0))
 
 

@@ -1,4 +1,4 @@
-"""The files that a user brings to random worlds: assets and lights."""
+"""User files for random worlds: assets and lights."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ LIGHT_SUFFIXES = frozenset({".hdr", ".exr"})
 
 @dataclass(frozen=True)
 class Sources:
-    """What the user brings; without it, things and lights come from the built-in families.
+    """The user's files; without them, objects and lights come from the built-in families.
 
     Attributes:
-        assets: GLB, glTF, OBJ or PLY files, which take the place of the built-in families of things.
-        lights: .hdr or .exr files, which take the place of the shipped worlds.
+        assets: GLB, glTF, OBJ or PLY files, which replace the built-in families of objects.
+        lights: .hdr or .exr files, which replace the built-in environment maps.
     """
 
     assets: tuple[Path, ...] = ()
@@ -28,7 +28,7 @@ class Sources:
         """All fitting files in and under two folders, in the order of their names.
 
         Raises:
-            UserError: a folder that is none, or that has no fitting file in it.
+            UserError: a folder that does not exist, or that has no such file.
         """
         return Sources(
             () if assets is None else _files(Path(assets), MESH_SUFFIXES),
@@ -38,7 +38,7 @@ class Sources:
 
 def _files(folder: Path, suffixes: frozenset[str]) -> tuple[Path, ...]:
     if not folder.is_dir():
-        raise UserError(f"{folder} is no folder; a folder with files in {', '.join(sorted(suffixes))} is right")
+        raise UserError(f"{folder} is no folder; expected a folder with files in {', '.join(sorted(suffixes))}")
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
     if not found:
         raise UserError(f"{folder} has no file in {', '.join(sorted(suffixes))} in it")

@@ -1,4 +1,4 @@
-"""What happens to a material after it is made: paint chips off metal, it is scratched, it gets a label."""
+"""Wear of materials: chipped paint on metal, scratches, labels."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def random_finish(rng: Random, size: int, *, test: bool) -> Material:
 
 
 def worn(rng: Random, material: Material) -> Material:
-    """A coat of `material` with chips and rubbed patches, under which metal, sometimes rusty, comes out."""
+    """A coat of `material` with chips and rubbed patches that expose metal, sometimes rusty."""
     size = len(material.roughness)
     noise = fbm(rng, size, rng.uniform(1.2, 1.8), rng.uniform(1.5, 5.0))
     bare = np.clip((noise - np.quantile(noise[::8, ::8], rng.uniform(0.5, 0.9))) * 40, 0, 1)
@@ -52,7 +52,7 @@ def worn(rng: Random, material: Material) -> Material:
 def scuffed(rng: Random, material: Material) -> Material:
     """Fine lines of any direction across `material`: duller, lighter or darker, and cut in a little."""
     size = len(material.roughness)
-    # Drawn twice as large and brought down by means: lines of half a texel's width keep smooth edges.
+    # Drawn twice as large and box-filtered: lines of half a texel's width keep smooth edges.
     picture = Image.new("L", (2 * size, 2 * size))
     draw = ImageDraw.Draw(picture)
     for _ in range(int(rng.integers(15, 120))):

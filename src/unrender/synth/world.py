@@ -1,4 +1,4 @@
-"""What a random scene is, before anyone renders it: things, a light, a camera, words."""
+"""A random scene before rendering: things, a light, a camera, a caption."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Thing:
     Attributes:
         mesh: +Y up, in its own space.
         material: textures over the mesh's texture coordinates.
-        name: for captions, "" for scenery that needs no word.
+        name: for captions, "" for unnamed scenery.
         pose: (4, 4) float64 object-to-world at the first frame: rotation, uniform scale, translation.
-        group: 0 is scenery, as ground, walls and lamps, which never moves; things of one other number move as one
-            body: what stands on a table goes with it.
-        emission: linear radiance of a lamp's surface, before exposure.
+        group: 0 is static scenery (ground, walls, lamps); things of one other number move as one rigid body: a
+            table and what stands on it.
+        emission: linear radiance of an area emitter, before exposure.
     """
 
     mesh: Mesh
@@ -45,11 +45,11 @@ class World:
 
     Attributes:
         things: everything that has a surface, scenery too.
-        light: (1, 3, 128, 256) radiance from all around, mean about 1.
+        light: (1, 3, 128, 256) environment radiance, mean about 1.
         camera: one frame.
-        caption: what is in it, in words.
-        openings: (N, 3) outward normal times area of each window of a room, by which alone the light comes in; none
-            out of doors.
+        caption: a text description.
+        openings: (N, 3) outward normal times area of each window of a room, the only way in for the light; none
+            outdoors.
     """
 
     things: tuple[Thing, ...]

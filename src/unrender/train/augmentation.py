@@ -1,4 +1,4 @@
-"""Random views of ground truth: mirrored, cropped, photographed. Maps by name, (B, 1 or 3, H, W), scene-linear."""
+"""Random views of ground truth: mirrored, cropped, augmented. Maps by name, (B, 1 or 3, H, W), scene-linear."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Maps = dict[str, Tensor]
 
 
 def mirror(maps: Maps, flip: Tensor) -> Maps:
-    """Mirrors the pictures that `flip` (B,) says left to right; the x of their normals changes sign."""
+    """Mirrors left to right the pictures where `flip` (B,) is true; the x of their normals changes sign."""
     chosen = flip[:, None, None, None]
     mirrored = {name: torch.where(chosen, values.flip(3), values) for name, values in maps.items()}
     if "normal" in mirrored:
@@ -22,8 +22,8 @@ def mirror(maps: Maps, flip: Tensor) -> Maps:
 
 
 def crop(maps: Maps, side: int, generator: torch.Generator | None) -> Maps:
-    """One random window, at least two thirds of the shorter side, for the whole batch, brought to `side` pixels; the
-    middle square, where there is no generator."""
+    """One random window, at least two thirds of the shorter side, for the whole batch, resized to `side` pixels; the
+    centre square, where there is no generator."""
     height, width = maps["rgb"].shape[2:]
     shorter = min(height, width)
     if generator is None:
@@ -44,8 +44,8 @@ def crop(maps: Maps, side: int, generator: torch.Generator | None) -> Maps:
 
 
 def augment(rgb: Tensor, generator: torch.Generator) -> Tensor:
-    """What a camera makes of light: exposure, white balance, tone curve, blur, noise, 8 bits. Linear in, linear out,
-    (B, 3, H, W)."""
+    """Augments radiance by a camera model: exposure, white balance, tone curve, blur, noise, 8 bits. Linear in, linear
+    out, (B, 3, H, W)."""
     count = len(rgb)
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Training pictures: ground truth in memory, random views of it that depend on nothing but a seed."""
+"""Training data: ground truth in memory, and random views of it that depend on nothing but a seed."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from unrender.train.loop import BatchSpec
 
 TARGETS = ("base_color", "normal", "depth", "roughness", "metallic", "mask")
 EXTRAS = ("irradiance",)
-"""Maps that are learnt where they are known, and missed where they are not."""
+"""Optional maps: trained where they are known, without loss where they are not."""
 VALID_COVERAGE = 0.9
-"""A pixel that a surface covers less than this teaches nothing of the surface."""
+"""Pixels with a surface coverage below this are left out of the losses."""
 
 
 @dataclass(frozen=True)
 class Lit:
-    """What a network is shown of the lights of N stills; see `forward.lighting`.
+    """The light conditioning of N stills; see `forward.lighting`.
 
     Attributes:
-        first: (N, 3, H, W) the surfaces as the split sum renders them, exposed, on black.
-        rgb: (N, 3, H, W) the surfaces as they are, as exposed and on black.
-        picture: (N, 9, h, w) the light in the camera's axes, exposed.
+        first: (N, 3, H, W) the radiance hint: the surfaces rendered by the split sum, exposed, on black.
+        rgb: (N, 3, H, W) the true rgb of the surfaces, with the same exposure, on black.
+        picture: (N, 9, h, w) the encoded environment map in the camera's axes, exposed.
     """
 
     first: Tensor
@@ -53,10 +53,10 @@ class StillDataset:
     """Ground truth of N stills of one size, float16, in memory.
 
     Attributes:
-        maps: by name, (N, 1 or 3, H, W): `rgb`, linear and exposed for display, and what is known of it; depth is
-            relative, see `relative_depth`. What is not known of a still is 0.
+        maps: by name, (N, 1 or 3, H, W): `rgb`, linear and exposed for display, and its known maps; depth is relative,
+            see `relative_depth`. Maps that are not known of a still are 0.
         known: by name, (N,) which stills have the map.
-        lit: what a network is shown of the light; None for training without lights.
+        lit: the light conditioning; None for training without lights.
     """
 
     maps: dict[str, Tensor]
@@ -80,10 +80,10 @@ class Batch:
     """A batch of views.
 
     Attributes:
-        photo: (B, 3, H, W) linear, as a camera would have taken it.
-        maps: (B, 1 or 3, H, W) the truth, `rgb` among it.
+        photo: (B, 3, H, W) linear, augmented by the camera model (`augmentation.augment`).
+        maps: (B, 1 or 3, H, W) the ground truth, `rgb` among it.
         known: (B,) which views have each map.
-        lit: what is shown of their lights; None for training without lights.
+        lit: their light conditioning; None for training without lights.
     """
 
     photo: Tensor
@@ -104,11 +104,11 @@ class Batch:
         )
 
     def seen_forward(self) -> Batch:
-        """The same, its `rgb` what a forward network is to answer where it is told a light."""
+        """The same with the `rgb` that a forward network conditioned on a light is to predict."""
         return self if self.lit is None else replace(self, maps=self.maps | {"rgb": self.lit.rgb})
 
     def surface(self) -> Tensor:
-        """(B, 1, H, W) 1 where a surface covers the pixel; everywhere, where no mask is known."""
+        """(B, 1, H, W) 1 where a surface covers the pixel; 1 everywhere where no mask is known."""
         if "mask" not in self.maps:
             return torch.ones_like(self.photo[:, :1])
         unknown = ~self.known["mask"][:, None, None, None]
@@ -130,7 +130,7 @@ def load_still_dataset(gbuffers: Iterable[GBuffer], required: Sequence[str] = TA
             maps["depth"] = relative_depth(maps["depth"], there)
         if "irradiance" in maps:
             maps["irradiance"] = expose(maps["irradiance"], "percentile")
-        frames += [{name: _halved(values[t]) for name, values in maps.items()} for t in range(len(gbuffer))]
+        frames += [{name: _to_half(values[t]) for name, values in maps.items()} for t in range(len(gbuffer))]
     if not frames:
         raise UserError("no training pictures; give a folder that `unrender synth` has written")
     _check_sizes([frame["rgb"] for frame in frames])
@@ -138,11 +138,12 @@ def load_still_dataset(gbuffers: Iterable[GBuffer], required: Sequence[str] = TA
     known = {name: torch.tensor([name in frame for frame in frames]) for name in names}
     size = tuple(frames[0]["rgb"].shape[1:])
     # Map by map, so that no more than one of them is in memory twice.
-    return StillDataset({name: torch.stack([_popped(frame, name, size) for frame in frames]) for name in names}, known)
+    maps = {name: torch.stack([_take_or_zeros(frame, name, size) for frame in frames]) for name in names}
+    return StillDataset(maps, known)
 
 
 def join(parts: Sequence[StillDataset]) -> StillDataset:
-    """Several sets as one; what a set does not know stays unknown.
+    """Several sets as one; maps that a set lacks stay unknown.
 
     Raises:
         UserError: they are of several sizes, or some have lights and some have none.
@@ -150,7 +151,7 @@ def join(parts: Sequence[StillDataset]) -> StillDataset:
     _check_sizes([part.maps["rgb"] for part in parts])
     lights = [part.lit for part in parts if part.lit is not None]
     if lights and len(lights) < len(parts):
-        raise UserError("training pictures with lights and without; one or the other is right")
+        raise UserError("training pictures with lights and without; expected one or the other")
     names = [name for name in CHANNELS if any(name in part.maps for part in parts)]
     return StillDataset(
         {name: torch.cat([_maps_or_zeros(part, name) for part in parts]) for name in names},
@@ -160,7 +161,7 @@ def join(parts: Sequence[StillDataset]) -> StillDataset:
 
 
 def lit_frames(clip: Clip) -> Iterator[tuple[GBuffer, EnvironmentMap]]:
-    """Every frame of a clip with the light that it is lit by, then the same frames under the clip's other lights."""
+    """Every frame of a clip with its light, then the same frames under the clip's other lights."""
     for t in range(len(clip.gbuffer)):
         frame = clip.gbuffer.frame(t)
         yield frame, clip.light_of(t)
@@ -170,7 +171,7 @@ def lit_frames(clip: Clip) -> Iterator[tuple[GBuffer, EnvironmentMap]]:
 
 
 def load_lit_still_dataset(lit: Iterable[tuple[GBuffer, EnvironmentMap]], light_size: tuple[int, int]) -> StillDataset:
-    """Gathers G-buffers with the light that each is lit by (`forward.lighting.show_light`).
+    """Gathers G-buffers, each with its light (`forward.lighting.show_light`).
 
     Raises:
         UserError: as `load_still_dataset`.
@@ -178,12 +179,12 @@ def load_lit_still_dataset(lit: Iterable[tuple[GBuffer, EnvironmentMap]], light_
     lights: list[Lit] = []
 
     def noting_lights() -> Iterator[GBuffer]:
-        # One after the other: whole G-buffers of a set would take several times its memory.
+        # One after the other: all G-buffers of a set at once would take several times its memory.
         for gbuffer, light in lit:
             gbuffer.require("rgb", *TARGETS, by="training")
             shown = show_light(gbuffer, light, size=light_size)
             rgb = gbuffer.maps["rgb"] * shown.gain * shown.covered
-            lights.append(Lit(_halved(shown.first), _halved(rgb), _halved(shown.picture)))
+            lights.append(Lit(_to_half(shown.first), _to_half(rgb), _to_half(shown.picture)))
             yield gbuffer
 
     stills = load_still_dataset(noting_lights())
@@ -191,16 +192,16 @@ def load_lit_still_dataset(lit: Iterable[tuple[GBuffer, EnvironmentMap]], light_
 
 
 def require_known(stills: StillDataset, card: ModelCard) -> None:
-    """Raises UserError where a model is to learn a map that no still has."""
+    """Raises UserError where a model has a target map that no still has."""
     missing = [name for name in card.map_names if name not in stills.known or not bool(stills.known[name].any())]
     if missing:
-        raise UserError(f"{card.id} learns {', '.join(missing)}, which no training picture has; data with it is right")
+        raise UserError(f"no training picture has {', '.join(missing)}, a target of {card.id}; expected data with it")
 
 
 def hold_out(stills: StillDataset, count: int = 8) -> tuple[StillDataset, StillDataset]:
-    """The last few stills, which validation looks at, and the others, which training sees.
+    """The last few stills for validation, and the others for training.
 
-    Where there are only a handful, as when a recipe is tried on four pictures, they are both.
+    Where there are only a handful, as when a recipe is tried on four pictures, all serve both.
     """
     if len(stills) <= 2 * count:
         return stills, stills
@@ -208,7 +209,7 @@ def hold_out(stills: StillDataset, count: int = 8) -> tuple[StillDataset, StillD
 
 
 def sample_batch(stills: StillDataset, spec: BatchSpec) -> Batch:
-    """The views of one draw: which stills, mirrored or not, which window, photographed how."""
+    """The random batch of `spec`: stills, mirrored at random, one crop window, augmented by the camera model."""
     generator = spec.generator(0)
     index = torch.randint(len(stills), (spec.count,), generator=generator)
     maps, picture = _chosen(stills, index)
@@ -221,28 +222,28 @@ def sample_batch(stills: StillDataset, spec: BatchSpec) -> Batch:
 
 
 def whole_batch(stills: StillDataset, side: int) -> Batch:
-    """Every still whole, as it is, `side` pixels a side: what validation looks at."""
+    """Every still in its centre square, not augmented, `side` pixels a side: for validation."""
     maps, picture = _chosen(stills, torch.arange(len(stills)))
     maps = crop(maps, side, None)
     return _batch(maps, stills.known, picture, maps["rgb"].clamp(0, 1))
 
 
-# What is lit goes through the views as two more maps.
-_FIRST, _LIT_RGB = "first", "lit rgb"
+# The light conditioning is mirrored and cropped as two more maps.
+_HINT, _LIT_RGB = "radiance hint", "lit rgb"
 
 
 def _chosen(stills: StillDataset, index: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
     maps = {name: values[index].float() for name, values in stills.maps.items()}
     if stills.lit is None:
         return maps, None
-    lit = {_FIRST: stills.lit.first[index].float(), _LIT_RGB: stills.lit.rgb[index].float()}
+    lit = {_HINT: stills.lit.first[index].float(), _LIT_RGB: stills.lit.rgb[index].float()}
     return maps | lit, stills.lit.picture[index].float()
 
 
 def _batch(maps: dict[str, Tensor], known: dict[str, Tensor], picture: Tensor | None, photo: Tensor) -> Batch:
     if picture is None:
         return Batch(photo, maps, known)
-    return Batch(photo, maps, known, Lit(maps.pop(_FIRST), maps.pop(_LIT_RGB), picture))
+    return Batch(photo, maps, known, Lit(maps.pop(_HINT), maps.pop(_LIT_RGB), picture))
 
 
 def _joined(lights: Sequence[Lit]) -> Lit:
@@ -252,16 +253,16 @@ def _joined(lights: Sequence[Lit]) -> Lit:
 def _check_sizes(pictures: Sequence[Tensor]) -> None:
     sizes = {tuple(picture.shape[-2:]) for picture in pictures}
     if len(sizes) > 1:
-        raise UserError(f"training pictures of {len(sizes)} sizes; one is right: give folders of the same resolution")
+        raise UserError(f"training pictures of {len(sizes)} sizes; expected one: give folders of the same resolution")
 
 
-def _popped(frame: dict[str, Tensor], name: str, size: tuple[int, ...]) -> Tensor:
+def _take_or_zeros(frame: dict[str, Tensor], name: str, size: tuple[int, ...]) -> Tensor:
     return frame.pop(name, torch.zeros(CHANNELS[name], *size, dtype=torch.half))
 
 
-def _halved(values: Tensor) -> Tensor:
-    """In half precision; what is brighter than that can say, a sun, is as bright as it can say: infinity less
-    infinity is no number, and one such pixel ends a run."""
+def _to_half(values: Tensor) -> Tensor:
+    """In half precision, clamped to its largest finite value: an infinite pixel, a sun, would make a loss NaN and end
+    the run."""
     return values.clamp(max=torch.finfo(torch.half).max).half()
 
 

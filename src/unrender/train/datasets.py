@@ -1,4 +1,4 @@
-"""Pictures of other origin as training pictures: public datasets, and photos whose maps nobody knows."""
+"""Other training data: public datasets, and unlabelled photos."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from unrender.scene.resize import resize_gbuffer
 from unrender.train.data import StillDataset, load_still_dataset
 
 SIDE = 160
-"""The side of `unrender synth`'s pictures, unless it is told otherwise: sets that are joined have one size."""
+"""The default side of `unrender synth`'s pictures: sets that are joined have one size."""
 
 
 def load_dataset(name: str, folder: Path, side: int = SIDE) -> StillDataset:
     """The middle squares of the pictures of a dataset, `side` pixels a side; those of its training split, where it has
-    one. What it lacks of the maps is not known of them.
+    one. Maps that it lacks are unknown.
 
     Raises:
-        UserError: no such dataset, or it is not there.
+        UserError: an unknown dataset, or a folder without it.
     """
     return load_still_dataset(_squares(open_dataset(name, folder), side), required=())
 
@@ -30,11 +30,11 @@ def dataset_named(text: str) -> tuple[str, Path]:
     """The name and the folder in NAME=FOLDER.
 
     Raises:
-        UserError: it is something else.
+        UserError: `text` has another form.
     """
     name, equals, folder = text.partition("=")
     if not (name and equals and folder):
-        raise UserError(f"the dataset {text!r}; NAME=FOLDER is right, with one of {', '.join(DATASETS)}")
+        raise UserError(f"the dataset {text!r}; expected NAME=FOLDER, with one of {', '.join(DATASETS)}")
     return name, Path(folder)
 
 

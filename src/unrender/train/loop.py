@@ -28,13 +28,13 @@ Report = Callable[[int, float], None]
 
 @dataclass(frozen=True)
 class BatchSpec:
-    """What one batch is drawn by. Everything random in it follows from `seed`, so that a run that was killed goes on
-    with the same batches: there is no other state to keep.
+    """The specification of one batch. All of its randomness follows from `seed`, so that a run that was killed resumes
+    with the same batches: there is no other random state.
 
     Attributes:
         side: of its pictures, in pixels.
         count: of its pictures.
-        seed: unlike that of any other batch of the run, on any process.
+        seed: unique among all batches of the run, on all processes.
     """
 
     side: int
@@ -42,24 +42,24 @@ class BatchSpec:
     seed: int
 
     def generator(self, purpose: int) -> torch.Generator:
-        """A generator for one of several purposes, on the CPU: every device draws the same."""
+        """A generator for one of several purposes, on the CPU: every device gets the same numbers."""
         return torch.Generator().manual_seed(self.seed * 64 + purpose)
 
 
 class Task(Protocol):
-    """What is trained: the part of a recipe that the loop does not know."""
+    """A training task: the recipe-specific part of training."""
 
     @property
     def networks(self) -> dict[str, nn.Module]:
-        """The networks by name; what requires a gradient is trained, averaged and saved."""
+        """The networks by name; parameters that require a gradient are trained, averaged (EMA) and saved."""
         ...
 
     def losses(self, networks: Networks, spec: BatchSpec) -> dict[str, Tensor]:
-        """The weighted losses of one batch, by name; `networks` are those above as they are to be called."""
+        """The weighted losses of one batch, by name; `networks` are those above, prepared by accelerate."""
         ...
 
     def validate(self) -> dict[str, Tensor]:
-        """Pictures (3, H, W) in [0, 1], display-encoded, of what the networks can do by now."""
+        """Validation pictures (3, H, W) in [0, 1], display-encoded, by name."""
         ...
 
     def export(self, folder: Path) -> None:
@@ -68,9 +68,9 @@ class Task(Protocol):
 
 
 def run(task: Task, config: TrainConfig, folder: RunFolder, report: Report | None = None) -> Path:
-    """Trains, or goes on training, and returns the folder of the model: the running average of the weights.
+    """Trains, or resumes training, and returns the folder of the model: the EMA of the weights.
 
-    The same call on the same folder goes on where it stopped, and ends with the same weights as if it had not.
+    The same call on the same folder resumes where it stopped, and ends with the same weights, bit by bit.
 
     Args:
         folder: already claimed for the recipe.
@@ -103,13 +103,13 @@ def run(task: Task, config: TrainConfig, folder: RunFolder, report: Report | Non
         accelerator.wait_for_everyone()
         accelerator.end_training()
     finally:
-        AcceleratorState._reset_state(reset_partial_state=True)  # or this process could train in no other precision
+        AcceleratorState._reset_state(reset_partial_state=True)  # or later runs in this process would keep it
     return folder.model
 
 
 @dataclass
 class _Trainer:
-    """What changes while training goes on."""
+    """The mutable state of training."""
 
     task: Task
     config: TrainConfig
@@ -136,7 +136,7 @@ class _Trainer:
         for part in range(config.accumulate):
             with accelerator.accumulate(*self.networks.values()):
                 with accelerator.autocast():
-                    losses = self.task.losses(self.networks, self._draw(part))
+                    losses = self.task.losses(self.networks, self._batch_spec(part))
                 accelerator.backward(torch.stack(list(losses.values())).sum())
                 if accelerator.sync_gradients:
                     accelerator.clip_grad_norm_(_trained(self.task.networks).values(), config.max_grad_norm)
@@ -144,12 +144,12 @@ class _Trainer:
                 self.optimiser.zero_grad(set_to_none=True)
             for name, loss in losses.items():
                 sums[name] = sums.get(name, 0.0) + float(loss.detach()) / config.accumulate
-        self._average()
+        self._update_ema()
         self.step += 1
         return sums
 
     def after_step(self, folder: RunFolder, losses: dict[str, float], seconds: float) -> None:
-        """Logs the step, and now and then saves the state and draws validation pictures."""
+        """Logs the step; every so many steps saves the state and writes validation pictures."""
         config = self.config
         folder.log({"step": self.step, "loss": sum(losses.values()), **losses, "seconds": round(seconds, 3)})
         if self.step % config.save_every == 0 or self.step == config.steps:
@@ -159,7 +159,7 @@ class _Trainer:
                 _write_pictures(self.task.validate(), folder.path / "validation", self.step, self.accelerator)
 
     def restore(self, folder: RunFolder) -> None:
-        """Goes back to the last state of the folder, where it has one."""
+        """Restores the last saved state of the folder, where it has one."""
         state = folder.restore()
         if state is not None:
             _load(self.task.networks, state["weights"])
@@ -172,18 +172,18 @@ class _Trainer:
             folder.cut_log(self.step)
 
     def export(self, model: Path) -> None:
-        """Writes the averaged weights as a model."""
+        """Writes the EMA weights as a model."""
         with self._ema_weights(), atomic_write(model) as temporary:
             self.task.export(temporary)
 
-    def _draw(self, part: int) -> BatchSpec:
+    def _batch_spec(self, part: int) -> BatchSpec:
         config, accelerator = self.config, self.accelerator
         stage = config.stage_at(self.step)
         batch = (self.step * config.accumulate + part) * accelerator.num_processes + accelerator.process_index
         return BatchSpec(stage.side, stage.batch, config.seed * 10_000_019 + batch)
 
-    def _average(self) -> None:
-        # Early on the average follows fast, or it would remember the random start.
+    def _update_ema(self) -> None:
+        # A lower decay at the start, or the EMA would remember the random initial weights.
         keep = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for name, value in _trained(self.task.networks).items():
@@ -201,7 +201,7 @@ class _Trainer:
 
     @contextmanager
     def _ema_weights(self) -> Generator[None]:
-        """The networks with their averaged weights, and back to those that are trained, bit by bit."""
+        """Puts the EMA weights into the networks, and restores the trained ones bit by bit at the end."""
         trained = {name: value.detach().clone() for name, value in _trained(self.task.networks).items()}
         _load(self.task.networks, self.ema)
         try:
@@ -212,7 +212,7 @@ class _Trainer:
 
 def _check_tensorboard() -> None:
     if not is_tensorboard_available():
-        raise UserError("training keeps its curves for tensorboard; `pip install 'unrender[train]'` brings it")
+        raise UserError("training logs to tensorboard, which is not installed; run `pip install 'unrender[train]'`")
 
 
 def _precision(config: TrainConfig) -> str:

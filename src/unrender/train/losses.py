@@ -40,7 +40,7 @@ def affine_invariant_squared(predicted: Tensor, target: Tensor, valid: Tensor) -
 
 
 def align(predicted: Tensor, target: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """Least-squares scale and shift, (B, 1, 1, 1) each, that bring `predicted` to `target` where valid; all
+    """Least-squares scale and shift, (B, 1, 1, 1) each, of `predicted` to `target` where valid; all
     (B, 1, H, W). Where the prediction is flat the scale is 0."""
     dims = (1, 2, 3)
     count = valid.sum(dims, keepdim=True).clamp(min=1)

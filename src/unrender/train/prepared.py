@@ -1,4 +1,4 @@
-"""Stills that were gathered once, kept as one file: reading shards and first renders takes minutes, this seconds."""
+"""A cache of training stills in one file: reading shards and rendering radiance hints takes minutes, this seconds."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from unrender.files.atomic import atomic_write
 from unrender.train.data import Lit, StillDataset
 
 VERSION = 1
-"""Of what is made of shards; another version is made anew."""
+"""Version of the cached tensors; files of another version are rebuilt."""
 
 
 def prepared(cache: Path, data: Sequence[Path], kind: str, gather: Callable[[], StillDataset]) -> StillDataset:
-    """What `gather` gives, from the folder `cache` where it has been kept for the same shards.
+    """The stills of `gather`, from the folder `cache` where they were cached for the same shards.
 
     Args:
-        data: the folders of shards; their files' names, sizes and times tell whether they are the same.
-        kind: what is made of them, as "lit 16x32".
+        data: the folders of shards; identified by their files' names, sizes and times.
+        kind: of the stills, such as "lit 16x32".
     """
     cache.mkdir(parents=True, exist_ok=True)
     path = cache / f"stills-{_key(data, kind)}.safetensors"

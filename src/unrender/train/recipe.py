@@ -1,4 +1,4 @@
-"""What every recipe says of its run: how long, how fast, how precise, how often it is saved."""
+"""The training config that all recipes have: steps, learning rate, precision, checkpoints."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Lora:
 
     Attributes:
         rank: of each adapter.
-        alpha: an adapter counts alpha / rank.
-        targets: endings of the names of the layers that are adapted.
+        alpha: adapters are scaled by alpha / rank.
+        targets: suffixes of the names of the adapted layers.
     """
 
     rank: int
@@ -38,16 +38,16 @@ class Lora:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The course of a run.
+    """The training config of a run.
 
     Attributes:
         steps: optimiser steps.
-        stages: one after the other, coarse first; their shares add up to 1. Small pictures teach most a second.
-        rate: AdamW's learning rate after `warmup` steps; it falls exponentially to `final_lr` times that.
-        decay: AdamW's weight decay.
-        betas: AdamW's; a short training wants a short memory of squared gradients.
-        clip: the gradient's norm is clipped here.
-        average: share of the old weights in the running average that is saved.
+        stages: one after the other, coarse first; their shares add up to 1. Small pictures train fastest.
+        lr, warmup, final_lr: AdamW's learning rate, warm-up steps, and the factor to which it decays exponentially.
+        weight_decay: AdamW's.
+        betas: AdamW's; a short training needs a short memory of squared gradients.
+        max_grad_norm: the gradient's norm is clipped to it.
+        ema_decay: decay of the EMA of the weights, which is saved; 0 saves the last weights.
         accumulate: batches to one optimiser step.
         precision: of the networks; `auto` is bf16 where the machine multiplies it in hardware.
         save_every, validate_every: steps between checkpoints, and between validation pictures (0 for none).
@@ -72,9 +72,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         total = sum(stage.share for stage in self.stages)
         if abs(total - 1) > 1e-6:
-            raise UserError(f"recipe: the shares of its stages add up to {total}; 1 is right")
+            raise UserError(f"recipe: the shares of its stages add up to {total}; expected 1")
         if self.steps < 1 or self.accumulate < 1:
-            raise UserError(f"recipe: {self.steps} steps of {self.accumulate} batches; 1 or more is right")
+            raise UserError(f"recipe: {self.steps} steps of {self.accumulate} batches; expected 1 or more of each")
 
     def lr_at(self, step: int) -> float:
         """Linear warm-up, then exponential decay to `final_lr` of the peak at the last step."""
@@ -94,5 +94,5 @@ class TrainConfig:
 
 
 def resolved(recipe: Any) -> str:
-    """The whole of a recipe (a dataclass), as the JSON that lies beside its run."""
+    """All fields of a recipe (a dataclass), as the JSON in the run's folder."""
     return json.dumps(dataclasses.asdict(recipe), indent=2, sort_keys=True) + "\n"

@@ -1,4 +1,4 @@
-"""The folder of a run: its recipe, its log, the state to go on from. All are whole at any moment."""
+"""The folder of a run: its recipe, its log, and the state to resume from. All are valid at any moment."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class RunFolder:
 
     @property
     def model(self) -> Path:
-        """Where the finished model lies."""
+        """The folder of the finished model."""
         return self.path / MODEL_FOLDER
 
     def claim(self, recipe: Any) -> None:
-        """Makes the folder this recipe's.
+        """Creates the folder for this recipe, or checks that it has the same one.
 
         Raises:
             UserError: it holds a run of another recipe, or cannot be written to.
@@ -44,7 +44,7 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"cannot make {self.path}: {error.strerror}; give a folder that can be made") from error
+            raise UserError(f"cannot create {self.path}: {error.strerror}; give another folder") from error
         with atomic_write(mark) as temporary:
             temporary.write_text(text)
 
@@ -54,12 +54,12 @@ class RunFolder:
         return torch.load(path, weights_only=True, map_location="cpu") if path.is_file() else None
 
     def save(self, state: dict[str, Any]) -> None:
-        """Puts `state` in the place of the last one."""
+        """Replaces the last state by `state`."""
         with atomic_write(self.path / STATE_FILE) as path:
             torch.save(state, path)
 
     def cut_log(self, steps: int) -> None:
-        """Takes away what was logged after the state that a run goes on from."""
+        """Removes what was logged after the state from which a run resumes."""
         log = self.path / LOG_FILE
         lines = log.read_text().splitlines() if log.is_file() else []
         with atomic_write(log) as path:

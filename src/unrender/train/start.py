@@ -1,4 +1,4 @@
-"""What a run starts from: a model, the base of one, nothing but an autoencoder, or nothing at all."""
+"""Initial weights of a run: a model, a text-to-image base, an autoencoder with new networks, or all new networks."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from unrender.train.vae import load_autoencoder
 
 @dataclass(frozen=True)
 class Start:
-    """One of a model, a base with a card, an autoencoder, and nothing at all.
+    """One of a model, a base with a card, an autoencoder, or none (all networks are new).
 
     Attributes:
         task: of the model.
-        model: the id or the folder of a model to go on from.
-        autoencoder: the folder of an autoencoder that `unrender train vae` wrote, under networks from nothing.
-        base, card: a text-to-picture model (see `base.load_base`), and the id of the published model whose habits it is
-            to learn.
+        model: the id or the folder of a model to continue from.
+        autoencoder: the folder of an autoencoder that `unrender train vae` wrote; the other networks are new.
+        base, card: a text-to-image model (see `base.load_base`), and the id of the published model whose card the
+            result has.
     """
 
     task: Task = "inverse"
@@ -36,14 +36,13 @@ class Start:
 
 
 def starting_checkpoint(start: Start, seed: int) -> Checkpoint:
-    """The checkpoint that a run starts from, in single precision, its autoencoder frozen but where it starts from
-    nothing.
+    """The initial checkpoint of a run, in single precision, with a frozen autoencoder unless `scratch`.
 
     Raises:
-        UserError: there is nothing to start from, what there is cannot be read, or it is told what no recipe tells.
+        UserError: there is nothing to start from, it cannot be read, or its conditioning is not supported in training.
     """
     if sum(one is not None for one in (start.model, start.autoencoder, start.base)) > 1:
-        raise UserError("a model, an autoencoder and a base are three ways to start; one is right")
+        raise UserError("a model, an autoencoder and a base are three ways to start; expected one of them")
     if (start.base is None) != (start.card is None):
         raise UserError("a base needs a card, and a card a base: give both, or a model to start from")
     if start.scratch:
@@ -68,7 +67,7 @@ def starting_checkpoint(start: Start, seed: int) -> Checkpoint:
 
 def _from_scratch(start: Start, seed: int) -> Checkpoint:
     if start != Start(scratch=True, model=start.model):
-        raise UserError("from nothing there is an inverse renderer only, and at most a model to take over from")
+        raise UserError("`scratch` trains an inverse renderer only; expected no other start than an older model")
     checkpoint = build_scratch(seed)
     if start.model is not None:
         take_over(checkpoint, load_checkpoint(find(start.model, "inverse"), FULL))
@@ -76,8 +75,8 @@ def _from_scratch(start: Start, seed: int) -> Checkpoint:
 
 
 def _check_learnable(card: ModelCard) -> None:
-    """Raises UserError for networks that are told more than the recipes tell."""
+    """Raises UserError for networks with conditioning that no recipe provides."""
     if card.image_tokens:
-        raise UserError(f"{card.id} is shown an embedding of the photo, which no recipe shows; another model is right")
+        raise UserError(f"{card.id} is conditioned on an image embedding, which no recipe computes; choose another")
     if card.maps.edits:
-        raise UserError(f"{card.id} is told the part of a picture to render, which no recipe tells; another is right")
+        raise UserError(f"{card.id} is conditioned on an edit mask, which no recipe samples; choose another")

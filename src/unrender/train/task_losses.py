@@ -1,4 +1,4 @@
-"""The loss of each map, as E2E-FT and Ouroboros have them."""
+"""The loss of each map, as in E2E-FT and Ouroboros."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from unrender.train.losses import affine_invariant_l1, affine_invariant_squared,
 
 @dataclass(frozen=True)
 class Weights:
-    """How much the loss of each map counts.
+    """The weights of the losses.
 
     Attributes:
         base_color, normal, depth, roughness, metallic, mask, irradiance, rgb: of the map of that name; all others
@@ -43,11 +43,11 @@ class Weights:
 def task_losses(
     predicted: Mapping[str, Tensor], batch: Batch, targets: Sequence[TargetPicture], weights: Weights
 ) -> dict[str, Tensor]:
-    """The weighted loss of each map, over the pixels of surfaces and the views whose truth is known: angle for normals,
+    """The weighted loss of each map, over the pixels of surfaces and the views whose map is known: angle for normals,
     affine-invariant L1 for depth, affine-invariant squared error for irradiance, squared error for the rest.
 
     Args:
-        predicted: (B, 1 or 3, H, W) by name, as the network gives them, in about [-1, 1].
+        predicted: (B, 1 or 3, H, W) by name, the network's outputs, in about [-1, 1].
     """
     return {
         codec.map: weights.of(codec.map) * _loss(predicted[codec.map], batch, codec, weights)

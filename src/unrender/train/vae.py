@@ -1,5 +1,5 @@
-"""An autoencoder from nothing: photos and maps to latents and back (Kingma & Welling 2014; Rombach et al. 2022,
-section 3.1, without the adversary)."""
+"""Trains a VAE from scratch on photos and maps (Kingma & Welling 2014; Rombach et al. 2022, section 3.1, without the
+adversarial loss)."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ PHOTO_PICTURE = TargetPicture("photo", (MapCodec("rgb", transfer="srgb"),))
 @dataclass(frozen=True)
 class VaeRecipe:
     """Attributes:
-    config: how long and how fast.
-    divergence: weight of the Kullback-Leibler divergence, a latent's mean, beside the errors of the pictures.
-    edges: weight of the error of the pictures' gradients, which keeps edges sharp.
+    config: the training config.
+    divergence: weight of the Kullback-Leibler divergence (mean over latents), beside the errors of the pictures.
+    edges: weight of the error of image gradients, which keeps edges sharp.
     """
 
     config: TrainConfig = field(
@@ -48,12 +48,15 @@ class VaeRecipe:
 
 
 SMOKE = VaeRecipe(TrainConfig(steps=60, stages=(Stage(1.0, 32, 4),), warmup=10, ema_decay=0.9, save_every=20))
+"""Checks that the recipe runs; not measured."""
 RECIPES = {"mini": VaeRecipe(), "smoke": SMOKE}
+"""`mini`: the VAE of the shipped forward model and of the claims' networks, 16 minutes on 2,250 stills (`unrender train
+vae --data old`, docs/mini.md). Its reconstructions alone: not measured."""
 
 
 @dataclass(frozen=True)
 class VaeTask:
-    """The autoencoder, and the pictures that it is to keep."""
+    """The autoencoder and its training data."""
 
     autoencoder: AutoencoderKL
     recipe: VaeRecipe
@@ -63,7 +66,7 @@ class VaeTask:
     @cached_property
     def networks(self) -> dict[str, nn.Module]:
         """The autoencoder alone."""
-        return {"vae": _Through(self.autoencoder)}
+        return {"vae": _Reconstruction(self.autoencoder)}
 
     def losses(self, networks: Networks, spec: BatchSpec) -> dict[str, Tensor]:
         """Absolute and squared error, error of gradients, and divergence, of one picture of each view: photos and the
@@ -80,7 +83,7 @@ class VaeTask:
 
     @torch.no_grad()
     def validate(self) -> dict[str, Tensor]:
-        """Held-out pictures above what comes back of them."""
+        """Held-out pictures above their reconstructions."""
         pictures = self._held_out_pictures()
         with torch.autocast(pictures.device.type, enabled=False):
             output = self.autoencoder(pictures).sample
@@ -88,7 +91,7 @@ class VaeTask:
 
     @torch.no_grad()
     def export(self, folder: Path) -> None:
-        """Writes the autoencoder in diffusers' layout, and beside it the deviation of its latents."""
+        """Writes the autoencoder in diffusers' layout, and beside it the scale of its latents."""
         latents = self.autoencoder.encode(self._held_out_pictures()).latent_dist.mode()
         self.autoencoder.save_config(folder)
         state = {name: value.detach().half().contiguous() for name, value in self.autoencoder.state_dict().items()}
@@ -122,13 +125,13 @@ def train_vae(recipe: VaeRecipe, stills: StillDataset, out: Path, report: Report
 
 
 def load_autoencoder(folder: Path) -> tuple[AutoencoderKL, float]:
-    """The autoencoder that `train_vae` wrote, and what its latents are multiplied by to have unit deviation.
+    """The autoencoder that `train_vae` wrote, and the factor that scales its latents to unit deviation.
 
     Raises:
         UserError: the folder has no autoencoder.
     """
     if not (folder / SCALE_FILE).is_file():
-        raise UserError(f"{folder} has no autoencoder of `unrender train vae`; its OUT/model is right")
+        raise UserError(f"{folder} has no autoencoder of `unrender train vae`; expected its OUT/model")
     about: dict[str, Any] = json.loads((folder / SCALE_FILE).read_text())
     config = json.loads((folder / "config.json").read_text())
     autoencoder = cast(AutoencoderKL, AutoencoderKL.from_config(config))
@@ -137,7 +140,7 @@ def load_autoencoder(folder: Path) -> tuple[AutoencoderKL, float]:
 
 
 def _one_of_each(batch: Batch, spec: BatchSpec) -> Tensor:
-    """One picture (3, H, W) of each view of a batch: a third of them photos, the others any of its maps."""
+    """One picture (3, H, W) of each view of a batch: a third of them photos, the others pictures of its maps."""
     pictures: list[Sequence[Tensor]] = [encode_picture({"rgb": batch.photo}, PHOTO_PICTURE).unbind()]
     pictures += [encode_picture(batch.maps, picture).unbind() for picture in MINI_PICTURES]
     weights = torch.stack([torch.full((len(batch),), 2.0), *(_known(batch, picture) for picture in MINI_PICTURES)], 1)
@@ -150,9 +153,9 @@ def _known(batch: Batch, picture: TargetPicture) -> Tensor:
     return torch.stack([batch.known[codec.map] for codec in picture.maps]).all(0).float()
 
 
-class _Through(nn.Module):
-    """What comes back of pictures by way of one sample of their latents; and the latents' mean and log variance. A
-    module, because several processes train by way of one forward call."""
+class _Reconstruction(nn.Module):
+    """Encodes, samples the posterior and decodes: reconstructions, and the latents' mean and log variance. A module,
+    because several processes train through one forward call."""
 
     def __init__(self, autoencoder: AutoencoderKL) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The full-size networks of published checkpoints, as data: Stable Diffusion 2's, with other ends.
+"""The full-size networks of published checkpoints, as data: Stable Diffusion 2's, with other first and last layers.
 
 Counts are arithmetic, so that a list of models needs no torch; the tests build every network and compare.
 """
@@ -100,7 +100,7 @@ def build_image_encoder() -> CLIPVisionModelWithProjection:
 
 
 def unet_parameters(card: ModelCard) -> int:
-    """How many numbers the UNet of a published checkpoint has."""
+    """The number of parameters of a published checkpoint's UNet."""
     ends = (card.input_channels - 4) * _WIDTH * 9 + (card.target_channels - 4) * (_WIDTH * 9 + 1)
     task = (card.task_numbers + 1) * _TIME + (_TIME + 1) * _TIME if card.task_numbers else 0
     keys_and_values = 2 * _CROSS_ATTENDED * (IMAGES - WORDS) if card.image_tokens else 0
@@ -108,25 +108,25 @@ def unet_parameters(card: ModelCard) -> int:
 
 
 def parameters(card: ModelCard) -> int:
-    """How many numbers inference holds in memory: the UNet, the autoencoder, and an image encoder where it has one."""
+    """Parameters that inference holds in memory: the UNet, the autoencoder, and an image encoder where it has one."""
     return unet_parameters(card) + SD_VAE + (IMAGE_ENCODER if card.image_tokens else 0)
 
 
 def download_parameters(card: ModelCard) -> int:
-    """How many numbers are pulled: those of inference, and the text encoder, which turns the prompts into tokens."""
+    """Parameters that are pulled: those of inference, and the text encoder, which turns the prompts into tokens."""
     return parameters(card) + (0 if card.image_tokens else SD2_TEXT_ENCODER)
 
 
 def memory_bytes(numbers: int, long_side: int) -> int:
     """An estimate of what inference of one picture takes in half precision, in bytes.
 
-    Two bytes for each of `numbers`, and the widest moment of the autoencoder's decoder: three tensors of 256 channels
+    Two bytes for each of `numbers`, and the peak of the VAE decoder's activations: three tensors of 256 channels
     at the full size of a square picture (what goes into its last block, the same normalised, and what comes out). The
-    library's own overhead is not in it, nor is attention that keeps its whole matrix.
+    library's own overhead is not in it, nor is attention that stores its full matrix.
     """
     side = long_side or NATIVE_SIDE
     return 2 * (numbers + 3 * 256 * side * side)
 
 
 NATIVE_SIDE = 768
-"""The side that is taken for a model that works at the picture's own size."""
+"""The side in pixels that is assumed for a model that works at the picture's own size."""

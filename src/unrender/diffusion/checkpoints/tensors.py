@@ -1,4 +1,4 @@
-"""Safetensors files: what is in them, and whether it is what a network wants."""
+"""Safetensors files: their tensors, and whether these match a network."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def tensor_shapes(path: Path) -> dict[str, Shape]:
 
 def read_tensors(path: Path, compute: Compute | None = None) -> Iterator[tuple[str, Tensor]]:
     """Every tensor in a file by name, one after the other, in the precision and on the device of `compute`: a file in
-    float32 never lies in memory whole where bfloat16 is wanted.
+    float32 is never in memory as a whole where bfloat16 is wanted.
 
     Raises:
         UserError: the file is missing or damaged.
@@ -62,15 +62,15 @@ def check_tensors(expected: dict[str, Shape], found: dict[str, Shape], folder: P
         raise UserError(f"{folder}: tensor {extra[0]} is not one of this network's ({len(extra)} in all)")
     for name, shape in expected.items():
         if shape != found[name]:
-            raise UserError(f"{folder}: {name} is {found[name]}; {shape} is right")
+            raise UserError(f"{folder}: {name} is {found[name]}; expected {shape}")
 
 
 @contextmanager
 def _opened(path: Path) -> Generator[Any]:
     if not path.is_file():
-        raise UserError(f"{path.parent} has no {path.name}; safetensors weights in diffusers' layout are right")
+        raise UserError(f"{path.parent} has no {path.name}; expected safetensors weights in diffusers' layout")
     try:
         with safe_open(path, framework="pt") as file:
             yield file
     except SafetensorError as error:
-        raise UserError(f"{path} is not a whole safetensors file: {error}") from error
+        raise UserError(f"{path} is damaged or not a safetensors file: {error}") from error

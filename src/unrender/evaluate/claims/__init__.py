@@ -1,1 +1,1 @@
-"""What the papers claim, measured here: each claim beside our figures, with a verdict. docs/claims.md says how."""
+"""The papers' claims, measured here: each claim beside our figures, with a verdict; docs/claims.md has the protocol."""

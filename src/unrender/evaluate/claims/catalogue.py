@@ -1,4 +1,4 @@
-"""The papers' claims, as data: what each says, and the rules that it is judged by."""
+"""The papers' claims, as data: what each says, and the rules by which it is judged."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Claim:
         says: what it says, in our words, with its figures where they could be read.
         rules: by which it is judged; all have to hold.
         figures: what the table shows of each contestant, as far as it has them.
-        shown: contestants that stand in the table beside those of the rules.
+        shown: contestants listed in the table beside those of the rules.
     """
 
     id: str
@@ -53,7 +53,7 @@ class Claim:
 
     @property
     def contestants(self) -> tuple[Contestant, ...]:
-        """Whose figures it needs, each once."""
+        """The contestants whose figures it needs, each once."""
         return tuple(dict.fromkeys([*(one for rule in self.rules for one in rule.contestants), *self.shown]))
 
     @property

@@ -1,4 +1,4 @@
-"""The measuring: every contestant answers the same pictures, one after the other, in one run."""
+"""Measures the contestants: all run on the same pictures, one after the other, in one process."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from unrender.scene.gbuffer import GBuffer
 Progress = Callable[[], None]
 
 CYCLE_FIGURES = tuple(replace(figure, alignment="scale") for figure in FIGURES)
-"""Of photo -> maps -> photo: no map holds a photo's exposure, so the answer is brought to it by least squares."""
+"""Figures of photo -> maps -> photo: no map has the exposure, so the result is scaled to the photo by least squares."""
 
 REAL_FIGURES = tuple(replace(figure, mask="surface of all") for figure in CYCLE_FIGURES)
-"""Of real photos: over pixels that all contestants take for surface (coverage above 0.9)."""
+"""The same of real photos, over pixels that all contestants take for surface (coverage above 0.9)."""
 
 
 def measure(
     contestants: Sequence[Contestant], scenes: Sequence[Scene], models: Models, progress: Progress
 ) -> dict[Contestant, Answer]:
-    """The answers of contestants to scenes of known truth. Each picture is answered by all before the next.
+    """Runs contestants on scenes with ground truth. All contestants run on a picture before the next one.
 
     Args:
-        progress: called after every answer.
+        progress: called after every result.
     """
     rows: dict[Contestant, list[Scores]] = {one: [] for one in contestants}
     seconds: dict[Contestant, list[float]] = {one: [] for one in contestants}
-    for one in contestants:  # what only a first call pays for is paid here, with one step
+    for one in contestants:  # warm-up, with one step: excluded from the timing
         _answer(replace(one, steps=1, ensemble_size=1), scenes[0], models)
     for scene in scenes:
         for one in contestants:
@@ -55,7 +55,7 @@ def measure(
 def measure_photos(
     contestants: Sequence[Contestant], photos: Sequence[Frames], models: Models, progress: Progress
 ) -> dict[Contestant, Answer]:
-    """What contestants make of real photos: taken apart, and rendered again by the irradiance among their own maps; see
+    """Cycle figures of real photos: decomposed, and rendered again from the maps and their irradiance; see
     `REAL_FIGURES`."""
     rows: dict[Contestant, list[Scores]] = {one: [] for one in contestants}
     seconds: dict[Contestant, list[float]] = {one: [] for one in contestants}
@@ -77,17 +77,17 @@ def measure_photos(
 def _answer(who: Contestant, scene: Scene, models: Models) -> GBuffer | Tensor:
     """Maps, or a picture (1, 3, H, W) scene-linear."""
     if who.task == "inverse":
-        return _take_apart(who, Frames(scene.truth.maps["rgb"].clamp(0, 1)), models) if who.models else _flat(scene)
+        return _decompose(who, Frames(scene.truth.maps["rgb"].clamp(0, 1)), models) if who.models else _flat(scene)
     if who.task == "forward":
         return models.forward(who)(scene.surfaces, scene.light).beauty
     if who.task == "maps_cycle":
         picture = models.neural(who)(_as_maps(scene.truth)).beauty
-        return _take_apart(who, Frames(picture.clamp(0, 1)), models)
-    gbuffer = _take_apart(who, Frames(scene.truth.maps["rgb"].clamp(0, 1)), models)
+        return _decompose(who, Frames(picture.clamp(0, 1)), models)
+    gbuffer = _decompose(who, Frames(scene.truth.maps["rgb"].clamp(0, 1)), models)
     if who.task == "photo_cycle":
         return models.neural(who)(_as_maps(gbuffer)).beauty
-    # The camera is no part of what is judged, and without its pose a light in the world means nothing.
-    shown = replace(_untouched(gbuffer), camera=scene.truth.camera)
+    # The camera is not under test, and without its pose a light in world axes is meaningless.
+    shown = replace(_without_light(gbuffer), camera=scene.truth.camera)
     return models.forward(who)(shown, _target(who, scene).light).beauty
 
 
@@ -101,31 +101,31 @@ def _score(who: Contestant, answer: GBuffer | Tensor, scene: Scene) -> Scores:
 
 
 def _cycle_scores(picture: Tensor, truth: GBuffer, figures: Sequence[Figure]) -> Scores:
-    """`figures`, as `CYCLE_FIGURES` are, of what a photo's maps made again."""
+    """`figures`, such as `CYCLE_FIGURES`, of a photo that was rendered again from its maps."""
     photo, mask = truth.maps["rgb"].clamp(0, 1), truth.maps["mask"][0] > 0.9
     scores = picture_scores(align_scale(picture[0], photo[0], mask)[None], truth, shadowed=False)
     return {named: scores[figure] for figure, named in zip(FIGURES, figures, strict=True)}
 
 
 def _target(who: Contestant, scene: Scene) -> Scene:
-    """What the contestant's picture is to be: the scene itself, or under its other light."""
+    """The contestant's target: the scene itself, or under its other light."""
     if who.task != "relight":
         return scene
     assert scene.relit is not None
     return scene.relit
 
 
-def _take_apart(who: Contestant, photo: Frames, models: Models) -> GBuffer:
+def _decompose(who: Contestant, photo: Frames, models: Models) -> GBuffer:
     return models.inverse(who)(photo, steps=who.steps, ensemble_size=who.ensemble_size, seed=models.seed)
 
 
-def _untouched(gbuffer: GBuffer) -> GBuffer:
-    """Without what a forward renderer could copy the photo from, or take its light from."""
+def _without_light(gbuffer: GBuffer) -> GBuffer:
+    """Without the maps from which a forward renderer could copy the photo or its light."""
     return gbuffer.with_maps(rgb=None, irradiance=None, shading=None, residual=None)
 
 
 def _as_maps(gbuffer: GBuffer) -> GBuffer:
-    """What a forward renderer makes the picture of a G-buffer again from: its irradiance, no light, nothing to copy."""
+    """The input of a forward renderer in a cycle: the maps with their irradiance; no light, no photo to copy."""
     return gbuffer.with_maps(rgb=None, shading=None, residual=None)
 
 

@@ -1,4 +1,4 @@
-"""From figures to verdicts. Contestants are compared picture by picture: chance is told from difference."""
+"""From figures to verdicts. Contestants are compared picture by picture, so that differences are told from noise."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Word = Literal["replays", "does not replay", "undecided", "not measured"]
 
 @dataclass(frozen=True)
 class Answer:
-    """What was measured of a contestant.
+    """The measurements of a contestant.
 
     Attributes:
         rows: its figures, picture by picture.
-        seconds: what each picture took.
-        trained: optimiser steps of each of its models; None where nobody knows.
+        seconds: the time of each picture.
+        trained: optimiser steps of each of its models; None where unknown.
     """
 
     rows: Sequence[Scores]
@@ -35,7 +35,7 @@ class Answer:
 
     @property
     def typical_seconds(self) -> float:
-        """The median over pictures: what a first picture pays for does not count."""
+        """The median over pictures, which a slow first picture does not change."""
         return median(self.seconds)
 
 
@@ -44,18 +44,18 @@ Evidence = Mapping[Contestant, Answer]
 
 @dataclass(frozen=True)
 class Verdict:
-    """A word, and why."""
+    """A verdict's word, and the reason."""
 
     word: Word
     why: str
 
 
 class Rule(Protocol):
-    """One part of a claim, as it is held against figures."""
+    """One part of a claim, as a test on figures."""
 
     @property
     def contestants(self) -> tuple[Contestant, ...]:
-        """Whose figures it needs."""
+        """The contestants whose figures it needs."""
         ...
 
     @property
@@ -64,7 +64,7 @@ class Rule(Protocol):
         ...
 
     def __call__(self, evidence: Evidence) -> Verdict:
-        """What the figures say."""
+        """The verdict by these figures."""
         ...
 
 
@@ -72,9 +72,9 @@ class Rule(Protocol):
 class Below:
     """The error of `first` is below `factor` times that of `second`.
 
-    Held picture by picture: the mean of factor x second - first (of PSNR: first - second + 20 log10 factor, as if of
-    root mean square errors) has to be above zero by twice its standard error; below by as much fails; else chance has
-    not been ruled out.
+    Tested picture by picture: the mean of factor x second - first (of PSNR: first - second + 20 log10 factor, as for
+    root mean square errors) has to be above zero by twice its standard error; below by as much fails; anything between
+    is undecided.
     """
 
     first: Contestant
@@ -153,14 +153,14 @@ class TrainedAlike:
         return "trained equally long"
 
     def __call__(self, evidence: Evidence) -> Verdict:
-        """`replays` where nothing speaks against it; else nothing was measured, whatever the rest says."""
+        """`replays`, or `not measured` for the whole claim where the numbers of steps differ."""
         steps = [step for who in self.contestants for step in evidence[who].trained]
         summary = "trained for " + ", ".join("?" if step is None else str(step) for step in steps) + " steps"
         return Verdict("replays" if len({step for step in steps if step is not None}) < 2 else "not measured", summary)
 
 
 def judge(rules: Sequence[Rule], evidence: Evidence) -> Verdict:
-    """The verdict on a claim of several parts: that of the weakest."""
+    """The verdict on a claim of several parts: the worst of theirs."""
     parts = [rule(evidence) for rule in rules]
     words: tuple[Word, ...] = ("not measured", "does not replay", "undecided", "replays")
     return Verdict(next(word for word in words if any(part.word == word for part in parts)), _why(parts))
@@ -171,5 +171,5 @@ def _why(parts: Sequence[Verdict]) -> str:
 
 
 def _standard_error(values: Sequence[float]) -> float:
-    """Of the mean; infinite of a single value, which says nothing of chance."""
+    """Standard error of the mean; infinite for a single value."""
     return stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.inf

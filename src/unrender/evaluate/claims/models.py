@@ -21,9 +21,9 @@ class Models:
 
     Attributes:
         folder: where the model folders lie.
-        inference: how they are run.
-        seed: of their noise, and of directions that are drawn.
-        loaded: the renderers that were asked for.
+        inference: how networks run.
+        seed: of their noise, and of sampled directions.
+        loaded: the renderers loaded so far.
     """
 
     folder: Path
@@ -33,16 +33,16 @@ class Models:
 
     def __post_init__(self) -> None:
         if not self.folder.is_dir():
-            raise UserError(f"no folder {self.folder}; one with model folders such as {next(iter(TRAINING))} is right")
+            raise UserError(f"no folder {self.folder}; expected one with model folders such as {next(iter(TRAINING))}")
 
     def find(self, name: str) -> Path | None:
-        """The folder of a model: `name`, or `model` in it or beside its last part; None where none has a card."""
+        """The folder of a model: `name`, or `model` in it or beside its last part; None without a card."""
         path = self.folder / name
         places = (path, path / "model", path.parent / "model" / path.name)
         return next((place for place in places if (place / CARD_FILE).is_file()), None)
 
     def missing(self, contestant: Contestant) -> tuple[str, ...]:
-        """The names of the contestant's folders that are not there."""
+        """The names of the contestant's folders that do not exist."""
         return tuple(name for name in contestant.folders if self.find(name) is None)
 
     def trained(self, contestant: Contestant) -> tuple[int | None, ...]:
@@ -72,7 +72,7 @@ class Models:
         return self.neural(contestant)
 
     def neural(self, contestant: Contestant) -> NeuralRenderer:
-        """Its forward renderer, which is a network: the last of its models."""
+        """Its forward renderer, a network: the last of its models."""
         name = contestant.models[-1]
         if name not in self.loaded:
             self.loaded[name] = NeuralRenderer.from_pretrained(

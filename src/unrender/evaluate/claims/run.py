@@ -24,7 +24,7 @@ from unrender.scene.frames import Frames
 from unrender.scene.resize import resize_frames
 
 PHOTO_SIDE = 256
-"""Pixels of a real photo's long side; small networks see no more of it."""
+"""Long side in pixels to which real photos are resized; small networks see no more of them."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a run found.
+    """The outcome of a run.
 
     Attributes:
-        outcomes: a claim each.
+        outcomes: one for each claim.
         pictures, shadowed, relit, photos: how many scenes, how many of them with cast shadows, how many under another
             light too, and how many real photos.
         machine: what it ran on, in words.
@@ -62,12 +62,12 @@ def evaluate_claims(
     report: Callable[[int, int], None] | None = None,
     claims: Sequence[Claim] = CLAIMS,
 ) -> Findings:
-    """Measures what can be measured, and judges it. What is missing is said in its claim's verdict.
+    """Measures what can be measured, and judges it. What is missing is named in its claim's verdict.
 
     Args:
         scenes: held out of training, at least one.
         photos: real ones, for claims about them.
-        report: called with the number of answers done and of all.
+        report: called with the number of results done, and the total.
     """
     relit = [scene for scene in scenes if scene.relit is not None]
     lit = all(scene.truth.irradiance is not None for scene in scenes)
@@ -106,7 +106,7 @@ def read_photos(folder: Path, count: int | None = None) -> list[Frames]:
     """
     paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
     if not paths:
-        raise UserError(f"no pictures in {folder}; a folder of photos is right")
+        raise UserError(f"no pictures in {folder}; expected a folder of photos")
     return [_small(read_image(path)) for path in paths[:count]]
 
 
@@ -122,7 +122,7 @@ def machine(inference: InferenceOptions) -> str:
 
 
 def _lacking(claim: Claim, models: Models, data: Mapping[str, str]) -> str:
-    """What a claim cannot be measured without, and how to get it; "" where everything is there.
+    """What is missing to measure a claim, and how to get it; "" where everything is there.
 
     Args:
         data: by task, what the pictures lack for it, "" for nothing.
@@ -151,7 +151,7 @@ def _small(photo: Frames) -> Frames:
 
 
 def _processor() -> str:
-    """The processor's name, where the system tells it."""
+    """The processor's name, where the system reports it."""
     facts = Path("/proc/cpuinfo")
     lines = facts.read_text(encoding="utf-8", errors="replace").splitlines() if facts.is_file() else []
     named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

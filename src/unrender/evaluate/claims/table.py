@@ -28,21 +28,21 @@ _HEAD = ("claim", "the paper", "judged by", "measured, and a picture's time", "o
 
 @dataclass(frozen=True)
 class Setting:
-    """What a table is of: the set, and the seed of everything drawn."""
+    """The conditions of a table: the data set, and the seed of all sampling."""
 
     data: str
     seed: int
 
 
 def markdown(findings: Findings, setting: Setting) -> str:
-    """A row a claim; below it what holds for all."""
+    """One row for each claim; below, the protocol."""
     rows = [_row(outcome, setting) for outcome in findings.outcomes]
     lines = "\n".join(f"| {' | '.join(row)} |" for row in (_HEAD, ["---"] * len(_HEAD), *rows))
     return f"{lines}\n\nProtocol: {PROTOCOL}.\n\nCast shadows: {SHADOW_RULE}.\n\nMachine: {findings.machine}.\n"
 
 
 def as_plain(findings: Findings, setting: Setting) -> dict[str, Any]:
-    """All figures of all answers, as plain values for JSON."""
+    """All figures of all contestants, as plain values for JSON."""
     return {
         "data": setting.data,
         "seed": setting.seed,

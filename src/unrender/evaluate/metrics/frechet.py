@@ -21,7 +21,7 @@ class Moments:
 def moments(features: Tensor) -> Moments:
     """Of features (N, D); the covariance is the unbiased one. Raises UserError where N < 2."""
     if len(features) < 2:
-        raise UserError(f"a Fréchet distance of {len(features)} pictures; at least 2 are right, thousands are usual")
+        raise UserError(f"a Fréchet distance of {len(features)} pictures; expected at least 2, usually thousands")
     features = features.double()
     return Moments(features.mean(0), torch.cov(features.T).reshape(features.shape[1], features.shape[1]))
 

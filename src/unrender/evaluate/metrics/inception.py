@@ -1,6 +1,6 @@
 """The Inception network of the FID (Szegedy et al. 2016, as TensorFlow published it in 2015), by weights from a file.
 
-Its widths are those of the file, so that tests can bring a small one; its tensors have torchvision's names.
+Its widths are those of the file, so that tests can use a small one; its tensors have torchvision's names.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Inception:
         if "fc.weight" not in weights or len(weights["fc.weight"]) != CLASSES:
             raise UserError(f"{path} is not that network; {WANTED}")
         network = cls(weights, str(path))
-        # A pass now names what is missing before an hour of pictures has been made.
+        # A forward pass now names missing tensors before an hour of pictures has been rendered.
         network.features(torch.zeros(1, 3, SIDE, SIDE))
         return network
 
@@ -130,7 +130,7 @@ class Inception:
         """Convolution, batch normalisation by its running statistics, ReLU; padded to the same size, or not at all."""
         kernel = pick(self.weights, f"{name}.conv.weight", 4, self.path)
         if kernel.shape[1] != x.shape[1]:
-            raise UserError(f"{self.path}: {name} takes {kernel.shape[1]} channels; {x.shape[1]} are right")
+            raise UserError(f"{self.path}: {name} takes {kernel.shape[1]} channels; expected {x.shape[1]}")
         padding = (kernel.shape[2] // 2, kernel.shape[3] // 2) if padded else 0
         mean, variance, weight, bias = (
             pick(self.weights, f"{name}.bn.{part}", 1, self.path)

@@ -1,7 +1,7 @@
 """Learned perceptual image patch similarity (Zhang et al. 2018), by weights from files.
 
 The networks are AlexNet and VGG16 without their classifiers. Their widths are those of the file, so that tests can
-bring small ones.
+use small ones.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LINEAR_WANTED = (
     "pip install 'unrender[metrics]'): --lpips-linear FILE"
 )
 
-# What brings [-1, 1] near the mean and deviation of ImageNet (the paper's code, v0.1).
+# Normalises [-1, 1] to about the mean and deviation of ImageNet (the paper's code, v0.1).
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 
 
@@ -100,12 +100,12 @@ class Lpips:
 
     @property
     def name(self) -> str:
-        """What to call it: figures of the two networks do not compare."""
+        """The name in reports: figures of the two networks are not comparable."""
         return f"LPIPS ({self.family.name})"
 
     @classmethod
     def read(cls, backbone: str | Path | None, linear: str | Path | None = None) -> Lpips:
-        """Reads the weights; whether it is AlexNet or VGG16 is seen by them.
+        """Reads the weights; whether it is AlexNet or VGG16 is told from their shapes.
 
         Args:
             backbone: a state dict of torchvision's `alexnet` or `vgg16` (its classifier is not used), or of a whole
@@ -114,7 +114,7 @@ class Lpips:
                 that an installed torchmetrics or lpips carries.
 
         Raises:
-            UserError: nothing was given, or a file is missing, damaged, not whole or of another network.
+            UserError: nothing was given, or a file is missing, damaged, incomplete or of another network.
         """
         if backbone is None:
             raise UserError(WANTED)
@@ -135,7 +135,7 @@ class Lpips:
             width = len(weights[f"{block.convolutions[-1]}.bias"])
             weights[f"lin{number}"] = pick(found, f"lin{number}", 4, source)
             if weights[f"lin{number}"].shape != (1, width, 1, 1):
-                raise UserError(f"{source}: lin{number} is not for {width} features; that of {family.name} is right")
+                raise UserError(f"{source}: lin{number} is not for {width} features; expected that of {family.name}")
         return cls(family, weights)
 
     def __call__(self, predicted: Tensor, target: Tensor, mask: Tensor) -> float:
@@ -149,7 +149,7 @@ class Lpips:
         """
         if min(mask.shape[1:]) < self.family.smallest:
             raise UserError(
-                f"{self.name} of a picture of {tuple(mask.shape[1:])}; at least {self.family.smallest} pixels are right"
+                f"{self.name} of a picture of {tuple(mask.shape[1:])}; expected at least {self.family.smallest} pixels"
             )
         if not mask.any():
             return math.nan

@@ -1,4 +1,4 @@
-"""Errors after the best scale: albedo and shading are known up to one, and no picture tells it."""
+"""Errors after the best scale: albedo and shading are known only up to one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def si_psnr(predicted: Tensor, target: Tensor, mask: Tensor, per_channel: bool =
 
 def lmse(predicted: Tensor, target: Tensor, mask: Tensor, window: int = 20) -> float:
     """Local mean squared error (Grosse et al. 2009, section 4): squared errors after the best scale of each window,
-    summed, over the summed squares of the target; 0 for right, 1 for black. Linear (C, H, W).
+    summed, over the summed squares of the target; 0 for the truth, 1 for black. Linear (C, H, W).
 
     Windows are `window` pixels square, half of that apart, from the top left, whole ones only; one scale a window
     serves all channels.
@@ -46,7 +46,7 @@ def lmse(predicted: Tensor, target: Tensor, mask: Tensor, window: int = 20) -> f
         UserError: the picture is smaller than the window.
     """
     if min(mask.shape[1:]) < window:
-        raise UserError(f"LMSE of a picture of {tuple(mask.shape[1:])} in windows of {window}; a smaller one is right")
+        raise UserError(f"LMSE of a picture of {tuple(mask.shape[1:])} in windows of {window}; expected smaller ones")
     zero = torch.zeros((), dtype=torch.float64)
     p, t = (
         torch.nn.functional.unfold(values.double().where(mask, zero)[None], window, stride=window // 2)[0]

@@ -24,7 +24,7 @@ def ssim(predicted: Tensor, target: Tensor, mask: Tensor) -> float:
         UserError: the picture is smaller than a window.
     """
     if min(mask.shape[1:]) <= 2 * RADIUS:
-        raise UserError(f"SSIM of a picture of {tuple(mask.shape[1:])}; at least {2 * RADIUS + 1} pixels are right")
+        raise UserError(f"SSIM of a picture of {tuple(mask.shape[1:])}; expected at least {2 * RADIUS + 1} pixels")
     zero = torch.zeros((), dtype=torch.float64)
     x, y = (values.double().where(mask, zero) for values in (predicted, target))
     weight = _blur(mask.double())

@@ -1,4 +1,4 @@
-"""Whether a clip holds still where the world does."""
+"""Temporal stability of clips."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from unrender.errors import UserError
 from unrender.evaluate.metrics.errors import mean_squared_error
 from unrender.scene.camera import Camera, project, unproject
 
-TOLERANCE = 0.01  # of the depth; by more, the point that is seen there is another one
+TOLERANCE = 0.01  # relative, of the depth: beyond it another surface is seen there
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,13 @@ class Motion:
         count, _, *size = self.flow.shape if self.flow.ndim == 4 else (0, 0, 0, 0)
         if self.flow.shape != (count, 2, *size) or self.visible.shape != (count, 1, *size):
             raise UserError(
-                f"Motion of the shapes {tuple(self.flow.shape)} and {tuple(self.visible.shape)}; (T - 1, 2, H, W) and "
-                "(T - 1, 1, H, W) are right"
+                f"Motion of the shapes {tuple(self.flow.shape)} and {tuple(self.visible.shape)}; "
+                "expected (T - 1, 2, H, W) and (T - 1, 1, H, W)"
             )
 
 
 def motion_of_geometry(depth: Tensor, camera: Camera, tolerance: float = TOLERANCE) -> Motion:
-    """How a world that stands still moves in the picture of a moving camera.
+    """The optical flow of a static world under a moving camera.
 
     The point behind each pixel centre of frame t is projected into frame t + 1. It is visible where it has a depth,
     lands between pixel centres of the frame, in front of the camera, and the depth seen there is its own within
@@ -62,7 +62,7 @@ def warp_error(frames: Tensor, motion: Motion) -> float:
     of a pair, then over the pairs that have any. NaN where none has.
 
     True change counts too: highlights and reflections move over surfaces, lights may turn. So the figure of the truth
-    itself belongs beside it. Zero says nothing about being right: a grey clip has it.
+    itself belongs beside it. Zero does not mean correct: a grey clip has it.
 
     Args:
         frames: (T, C, H, W), in the colour space that the figure is to be of. Vectors have to be in world axes.
@@ -74,7 +74,7 @@ def warp_error(frames: Tensor, motion: Motion) -> float:
     if frames.shape[2:] != motion.flow.shape[2:] or len(frames) != len(motion.flow) + 1:
         raise UserError(
             f"{len(frames)} frames of {tuple(frames.shape[2:])} with the motion of {len(motion.flow)} pairs of "
-            f"{tuple(motion.flow.shape[2:])}; a pair less than frames, of the same size, is right"
+            f"{tuple(motion.flow.shape[2:])}; expected one pair less than frames, of the same size"
         )
     warped = warp(frames[1:], motion.flow)
     errors = [mean_squared_error(*pair) for pair in zip(warped, frames[:-1], motion.visible, strict=True)]

@@ -1,4 +1,4 @@
-"""Weight files of measuring networks: always the caller's, from disk. Nothing here downloads."""
+"""Weight files of the networks behind metrics: always the caller's, from disk; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def read_weights(path: str | Path, wanted: str) -> Weights:
     """A state dict from .safetensors, or from what `torch.save` wrote (tensors only; no code in it runs).
 
     Args:
-        wanted: which file it should be, where it is to be had and which option takes it, for who has none.
+        wanted: which file is expected, where to get it, and which option takes it; for the error message.
 
     Raises:
         UserError: a missing or damaged file, or one that holds something else.
@@ -35,14 +35,14 @@ def read_weights(path: str | Path, wanted: str) -> Weights:
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise UserError(f"{path} cannot be read as weights; it is damaged or another format; {wanted}") from error
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise UserError(f"{path} holds no state dict; a file of named tensors is right")
+        raise UserError(f"{path} holds no state dict; expected a file of named tensors")
     return weights
 
 
 def pick(weights: Weights, name: str, dims: int, path: str | Path) -> Tensor:
     """The float32 tensor of that name and number of dimensions; UserError names it where it is not there."""
     if name not in weights:
-        raise UserError(f"{path} has no {name}; weights of another network, or not whole")
+        raise UserError(f"{path} has no {name}; the weights are incomplete, or of another network")
     if weights[name].ndim != dims:
-        raise UserError(f"{path}: {name} has the shape {tuple(weights[name].shape)}; {dims} dimensions are right")
+        raise UserError(f"{path}: {name} has the shape {tuple(weights[name].shape)}; expected {dims} dimensions")
     return weights[name].float()

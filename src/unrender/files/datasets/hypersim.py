@@ -54,14 +54,14 @@ SPLITS = ("train", "val", "test")
 SPLIT_FILE = "metadata_images_split_scene_v1.csv"
 CAMERA_FILE = "metadata_camera_parameters.csv"
 FAR = 65.0
-"""Metres: where Marigold and E2E-FT end Hypersim's world."""
+"""Metres: the far limit of Marigold and E2E-FT for Hypersim."""
 
 _BRIGHTNESS = (0.3, 0.59, 0.11)  # CCIR 601, as the tone mapping has it
 _PERCENTILE, _TARGET, _DARKEST, _GAMMA = 0.9, 0.8, 1e-4, 2.2
 _HALF_FOV = math.pi / 6
 _LISTED = r"(ai_\d{3}_\d{3})/rgb_(cam_\d+)_fr(\d+)"
 _SCENE_COLUMNS = ("parameter_name", "parameter_value")
-_INSTALL = "Hypersim's files are HDF5 and h5py is not here; pip install unrender[datasets]"
+_INSTALL = "Hypersim's files are HDF5 and h5py is not installed; pip install unrender[datasets]"
 
 # Rows of a matrix from (u, v, 1), each in [-1, 1] and v up, to camera-space rays.
 _Rays = tuple[tuple[float, ...], ...]
@@ -85,7 +85,7 @@ def open_hypersim(
     lens: Lens = "fixed",
     far: float = FAR,
 ) -> Pictures:
-    """Opens Hypersim: `rgb` and those of `MAPS` that are asked for, 768 x 1024 pixels, all of linear radiance.
+    """Opens Hypersim: `rgb` and the chosen ones of `MAPS`, 768 x 1024 pixels, all linear.
 
     Args:
         folder: holds the scenes (ai_001_001, ...) and, in it or in `analysis` beside it, `SPLIT_FILE`, which lies in
@@ -98,8 +98,8 @@ def open_hypersim(
             official picture, and Marigold's, is min(rgb, 1) ^ (1 / 2.2). "none" leaves it as rendered.
         lens: "fixed" is what papers use: 60 degrees across, the axis through the middle. "scene" is the lens of each
             scene, from `CAMERA_FILE` in the folder (apple/ml-hypersim, contrib/mikeroberts3000). Half of the scenes
-            have a shifted or tilted lens; a tilted one is a pinhole camera that is turned, so that depth and normals
-            are told in the axes of its picture plane.
+            have a shifted or tilted lens; a tilted one is a rotated pinhole camera, so that depth and normals are
+            in the axes of its picture plane.
         far: metres; a surface farther away is left out of depth and mask. math.inf keeps all.
 
     Raises:
@@ -151,7 +151,7 @@ def _table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
         reader = csv.DictReader(file)
         missing = [column for column in columns if column not in (reader.fieldnames or ())]
         if missing:
-            raise UserError(f"{path} has no column {', '.join(missing)}; the table of apple/ml-hypersim is right")
+            raise UserError(f"{path} has no column {', '.join(missing)}; expected the table of apple/ml-hypersim")
         return list(reader)
 
 
@@ -187,7 +187,7 @@ def _read(selection: _Selection, key: str) -> GBuffer:
 def _shapes(
     selection: _Selection, surface: Tensor, geometry: Callable[[str], NDArray[Any]], lens: Camera
 ) -> dict[str, Tensor]:
-    """Planar depth and the mask, those of them that are wished for."""
+    """Planar depth and the mask, those of them that are requested."""
     if not selection.maps & {"depth", "mask"}:
         return {}
     depth = ray_distance_to_depth(planes(geometry("depth_meters")), lens)
@@ -197,7 +197,7 @@ def _shapes(
 
 
 def _lights(maps: frozenset[str], final: Callable[[str], Tensor], gain: float) -> dict[str, Tensor]:
-    """Albedo, irradiance, shading and residual, those of them that are wished for."""
+    """Albedo, irradiance, shading and residual, those of them that are requested."""
     found: dict[str, Tensor] = {}
     if "diffuse_albedo" in maps:
         found["diffuse_albedo"] = final("diffuse_reflectance").clamp(max=1)
@@ -219,7 +219,7 @@ def _lens(lenses: dict[str, _Rays] | None, scene: str, size: tuple[int, int]) ->
     if lenses is None:
         return centred_camera(size, width / 2 / math.tan(_HALF_FOV)), torch.eye(3)
     if scene not in lenses:
-        raise UserError(f"{CAMERA_FILE} has no scene {scene}; the table of apple/ml-hypersim is right")
+        raise UserError(f"{CAMERA_FILE} has no scene {scene}; expected the table of apple/ml-hypersim")
     to_uv = np.array([[2 / width, 0, -1], [0, -2 / height, 1], [0, 0, 1]])
     turn, upper = np.linalg.qr(np.array(lenses[scene]) @ to_uv)
     signs = np.sign(np.diag(upper))
@@ -237,12 +237,12 @@ def _pose(scene: Path, trajectory: str, frame: int, turn: Tensor) -> Tensor:
     path = existing_file(detail / "metadata_scene.csv")
     scales = {row["parameter_name"]: row["parameter_value"] for row in _table(path, _SCENE_COLUMNS)}
     if "meters_per_asset_unit" not in scales:
-        raise UserError(f"{path} has no row meters_per_asset_unit; the file of Hypersim's download is right")
+        raise UserError(f"{path} has no row meters_per_asset_unit; expected the file of Hypersim's download")
     pose = np.eye(4)
     turns = _dataset(detail / trajectory / "camera_keyframe_orientations.hdf5")
     places = _dataset(detail / trajectory / "camera_keyframe_positions.hdf5")
     if frame >= min(len(turns), len(places)):
-        raise UserError(f"{detail / trajectory} has {len(places)} camera poses; one for frame {frame} is needed")
+        raise UserError(f"{detail / trajectory} has {len(places)} camera poses; expected one for frame {frame}")
     pose[:3, :3] = turns[frame] @ turn.double().numpy()
     pose[:3, 3] = places[frame] * float(scales["meters_per_asset_unit"])
     return torch.tensor(Z_UP_TO_Y_UP @ pose, dtype=torch.float32)

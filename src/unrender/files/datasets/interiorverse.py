@@ -63,22 +63,22 @@ def open_interiorverse(
     fov_degrees: int = 85,
     ldr: bool = False,
 ) -> Pictures:
-    """Opens InteriorVerse: `rgb`, linear radiance, and those of `MAPS` that are asked for, 480 x 640 pixels.
+    """Opens InteriorVerse: `rgb`, linear radiance, and the chosen ones of `MAPS`, 480 x 640 pixels.
 
     Args:
         folder: holds dataset_85 or scenes_85 (_120), or is one of them: scenes, and train.txt, val.txt, test.txt with a
             scene's name a line.
         split: train, val or test; or a text file that lists pictures as Marigold's data_split/interiorverse_* do.
         maps: of `MAPS`; every file that they need has to be there. None is all. `mask` is the dataset's own where depth
-            and normal, if they are asked for, have finite values too.
-        fov_degrees: across, 85 or 120; it chooses the folder, and there is no file that says it. There are no poses.
+            and normal, if they are chosen, have finite values too.
+        fov_degrees: across, 85 or 120; it selects the folder, as no file states it. There are no poses.
         ldr: clips `rgb` to [0, 1], which is all that the authors and Marigold do before they encode it.
 
     Raises:
         UserError: a folder or list that is missing; while reading, a file that is missing, damaged or another.
     """
     if fov_degrees not in FIELDS_OF_VIEW:
-        raise UserError(f"InteriorVerse with {fov_degrees} degrees across; 85 or 120 is right")
+        raise UserError(f"InteriorVerse with {fov_degrees} degrees across; expected 85 or 120")
     folder = require_folder(Path(folder), "InteriorVerse's dataset_85 or scenes_85")
     inner = [folder / f"{name}_{fov_degrees}" for name in ("dataset", "scenes")]
     root = next((place for place in inner if place.is_dir()), folder)
@@ -102,15 +102,13 @@ def _split(root: Path, split: str) -> list[str]:
     require_known("the split of InteriorVerse", split, SPLITS)
     path = root / f"{split}.txt"
     if not path.is_file():
-        raise UserError(
-            f"{path} does not exist; the dataset's list of scenes, or a list of pictures as split, is right"
-        )
+        raise UserError(f"{path} does not exist; expected the dataset's list of scenes, or a list of pictures as split")
     scenes = path.read_text("utf-8").split()
     return [key for scene in scenes for key in _pictures(root, scene)]
 
 
 def _pictures(root: Path, scene: str) -> list[str]:
-    """The keys of a scene's pictures; of a scene that is not there, one that stands for them all."""
+    """The keys of a scene's pictures; of a scene that is not on the disk, one key for all of them."""
     if not (root / scene).is_dir():
         return [f"{scene}/"]
     return [f"{scene}/{path.name.removesuffix('_im.exr')}" for path in sorted((root / scene).glob("*_im.exr"))]

@@ -5,8 +5,8 @@ What the files mean, from city-super/MatrixCity, README.md, scripts/load_data.py
 rgb, diffuse, metallic, roughness  PNG, every one of them sRGB-encoded, roughness and metallic too
 diffuse    the engine's diffuse colour, base colour (1 - metallic): it is diffuse albedo, and base colour is not there
 depth      EXR, planar, centimetres; in half floats 65504 means that or more
-normal     EXR, (n + 1) / 2 in the engine's world, whose +Y is the other way than that of the poses; 0 in the sky
-poses      transforms.json: camera axes as here, world +Z up, metres; the rotation is a hundredth of one
+normal     EXR, (n + 1) / 2 in the engine's world, whose +Y is opposite to that of the poses; 0 in the sky
+poses      transforms.json: camera axes as here, world +Z up, metres; the rotation is scaled by 1/100
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ def open_matrixcity(
     views: Collection[str] = VIEWS,
     maps: Collection[str] | None = None,
 ) -> Pictures:
-    """Opens MatrixCity: `rgb`, decoded from sRGB, and those of `MAPS` that are asked for; 1080 x 1920 pixels from the
-    air, 1000 x 1000 in the street.
+    """Opens MatrixCity: `rgb`, decoded from sRGB, and the chosen ones of `MAPS`; 1080 x 1920 pixels from the air,
+    1000 x 1000 in the street.
 
     Args:
         folder: holds small_city, small_city_depth_float32, small_city_normal, small_city_diffuse, ... as they lie on
@@ -105,7 +105,7 @@ def open_matrixcity(
     blocks = [path for view in views for path in sorted((folder / city / view / split).glob("*/transforms.json"))]
     if not blocks:
         expected = folder / city / next(iter(views), VIEWS[0]) / split / "BLOCK" / "transforms.json"
-        raise UserError(f"no block of MatrixCity for the split {split}; files like {expected} are right")
+        raise UserError(f"no block of MatrixCity for the split {split}; expected files like {expected}")
     found = {key: view for path in blocks for key, view in _views(path).items()}
     read = partial(_read, _Selection(folder, wanted, found))
     return Pictures("MatrixCity", tuple(found), read)
@@ -130,7 +130,7 @@ def _views(path: Path) -> dict[str, _View]:
         }
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{path} is not a block of MatrixCity; camera_angle_x, frame_index, rot_mat are right"
+            f"{path} is not a block of MatrixCity; expected camera_angle_x, frame_index, rot_mat"
         ) from error
 
 
@@ -161,7 +161,7 @@ def _read(selection: _Selection, key: str) -> GBuffer:
 
 
 def _masked(maps: dict[str, Tensor], *, with_mask: bool) -> dict[str, Tensor]:
-    """The maps, depth without the sky, and where it is wished for the mask of what is not sky."""
+    """The maps, depth without the sky, and `with_mask` the mask of what is not sky."""
     there = torch.ones_like(maps["rgb"][:, :1], dtype=torch.bool)
     if "normal" in maps:
         there = there & (maps["normal"].abs().sum(1, keepdim=True) > 0)

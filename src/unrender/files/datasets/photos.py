@@ -1,4 +1,4 @@
-"""A folder of photographs with nothing known of them, as Ouroboros trains its cycles on (MS COCO, Flickr30k)."""
+"""A folder of unlabelled photographs, as Ouroboros trains its cycles on (MS COCO, Flickr30k)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def open_photos(folder: str | Path, split: str = "all") -> Pictures:
     require_known("the split of a folder of photographs", split, SPLITS)
     found = [path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES and path.name[0] != "."]
     if not found:
-        raise UserError(f"the folder {folder} has no photographs; {', '.join(sorted(PICTURE_SUFFIXES))} are right")
+        raise UserError(f"the folder {folder} has no photographs; expected {', '.join(sorted(PICTURE_SUFFIXES))}")
     ordered = sorted(found, key=lambda path: (path.parent, natural_order(path)))
     return Pictures("photos", tuple(str(path.relative_to(folder)) for path in ordered), partial(_read, folder))
 

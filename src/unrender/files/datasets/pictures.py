@@ -1,4 +1,4 @@
-"""What the readers of datasets share: pictures that are read when they are asked for, splits, and their mistakes."""
+"""Shared by the readers of datasets: pictures that are read lazily, splits, and error messages."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from unrender.scene.gbuffer import GBuffer
 
 @dataclass(frozen=True)
 class Pictures:
-    """The pictures of one split of a dataset, each read from its files when it is asked for.
+    """The pictures of one split of a dataset, each read from its files on access.
 
     `pictures[3]` is a `GBuffer` with T = 1, `pictures[:100]` are fewer pictures. It can be pickled, so that workers can
-    read beside each other.
+    read in parallel.
 
     Attributes:
         name: of the dataset.
@@ -59,19 +59,19 @@ class Pictures:
 def require_folder(folder: Path, holds: str) -> Path:
     """The folder, if there is one; else a UserError that says what it `holds`."""
     if not folder.is_dir():
-        raise UserError(f"the folder {folder} does not exist; one that holds {holds} is right")
+        raise UserError(f"the folder {folder} does not exist; expected one that holds {holds}")
     return folder
 
 
 def require_known(what: str, value: str, known: Iterable[str]) -> str:
     """`value`, if it is one of `known`; else a UserError."""
     if value not in known:
-        raise UserError(f"{what} is {value!r}; {', '.join(known)} are right")
+        raise UserError(f"{what} is {value!r}; expected {', '.join(known)}")
     return value
 
 
 def chosen_maps(dataset: str, maps: Collection[str] | None, known: Collection[str]) -> frozenset[str]:
-    """The maps to read: those asked for, or all that are known."""
+    """The maps to read: the requested ones, or all that are known."""
     for name in maps or ():
         require_known(f"a map of {dataset}", name, known)
     return frozenset(known if maps is None else maps)
@@ -85,13 +85,13 @@ def is_list(split: str | Path) -> bool:
 def read_list(path: Path, pattern: str) -> list[str]:
     """The keys of a list of pictures, one a line: the groups of `pattern`, which is searched in it, joined by "/"."""
     if not path.is_file():
-        raise UserError(f"the list {path} does not exist; a text file with a picture a line is right")
+        raise UserError(f"the list {path} does not exist; expected a text file with a picture a line")
     lines = [line for line in path.read_text("utf-8").splitlines() if line.strip()]
     found = [re.search(pattern, line) for line in lines]
     keys = ["/".join(match.groups()) for match in found if match is not None]
     if not lines or len(keys) < len(lines):
         wrong = next((line for line, match in zip(lines, found, strict=True) if match is None), "")
-        raise UserError(f"the list {path} has the line {wrong[:80]!r}; names that match {pattern} are right")
+        raise UserError(f"the list {path} has the line {wrong[:80]!r}; expected names that match {pattern}")
     return keys
 
 
@@ -102,7 +102,7 @@ def present(name: str, keys: list[str], folder_of: Callable[[str], Path], read: 
     kept = tuple(key for key in keys if there[folders[key]])
     if not kept:
         expected = folders[keys[0]] if keys else "no picture at all"
-        raise UserError(f"no picture of this split of {name} is there; the first is expected in {expected}")
+        raise UserError(f"no picture of this split of {name} is there; expected the first in {expected}")
     return Pictures(name, kept, read, left_out=len(keys) - len(kept))
 
 
@@ -116,7 +116,7 @@ def exr_planes(path: Path, image: ExrImage, names: str = "RGB") -> Tensor:
     """The channels `names` of an EXR, (1, C, H, W); a UserError lists those it has instead."""
     if not set(names) <= set(image.channels):
         listed = ", ".join(sorted(image.channels)[:12])
-        raise UserError(f"{path} has the channels {listed}; {', '.join(names)} are right")
+        raise UserError(f"{path} has the channels {listed}; expected {', '.join(names)}")
     return planes(np.stack([image.channels[name] for name in names], axis=-1))
 
 

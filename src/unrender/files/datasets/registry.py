@@ -19,7 +19,7 @@ DATASETS: dict[str, Callable[..., Pictures]] = {
     "photos": open_photos,
     "vkitti2": open_vkitti2,
 }
-"""What opens each dataset: all take the folder and the split first, and have options of their own after that."""
+"""The function that opens each dataset: all take the folder and the split first, then options of their own."""
 
 
 def open_dataset(name: str, folder: str | Path, split: str | None = None) -> Pictures:

@@ -5,7 +5,7 @@ depth-to-normal-translator/python/gen_vkitti_normals.py:
 
 depth       16-bit PNG, planar depth in centimetres; the sky is 65535
 intrinsics  725.0087 pixels, axis at (620.5, 187) where the first pixel's centre is 0; half a pixel is added here
-extrinsics  world-to-camera, +X right, +Y down, +Z forward, in a world of the same axes; both are turned here
+extrinsics  world-to-camera, +X right, +Y down, +Z forward, in a world of the same axes; both are converted here
 normals     there are none: they follow from depth
 """
 
@@ -40,7 +40,7 @@ from unrender.scene.normals import normal_from_depth, unit_normals
 
 MAPS = ("normal", "depth", "mask")
 FAR = 80.0
-"""Metres: where Marigold and E2E-FT end Virtual KITTI's world."""
+"""Metres: the far limit of Marigold and E2E-FT for Virtual KITTI."""
 
 BENCHMARK_SIZE = (352, 1216)
 
@@ -86,7 +86,7 @@ def open_vkitti2(
     far: float = FAR,
     benchmark_crop: bool = False,
 ) -> Pictures:
-    """Opens Virtual KITTI 2: `rgb`, decoded from sRGB, and those of `MAPS` that are asked for, 375 x 1242 pixels.
+    """Opens Virtual KITTI 2: `rgb`, decoded from sRGB, and the chosen ones of `MAPS`, 375 x 1242 pixels.
 
     Args:
         folder: holds vkitti_2.0.3_rgb, vkitti_2.0.3_depth and, for poses and intrinsics, vkitti_2.0.3_textgt (or rgb,
@@ -162,7 +162,7 @@ def _sixteen_bits(path: Path, channels: int) -> np.ndarray:
     pixels = decode(existing_file(path)).pixels
     if pixels.dtype != np.uint16 or pixels.shape[2] != channels:
         found = f"{pixels.shape[2]} channels of {pixels.dtype.itemsize * 8} bits"
-        raise UserError(f"{path} has {found}; {channels} of 16 bits is right")
+        raise UserError(f"{path} has {found}; expected {channels} of 16 bits")
     return pixels
 
 
@@ -186,16 +186,16 @@ def _row(path: Path, eye: int, number: int, count: int) -> list[float]:
         words = line.split()
         if words[:2] == start:
             if len(words) != count + 2:
-                raise UserError(f"{path} has {len(words) - 2} numbers for frame {number}; {count} are right")
+                raise UserError(f"{path} has {len(words) - 2} numbers for frame {number}; expected {count}")
             return [float(word) for word in words[2:]]
-    raise UserError(f"{path} has no line for frame {number} of camera {eye}; the file of the dataset is right")
+    raise UserError(f"{path} has no line for frame {number} of camera {eye}; expected the file of the dataset")
 
 
 def _benchmark_crop(picture: GBuffer) -> GBuffer:
     height, width = BENCHMARK_SIZE
     top, left = picture.size[0] - height, (picture.size[1] - width) // 2
     if top < 0 or left < 0:
-        raise UserError(f"a picture of {picture.size} cannot be cut to {BENCHMARK_SIZE}; a whole one is right")
+        raise UserError(f"a picture of {picture.size} cannot be cropped to {BENCHMARK_SIZE}; expected the full frame")
     maps = {name: value[..., top : top + height, left : left + width] for name, value in picture.maps.items()}
     camera = picture.camera.cropped(top, left, BENCHMARK_SIZE) if picture.camera is not None else None
     return replace(picture, camera=camera, **maps)

@@ -20,7 +20,7 @@ Clip = TypeVar("Clip", bound="PreTrainedModel")
 
 # Published files put it before each tensor of a text encoder; transformers 5 no longer does, and writes none.
 _TEXT = "text_model."
-# Old files carry the numbers 0, 1, 2, ..., which are no weights.
+# Old files carry the positions 0, 1, 2, ..., which are no weights.
 _POSITIONS = "position_ids"
 
 
@@ -46,7 +46,7 @@ def load_clip(kind: type[Clip], folder: Path, compute: Compute) -> Clip:
 
 def _config(kind: type[PreTrainedModel], folder: Path) -> PreTrainedConfig:
     if not (folder / "config.json").is_file():
-        raise UserError(f"{folder} has no config.json; a network folder in transformers' layout is right")
+        raise UserError(f"{folder} has no config.json; expected a network folder in transformers' layout")
     try:
         return cast("type[PreTrainedConfig]", kind.config_class).from_pretrained(folder, local_files_only=True)
     except (OSError, TypeError, ValueError) as error:
@@ -64,7 +64,7 @@ def _as_in(found: dict[str, tuple[int, ...]], name: str) -> str:
 
 
 def _count_positions(network: PreTrainedModel, device: torch.device) -> None:
-    """Numbers the positions, which no file holds, and which a network built without memory does not have."""
+    """Numbers the positions, which no file holds, and which a network built on the meta device does not have."""
     for module in network.modules():
         positions = module._buffers.get(_POSITIONS)
         if positions is not None:

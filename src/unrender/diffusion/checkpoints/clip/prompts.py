@@ -23,7 +23,7 @@ _PADDED = "padded"
 _REMEDY = "without it the prompts are embedded anew"
 
 
-def prompt_tokens(home: ModelLocation) -> dict[str, Tensor]:
+def prompt_tokens(location: ModelLocation) -> dict[str, Tensor]:
     """The tokens (N, D) of every prompt of the card, float32, by prompt; {} for a card without prompts.
 
     Those that are not kept yet are embedded, and kept beside the weights, or in the user's cache where nothing can be
@@ -32,37 +32,37 @@ def prompt_tokens(home: ModelLocation) -> dict[str, Tensor]:
     Raises:
         UserError: the kept tokens are damaged; or some are not kept, and there is no text encoder to embed them with.
     """
-    prompts = home.card.prompts
+    prompts = location.card.prompts
     if not prompts:
         return {}
-    padded = home.card.padded_prompts
-    tokens = _read(home.folder / TOKENS_FILE, padded)
+    padded = location.card.padded_prompts
+    tokens = _read(location.folder / TOKENS_FILE, padded)
     if not tokens.keys() >= set(prompts):
-        tokens = _read(_cached(home), padded) | tokens
+        tokens = _read(_cached(location), padded) | tokens
     unknown = [prompt for prompt in prompts if prompt not in tokens]
     if unknown:
-        embedded = _embedded(home, unknown)
-        _keep(home, embedded)
+        embedded = _embedded(location, unknown)
+        _keep(location, embedded)
         tokens |= embedded
     return {prompt: tokens[prompt] for prompt in prompts}
 
 
-def keep_prompts(home: ModelLocation) -> None:
+def keep_prompts(location: ModelLocation) -> None:
     """Embeds the prompts of the card that are not kept yet, and keeps them.
 
     Raises:
         UserError: see `prompt_tokens`.
     """
-    prompt_tokens(home)
+    prompt_tokens(location)
 
 
-def _embedded(home: ModelLocation, prompts: list[str]) -> dict[str, Tensor]:
-    if missing := missing_components(home):
+def _embedded(location: ModelLocation, prompts: list[str]) -> dict[str, Tensor]:
+    if missing := missing_components(location):
         raise UserError(
-            f"{home.folder} has no {missing}, and no {TOKENS_FILE} with the prompts of {home.card.id}; "
-            "one or the other is right"
+            f"{location.folder} has no {missing}, and no {TOKENS_FILE} with the prompts of {location.card.id}; "
+            "expected one or the other"
         )
-    return dict(zip(prompts, embed_prompts(home, prompts, home.card.padded_prompts), strict=True))
+    return dict(zip(prompts, embed_prompts(location, prompts, location.card.padded_prompts), strict=True))
 
 
 def _read(path: Path, padded: bool) -> dict[str, Tensor]:
@@ -72,21 +72,21 @@ def _read(path: Path, padded: bool) -> dict[str, Tensor]:
         return {}
     try:
         with safe_open(path, framework="pt") as file:
-            said = (file.metadata() or {}).get(_PADDED, _said(padded))
+            stored = (file.metadata() or {}).get(_PADDED, _flag(padded))
             found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except SafetensorError as error:
-        raise UserError(f"{path} is not a whole safetensors file: {error}; {_REMEDY}") from error
+        raise UserError(f"{path} is damaged or not a safetensors file: {error}; {_REMEDY}") from error
     for name, value in found.items():
         if value.ndim != 2 or not value.is_floating_point():
-            raise UserError(f"{path} is no file of tokens: {name!r} is {tuple(value.shape)}, not (N, D); {_REMEDY}")
-    return {name: value.float() for name, value in found.items()} if said == _said(padded) else {}
+            raise UserError(f"{path} has no tokens: {name!r} is {tuple(value.shape)}; expected (N, D); {_REMEDY}")
+    return {name: value.float() for name, value in found.items()} if stored == _flag(padded) else {}
 
 
-def _keep(home: ModelLocation, tokens: dict[str, Tensor]) -> None:
+def _keep(location: ModelLocation, tokens: dict[str, Tensor]) -> None:
     """Adds `tokens` to those beside the weights, else to those in the cache; else they are embedded again next time."""
-    padded = home.card.padded_prompts
-    if not _add(home.folder / TOKENS_FILE, tokens, padded):
-        _add(_cached(home), tokens, padded, make=True)
+    padded = location.card.padded_prompts
+    if not _add(location.folder / TOKENS_FILE, tokens, padded):
+        _add(_cached(location), tokens, padded, make=True)
 
 
 def _add(path: Path, tokens: dict[str, Tensor], padded: bool, make: bool = False) -> bool:
@@ -98,20 +98,20 @@ def _add(path: Path, tokens: dict[str, Tensor], padded: bool, make: bool = False
             # Read anew: another card of the folder may have kept its own prompts meanwhile.
             # As bytes: the library writes files that only their owner can read.
             together = _read(path, padded) | tokens
-            unfinished.write_bytes(safetensors.torch.save(together, {_PADDED: _said(padded)}))
+            unfinished.write_bytes(safetensors.torch.save(together, {_PADDED: _flag(padded)}))
     except (OSError, SafetensorError, UserError):
         return False
     return True
 
 
-def _said(padded: bool) -> str:
+def _flag(padded: bool) -> str:
     return "true" if padded else "false"
 
 
-def _cached(home: ModelLocation) -> Path:
+def _cached(location: ModelLocation) -> Path:
     """The tokens of a folder that cannot be written to."""
-    card = home.card
-    facts = [str(home.folder.resolve()), home.revision, card.padded_prompts, *card.prompts]
+    card = location.card
+    facts = [str(location.folder.resolve()), location.revision, card.padded_prompts, *card.prompts]
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return root / "unrender" / "tokens" / key / TOKENS_FILE

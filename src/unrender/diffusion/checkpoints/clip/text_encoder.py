@@ -20,9 +20,9 @@ _COMPONENTS = ("text_encoder", "tokenizer")
 _VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 
 
-def embed_prompts(home: ModelLocation, texts: Sequence[str], padded: bool) -> list[Tensor]:
+def embed_prompts(location: ModelLocation, texts: Sequence[str], padded: bool) -> list[Tensor]:
     """The tokens (N, D) of each text, float32 on the CPU: the last hidden state of the model's text encoder, which is
-    loaded for it and let go. A text that is too long is cut.
+    loaded for it and let go. A text that is too long is truncated.
 
     Args:
         padded: to the full length that the encoder takes (N = 77); if not, N is what the text needs, 2 at least.
@@ -34,19 +34,19 @@ def embed_prompts(home: ModelLocation, texts: Sequence[str], padded: bool) -> li
 
     from unrender.diffusion.checkpoints.clip.network import load_clip
 
-    if missing := missing_components(home):
+    if missing := missing_components(location):
         raise UserError(
-            f"{home.folder} has no {missing}; a caption needs text_encoder and tokenizer, "
+            f"{location.folder} has no {missing}; a caption needs text_encoder and tokenizer, "
             "without a caption none is needed"
         )
-    tokenizer = _load_tokenizer(home.component("tokenizer"))
-    encoder = load_clip(CLIPTextModel, home.component("text_encoder"), Compute(torch.device("cpu"), torch.float32))
+    tokenizer = _load_tokenizer(location.component("tokenizer"))
+    encoder = load_clip(CLIPTextModel, location.component("text_encoder"), Compute(torch.device("cpu"), torch.float32))
     return [_embed(encoder, tokenizer, text, padded) for text in texts]
 
 
-def missing_components(home: ModelLocation) -> str:
-    """What the home lacks to embed a text, in words; "" where it lacks nothing."""
-    return " and no ".join(name for name in _COMPONENTS if home.find(name) is None)
+def missing_components(location: ModelLocation) -> str:
+    """The components that `location` lacks to embed a text, in words; "" where it lacks nothing."""
+    return " and no ".join(name for name in _COMPONENTS if location.find(name) is None)
 
 
 def _load_tokenizer(folder: Path) -> CLIPTokenizer:
@@ -54,23 +54,24 @@ def _load_tokenizer(folder: Path) -> CLIPTokenizer:
 
     # Without one, transformers makes up a vocabulary of three words.
     if not any(all((folder / name).is_file() for name in names) for names in _VOCABULARIES):
-        raise UserError(f"{folder} has no vocabulary; vocab.json with merges.txt, or tokenizer.json, is right")
+        raise UserError(f"{folder} has no vocabulary; expected vocab.json with merges.txt, or tokenizer.json")
     try:
         return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # The tokenizers library raises no other kind.
-        raise UserError(f"{folder} is not a whole tokenizer: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{folder} is damaged or not a tokenizer: {str(error).splitlines()[0]}") from error
 
 
 @torch.no_grad()
 def _embed(encoder: CLIPTextModel, tokenizer: CLIPTokenizer, text: str, padded: bool) -> Tensor:
     limit = min(tokenizer.model_max_length, encoder.config.max_position_embeddings)
     padding = "max_length" if padded else "do_not_pad"
-    told = tokenizer([text], padding=padding, max_length=limit, truncation=True, return_tensors="pt")
+    encoded = tokenizer([text], padding=padding, max_length=limit, truncation=True, return_tensors="pt")
     size = encoder.config.vocab_size
-    if told.input_ids.max() >= size:
+    if encoded.input_ids.max() >= size:
         raise UserError(
-            f"the tokenizer has token {told.input_ids.max()}, the text encoder {size} in all; a pair is right"
+            f"the tokenizer has token {encoded.input_ids.max()}, the text encoder {size} in all; "
+            "expected the tokenizer of this text encoder"
         )
     # Stable Diffusion's encoders see their padding as words; few others want it masked, and say so.
-    mask = told.attention_mask if getattr(encoder.config, "use_attention_mask", False) else None
-    return encoder(told.input_ids, attention_mask=mask)[0][0]
+    mask = encoded.attention_mask if getattr(encoder.config, "use_attention_mask", False) else None
+    return encoder(encoded.input_ids, attention_mask=mask)[0][0]

@@ -1,1 +1,1 @@
-"""Where models are: ids and their cards, the hub, its cache on this machine, folders of the caller's own."""
+"""Model locations: ids and their cards, the hub, its cache on this machine, the caller's own folders."""

@@ -1,6 +1,7 @@
-"""The base models that published checkpoints were tuned from.
+"""The base models that published checkpoints were fine-tuned from.
 
-Stable Diffusion 2 left its original home in 2025, so where it lies is a setting, with a community mirror as default.
+Stable Diffusion 2 was removed from its original repository in 2025, so its location is a setting, with a community
+mirror as default.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ BASE_COMPONENTS = ("vae", "text_encoder", "tokenizer")
 
 
 def base_repository(name: Base) -> str:
-    """The hub id, or the folder, of a base model: the environment's word (`UNRENDER_STABLE_DIFFUSION_2`,
+    """The hub id, or the folder, of a base model: the environment variable (`UNRENDER_STABLE_DIFFUSION_2`,
     `UNRENDER_STABLE_DIFFUSION_2_1`), else the mirror."""
     variable = f"UNRENDER_{name.upper().replace('-', '_')}"
     return os.environ.get(variable, "").strip() or f"sd2-community/{name}"

@@ -1,6 +1,6 @@
 """What the hub's cache on this machine holds.
 
-A pull that is done leaves a reference beside the hub's own, `refs/unrender`, with the commit that was pulled: later
+A finished pull leaves a reference beside the hub's own, `refs/unrender`, with the commit that was pulled: later
 runs take that commit, whatever the hub's newest is by then, and whatever other programs have fetched since.
 """
 
@@ -38,7 +38,7 @@ def pin(repository: str, commit: str) -> None:
 
 
 def snapshots(repository: str, revision: str | None = None) -> list[Path]:
-    """The snapshot folders that stand for a repository, best first: the commit asked for and no other; else the pinned
+    """The snapshot folders that stand for a repository, best first: `revision` alone where it is given; else the pinned
     one, the newest that was ever fetched, or the only one."""
     folder = store(repository) / "snapshots"
     if revision is not None:
@@ -50,13 +50,13 @@ def snapshots(repository: str, revision: str | None = None) -> list[Path]:
 
 
 def pulled(card: ModelCard) -> ModelLocation | None:
-    """Where a published model is in the cache; None where it is not there, or not whole."""
+    """Where a published model is in the cache; None where it is missing or incomplete."""
     repository = card.identity.source.repository
     for folder in snapshots(repository, card.identity.source.revision):
-        home = ModelLocation(card, folder, fallback_of(card, folder), folder.name)
-        # A pinned commit was whole once; its text encoder may have been thrown away since, its prompts are kept.
-        if not lacking(home, networks(card) if folder.name == pinned(repository) else required(card)):
-            return home
+        location = ModelLocation(card, folder, fallback_of(card, folder), folder.name)
+        # A pinned commit was complete once. Its text encoder may be deleted by now: its embedded prompts are kept.
+        if not lacking(location, networks(card) if folder.name == pinned(repository) else required(card)):
+            return location
     return None
 
 

@@ -1,4 +1,4 @@
-"""The parts of a model in diffusers' layout: which a card needs, and which files make one whole."""
+"""The parts of a model in diffusers' layout: which a card needs, and which files make one complete."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STEMS = ("diffusion_pytorch_model", "model")
 WORDLESS = ("tokenizer", "scheduler", "feature_extractor")
 """Components that have settings, and no weights."""
 ENVIRONMENT_ENCODER = "environment_encoder"
-"""Makes tokens of a light; of our own making, in the layout of the others."""
+"""Encodes a light as tokens; unrender's own network, in the layout of the others."""
 
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
@@ -45,7 +45,7 @@ def choose_files(
     Args:
         listing: every file of the repository.
         half: whether the weights in half precision are preferred; the other variant is taken where there is but one.
-        components: those of `wanted` that are asked for; None for all, and the pipeline's own file.
+        components: those of `wanted` to choose for; None for all, and the pipeline's own file.
 
     Raises:
         UserError: a component's weights are pickles only.
@@ -64,7 +64,7 @@ def choose_files(
 
 def weight_files(names: Iterable[str], half: bool = False) -> list[str]:
     """Of the files of one component, those that make up its weights in safetensors: the index first where they are
-    sharded; [] where no variant is whole. Full precision is preferred, half precision where `half`."""
+    sharded; [] where no variant is complete. Full precision is preferred, half precision where `half`."""
     names = set(names)
     for variant in (".fp16", "") if half else ("", ".fp16"):
         for stem in STEMS:
@@ -87,9 +87,9 @@ def is_whole(folder: Path, component: str) -> bool:
     return bool(names) if component in WORDLESS else "config.json" in names and bool(weight_files(names))
 
 
-def lacking(home: ModelLocation, components: Iterable[str]) -> list[str]:
-    """Those of `components` that are whole neither in the home's folder nor in the one with its rest."""
-    places = [place for place in (home.folder, home.fallback) if place is not None]
+def lacking(location: ModelLocation, components: Iterable[str]) -> list[str]:
+    """Those of `components` that are complete neither in the location's folder nor in its `rest`."""
+    places = [place for place in (location.folder, location.fallback) if place is not None]
     return [name for name in components if not any(is_whole(place, name) for place in places)]
 
 
@@ -97,7 +97,7 @@ def _weights_or_refusal(names: list[str], half: bool, whose: str) -> list[str]:
     weights = weight_files(names, half)
     pickles = [name for name in names if name.endswith(_PICKLES)]
     if pickles and not weights:
-        raise UserError(f"{whose} comes as pickles only ({pickles[0]}), which can run code; safetensors is right")
+        raise UserError(f"{whose} comes as pickles only ({pickles[0]}), which can run code; expected safetensors")
     return weights
 
 

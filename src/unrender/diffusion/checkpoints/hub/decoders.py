@@ -13,7 +13,7 @@ DECODERS = {"madebyollin/taesd": "MIT"}
 
 
 def find_decoder(model: str | Path) -> Path:
-    """The folder of a tiny decoder: a pulled one, or the caller's own. The network is not asked.
+    """The folder of a tiny decoder: a pulled one, or the caller's own. Nothing is downloaded.
 
     Raises:
         UserError: it was never pulled, or there is no such folder, or no network in it.
@@ -21,12 +21,12 @@ def find_decoder(model: str | Path) -> Path:
     if str(model) in DECODERS:
         here = [folder for folder in snapshots(str(model)) if _is_decoder(folder)]
         if not here:
-            raise UserError(f"{model} is not on this machine; `unrender models pull {model}` is right")
+            raise UserError(f"{model} is not on this machine; run `unrender models pull {model}`")
         return here[0]
     folder = Path(model)
     if not _is_decoder(folder):
         raise UserError(
-            f"{folder} is no decoder; {', '.join(DECODERS)}, or a folder with config.json and safetensors, is right"
+            f"{folder} is no decoder; expected {', '.join(DECODERS)}, or a folder with config.json and safetensors"
         )
     return folder
 

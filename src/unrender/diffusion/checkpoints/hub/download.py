@@ -1,8 +1,8 @@
-"""Weights from their own homes on the hub, into the hub's cache on this machine.
+"""Downloads weights from their repositories on the hub into the hub's cache on this machine.
 
 What is fetched is chosen from the repository's listing first: one variant of safetensors for each component that the
-card needs. The hub's library does the fetching: a file that broke off goes on where it was while its run lasts, and a
-later run takes every file that was finished as it is.
+card needs. The hub's library does the download: within a run, an interrupted file is resumed; a later
+run keeps every file that was finished.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _HTTP_LIBRARIES = ("httpx", "httpx2", "httpcore", "requests", "urllib3")
 
 @dataclass(frozen=True)
 class Share:
-    """What is taken of one repository.
+    """The files to fetch from one repository.
 
     Attributes:
         repository: its hub id.
@@ -68,16 +68,16 @@ def pull(
         revision: a branch, tag or commit; None for the card's own, else the commit that was pulled before, else the
             newest. What is pulled is what later runs take.
         half: whether weights in half precision are preferred, where they are published.
-        report: told each repository and commit before it is fetched.
-        prepare: called once everything is here.
+        report: called with each repository and commit before it is fetched.
+        prepare: called once everything is downloaded.
 
     Raises:
         UserError: the hub cannot be reached, or has no such repository or revision; a component is missing or comes as
-            pickles only; there is no room. Nothing is fetched then. Or the connection broke off; the next call goes on.
+            pickles only; there is no room. Nothing is fetched then. Or the connection was lost; the next call resumes.
     """
     repository = card.identity.source.repository
     if not repository:
-        raise UserError(f"{card.id} is nowhere to be pulled from: it comes with unrender, or from a folder of yours")
+        raise UserError(f"{card.id} cannot be pulled: it is embedded in unrender, or is a folder of yours")
     own = _share(repository, card, half, None, revision or card.identity.source.revision)
     rest = _rest(card, own, half)
     shares = [own, rest] if isinstance(rest, Share) else [own]
@@ -85,10 +85,10 @@ def pull(
     folders = [_fetch(share, report) for share in shares]
     for share in shares:
         cache.pin(share.repository, share.commit)
-    home = ModelLocation(card, folders[0], folders[-1] if isinstance(rest, Share) else rest, own.commit)
+    location = ModelLocation(card, folders[0], folders[-1] if isinstance(rest, Share) else rest, own.commit)
     if prepare is not None:
-        prepare(home)
-    return home
+        prepare(location)
+    return location
 
 
 def pull_decoder(
@@ -97,7 +97,7 @@ def pull_decoder(
     """Fetches a tiny decoder, and returns its folder. Arguments and errors as in `pull`."""
     share = _listed(repository, lambda sizes: decoder_files(list(sizes), half), revision)
     if not share.sizes:
-        raise UserError(f"{repository} has no decoder in safetensors at {share.commit}; another revision is right")
+        raise UserError(f"{repository} has no decoder in safetensors at {share.commit}; choose another revision")
     _check_room([share])
     folder = _fetch(share, report)
     cache.pin(repository, share.commit)
@@ -115,37 +115,32 @@ def _listed(repository: str, choose: Callable[[dict[str, int]], list[str]], revi
     from huggingface_hub import HfApi
 
     revision = revision or cache.pinned(repository) or "main"
-    with _one_line(repository, revision):
+    with _errors_in_one_line(repository, revision):
         info = HfApi().model_info(repository, revision=revision, files_metadata=True)
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
     return Share(repository, info.sha or revision, {name: sizes[name] for name in choose(sizes)})
 
 
 def _rest(card: ModelCard, own: Share, half: bool) -> Share | Path | None:
-    """What a repository lacks: from the one that its card names, or from the base that it was tuned from."""
+    """What a repository lacks: from the one that its card names, or from the base that it was fine-tuned from."""
     missing = _missing(card, own)
     if not missing:
         return None
-    if card.identity.source.unet in missing or not (
-        card.identity.source.fallback or set(missing) <= set(BASE_COMPONENTS)
-    ):
-        raise UserError(
-            f"{own.repository} has no {missing[0]} in safetensors at {own.commit}; another revision is right"
-        )
-    place = card.identity.source.fallback or base_repository("stable-diffusion-2")
+    source = card.identity.source
+    if source.unet in missing or not (source.fallback or set(missing) <= set(BASE_COMPONENTS)):
+        raise UserError(f"{own.repository} has no {missing[0]} in safetensors at {own.commit}; choose another revision")
+    place = source.fallback or base_repository("stable-diffusion-2")
     if Path(place).is_dir():
         if absent := [name for name in missing if not is_whole(Path(place), name)]:
             raise UserError(
-                f"{own.repository} has no {absent[0]} in safetensors, nor has {place}; a whole base is right"
+                f"{own.repository} has no {absent[0]} in safetensors, nor has {place}; expected a complete base model"
             )
         return Path(place)
     lacked = [name for name in wanted(card) if not any(file.startswith(f"{name}/") for file in own.sizes)]
     rest = _share(place, card, half, lacked)
     absent = [name for name in missing if name in _missing(card, rest)]
     if absent:
-        raise UserError(
-            f"neither {own.repository} nor {place} has {absent[0]} in safetensors; another revision is right"
-        )
+        raise UserError(f"neither {own.repository} nor {place} has {absent[0]} in safetensors; choose another revision")
     return rest
 
 
@@ -161,7 +156,7 @@ def _check_room(shares: Sequence[Share]) -> None:
     if wanted_bytes > free:
         raise UserError(
             f"{shares[0].repository} needs {wanted_bytes / 1e9:.1f} GB in {place.parent}, and {free / 1e9:.1f} "
-            "are free; make room, or name another place with HF_HOME"
+            "are free; make room, or name another folder with HF_HOME"
         )
 
 
@@ -170,7 +165,7 @@ def _fetch(share: Share, report: Report) -> Path:
     from huggingface_hub import snapshot_download
 
     report(str(share))
-    with _one_line(share.repository, share.commit, fetching=True), _bars_on_terminals():
+    with _errors_in_one_line(share.repository, share.commit, fetching=True), _bars_on_terminals():
         folder = Path(
             snapshot_download(share.repository, revision=share.commit, allow_patterns=list(share.sizes), max_workers=4)
         )
@@ -182,7 +177,7 @@ def _fetch(share: Share, report: Report) -> Path:
 
 @contextmanager
 def _bars_on_terminals() -> Generator[None]:
-    """The library draws its progress bars only where somebody watches, or the environment asks for them."""
+    """Lets the library draw its progress bars only on a terminal, or where the environment asks for them."""
     from huggingface_hub import constants
     from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
@@ -197,8 +192,8 @@ def _bars_on_terminals() -> Generator[None]:
 
 
 @contextmanager
-def _one_line(repository: str, revision: str, fetching: bool = False) -> Generator[None]:
-    """What the hub's library raises becomes one line that says what to do; its own warnings are kept back."""
+def _errors_in_one_line(repository: str, revision: str, fetching: bool = False) -> Generator[None]:
+    """Turns the errors of the hub's library into one line that says what to do, and suppresses its warnings."""
     from huggingface_hub.utils import logging
 
     before = logging.get_verbosity()
@@ -206,7 +201,7 @@ def _one_line(repository: str, revision: str, fetching: bool = False) -> Generat
     try:
         yield
     except Exception as error:
-        mistake = _said(error, repository, revision, fetching)
+        mistake = _explained(error, repository, revision, fetching)
         if mistake is None:
             raise
         raise mistake from error
@@ -214,8 +209,8 @@ def _one_line(repository: str, revision: str, fetching: bool = False) -> Generat
         logging.set_verbosity(before)
 
 
-def _said(error: Exception, repository: str, revision: str, fetching: bool) -> UserError | None:
-    """The line for an error of the hub's library; None for one that is neither the network's nor the hub's."""
+def _explained(error: Exception, repository: str, revision: str, fetching: bool) -> UserError | None:
+    """The message for an error of the hub's library; None for errors that neither the network nor the hub caused."""
     from huggingface_hub import constants
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -229,27 +224,27 @@ def _said(error: Exception, repository: str, revision: str, fetching: bool) -> U
     match error:
         case GatedRepoError():
             return UserError(
-                f"{repository} is given only to those who ask: agree on {constants.ENDPOINT}/{repository}, "
+                f"{repository} is gated: accept its terms on {constants.ENDPOINT}/{repository}, "
                 "`hf auth login`, and pull again"
             )
         case RepositoryNotFoundError():
             return UserError(
-                f"the hub has no {repository}, or shows it to others only; `hf auth login` if it is yours to see, "
-                "or a folder with its weights is right"
+                f"the hub has no {repository}, or it is private; expected `hf auth login` with access to it, "
+                "or a folder with its weights"
             )
         case HFValidationError():
-            return UserError(f"{repository} is no hub id; OWNER/NAME is right")
+            return UserError(f"{repository} is no hub id; expected OWNER/NAME")
         case RevisionNotFoundError():
-            return UserError(f"{repository} has no revision {revision}; a branch, tag or commit of it is right")
+            return UserError(f"{repository} has no revision {revision}; expected a branch, tag or commit of it")
         case OfflineModeIsEnabled():
             return UserError(f"pulling {repository} needs the network, and HF_HUB_OFFLINE forbids it; unset it")
         case OSError() if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return UserError(
-                f"no room for {repository} in {constants.HF_HUB_CACHE}; make some, or name another place with HF_HOME, "
-                "and pull again: what is here is kept"
+                f"no room for {repository} in {constants.HF_HUB_CACHE}; make room, or set another HF_HOME, "
+                "and pull again: what was downloaded is kept"
             )
         case PermissionError():
-            return UserError(f"{constants.HF_HUB_CACHE} cannot be written to; name another place with HF_HOME")
+            return UserError(f"{constants.HF_HUB_CACHE} cannot be written to; name another folder with HF_HOME")
     network = isinstance(error, HfHubHTTPError) or type(error).__module__.split(".")[0] in _HTTP_LIBRARIES
     # While files are fetched, whatever else goes wrong in the library (its own checks, its other protocol) is too.
     if fetching and (network or isinstance(error, OSError | RuntimeError)):
@@ -259,10 +254,10 @@ def _said(error: Exception, repository: str, revision: str, fetching: bool) -> U
     if network:
         return UserError(
             f"{constants.ENDPOINT} cannot be reached ({type(error).__name__}), and pulling {repository} needs it; "
-            "mend the network, or give a folder with its weights"
+            "check the network, or give a folder with its weights"
         )
     return None
 
 
 def _broken_off(repository: str, why: str) -> UserError:
-    return UserError(f"pulling {repository} broke off ({why}); the same command again keeps every file that is here")
+    return UserError(f"pulling {repository} was interrupted ({why}); run the command again, finished files are kept")

@@ -20,12 +20,12 @@ _OTHER_VERB: dict[Task, str] = {
 
 
 def embedded(task: Task = "inverse") -> dict[str, Path]:
-    """The models for one task that the package carries, id to folder; an id may have one for each task."""
+    """The embedded models of one task, id to folder; a model with both directions has a folder for each."""
     return {card.id: folder for card, folder in _embedded() if card.task == task}
 
 
 def cards() -> tuple[ModelCard, ...]:
-    """The card of every model that can be named by id, the embedded ones first; an id may have one each way."""
+    """The card of every model that can be named by id, embedded ones first; an id may have one per task."""
     return (*(card for card, _ in _embedded()), *PUBLISHED)
 
 
@@ -47,7 +47,7 @@ def cards_of(model: str) -> tuple[ModelCard, ...]:
 
 
 def pick(candidates: Sequence[ModelCard], task: Task | None) -> ModelCard:
-    """The card for that task; the inverse one of several where none is asked for.
+    """The card of `task`; where that is None, the inverse one of two.
 
     Raises:
         UserError: there is none; the line says which verb takes the model.
@@ -61,12 +61,10 @@ def pick(candidates: Sequence[ModelCard], task: Task | None) -> ModelCard:
 
 
 def unknown(model: str) -> UserError:
-    """The line for an id that no model has."""
+    """The error for an id that no model has."""
     names = {name.lower(): known for known in known_ids() for name in (known.rpartition("/")[2], known)}
     near = difflib.get_close_matches(model.lower(), names, n=1)
-    hint = (
-        f"did you mean {names[near[0]]}?" if near else "`unrender models list` names them; a model folder is right too"
-    )
+    hint = f"did you mean {names[near[0]]}?" if near else "`unrender models list` names them; a model folder works too"
     return UserError(f"no model is called {model}, and there is no such folder; {hint}")
 
 

@@ -14,10 +14,10 @@ class ModelLocation:
     """A model's card, and the folders that hold its weights.
 
     Attributes:
-        card: its habits.
+        card: its description, see `ModelCard`.
         folder: the model folder, in diffusers' layout.
-        rest: the folder that has the components which `folder` lacks; None where there is none.
-        revision: the commit of the hub that was pulled; "" where the folder says nothing of it.
+        rest: the folder with the components that `folder` lacks; None where there is none.
+        revision: the commit that was pulled; "" where it is unknown.
     """
 
     card: ModelCard
@@ -33,7 +33,7 @@ class ModelLocation:
         """
         found = self.find(name)
         if found is None:
-            raise UserError(f"{self.folder} has no {name}; a whole model folder in diffusers' layout is right")
+            raise UserError(f"{self.folder} has no {name}; expected a complete model folder in diffusers' layout")
         return found
 
     def find(self, name: str) -> Path | None:

@@ -1,4 +1,4 @@
-"""Whose weights a folder holds: what it says of itself, where it lies, what it is called, what is in it."""
+"""Recognises whose weights a folder holds: by its own files, its path in a hub cache, its name, or its contents."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _DROPOUT = {23: "zheng95z/x-to-rgb", 28: "zheng95z/x-to-rgb-inpainting"}
 
 
 def local_model(folder: Path, task: Task | None = None) -> ModelLocation:
-    """The home of the weights in a folder of the caller's; see `card_of`."""
+    """The location of the weights in a folder of the caller's; see `card_of`."""
     card = card_of(folder, task)
     return ModelLocation(card, folder, _rest(card, folder), _cached(folder)[1])
 
@@ -37,7 +37,7 @@ def card_of(folder: Path, task: Task | None = None) -> ModelCard:
     """The card of the weights in a folder: its own `unrender.json`, or that of the published model which it is.
 
     Raises:
-        UserError: the folder does not say whose weights it holds, or the model goes the other way.
+        UserError: the folder does not say whose weights it holds, or the model is of the other task.
     """
     return pick(cards_in(folder), task)
 
@@ -50,8 +50,8 @@ def cards_in(folder: Path) -> tuple[ModelCard, ...]:
     known = _cached(folder)[0] or _called(folder) or _made_of(folder)
     if known is None:
         raise UserError(
-            f"{folder} does not say whose weights it holds; `unrender models adopt {folder} ID` is right, "
-            f"or an {CARD_FILE}"
+            f"{folder} does not say whose weights it holds; run `unrender models adopt {folder} ID`, "
+            f"or give it an {CARD_FILE}"
         )
     return cards_of(known)
 
@@ -64,12 +64,12 @@ def adopt(folder: Path, model: str) -> None:
     """
     found = cards_of(model)
     if not folder.is_dir():
-        raise UserError(f"there is no folder {folder}; the folder with the weights of {model} is right")
+        raise UserError(f"there is no folder {folder}; expected the folder with the weights of {model}")
     if (folder / CARD_FILE).is_file() and _pointed(folder) is None:
-        raise UserError(f"{folder} has a card of its own, {CARD_FILE}; remove it first if it is not right")
+        raise UserError(f"{folder} has a card of its own, {CARD_FILE}; remove it first if it is wrong")
     components = dict.fromkeys(name for card in found for name in wanted(card) if name not in WORDLESS)
     if not any((folder / name).is_dir() for name in components):
-        raise UserError(f"{folder} has none of {', '.join(components)}; a model folder in diffusers' layout is right")
+        raise UserError(f"{folder} has none of {', '.join(components)}; expected a model folder in diffusers' layout")
     with atomic_write(folder / CARD_FILE) as path:
         path.write_text(json.dumps({POINTER: model}) + "\n")
 
@@ -121,7 +121,7 @@ def _marigold(folder: Path, newer: str, older: str) -> str | None:
     scheduler = _scheduler(folder)
     if scheduler.get("rescale_betas_zero_snr"):
         return newer
-    # E2E-FT's folders have the class too, with a trailing schedule; so have distilled ones, with another scheduler.
+    # E2E-FT's folders have the class too, with a trailing schedule; so have distilled models, with another scheduler.
     plain = scheduler.get("_class_name") == "DDIMScheduler" and scheduler.get("timestep_spacing") != "trailing"
     return older if plain else None
 

@@ -1,4 +1,4 @@
-"""Models to the folders that hold them: embedded, pulled, or the caller's own."""
+"""Resolves models to the folders that hold them: embedded, pulled, or the caller's own."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["cards", "embedded", "find", "resolve"]
 
 
 def find(model: str | Path, task: Task | None = None) -> ModelLocation:
-    """Where a model is on this machine: an embedded or published id, or a folder of weights. The network is not asked.
+    """Where a model is on this machine: an embedded or published id, or a folder of weights. Nothing is downloaded.
 
     Args:
-        task: what is wanted of it; None takes either, and the inverse one of an id that has both.
+        task: the task to find; None takes either, and the inverse one of an id that has both.
 
     Raises:
-        UserError: no model has that id (the nearest is suggested), it was never pulled, it goes the other way, or the
-            folder does not say whose weights it holds.
+        UserError: no model has that id (the nearest is suggested), it was never pulled, it has the other task
+            only, or the folder does not say whose weights it holds.
     """
     name = str(model)
     if name in known_ids():
@@ -36,7 +36,7 @@ def find(model: str | Path, task: Task | None = None) -> ModelLocation:
 
 
 def resolve(model: str | Path) -> Path:
-    """The folder of an embedded inverse model, or a folder itself, whosever weights it holds.
+    """The folder of an embedded inverse model, or a folder itself, whatever weights it holds.
 
     Raises:
         UserError: it is neither; the nearest id is suggested.
@@ -50,18 +50,18 @@ def resolve(model: str | Path) -> Path:
 
 
 def _pulled(card: ModelCard) -> ModelLocation:
-    home = pulled(card)
-    if home is not None:
-        return home
+    location = pulled(card)
+    if location is not None:
+        return location
     pull = f"`unrender models pull {card.id}`"
     here = sorted((store(card.identity.source.repository) / "snapshots").glob("*"))
     if card.identity.source.fallback and any(is_whole(folder, card.identity.source.unet) for folder in here):
         raise UserError(
             f"{card.id} is on this machine, but not {card.identity.source.fallback}, whose VAE and text encoder it "
-            f"uses; {pull} fetches it (it needs the network)"
+            f"uses; run {pull} (it needs the network)"
         )
     if here:
         raise UserError(f"{card.id} is only partly on this machine; {pull} fetches what is missing")
     raise UserError(
-        f"{card.id} is not on this machine; {pull} is right (it needs the network), or a folder with its weights"
+        f"{card.id} is not on this machine; run {pull} (it needs the network), or give a folder with its weights"
     )
