@@ -100,7 +100,7 @@ class GivenMap:
 @dataclass(frozen=True)
 class LightCard:
     """How the light itself is told to a forward network: an `EnvironmentEncoder` makes tokens of a picture of it, and
-    they take the place of a prompt's (`forward.lighting.light_picture`).
+    they take the place of a prompt's (`scene.encoding.encode`).
 
     Attributes:
         size: (height, width) of that picture, in texels; multiples of 4, for a token stands for 4 x 4.

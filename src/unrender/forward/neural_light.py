@@ -12,7 +12,7 @@ from unrender.diffusion.engine import Engine, decode_pictures, give, walk
 from unrender.diffusion.framing import Framing, plan_framing, unframe
 from unrender.diffusion.preprocessing import present
 from unrender.errors import UserError
-from unrender.forward.lighting import ShownLight, first_render, given_maps, show_light
+from unrender.forward.lighting import LightConditioning, light_conditioning, radiance_hint, surface_maps
 from unrender.forward.options import ForwardOptions
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.gbuffer import GBuffer
@@ -47,7 +47,7 @@ def lit_picture(
     paints where there is none.
 
     The network answers with a display's picture, in [0, 1] under the sRGB curve, of the scene exposed by
-    `lighting.light_gain`; the exposure is taken back. So a light twice as bright gives a picture twice as bright.
+    `lighting.exposure_gain`; the exposure is taken back. So a light twice as bright gives a picture twice as bright.
 
     Raises:
         UserError: base_color or normal is missing.
@@ -56,7 +56,7 @@ def lit_picture(
     (decoded,) = decode_pictures(engine, _latents(engine, options, _tell_light(engine, framing, shown), noise))
     rgb = decode_maps(unframe(decoded, framing), engine.card.pictures[0])["rgb"]
     gain = shown.gain.to(rgb)
-    return with_detail(rgb, shown.first, first_render(gbuffer, light, yaw).to(rgb) * gain) / gain
+    return with_detail(rgb, shown.radiance_hint, radiance_hint(gbuffer, light, yaw).to(rgb) * gain) / gain
 
 
 def with_detail(answer: Tensor, seen: Tensor, first: Tensor) -> Tensor:
@@ -112,17 +112,19 @@ def check_options(model: str, options: ForwardOptions) -> None:
         raise UserError(f"{model} is told the light itself and takes no caption, guidance or shadows; leave them out")
 
 
-def _show(engine: Engine, gbuffer: GBuffer, light: EnvironmentMap, yaw: float | Tensor) -> tuple[Framing, ShownLight]:
+def _show(
+    engine: Engine, gbuffer: GBuffer, light: EnvironmentMap, yaw: float | Tensor
+) -> tuple[Framing, LightConditioning]:
     card = engine.card
     gbuffer.require("base_color", "normal", by=card.id)
     framing = plan_framing(gbuffer.size, card.size, "the G-buffer")
     assert card.light is not None
     # At the size that the network sees, as in training; and a first render of a large picture would take longer.
-    return framing, show_light(resize_gbuffer(gbuffer, framing.content), light, yaw, card.light.size)
+    return framing, light_conditioning(resize_gbuffer(gbuffer, framing.content), light, yaw, card.light.size)
 
 
 @torch.inference_mode()
-def _tell_light(engine: Engine, framing: Framing, shown: ShownLight) -> _Told:
+def _tell_light(engine: Engine, framing: Framing, shown: LightConditioning) -> _Told:
     card, encoder = engine.card, engine.checkpoint.environment
     assert encoder is not None
     values = [(given, shown.values_of(given)) for given in card.given]
@@ -136,7 +138,7 @@ def _tell_irradiance(engine: Engine, gbuffer: GBuffer) -> _Told:
     assert card.light is not None
     assert encoder is not None
     framing = plan_framing(gbuffer.size, card.size, "the G-buffer")
-    maps = given_maps(resize_gbuffer(gbuffer, framing.content), irradiance=True)
+    maps = surface_maps(resize_gbuffer(gbuffer, framing.content), irradiance=True)
     pictures: list[Tensor | None] = []
     for given in card.given:
         values = None if given.rendered else maps.get(given.codec.map)

@@ -12,7 +12,8 @@ from unrender.diffusion.card import ModelCard
 from unrender.diffusion.codec import expose, relative_depth
 from unrender.errors import UserError
 from unrender.files.shards import Clip
-from unrender.forward.lighting import mirror_light_picture, show_light
+from unrender.forward.lighting import light_conditioning
+from unrender.scene.encoding import MINI, mirror_encoded
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.gbuffer import CHANNELS, GBuffer
 from unrender.train.augmentation import augment, crop, mirror
@@ -170,7 +171,7 @@ def lit_frames(clip: Clip) -> Iterator[tuple[GBuffer, EnvironmentMap]]:
 
 
 def load_lit_still_dataset(lit: Iterable[tuple[GBuffer, EnvironmentMap]], light_size: tuple[int, int]) -> StillDataset:
-    """Gathers G-buffers with the light that each is lit by (`forward.lighting.show_light`).
+    """Gathers G-buffers with the light that each is lit by (`forward.lighting.light_conditioning`).
 
     Raises:
         UserError: as `load_still_dataset`.
@@ -181,9 +182,9 @@ def load_lit_still_dataset(lit: Iterable[tuple[GBuffer, EnvironmentMap]], light_
         # One after the other: whole G-buffers of a set would take several times its memory.
         for gbuffer, light in lit:
             gbuffer.require("rgb", *TARGETS, by="training")
-            shown = show_light(gbuffer, light, size=light_size)
+            shown = light_conditioning(gbuffer, light, size=light_size)
             rgb = gbuffer.maps["rgb"] * shown.gain * shown.covered
-            lights.append(Lit(_halved(shown.first), _halved(rgb), _halved(shown.picture)))
+            lights.append(Lit(_halved(shown.radiance_hint), _halved(rgb), _halved(shown.picture)))
             yield gbuffer
 
     stills = load_still_dataset(noting_lights())
@@ -215,7 +216,7 @@ def sample_batch(stills: StillDataset, spec: BatchSpec) -> Batch:
     flip = torch.rand(spec.count, generator=generator) < 0.5
     maps = crop(mirror(maps, flip), spec.side, generator)
     if picture is not None:
-        picture = torch.where(flip[:, None, None, None], mirror_light_picture(picture), picture)
+        picture = torch.where(flip[:, None, None, None], mirror_encoded(picture, MINI), picture)
     known = {name: values[index] for name, values in stills.known.items()}
     return _batch(maps, known, picture, augment(maps["rgb"], generator))
 
