@@ -8,13 +8,12 @@ pytest.importorskip("scipy", reason="scipy is not installed; the extra [raytrace
 pytest.importorskip("manifold3d", reason="manifold3d is not installed; the extra [raytrace] brings it")
 
 from unrender.files.environments import builtin_environment_names
+from unrender.raytrace.mesh import Mesh, box_mapped, is_closed, vertex_normals, with_creases
 from unrender.scene.environment import texel_directions, texel_solid_angles
-from unrender.synth.facets import box_mapped, is_closed, with_creases
 from unrender.synth.lights import OUTDOORS, PEAK, PROCEDURAL, SIZE, TEST_WORLDS, TRAIN_WORLDS, random_light, sunny
 from unrender.synth.materials import random_material, relief
 from unrender.synth.objects import FAMILIES, FURNITURE, random_object, random_primitive
 from unrender.synth.patterns import HELD_OUT, PATTERNS
-from unrender.synth.shapes import Mesh, vertex_normals
 from unrender.synth.wear import labelled, random_finish, scuffed, worn
 
 

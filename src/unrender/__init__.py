@@ -18,6 +18,9 @@ of that name; `from unrender.relight import relight` is its one call.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from unrender.scene import readers
+from unrender.version import VERSION
+
 if TYPE_CHECKING:
     from unrender.diffusion.options import InferenceOptions
     from unrender.errors import UserError
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
     from unrender.scene.gaussians import SphericalGaussians
     from unrender.scene.gbuffer import GBuffer
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _HOMES = {
     "Camera": "unrender.scene.camera",
@@ -76,6 +79,16 @@ __all__ = [
     "read_image",
     "write",
 ]
+
+
+def _read_environment(path: Any) -> Any:
+    from unrender.files.environments import resolve_light
+
+    return resolve_light(path)
+
+
+# Nouns know of no files: what reads them is lent from here, the one place that knows all rooms.
+readers.lend("EnvironmentMap", _read_environment)
 
 
 def __getattr__(name: str) -> Any:

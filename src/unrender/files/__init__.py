@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from unrender.files.gbuffers import write_layers as write_layers
     from unrender.files.images import read_image as read_image
     from unrender.files.images import write_image as write_image
-    from unrender.files.meshes import Material as Material
-    from unrender.files.meshes import Mesh as Mesh
+    from unrender.files.meshes import GltfMaterial as GltfMaterial
+    from unrender.files.meshes import MeshPrimitive as MeshPrimitive
     from unrender.files.meshes import read_meshes as read_meshes
     from unrender.files.preview import contact_sheet as contact_sheet
     from unrender.files.readers import FrameReader as FrameReader
@@ -53,7 +53,7 @@ _HOMES = {
     ),
     "gbuffers": ("read_gbuffer", "read_metadata", "write_gbuffer", "write_layers"),
     "images": ("read_image", "write_image"),
-    "meshes": ("Material", "Mesh", "read_meshes"),
+    "meshes": ("GltfMaterial", "MeshPrimitive", "read_meshes"),
     "preview": ("contact_sheet",),
     "readers": ("FrameReader", "GBufferReader"),
     "sequences": ("GBufferWriter", "open_frames", "open_gbuffers"),

@@ -14,7 +14,7 @@ from unrender.forward import monte_carlo, screen_space, split_sum
 from unrender.forward.geometry import calibrate_depth
 from unrender.forward.light_sampling import LightSampler
 from unrender.forward.prefilter import PrefilteredLight
-from unrender.forward.surface import RenderPasses, coverage_of, surface_of, world_rotation
+from unrender.forward.surface import RenderPasses, coverage_of, shading_points, world_rotation
 from unrender.scene.camera import Camera, pixel_rays
 from unrender.scene.environment import EnvironmentMap, sample
 from unrender.scene.gbuffer import GBuffer
@@ -73,7 +73,7 @@ class DeferredRenderer:
     def _frame(
         self, gbuffer: GBuffer, light: EnvironmentMap, camera: Camera, yaw: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        surface = surface_of(gbuffer, camera, yaw)
+        surface = shading_points(gbuffer, camera, yaw)
         radiance = light.radiance[0]
         if self.quality == "split_sum":
             diffuse, specular = split_sum.shade(surface, PrefilteredLight.of(radiance))

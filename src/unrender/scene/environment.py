@@ -12,6 +12,7 @@ from torch import Tensor
 
 from unrender.conventions import direction_to_uv, uv_to_direction
 from unrender.errors import UserError
+from unrender.scene import readers
 from unrender.scene.color import luminance
 
 
@@ -37,10 +38,7 @@ class EnvironmentMap:
     def read(path: str | Path) -> EnvironmentMap:
         """Reads a light from a file, or by the name of a shipped one ("sunset" or "sunset.exr"); the same as
         `files.environments.resolve_light`, which see."""
-        # The one door from this floor up to `files`, opened only when called: a noun is where people look for it.
-        from unrender.files.environments import resolve_light
-
-        return resolve_light(path)
+        return readers.read("EnvironmentMap", path)
 
     def __len__(self) -> int:
         return self.radiance.shape[0]
