@@ -55,6 +55,11 @@ def decode(decoder: Decoder, latent: Tensor, scale: float, memory: Memory = "who
     return torch.cat([decoder.decode(part).sample for part in (latent.split(1) if memory == "tiled" else (latent,))])
 
 
+def downsampling_factor(autoencoder: AutoencoderKL) -> int:
+    """How many times smaller than its picture a latent is, each way: every level of the encoder but the last halves."""
+    return 2 ** (len(autoencoder.config["block_out_channels"]) - 1)
+
+
 def _set_tiles(autoencoder: Decoder, memory: Memory) -> None:
     """Tiles on or off. Left to itself the autoencoder's tiles are as large as the pictures it was trained on."""
     if isinstance(autoencoder, AutoencoderTiny):

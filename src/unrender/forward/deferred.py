@@ -64,7 +64,7 @@ class DeferredRenderer:
         gbuffer.require("base_color", "normal", by="the deferred renderer")
         if len(light) not in (1, len(gbuffer)):
             raise UserError(f"a light of {len(light)} frames for a G-buffer of {len(gbuffer)}; 1 or as many is right")
-        camera = gbuffer.camera or Camera.perspective(gbuffer.size)
+        camera = gbuffer.camera_or_default()
         yaws = torch.as_tensor(yaw, dtype=torch.float32).expand(len(gbuffer)).tolist()
         frames = [self._frame(gbuffer.frame(i), light.frame(i), camera.frame(i), yaws[i]) for i in range(len(gbuffer))]
         diffuse, specular, background = (torch.stack(group) for group in zip(*frames, strict=True))

@@ -18,7 +18,6 @@ from unrender.diffusion.card import GivenMap
 from unrender.diffusion.codec import PERCENTILE, relative_depth
 from unrender.forward.deferred import DeferredRenderer
 from unrender.forward.surface import DEFAULT_METALLIC, DEFAULT_ROUGHNESS, coverage
-from unrender.scene.camera import Camera
 from unrender.scene.encoding import MINI, EnvironmentEncoding, encode
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.gbuffer import GBuffer
@@ -70,7 +69,7 @@ def light_conditioning(
     """
     covered, hint = coverage(gbuffer), radiance_hint(gbuffer, light, yaw)
     gain = exposure_gain(hint, covered)
-    camera = gbuffer.camera or Camera.perspective(gbuffer.size)
+    camera = gbuffer.camera_or_default()
     rotations = camera.pose.expand(len(gbuffer), 4, 4)[:, :3, :3]
     encoded = encode(light, encoding, size, rotations, yaw=yaw, gain=gain)
     return LightConditioning(surface_maps(gbuffer), hint * gain, encoded.picture, gain, covered)
