@@ -16,7 +16,7 @@ from torch import Tensor
 from unrender.conventions import uv_to_direction, yaw_matrix
 from unrender.errors import UserError
 from unrender.scene.color import linear_to_log, linear_to_srgb, reinhard
-from unrender.scene.environment import EnvironmentMap, mean_radiance, resize, sample
+from unrender.scene.environment import EnvironmentMap, mean_radiance, resize, sample_frames
 
 Picture = Literal["ldr", "log", "direction"]
 
@@ -28,10 +28,11 @@ class EnvironmentEncoding:
     """How one family of checkpoints wants its light.
 
     Attributes:
-        white: radiance that the LDR picture's extended Reinhard curve brings to 1; inf for x / (1 + x).
+        white: radiance that the LDR picture's extended Reinhard curve brings to 1; None for x / (1 + x),
+            which never reaches it.
         log_peak: radiance that the logarithmic curve brings to 1; beyond it all are alike.
         transfer: what both radiance pictures end in: the sRGB curve, or none.
-        radiance_limit: radiance is clipped here before all curves.
+        radiance_limit: radiance is clipped here before all curves; None for no limit.
         columns: which way columns turn from left to right, seen from above. The camera's -Z is at both edges and its
             +Z in the middle. "clockwise": its +X is at a quarter of the width, as in an environment map (see
             `conventions`). "counterclockwise": at three quarters.
@@ -47,10 +48,10 @@ class EnvironmentEncoding:
         channels: the order in which the pictures are joined.
     """
 
-    white: float = math.inf
+    white: float | None = None
     log_peak: float = 10_000.0
     transfer: Literal["srgb", "linear"] = "linear"
-    radiance_limit: float = math.inf
+    radiance_limit: float | None = None
     columns: Literal["clockwise", "counterclockwise"] = "clockwise"
     rows: Literal["centers", "inset"] = "centers"
     mirror_x: bool = False
@@ -125,7 +126,8 @@ def encode(
     turns = _turns(light, encoding, rotation, yaw)
     radiance = (_area if encoding.filtering == "area" else _point)(light, encoding, turns, size)
     exposed = (radiance if gain is None else radiance * gain).clamp(0, encoding.radiance_limit)
-    ldr, log = reinhard(exposed, encoding.white), linear_to_log(exposed, encoding.log_peak)
+    white = math.inf if encoding.white is None else encoding.white
+    ldr, log = reinhard(exposed, white), linear_to_log(exposed, encoding.log_peak)
     if encoding.transfer == "srgb":
         ldr, log = linear_to_srgb(ldr), linear_to_srgb(log)
     directions = encoded_directions(encoding, size).permute(2, 0, 1).to(exposed)
@@ -177,10 +179,7 @@ def _turns(
 
 def _look_up(light: EnvironmentMap, directions: Tensor, turns: Tensor) -> Tensor:
     """Radiance (T, 3, H, W) in camera-space directions (H, W, 3)."""
-    turned = directions.to(turns) @ turns[:, None]
-    if len(turned) == 1:
-        return sample(light.radiance, turned[0])
-    return torch.cat([sample(light.frame(i).radiance, frame) for i, frame in enumerate(turned)])
+    return sample_frames(light, directions.to(turns) @ turns[:, None])
 
 
 def _point(light: EnvironmentMap, encoding: EnvironmentEncoding, turns: Tensor, size: tuple[int, int]) -> Tensor:
