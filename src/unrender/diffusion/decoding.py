@@ -13,6 +13,12 @@ from torch.utils.checkpoint import checkpoint
 Memory = Literal["whole", "tiled", "checkpointed"]
 Decoder = AutoencoderKL | AutoencoderTiny
 
+
+def downsampling_factor(autoencoder: AutoencoderKL) -> int:
+    """How many times smaller than its picture a latent is, each way."""
+    return 2 ** (len(autoencoder.config["block_out_channels"]) - 1)
+
+
 TILE = 384
 """Side of a tile in pixels: a picture of 768 x 768 takes nine, in a quarter of the memory."""
 
@@ -53,11 +59,6 @@ def decode(decoder: Decoder, latent: Tensor, scale: float, memory: Memory = "who
         parts = [checkpoint(lambda z: decoder.decode(z).sample, one, use_reentrant=False) for one in latent.split(1)]
         return torch.cat([part for part in parts if part is not None])
     return torch.cat([decoder.decode(part).sample for part in (latent.split(1) if memory == "tiled" else (latent,))])
-
-
-def downsampling_factor(autoencoder: AutoencoderKL) -> int:
-    """How many times smaller than its picture a latent is, each way: every level of the encoder but the last halves."""
-    return 2 ** (len(autoencoder.config["block_out_channels"]) - 1)
 
 
 def _set_tiles(autoencoder: Decoder, memory: Memory) -> None:
