@@ -104,7 +104,7 @@ def test_the_bsdf_is_mitsubas_principled_and_its_samples_follow_their_density(ma
     si = dr.zeros(mi.SurfaceInteraction3f, count)
     si.wi, si.sh_frame = view, mi.Frame3f(mi.Normal3f(0, 0, 1))
     expected = np.array(plugin.eval(mi.BSDFContext(), si, light))
-    at = principled.principled_bsdf(mi.Normal3f(0, 0, 1), view, (mi.Color3f(*base), mi.Float(rough), mi.Float(metal)), 0.25)
+    at = principled.bsdf(mi.Normal3f(0, 0, 1), view, (mi.Color3f(*base), mi.Float(rough), mi.Float(metal)), 0.25)
     value, density, _ = principled.evaluate(at, light)
     np.testing.assert_allclose(np.array(value), expected, rtol=2e-3, atol=1e-5)
     # The mean of x over a sphere is that of x / density over the samples.

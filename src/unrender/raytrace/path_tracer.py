@@ -184,7 +184,7 @@ def _step(task: _Task, path: _Path, sums: _Sums) -> tuple[_Path, _Sums]:
     hit = ray_intersect(scene, mi.Ray3f(path.origin, path.direction), coherent=False, active=path.sample < task.samples)
     rough = dr.select(first, hit.roughness, dr.maximum(hit.roughness, task.roughness))
     material = (hit.base_color, rough, hit.metallic)
-    at = principled.principled_bsdf(hit.normal, -path.direction, material, dr.select(first, _COSINE_SHARE, 0))
+    at = principled.bsdf(hit.normal, -path.direction, material, dr.select(first, _COSINE_SHARE, 0))
     shaded = hit.front & (path.depth + 1 < task.max_depth)
 
     sums.emitter_rgb, sums.emitter_irradiance = (

@@ -43,7 +43,7 @@ class PrincipledBsdf:
         return dr.maximum(self.roughness * self.roughness, _MIN_ALPHA)
 
 
-def principled_bsdf(normal: Any, view: Any, material: tuple[Any, Any, Any], least_share: Any) -> PrincipledBsdf:
+def bsdf(normal: Any, view: Any, material: tuple[Any, Any, Any], least_share: Any) -> PrincipledBsdf:
     """The BSDF of a point with `material` (base colour, roughness, metallic); cosine samples are at least a
     `least_share` of all."""
     import drjit as dr
