@@ -23,13 +23,14 @@ import torch
 
 from unrender.files.gbuffers import write_gbuffer
 from unrender.raytrace import backend
+from unrender.raytrace.atlas import pack_atlas
 from unrender.raytrace.gbuffer import trace_gbuffer
+from unrender.raytrace.mitsuba_scene import build_mitsuba_scene, render
 from unrender.raytrace.path_tracer import render_lights
-from unrender.raytrace.scene import Surface, build_scene, render
-from unrender.raytrace.trace_scene import build_trace_scene
+from unrender.raytrace.path_tracer_scene import build_path_tracer_scene
+from unrender.raytrace.textured_mesh import TexturedMesh
 from unrender.scene.camera import Camera
 from unrender.scene.environment import EnvironmentMap
-from unrender.synth.atlas import merged
 from unrender.synth.compose import another_light, random_world
 from unrender.synth.sources import Sources
 
@@ -40,7 +41,7 @@ COUNTS = (1, 2, 4, 8)
 class Scene:
     """A random world with as many lights as any run needs."""
 
-    surface: Surface
+    surface: TexturedMesh
     camera: Camera
     lights: list[EnvironmentMap]
 
@@ -49,7 +50,7 @@ def random_scene(index: int, size: int) -> Scene:
     rng, sources = np.random.default_rng([7, index]), Sources()
     world = random_world(rng, (size, size), sources, test=False)
     lights = [world.light, *(another_light(rng, world, sources, test=False) for _ in range(max(COUNTS) - 1))]
-    return Scene(merged(world.things)[0], world.camera, lights)
+    return Scene(pack_atlas(world.things)[0], world.camera, lights)
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -62,8 +63,8 @@ def frame_parts(index: int, args: argparse.Namespace, folder: Path) -> dict[str,
     """Seconds of each part of frame `index`."""
     drawn = random_scene(index, args.size)
     parts = {"world": seconds(lambda: random_scene(index, args.size))}
-    parts["scene"] = seconds(lambda: build_trace_scene(drawn.surface, drawn.camera))
-    scene = build_trace_scene(drawn.surface, drawn.camera)
+    parts["stage"] = seconds(lambda: build_path_tracer_scene(drawn.surface, drawn.camera))
+    scene = build_path_tracer_scene(drawn.surface, drawn.camera)
     parts["G-buffer"] = seconds(lambda: trace_gbuffer(scene))
     for count in COUNTS:
         lights = drawn.lights[:count]
@@ -75,7 +76,7 @@ def frame_parts(index: int, args: argparse.Namespace, folder: Path) -> dict[str,
     parts["EXR"] = seconds(lambda: write_gbuffer(folder / "frame.exr", whole))
     # Mitsuba's own integrators support neither slopes nor emission here.
     plain = replace(drawn.surface, slope=None, emission=None)
-    scene = build_scene([plain], drawn.lights[0], drawn.camera, max_depth=scene.max_depth)
+    scene = build_mitsuba_scene([plain], drawn.lights[0], drawn.camera, max_depth=scene.max_depth)
     parts["path"] = seconds(lambda: render(scene, samples=args.samples, seed=1))
     return parts
 

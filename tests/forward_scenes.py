@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from unrender import files
-from unrender.raytrace.scene import emitter, render, sensor
+from unrender.raytrace.mitsuba_scene import emitter, render, sensor
 from unrender.scene.camera import Camera, pixel_rays
 from unrender.scene.color import linear_to_srgb, luminance
 from unrender.scene.environment import EnvironmentMap

@@ -16,7 +16,7 @@ from blender.sides import find_blender
 
 from unrender.errors import UserError
 from unrender.files.exr import read_channels
-from unrender.raytrace.scene import Surface
+from unrender.raytrace.textured_mesh import TexturedMesh
 from unrender.scene.camera import Camera, project
 from unrender.scene.environment import EnvironmentMap, texel_directions
 
@@ -50,12 +50,14 @@ def test_pixels_that_are_not_square_are_refused():
         blender_camera(camera)
 
 
-def triangle(**more: np.ndarray) -> Surface:
+def triangle(**more: np.ndarray) -> TexturedMesh:
     flat = np.full((4, 4), 0.5, np.float32)
     corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], np.float32)
     normals = np.tile(np.array([0, 0, 1], np.float32), (3, 1))
     faces = np.array([[0, 1, 2]], np.uint32)
-    return Surface(corners, normals, corners[:, :2], faces, np.full((4, 4, 3), 0.5, np.float32), flat, flat, **more)
+    return TexturedMesh(
+        corners, normals, corners[:, :2], faces, np.full((4, 4, 3), 0.5, np.float32), flat, flat, **more
+    )
 
 
 def test_light_comes_from_the_same_side(tmp_path: Path):

@@ -17,7 +17,7 @@ from unrender.scene.trajectory import look_at, orbit
 pytest.importorskip("mitsuba", reason="Mitsuba is not installed; the extra [raytrace] brings it")
 
 from unrender.raytrace import backend
-from unrender.raytrace.scene import emitter, sensor
+from unrender.raytrace.mitsuba_scene import emitter, sensor
 
 RED, GREEN, BLUE = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
 CYAN, MAGENTA, YELLOW = (0.0, 1.0, 1.0), (1.0, 0.0, 1.0), (1.0, 1.0, 0.0)

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from unrender.errors import UserError
-from unrender.evaluate.metrics.temporal import Motion, motion_of_geometry, warp_error
+from unrender.evaluate.metrics.temporal import OpticalFlow, flow_of_geometry, warp_error
 from unrender.scene.camera import Camera, pixel_rays
 
 SIZE = (24, 32)
 
 
-def still(count: int) -> Motion:
-    return Motion(torch.zeros(count - 1, 2, *SIZE), torch.ones(count - 1, 1, *SIZE, dtype=torch.bool))
+def still(count: int) -> OpticalFlow:
+    return OpticalFlow(torch.zeros(count - 1, 2, *SIZE), torch.ones(count - 1, 1, *SIZE, dtype=torch.bool))
 
 
 def moved(x: float, z: float = 0.0, yaw_degrees: float = 0.0) -> Camera:
@@ -36,7 +36,7 @@ def plane_depth(camera: Camera, normal: Tensor, offset: float) -> Tensor:
 def test_a_step_aside_before_a_wall_shifts_the_picture():
     camera = moved(0.5)
     depth = torch.full((2, 1, *SIZE), 4.0)
-    motion = motion_of_geometry(depth, camera)
+    motion = flow_of_geometry(depth, camera)
     shift = -float(camera.intrinsics[0, 0, 0]) * 0.5 / 4
     torch.testing.assert_close(motion.flow[0, 0], torch.full(SIZE, shift), atol=1e-4, rtol=0)
     torch.testing.assert_close(motion.flow[0, 1], torch.zeros(SIZE), atol=1e-4, rtol=0)
@@ -48,7 +48,7 @@ def test_a_slanted_plane_under_any_step_is_followed_exactly():
     camera = moved(0.4, -0.3, 5.0)
     normal = torch.nn.functional.normalize(torch.tensor([0.4, 0.3, 1.0]), dim=0)
     depth = plane_depth(camera, normal, -4.0)
-    motion = motion_of_geometry(depth, camera, tolerance=1e-5)
+    motion = flow_of_geometry(depth, camera, tolerance=1e-5)
     assert float(motion.visible.double().mean()) > 0.6
     # The position itself as a picture: bilinear samples of it are wrong by its curvature only.
     points = torch.einsum("tij,tjhw->tihw", camera.pose[:, :3, :3], depth * pixel_rays(camera))
@@ -75,7 +75,7 @@ def test_what_is_hidden_or_nowhere_does_not_count():
     depth = torch.full((2, 1, *SIZE), 4.0)
     depth[1, :, :, 10:14] = 1.0  # something steps in front
     depth[0, :, :6] = torch.inf
-    visible = motion_of_geometry(depth, camera).visible[0, 0]
+    visible = flow_of_geometry(depth, camera).visible[0, 0]
     assert not visible[:6].any()
     shift = float(camera.intrinsics[0, 0, 0]) * 0.5 / 4
     hidden = [x for x in range(SIZE[1]) if 10 <= x + 0.5 - shift <= 14]
@@ -83,7 +83,7 @@ def test_what_is_hidden_or_nowhere_does_not_count():
     assert not visible[:, hidden].any()
     assert visible[6:, -8:].all()
     clip = torch.rand(2, 3, *SIZE)
-    blind = Motion(torch.zeros(1, 2, *SIZE), torch.zeros(1, 1, *SIZE, dtype=torch.bool))
+    blind = OpticalFlow(torch.zeros(1, 2, *SIZE), torch.zeros(1, 1, *SIZE, dtype=torch.bool))
     assert math.isnan(warp_error(clip, blind))
     half = still(3)
     half.visible[1] = False
@@ -94,8 +94,8 @@ def test_what_is_hidden_or_nowhere_does_not_count():
 
 def test_mistakes():
     with pytest.raises(UserError, match="at least two frames"):
-        motion_of_geometry(torch.ones(1, 1, *SIZE), Camera.perspective(SIZE))
+        flow_of_geometry(torch.ones(1, 1, *SIZE), Camera.perspective(SIZE))
     with pytest.raises(UserError, match="one pair less"):
         warp_error(torch.rand(3, 3, *SIZE), still(2))
-    with pytest.raises(UserError, match="Motion of the shapes"):
-        Motion(torch.zeros(1, 2, *SIZE), torch.ones(2, 1, *SIZE, dtype=torch.bool))
+    with pytest.raises(UserError, match="OpticalFlow of the shapes"):
+        OpticalFlow(torch.zeros(1, 2, *SIZE), torch.ones(2, 1, *SIZE, dtype=torch.bool))

@@ -12,16 +12,9 @@ from unrender.diffusion.card import InputMap, MapCodec
 from unrender.diffusion.networks.environment import EnvironmentEncoder
 from unrender.errors import UserError
 from unrender.forward import DeferredRenderer
-from unrender.forward.lighting import (
-    LOG_BRIGHTEST,
-    first_render,
-    given_maps,
-    light_gain,
-    light_picture,
-    mirror_light_picture,
-    show_light,
-)
+from unrender.forward.lighting import exposure_gain, light_conditioning, radiance_hint, surface_maps
 from unrender.scene.color import luminance
+from unrender.scene.encoding import MINI, encode, mirror_encoded
 from unrender.scene.environment import EnvironmentMap, mean_direction, mean_radiance
 from unrender.scene.gbuffer import GBuffer
 
@@ -49,6 +42,11 @@ def noise_light() -> EnvironmentMap:
     return EnvironmentMap(torch.rand(1, 3, 32, 64, generator=torch.Generator().manual_seed(1)) ** 8 * 10)
 
 
+def light_picture(light, poses, yaw=0.0, size=(16, 32), gain=None) -> Tensor:
+    """The light as `mini` is told it."""
+    return encode(light, MINI, size, poses[:, :3, :3], yaw=yaw, gain=gain).picture
+
+
 def radiance_of(picture: Tensor) -> EnvironmentMap:
     """The radiance that a picture of a light tells on its first curve."""
     return EnvironmentMap(picture[:, :3] / (1 - picture[:, :3]))
@@ -58,7 +56,7 @@ def test_a_constant_light_is_constant_on_both_curves():
     picture = light_picture(constant_light(3.0), torch.stack([turned(0), turned(1)]), 20.0, (8, 16))
     assert picture.shape == (2, 9, 8, 16)
     torch.testing.assert_close(picture[:, :3], torch.full((2, 3, 8, 16), 0.75))
-    log = math.log(4.0) / math.log(1 + LOG_BRIGHTEST)
+    log = math.log(4.0) / math.log(1 + MINI.log_peak)
     torch.testing.assert_close(picture[:, 3:6], torch.full((2, 3, 8, 16), log))
     torch.testing.assert_close(picture[:, 6:].norm(dim=1), torch.ones(2, 8, 16))
 
@@ -99,7 +97,7 @@ def test_a_mirrored_scene_is_the_picture_flipped_but_for_its_directions():
     light, pose, mirror = noise_light(), turned(5), torch.diag(torch.tensor([-1.0, 1.0, 1.0, 1.0]))
     picture = light_picture(light, pose[None], 25.0)
     mirrored = light_picture(EnvironmentMap(light.radiance.flip(3)), (mirror @ pose @ mirror)[None], -25.0)
-    torch.testing.assert_close(mirror_light_picture(picture), mirrored, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(mirror_encoded(picture, MINI), mirrored, atol=1e-5, rtol=1e-4)
     assert not torch.allclose(picture, mirrored, atol=1e-2)
 
 
@@ -113,8 +111,8 @@ def test_a_light_of_many_frames_is_shown_frame_by_frame():
 
 
 def test_the_gain_brings_a_bright_percentile_of_the_surface_to_point_six():
-    first = first_render(BALL, sun(0.3, 0.3), 10.0)
-    exposed = luminance(first * light_gain(first, BALL.maps["mask"]))[INSIDE]
+    first = radiance_hint(BALL, sun(0.3, 0.3), 10.0)
+    exposed = luminance(first * exposure_gain(first, BALL.maps["mask"]))[INSIDE]
     assert float((exposed <= 0.6).float().mean()) == pytest.approx(0.9, abs=5e-3)
 
 
@@ -122,35 +120,35 @@ def test_the_gain_is_that_of_the_surface_however_little_there_is():
     covered = torch.zeros(3, 1, 4, 4)
     covered[0, 0, 1, 1], covered[1, 0, 1, 1] = 1.0, 0.2
     first = torch.where(covered > 0, 0.3, 50.0).expand(3, 3, 4, 4)
-    torch.testing.assert_close(light_gain(first, covered).flatten(), torch.tensor([2.0, 2.0, 1.0]))
-    torch.testing.assert_close(light_gain(0 * first, covered).flatten(), torch.ones(3))
+    torch.testing.assert_close(exposure_gain(first, covered).flatten(), torch.tensor([2.0, 2.0, 1.0]))
+    torch.testing.assert_close(exposure_gain(0 * first, covered).flatten(), torch.ones(3))
 
 
-def test_a_first_render_is_the_deferred_surface_on_black():
+def test_a_radiance_hint_is_the_deferred_surface_on_black():
     light = sun(0.2, 0.3)
     expected = DeferredRenderer("split_sum")(BALL, light, 15.0)
-    assert torch.equal(first_render(BALL, light, 15.0), expected.diffuse + expected.specular)
+    assert torch.equal(radiance_hint(BALL, light, 15.0), expected.diffuse + expected.specular)
 
 
-def test_given_maps_are_those_of_training():
+def test_surface_maps_are_those_of_training():
     metric = BALL.with_maps(roughness=None, base_color=BALL.maps["base_color"] + 0.1)
-    maps = given_maps(metric)
+    maps = surface_maps(metric)
     assert not any(maps[name][~INSIDE.expand_as(maps[name])].any() for name in maps if name != "depth")
     assert (float(maps["depth"].min()), float(maps["depth"].max())) == (1.0, 2.0)
     assert bool((maps["depth"][~INSIDE] == 2).all())
-    assert torch.equal(maps["depth"], given_maps(GBuffer(**{**metric.maps, "depth": maps["depth"]}))["depth"])
+    assert torch.equal(maps["depth"], surface_maps(GBuffer(**{**metric.maps, "depth": maps["depth"]}))["depth"])
     assert bool((maps["roughness"][INSIDE] == 0.5).all())
     assert torch.equal(maps["mask"], BALL.maps["mask"])
 
 
 def test_what_is_shown_does_not_know_how_bright_the_light_is():
     light, bright = noise_light(), EnvironmentMap(64 * noise_light().radiance)
-    once, again = show_light(BALL, light, 20.0, (8, 16)), show_light(BALL, bright, 20.0, (8, 16))
-    torch.testing.assert_close(again.first, once.first)
+    once, again = light_conditioning(BALL, light, 20.0, (8, 16)), light_conditioning(BALL, bright, 20.0, (8, 16))
+    torch.testing.assert_close(again.radiance_hint, once.radiance_hint)
     torch.testing.assert_close(again.picture, once.picture)
     torch.testing.assert_close(again.gain, once.gain / 64)
     with pytest.raises(UserError, match="the deferred renderer needs the map base_color"):
-        show_light(BALL.with_maps(base_color=None), light)
+        light_conditioning(BALL.with_maps(base_color=None), light)
 
 
 def test_the_encoder_goes_round_the_map():
@@ -170,6 +168,6 @@ def test_a_network_that_is_told_a_light_is_told_no_irradiance():
     """That of a G-buffer is of the light before; of ground truth, it would give the shadows away."""
     lit = BALL.with_maps(irradiance=torch.rand(1, 3, 48, 48))
     light = constant_light(1.0)
-    shown = show_light(lit, light)
+    shown = light_conditioning(lit, light)
     assert shown.values_of(InputMap(MapCodec("irradiance", transfer="srgb"))) is None
-    assert torch.equal(shown.first, show_light(BALL, light).first)
+    assert torch.equal(shown.radiance_hint, light_conditioning(BALL, light).radiance_hint)

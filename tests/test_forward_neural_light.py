@@ -22,7 +22,7 @@ from unrender.diffusion.networks.environment import EnvironmentEncoder
 from unrender.diffusion.options import InferenceOptions
 from unrender.errors import UserError
 from unrender.forward import ForwardOptions, ForwardRenderer
-from unrender.forward.lighting import first_render, light_gain
+from unrender.forward.lighting import exposure_gain, radiance_hint
 from unrender.forward.neural import NeuralRenderer
 from unrender.forward.neural_light import irradiance_picture, lit_latents, lit_picture
 from unrender.inverse.renderer import InverseRenderer
@@ -176,7 +176,7 @@ def test_a_picture_is_no_brighter_than_a_display_of_its_exposure(renderer):
     engine = renderer.engine.engine
     picture = lit_picture(engine, ForwardOptions(), BALL, spot(8))
     assert float(picture.min()) >= 0
-    gain = light_gain(first_render(BALL, spot(8)), BALL.maps["mask"])
+    gain = exposure_gain(radiance_hint(BALL, spot(8)), BALL.maps["mask"])
     assert float((picture * gain).max()) <= 1 + 1e-4
 
 

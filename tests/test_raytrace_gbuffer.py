@@ -19,8 +19,9 @@ import trimesh
 
 from unrender.raytrace import backend
 from unrender.raytrace.gbuffer import trace_gbuffer
-from unrender.raytrace.scene import Surface, build_scene, height_slopes, render, sensor
-from unrender.raytrace.trace_scene import build_trace_scene, move, set_camera
+from unrender.raytrace.mitsuba_scene import build_mitsuba_scene, render, sensor
+from unrender.raytrace.path_tracer_scene import build_path_tracer_scene, move, set_camera
+from unrender.raytrace.textured_mesh import TexturedMesh, height_slopes
 
 BASE, ROUGHNESS, METALLIC = (0.8, 0.3, 0.05), 0.35, 0.75
 CENTER, RADIUS = np.array([0.4, -0.2, 0.3]), 0.9
@@ -37,7 +38,7 @@ def mitsuba_that_renders():
 
 def surface(vertices, normals, faces, base=BASE, roughness=ROUGHNESS, metallic=METALLIC):
     """A mesh of one material all over."""
-    return Surface(
+    return TexturedMesh(
         np.asarray(vertices, np.float32),
         np.asarray(normals, np.float32),
         np.full((len(vertices), 2), 0.5, np.float32),
@@ -64,7 +65,7 @@ def camera_at(eye, target, size=(36, 48), fov=40.0):
 
 
 def gbuffer_of(thing, camera):
-    return trace_gbuffer(build_trace_scene(thing, camera))
+    return trace_gbuffer(build_path_tracer_scene(thing, camera))
 
 
 def sphere_by_formula(camera):
@@ -132,7 +133,7 @@ def test_box_seen_at_an_edge_shows_two_faces():
 
 def test_instances_are_whole_numbers_of_the_pixels_centres():
     camera = camera_at((2.0, 0.0, 2.0), (0.0, 0.0, 0.0), size=(33, 48))
-    scene = build_trace_scene(unit_box(), camera)
+    scene = build_path_tracer_scene(unit_box(), camera)
     # By the side that each face is on: 1 to 6 for -x, -y, -z, +x, +y, +z.
     normals = trimesh.creation.box().face_normals
     owners = np.abs(normals).argmax(1) + 1 + 3 * (normals.sum(1) > 0)
@@ -160,18 +161,18 @@ def test_a_ramp_leans_the_normal_by_its_angle_whichever_way_the_texture_runs():
             metallic=np.zeros((9, 9), np.float32),
             slope=height_slopes(ramp),
         )
-        found = trace_gbuffer(build_trace_scene(plane, camera_at((0.0, 4.0, 0.01), (0.0, 0.0, 0.0), size=(9, 9))))
+        found = trace_gbuffer(build_path_tracer_scene(plane, camera_at((0.0, 4.0, 0.01), (0.0, 0.0, 0.0), size=(9, 9))))
         # This camera looks down with world +X on its right and its own +Z up: the surface rises to where u grows.
         expected = torch.tensor([(rise if mirrored else -rise) / length, 0.0, 1 / length])
         torch.testing.assert_close(found.maps["normal"][0, :, 4, 4], expected, rtol=0, atol=0.01)
 
 
-def test_a_stage_that_moved_is_a_new_stage():
+def test_a_scene_that_moved_is_a_new_scene():
     camera, thing = camera_at((2.5, 1.5, 3.0), (0.6, -0.4, 0.2)), sphere()
     elsewhere = replace(thing, vertices=thing.vertices + np.float32([0.3, 0.1, 0]))
     other = camera_at((2.0, 1.9, 3.0), (0.6, -0.4, 0.2))
-    moved = set_camera(move(build_trace_scene(thing, camera), elsewhere.vertices, elsewhere.normals), other)
-    new = trace_gbuffer(build_trace_scene(elsewhere, other)).maps
+    moved = set_camera(move(build_path_tracer_scene(thing, camera), elsewhere.vertices, elsewhere.normals), other)
+    new = trace_gbuffer(build_path_tracer_scene(elsewhere, other)).maps
     for name, value in trace_gbuffer(moved).maps.items():
         torch.testing.assert_close(value, new[name], rtol=0, atol=1e-5, msg=name)
     with pytest.raises(UserError, match=r"vertices \(3, 3\) .* for a scene of 10242"):
@@ -200,7 +201,7 @@ def test_sensor_looks_along_the_cameras_rays(principal_point):
 def test_white_furnace_keeps_a_white_diffuse_ball_invisible():
     camera = camera_at((0.4, -0.2, 4.3), (0.4, -0.2, 0.3), size=(16, 16))
     white = sphere(base=(1.0, 1.0, 1.0), roughness=1.0, metallic=0.0)
-    picture = render(build_scene([white], GREY, camera, max_depth=6), samples=256, seed=1)
+    picture = render(build_mitsuba_scene([white], GREY, camera, max_depth=6), samples=256, seed=1)
     assert picture.shape == (1, 3, 16, 16)
     # The principled BSDF is not Lambert's: its retro-reflection and its specular lobe move a few hundredths.
     assert float(picture[0, :, 6:10, 6:10].mean()) == pytest.approx(0.5, rel=0.06)
@@ -209,7 +210,7 @@ def test_white_furnace_keeps_a_white_diffuse_ball_invisible():
 
 def test_render_is_its_seeds():
     camera = camera_at((2.5, 1.5, 3.0), (0.6, -0.4, 0.2), size=(12, 16))
-    scene = build_scene([sphere()], GREY, camera)
+    scene = build_mitsuba_scene([sphere()], GREY, camera)
     first, again, other = (render(scene, samples=4, seed=seed) for seed in (3, 3, 4))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -220,6 +221,6 @@ def test_light_from_the_right_lights_the_right():
     radiance = torch.zeros(1, 3, 8, 16)
     radiance[..., 2:6, 3:5] = 5.0  # about +X, which this camera has on its right
     matte = sphere(roughness=1.0, metallic=0.0)
-    picture = render(build_scene([matte], EnvironmentMap(radiance), camera), samples=32, seed=0)
+    picture = render(build_mitsuba_scene([matte], EnvironmentMap(radiance), camera), samples=32, seed=0)
     left, right = picture[0, :, 8:16, 6:10].mean(), picture[0, :, 8:16, 14:18].mean()
     assert right > 4 * left

@@ -20,9 +20,10 @@ import mitsuba as mi
 import trimesh
 
 from unrender.raytrace import backend, light_table, principled, sequences
+from unrender.raytrace.mitsuba_scene import build_mitsuba_scene, render
 from unrender.raytrace.path_tracer import render_lights
-from unrender.raytrace.scene import Surface, build_scene, height_slopes, render
-from unrender.raytrace.trace_scene import build_trace_scene
+from unrender.raytrace.path_tracer_scene import build_path_tracer_scene
+from unrender.raytrace.textured_mesh import TexturedMesh, height_slopes
 
 CLAY, COPPER = ((0.7, 0.5, 0.4), 0.8, 0.0), ((0.9, 0.6, 0.5), 0.4, 1.0)
 
@@ -52,13 +53,13 @@ def plane(material=CLAY, half=4.0, height=0.0):
     uv = np.float32([[0, 1], [1, 1], [1, 0], [0, 0]])
     normals = np.tile(np.float32([0, 1, 0]), (4, 1))
     faces = np.uint32([[0, 1, 2], [0, 2, 3]])
-    return Surface(corners * half + np.float32([0, height, 0]), normals, uv, faces, *textures(material))
+    return TexturedMesh(corners * half + np.float32([0, height, 0]), normals, uv, faces, *textures(material))
 
 
 def ball_on_plane():
     """A copper ball on clay: left and right half of one atlas."""
     ground, ball = plane(), trimesh.creation.icosphere(subdivisions=3)
-    return Surface(
+    return TexturedMesh(
         np.concatenate((ground.vertices, ball.vertices + [0, 1, 0])).astype(np.float32),
         np.concatenate((ground.normals, ball.vertices)).astype(np.float32),
         np.float32([[0.25, 0.5]] * 4 + [[0.75, 0.5]] * len(ball.vertices)),
@@ -103,7 +104,7 @@ def test_the_bsdf_is_mitsubas_principled_and_its_samples_follow_their_density(ma
     si = dr.zeros(mi.SurfaceInteraction3f, count)
     si.wi, si.sh_frame = view, mi.Frame3f(mi.Normal3f(0, 0, 1))
     expected = np.array(plugin.eval(mi.BSDFContext(), si, light))
-    at = principled.lobes(mi.Normal3f(0, 0, 1), view, (mi.Color3f(*base), mi.Float(rough), mi.Float(metal)), 0.25)
+    at = principled.bsdf(mi.Normal3f(0, 0, 1), view, (mi.Color3f(*base), mi.Float(rough), mi.Float(metal)), 0.25)
     value, density, _ = principled.evaluate(at, light)
     np.testing.assert_allclose(np.array(value), expected, rtol=2e-3, atol=1e-5)
     # The mean of x over a sphere is that of x / density over the samples.
@@ -141,8 +142,8 @@ def test_light_samples_carry_each_lights_whole_flux_and_look_ups_are_bilinear():
 
 def test_one_light_is_the_ordinary_path_tracer():
     camera, light = camera_at((3.0, 3.0, 4.0), (0.0, 0.7, 0.0)), sky()
-    found = render_lights(build_trace_scene(ball_on_plane(), camera), [light], samples=1024, seed=1).rgb
-    expected = render(build_scene([ball_on_plane()], light, camera, max_depth=4), samples=1024, seed=2)
+    found = render_lights(build_path_tracer_scene(ball_on_plane(), camera), [light], samples=1024, seed=1).rgb
+    expected = render(build_mitsuba_scene([ball_on_plane()], light, camera, max_depth=4), samples=1024, seed=2)
     torch.testing.assert_close(found.mean((0, 2, 3)), expected.mean((0, 2, 3)), rtol=5e-3, atol=0)
     apart = (found - expected).abs() / (expected + 0.1 * expected.mean())
     assert float(apart.median()) < 0.02
@@ -150,7 +151,7 @@ def test_one_light_is_the_ordinary_path_tracer():
 
 
 def test_several_lights_are_each_light_alone():
-    scene = build_trace_scene(ball_on_plane(), camera_at((3.0, 3.0, 4.0), (0.0, 0.7, 0.0)))
+    scene = build_path_tracer_scene(ball_on_plane(), camera_at((3.0, 3.0, 4.0), (0.0, 0.7, 0.0)))
     lights = [sky(), sky((1, 12), 1), WHITE]
     together = render_lights(scene, lights, samples=1024, seed=1)
     assert together.rgb.shape == together.irradiance.shape == (3, 3, 24, 24)
@@ -163,7 +164,7 @@ def test_several_lights_are_each_light_alone():
 
 @pytest.mark.parametrize("material", [((0.0, 0.0, 0.0), 1.0, 0.0), ((0.9, 0.9, 0.9), 0.1, 1.0)])
 def test_a_white_sky_gives_pi(material):
-    scene = build_trace_scene(plane(material), camera_at((0.0, 2.0, 3.0), (0.0, 0.0, 0.0)))
+    scene = build_path_tracer_scene(plane(material), camera_at((0.0, 2.0, 3.0), (0.0, 0.0, 0.0)))
     found = render_lights(scene, [WHITE, sky()], samples=256, seed=0)
     hit = found.irradiance[0, 0] > 0
     assert hit.float().mean() > 0.5
@@ -185,7 +186,7 @@ def test_a_square_lamp_gives_its_form_factor_times_its_factor():
         emission=np.float32([[0, 0, 0]] * 2 + [[3.0, 2.0, 1.0]] * 2),
     )
     found = render_lights(
-        build_trace_scene(both, downwards(), max_depth=2),
+        build_path_tracer_scene(both, downwards(), max_depth=2),
         [DARK, DARK, WHITE],
         samples=256,
         seed=0,
@@ -199,7 +200,7 @@ def test_a_square_lamp_gives_its_form_factor_times_its_factor():
     torch.testing.assert_close(seen[1], 2 * expected, rtol=0.01, atol=0)
     torch.testing.assert_close(seen[2], torch.full((3,), math.pi * (1 - 4 * corner)), rtol=0.01, atol=0)
     upwards = camera_at((0.0, 1.0, 0.01), (0.0, 2.0, 0.0), size=(8, 8), fov=20.0)
-    looked_into = render_lights(build_trace_scene(both, upwards, max_depth=2), [DARK], samples=4, seed=0)
+    looked_into = render_lights(build_path_tracer_scene(both, upwards, max_depth=2), [DARK], samples=4, seed=0)
     torch.testing.assert_close(looked_into.rgb[0, :, 4, 4], torch.tensor([3.0, 2.0, 1.0]))
 
 
@@ -211,7 +212,7 @@ def test_bumps_are_lit_by_the_normal_that_the_gbuffer_shows():
     light[..., 16, 32] = 1000.0  # 45 degrees up, over +X
     flat, bumpy = (
         render_lights(
-            build_trace_scene(s, downwards(), max_depth=2), [EnvironmentMap(light)], samples=64, seed=0
+            build_path_tracer_scene(s, downwards(), max_depth=2), [EnvironmentMap(light)], samples=64, seed=0
         ).irradiance
         for s in (replace(ground, slope=None), ground)
     )
@@ -223,7 +224,7 @@ def test_bumps_are_lit_by_the_normal_that_the_gbuffer_shows():
 
 @pytest.mark.parametrize("outward", [(0.0, 2.0, 0.0), (0.6, 0.0, 0.8)])
 def test_openings_change_the_noise_but_not_the_light(outward):
-    scene = build_trace_scene(ball_on_plane(), camera_at((3.0, 3.0, 4.0), (0.0, 0.7, 0.0)))
+    scene = build_path_tracer_scene(ball_on_plane(), camera_at((3.0, 3.0, 4.0), (0.0, 0.7, 0.0)))
     found = render_lights(scene, [sky()], samples=256, seed=1, openings=np.array([outward]))
     expected = render_lights(scene, [sky()], samples=256, seed=2)
     for name in ("rgb", "irradiance"):
@@ -232,7 +233,7 @@ def test_openings_change_the_noise_but_not_the_light(outward):
 
 
 def test_a_seed_is_a_frame():
-    scene = build_trace_scene(ball_on_plane(), camera_at((3.0, 3.0, 4.0), (0.0, 0.7, 0.0), size=(10, 14)))
+    scene = build_path_tracer_scene(ball_on_plane(), camera_at((3.0, 3.0, 4.0), (0.0, 0.7, 0.0), size=(10, 14)))
     first, again, other = (render_lights(scene, [sky()], samples=4, seed=seed) for seed in (3, 3, 4))
     assert torch.equal(first.rgb, again.rgb)
     assert torch.equal(first.irradiance, again.irradiance)
@@ -241,7 +242,7 @@ def test_a_seed_is_a_frame():
 
 def test_another_scene_compiles_nothing():
     def frame(surface, camera, lights, **more):
-        return render_lights(build_trace_scene(surface, camera), lights, samples=2, **more)
+        return render_lights(build_path_tracer_scene(surface, camera), lights, samples=2, **more)
 
     frame(ball_on_plane(), downwards(), [sky(), WHITE], seed=0)
     bumpy = replace(plane(), slope=np.full((4, 4, 2), 0.1, np.float32), emission=np.ones((2, 3), np.float32))
@@ -254,14 +255,14 @@ def test_another_scene_compiles_nothing():
 
 
 def test_what_does_not_fit_is_said():
-    scene = build_trace_scene(plane(), downwards())
+    scene = build_path_tracer_scene(plane(), downwards())
     with pytest.raises(UserError, match="lights of the sizes none at all"):
         render_lights(scene, [], samples=1, seed=0)
     with pytest.raises(UserError, match="sizes 4 x 8, 8 x 16"):
         render_lights(scene, [WHITE, WHITE.resized((4, 8))], samples=1, seed=0)
     with pytest.raises(UserError, match="2 emitter factors for 1 lights"):
         render_lights(scene, [WHITE], samples=1, seed=0, emitters=(1, 1))
-    with pytest.raises(UserError, match=r"emission has shape \(4, 3\); expected \(2, 3\)"):
-        build_trace_scene(replace(plane(), emission=np.zeros((4, 3), np.float32)), downwards())
-    with pytest.raises(UserError, match="use build_trace_scene"):
-        build_scene([replace(plane(), slope=np.zeros((4, 4, 2), np.float32))], WHITE, downwards())
+    with pytest.raises(UserError, match=r"emission has shape \(4, 3\); \(2, 3\) is right"):
+        build_path_tracer_scene(replace(plane(), emission=np.zeros((4, 3), np.float32)), downwards())
+    with pytest.raises(UserError, match="build_path_tracer_scene is right"):
+        build_mitsuba_scene([replace(plane(), slope=np.zeros((4, 4, 2), np.float32))], WHITE, downwards())

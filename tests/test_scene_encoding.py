@@ -1,22 +1,34 @@
 """Environment maps as checkpoints are shown them; the numbers are those of the official code, run."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from unrender.conventions import yaw_matrix
 from unrender.errors import UserError
+from unrender.scene.color import linear_to_log, linear_to_srgb
 from unrender.scene.encoding import (
     DIFFUSION_RENDERER_COSMOS,
     DIFFUSION_RENDERER_SVD,
+    MINI,
     EnvironmentEncoding,
     encode,
     encoded_directions,
+    mirror_encoded,
 )
 from unrender.scene.environment import EnvironmentMap
 
 COLUMNS = 64
+ENCODINGS = (DIFFUSION_RENDERER_SVD, DIFFUSION_RENDERER_COSMOS, MINI)
+POSE = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(7)))[0]
+
+
+def noise(height, width):
+    """Smooth enough for a turned look-up to see as much as a turned map."""
+    small = torch.rand(1, 3, height // 8, width // 8, generator=torch.Generator().manual_seed(1))
+    return EnvironmentMap(small).resized((height, width))
 
 
 def column_light(size=(32, COLUMNS), column=None):
@@ -41,7 +53,7 @@ def test_rows_at_texel_centres_would_be_off_by_what_was_measured():
         size = (height, 2 * height)
         light = EnvironmentMap(torch.ones(1, 3, 8, 16))
         learned = encode(light, DIFFUSION_RENDERER_SVD, size).direction
-        centers = encode(light, EnvironmentEncoding(directions="unit"), size).direction
+        centers = encode(light, replace(DIFFUSION_RENDERER_SVD, rows="centers"), size).direction
         assert float((learned - centers).abs().max()) == pytest.approx(off, rel=0.02)
 
 
@@ -79,12 +91,13 @@ def test_the_column_at_three_quarters_comes_from(encoding, source):
     assert brightest_column(encode(centred, encoding, (32, COLUMNS)).ldr) in (31, 32)
 
 
-def test_only_the_mirrored_world_looks_like_the_file():
+def test_only_a_world_with_mirrored_x_looks_like_the_file():
     light = EnvironmentMap(torch.rand(1, 3, 32, 64, generator=torch.Generator().manual_seed(0)))
-    signed = EnvironmentEncoding(mirrored=True)
-    as_file = encode(light, signed, (32, 64)).log
-    mirrored = encode(light, EnvironmentEncoding(mirrored=False), (32, 64)).log
-    torch.testing.assert_close(as_file, mirrored.flip(3), atol=1e-4, rtol=0)
+    as_world = replace(DIFFUSION_RENDERER_SVD, rows="centers")
+    as_file = encode(light, replace(as_world, mirror_x=True), (32, 64)).log
+    torch.testing.assert_close(as_file, encode(light, as_world, (32, 64)).log.flip(3), atol=1e-4, rtol=0)
+    expected = linear_to_srgb(linear_to_log(light.radiance, 10_000.0))
+    torch.testing.assert_close(as_file, expected, atol=1e-4, rtol=0)
 
 
 def test_the_curves_at_known_values():
@@ -122,10 +135,13 @@ def test_the_camera_turns_the_radiance_and_not_the_directions():
     torch.testing.assert_close(per_frame.ldr, torch.cat((still.ldr, turned.ldr)))
 
 
-def test_yaw_before_all_else_is_a_rotation_of_the_light():
-    light = EnvironmentMap(torch.rand(1, 3, 32, 64, generator=torch.Generator().manual_seed(1)))
-    ahead = encode(light, EnvironmentEncoding(yaw=45.0), (32, 64)).ldr
-    torch.testing.assert_close(ahead, encode(light.rotated(45.0), EnvironmentEncoding(), (32, 64)).ldr)
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_yaw_is_a_rotation_of_the_light(encoding):
+    light, yaws = noise(32, 64), torch.tensor([45.0, -90.0])
+    both = encode(light, encoding, (16, 32), POSE, yaw=yaws)
+    for i, yaw in enumerate(yaws.tolist()):
+        alone = encode(light.rotated(yaw), encoding, (16, 32), POSE)
+        torch.testing.assert_close(both.picture[i : i + 1], alone.picture, atol=1e-4, rtol=0)
 
 
 def test_as_many_cameras_as_lights():
@@ -134,9 +150,49 @@ def test_as_many_cameras_as_lights():
         encode(light, DIFFUSION_RENDERER_SVD, (4, 8), torch.eye(3).expand(2, 3, 3))
 
 
-def test_encoding_has_a_gradient_in_the_light():
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_mirrored_scene_is_the_picture_mirrored(encoding):
+    """Mirrored about world X: camera, light and its turn."""
+    light, mirror = noise(32, 64), torch.diag(torch.tensor([-1.0, 1.0, 1.0]))
+    picture = encode(light, encoding, (16, 32), POSE, yaw=25.0).picture
+    other_light = EnvironmentMap(light.radiance.flip(3))
+    other = encode(other_light, encoding, (16, 32), mirror @ POSE @ mirror, yaw=-25.0).picture
+    torch.testing.assert_close(mirror_encoded(picture, encoding), other, atol=1e-4, rtol=0)
+    assert not torch.allclose(picture, other, atol=1e-2)
+
+
+def test_the_pictures_are_joined_in_the_order_of_the_encoding():
+    encoding = replace(MINI, channels=("direction", "log"))
+    encoded = encode(noise(8, 16), encoding, (4, 8))
+    assert torch.equal(encoded.picture, torch.cat((encoded.direction, encoded.log), dim=1))
+    mirrored = mirror_encoded(encoded.picture, encoding)
+    assert torch.equal(mirrored, torch.cat((encoded.direction, encoded.log.flip(3)), dim=1))
+
+
+def test_a_gain_is_an_exposure_of_the_light():
+    light = noise(8, 16)
+    once = encode(light, DIFFUSION_RENDERER_SVD, (4, 8), gain=torch.full((1, 1, 1, 1), 4.0))
+    torch.testing.assert_close(once.picture, encode(light.exposed(2), DIFFUSION_RENDERER_SVD, (4, 8)).picture)
+
+
+def test_one_map_in_either_layout():
+    """Columns run the other way, and with them the directions that are fed: the same light."""
+    right, left = (
+        encode(noise(16, 32), replace(MINI, columns=way), (8, 16), POSE) for way in ("clockwise", "counterclockwise")
+    )
+    torch.testing.assert_close(right.ldr.flip(3), left.ldr, atol=1e-5, rtol=0)
+    torch.testing.assert_close(right.direction.flip(3), left.direction)
+
+
+def test_area_filtering_has_its_rows_at_texel_centres():
+    with pytest.raises(UserError, match="area filtering"):
+        EnvironmentEncoding(filtering="area", rows="inset")
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_encoding_has_a_gradient_in_the_light(encoding):
     radiance = torch.rand(1, 3, 16, 32, requires_grad=True)
-    encoded = encode(EnvironmentMap(radiance), DIFFUSION_RENDERER_COSMOS, (16, 32))
+    encoded = encode(EnvironmentMap(radiance), encoding, (16, 32))
     (encoded.ldr.sum() + encoded.log.sum()).backward()
     assert radiance.grad.isfinite().all()
     assert (radiance.grad > 0).float().mean() > 0.9

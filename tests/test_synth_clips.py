@@ -14,11 +14,11 @@ from unrender.scene.environment import sample
 pytest.importorskip("mitsuba", reason="Mitsuba is not installed; the extra [raytrace] brings it")
 
 from unrender.raytrace import backend
+from unrender.raytrace.atlas import move_vertices, pack_atlas
 from unrender.raytrace.gbuffer import trace_gbuffer
-from unrender.raytrace.trace_scene import build_trace_scene
+from unrender.raytrace.path_tracer_scene import build_path_tracer_scene
 from unrender.synth import clip as clip_module
 from unrender.synth import gate
-from unrender.synth.atlas import merged, moved
 from unrender.synth.clip import Shot, random_clip
 from unrender.synth.sources import Sources
 
@@ -158,8 +158,8 @@ def test_a_refused_draw_is_replaced_by_the_next_and_endless_refusal_is_an_error(
 @pytest.fixture(scope="module")
 def gbuffer(clips):
     scene = world(square(3.0), ball(0.0, 0.0))
-    surface, owners = merged(scene.things)
-    return trace_gbuffer(build_trace_scene(surface, scene.camera), owners=owners[surface.faces[:, 0]] + 1)
+    surface, owners = pack_atlas(scene.things)
+    return trace_gbuffer(build_path_tracer_scene(surface, scene.camera), owners=owners[surface.faces[:, 0]] + 1)
 
 
 def test_the_gate_lets_a_ball_on_the_ground_pass(gbuffer):
@@ -203,7 +203,7 @@ def test_the_atlas_keeps_every_material_in_its_tile_and_moves_things_alone():
         others[1], **{name: np.zeros((16, 16), np.float32) for name in ("roughness", "metallic", "bump")}
     )
     things = [replace(ball(2.0 * i, 0.0), material=material) for i, material in enumerate((MATERIAL, *others))]
-    surface, owners = merged([*things, replace(things[0], emission=(3.0, 2.0, 1.0))])
+    surface, owners = pack_atlas([*things, replace(things[0], emission=(3.0, 2.0, 1.0))])
     size = np.array(surface.roughness.shape)[::-1]
     for index, (thing, tile) in enumerate(zip(things, (MATERIAL, *others), strict=True)):
         texel = np.floor(surface.uv[owners == index] * size).astype(int)
@@ -215,7 +215,7 @@ def test_the_atlas_keeps_every_material_in_its_tile_and_moves_things_alone():
 
     motion = np.stack([np.eye(4)] * 4)
     motion[1] = [[0, 0, 1, 5], [0, 1, 0, 0], [-1, 0, 0, 0], [0, 0, 0, 1]]
-    vertices, normals = moved(surface, owners, motion)
+    vertices, normals = move_vertices(surface, owners, motion)
     still = owners != 1
     np.testing.assert_allclose(vertices[still], surface.vertices[still], atol=1e-6)
     np.testing.assert_allclose(

@@ -10,6 +10,7 @@ pytest.importorskip("manifold3d", reason="manifold3d is not installed; the extra
 
 from scipy.spatial import ConvexHull
 
+from unrender.raytrace.mesh import transformed
 from unrender.synth.arrange import arrangement
 from unrender.synth.compose import another_light, random_world
 from unrender.synth.furniture import board, table
@@ -17,7 +18,6 @@ from unrender.synth.lights import OUTDOORS, TEST_WORLDS, TRAIN_WORLDS
 from unrender.synth.materials import HELD_OUT, PATTERNS, SMALL, WIDE
 from unrender.synth.placement import GAP, Extent, about_y, any_rotation, free_spot, posed
 from unrender.synth.rooms import random_room
-from unrender.synth.shapes import transformed
 from unrender.synth.sources import Sources
 
 

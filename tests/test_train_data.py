@@ -11,7 +11,7 @@ from training import DRAW, inverse_card, lit_stills, stills, truth
 from unrender.diffusion.codec import relative_depth
 from unrender.errors import UserError
 from unrender.files.images import write_image
-from unrender.forward.lighting import mirror_light_picture
+from unrender.scene.encoding import MINI, mirror_encoded
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.gbuffer import GBuffer
 from unrender.train.data import (
@@ -83,7 +83,7 @@ def test_mirroring_turns_light_and_first_render_with_the_picture():
     assert torch.equal(right > left, light_right)
     assert 0 < int(light_right.sum()) < 32
     mirrored, straight = batch.lit.picture[~light_right][0], batch.lit.picture[light_right][0]
-    torch.testing.assert_close(mirror_light_picture(straight[None])[0], mirrored)
+    torch.testing.assert_close(mirror_encoded(straight[None], MINI)[0], mirrored)
     torch.testing.assert_close(mirrored[6:], straight[6:])
 
 

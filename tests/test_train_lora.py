@@ -12,13 +12,12 @@ from training import QUICK, folder_of, forward_card, frozen, inverse_card, lit_s
 from unrender.device import Compute
 from unrender.diffusion.checkpoints.hub.registry import find
 from unrender.diffusion.checkpoints.loader import load_checkpoint, save_checkpoint
-from unrender.diffusion.lora import adapt, merged
+from unrender.diffusion.lora import Lora, adapt, merged
 from unrender.diffusion.options import InferenceOptions
 from unrender.errors import UserError
 from unrender.inverse.renderer import InverseRenderer
 from unrender.scene.frames import Frames
 from unrender.train.e2e import E2ERecipe, train_e2e
-from unrender.train.recipe import Lora
 from unrender.train.start import Start
 
 LORA = Lora(rank=2, alpha=4)

@@ -10,7 +10,7 @@ from training import inverse_card, stills
 from unrender.diffusion.card import MapCodec, TargetPicture
 from unrender.diffusion.codec import encode_map
 from unrender.train.data import join, whole_batch
-from unrender.train.losses import affine_invariant_l1, affine_invariant_squared, align, angular_loss, mean_squared
+from unrender.train.losses import affine_invariant_l1, affine_invariant_squared, angular_loss, mean_squared
 from unrender.train.task_losses import Weights, task_losses
 
 ONES = torch.ones(2, 1, 4, 4)
@@ -40,9 +40,6 @@ def test_depth_loss_ignores_scale_shift_and_what_is_masked():
     target = torch.rand(2, 1, 4, 4, generator=g)
     mask = (torch.rand(2, 1, 4, 4, generator=g) > 0.3).float()
     guess = 0.2 * target - 3 + (1 - mask) * 100
-    scale, shift = align(guess, target, mask)
-    torch.testing.assert_close(scale.flatten(), torch.full((2,), 5.0), rtol=1e-2, atol=1e-2)
-    torch.testing.assert_close(shift.flatten(), torch.full((2,), 15.0), rtol=1e-2, atol=3e-2)
     assert float(affine_invariant_l1(guess, target, mask)) < 2e-3
     assert float(affine_invariant_l1(torch.rand(2, 1, 4, 4, generator=g), target, ONES)) > 0.1
 

@@ -10,6 +10,7 @@ from tiny_task import Killed, same_weights
 from training import truth
 from unrender.diffusion.checkpoints.hub.registry import find
 from unrender.diffusion.checkpoints.loader import Checkpoint, load_checkpoint
+from unrender.diffusion.lora import Lora
 from unrender.diffusion.options import InferenceOptions
 from unrender.errors import UserError
 from unrender.inverse.renderer import InverseRenderer
@@ -26,7 +27,7 @@ from unrender.train.mini import (
     build_unet,
     take_over,
 )
-from unrender.train.recipe import Lora, Stage, TrainConfig
+from unrender.train.recipe import Stage, TrainConfig
 from unrender.train.start import Start
 
 QUICK = TrainConfig(steps=2, stages=(Stage(1.0, 32, 2),), warmup=1, precision="no", ema_decay=0.0, validate_every=0)

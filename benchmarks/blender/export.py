@@ -11,7 +11,7 @@ import numpy as np
 from unrender.errors import UserError
 from unrender.files.cameras import Z_UP_TO_Y_UP
 from unrender.files.exr import write_channels
-from unrender.raytrace.scene import Surface
+from unrender.raytrace.textured_mesh import TexturedMesh
 from unrender.scene.camera import Camera
 from unrender.scene.environment import EnvironmentMap
 
@@ -52,7 +52,7 @@ def tangent_normals(slope: np.ndarray) -> np.ndarray:
 
 
 def export_world(
-    folder: Path, surface: Surface, owners: np.ndarray, camera: Camera, lights: Sequence[EnvironmentMap]
+    folder: Path, surface: TexturedMesh, owners: np.ndarray, camera: Camera, lights: Sequence[EnvironmentMap]
 ) -> None:
     """Writes mesh.npz, camera.json, three textures and light0.exr, light1.exr, ... into `folder`.
 

@@ -21,10 +21,10 @@ from unrender.errors import UserError
 from unrender.files.cameras import Z_UP_TO_Y_UP
 from unrender.files.exr import Channels, read_channels
 from unrender.files.gbuffers import write_gbuffer
-from unrender.raytrace.scene import Surface
+from unrender.raytrace.atlas import pack_atlas
+from unrender.raytrace.textured_mesh import TexturedMesh
 from unrender.scene.camera import Camera
 from unrender.scene.environment import EnvironmentMap
-from unrender.synth.atlas import merged
 from unrender.synth.clip import MAX_DEPTH
 from unrender.synth.compose import another_light, random_world
 from unrender.synth.sources import Sources
@@ -95,9 +95,9 @@ def drawn(wanted: Wanted, index: int) -> World:
     return random_world(rng, (wanted.size, wanted.size), Sources(), test=False)
 
 
-def surface_of(wanted: Wanted, world: World) -> tuple[Surface, Array]:
+def surface_of(wanted: Wanted, world: World) -> tuple[TexturedMesh, Array]:
     """`world` as one surface, and the thing that each vertex belongs to."""
-    surface, owners = merged(world.things)
+    surface, owners = pack_atlas(world.things)
     return replace(surface, slope=None) if wanted.flat else surface, owners
 
 
@@ -128,7 +128,7 @@ def _ours(wanted: Wanted, index: int, folder: Path, launched: float) -> Side:
     from unrender.raytrace import backend
     from unrender.raytrace.gbuffer import trace_gbuffer
     from unrender.raytrace.path_tracer import render_lights
-    from unrender.raytrace.trace_scene import build_trace_scene
+    from unrender.raytrace.path_tracer_scene import build_path_tracer_scene
 
     version = f"unrender with Mitsuba {mitsuba.__version__}, {backend.use()}"
     drjit.set_thread_count(wanted.threads)
@@ -139,7 +139,7 @@ def _ours(wanted: Wanted, index: int, folder: Path, launched: float) -> Side:
     lights = lights_of(wanted, index, world)
     faces = owners[surface.faces[:, 0]] + 1
     before = Seconds.now()
-    scene = build_trace_scene(surface, world.camera, max_depth=MAX_DEPTH)
+    scene = build_path_tracer_scene(surface, world.camera, max_depth=MAX_DEPTH)
     load = Seconds.now().since(before)
     before = Seconds.now()
     trace_gbuffer(scene, owners=faces)

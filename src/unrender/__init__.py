@@ -15,9 +15,11 @@ Names load when they are first used (PEP 562), so that importing this page costs
 `ur.relight.relight(photo, light, inverse, forward)` is the whole journey, for example.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unrender.lazy import lazy_names
+from unrender.scene import readers
+from unrender.version import VERSION
 
 if TYPE_CHECKING:
     from unrender import evaluate as evaluate
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
     from unrender.scene.gaussians import SphericalGaussians as SphericalGaussians
     from unrender.scene.gbuffer import GBuffer as GBuffer
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _HOMES = {
     "diffusion.options": ("InferenceOptions",),
@@ -70,6 +72,16 @@ _HOMES = {
     "scene.gbuffer": ("GBuffer",),
 }
 _ROOMS = ("evaluate", "files", "forward", "output", "relight", "synth", "train")
+
+
+def _read_environment(path: Any) -> Any:
+    from unrender.files.environments import resolve_light
+
+    return resolve_light(path)
+
+
+# Nouns know of no files: what reads them is lent from here, the one place that knows all rooms.
+readers.lend("EnvironmentMap", _read_environment)
 
 __getattr__, __dir__, _names = lazy_names(__name__, _HOMES, _ROOMS)
 __all__ = sorted([*_names, "__version__"])

@@ -126,9 +126,9 @@ def ouroboros(job: OuroborosJob, options: RunOptions) -> None:
     """Train an inverse and a forward model together, each held to what the other makes of it (Ouroboros)."""
     from functools import partial
 
+    from unrender.diffusion.lora import Lora
     from unrender.train.datasets import load_dataset
     from unrender.train.ouroboros import RECIPES, train_ouroboros
-    from unrender.train.recipe import Lora
     from unrender.train.start import Start
 
     known = RECIPES[job.recipe]
@@ -147,7 +147,7 @@ def ouroboros(job: OuroborosJob, options: RunOptions) -> None:
 
 def _started(recipe: Any, model: ModelOptions) -> Any:
     """The recipe with the caller's start; where there is none, its own."""
-    from unrender.train.recipe import Lora
+    from unrender.diffusion.lora import Lora
     from unrender.train.start import Start
 
     lora = Lora(model.lora, model.lora) if model.lora else recipe.lora

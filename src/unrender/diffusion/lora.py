@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 import copy
-
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from unrender.errors import UserError
-from unrender.train.recipe import Lora
+
+if TYPE_CHECKING:
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+
+@dataclass(frozen=True)
+class Lora:
+    """Low-rank adapters in place of whole weights (Hu et al. 2022), in every attention projection.
+
+    Attributes:
+        rank: of each adapter.
+        alpha: an adapter counts alpha / rank.
+        targets: endings of the names of the layers that are adapted.
+    """
+
+    rank: int
+    alpha: int
+    targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
 
 
 def adapt(unet: UNet2DConditionModel, lora: Lora | None) -> None:

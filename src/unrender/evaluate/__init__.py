@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from unrender.evaluate.metrics.frechet import frechet_distance as frechet_distance
     from unrender.evaluate.metrics.inception import Inception as Inception
     from unrender.evaluate.metrics.lpips import Lpips as Lpips
-    from unrender.evaluate.metrics.temporal import Motion as Motion
-    from unrender.evaluate.metrics.temporal import motion_of_geometry as motion_of_geometry
+    from unrender.evaluate.metrics.temporal import OpticalFlow as OpticalFlow
+    from unrender.evaluate.metrics.temporal import flow_of_geometry as flow_of_geometry
     from unrender.evaluate.metrics.temporal import warp as warp
     from unrender.evaluate.metrics.temporal import warp_error as warp_error
     from unrender.evaluate.pictures import evaluate_pictures as evaluate_pictures
@@ -66,7 +66,7 @@ _HOMES = {
     "metrics.frechet": ("frechet_distance",),
     "metrics.inception": ("Inception",),
     "metrics.lpips": ("Lpips",),
-    "metrics.temporal": ("Motion", "motion_of_geometry", "warp", "warp_error"),
+    "metrics.temporal": ("OpticalFlow", "flow_of_geometry", "warp", "warp_error"),
     "pictures": ("evaluate_pictures",),
     "report": ("Figure", "Report", "as_dict", "markdown", "table"),
     "scenes": ("Scene", "scenes_of"),

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from unrender.files.images import read_image as read_image
     from unrender.files.images import read_mask as read_mask
     from unrender.files.images import write_image as write_image
-    from unrender.files.meshes import Material as Material
-    from unrender.files.meshes import Mesh as Mesh
+    from unrender.files.meshes import GltfMaterial as GltfMaterial
+    from unrender.files.meshes import MeshPrimitive as MeshPrimitive
     from unrender.files.meshes import read_meshes as read_meshes
     from unrender.files.preview import contact_sheet as contact_sheet
     from unrender.files.preview import map_to_rgb as map_to_rgb
@@ -63,7 +63,7 @@ _MODULES = {
     ),
     "gbuffers": ("read_gbuffer", "read_metadata", "write_gbuffer", "write_layers"),
     "images": ("read_image", "read_mask", "write_image"),
-    "meshes": ("Material", "Mesh", "read_meshes"),
+    "meshes": ("GltfMaterial", "MeshPrimitive", "read_meshes"),
     "preview": ("contact_sheet", "map_to_rgb", "tiles"),
     "readers": ("FrameReader", "GBufferReader"),
     "sequences": ("GBufferWriter", "ImageWriter", "open_frames", "open_gbuffers"),

@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-import unrender
 from unrender.conventions import CAMERA_AXES, COLOR_SPACE
 from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
@@ -23,6 +22,7 @@ from unrender.files.paths import existing_file
 from unrender.files.radiance import clean, premultiplied_to_straight, to_rec709
 from unrender.scene.camera import Camera
 from unrender.scene.gbuffer import CHANNELS, DepthKind, GBuffer, IrradianceKind
+from unrender.version import VERSION
 
 Kind = TypeVar("Kind", bound=str)
 
@@ -127,7 +127,7 @@ def _own_attributes(image: ExrImage) -> dict[str, str]:
 
 def _header(gbuffer: GBuffer, metadata: Mapping[str, str]) -> dict[str, str]:
     said = {
-        "version": unrender.__version__,
+        "version": VERSION,
         "color_space": COLOR_SPACE,
         "axes": CAMERA_AXES,
         "depth_kind": gbuffer.depth_kind,

@@ -26,7 +26,7 @@ MESH_SUFFIXES = frozenset({".glb", ".gltf", ".obj", ".ply"})
 
 
 @dataclass(frozen=True)
-class Material:
+class GltfMaterial:
     """Metallic-roughness (glTF 2.0, section 3.9.2); every texture is multiplied by its factor.
 
     Attributes:
@@ -49,7 +49,7 @@ class Material:
 
 
 @dataclass(frozen=True)
-class Mesh:
+class MeshPrimitive:
     """Triangles of one material, in world space.
 
     Attributes:
@@ -66,11 +66,12 @@ class Mesh:
     normals: Tensor | None
     uv: Tensor | None
     color: Tensor | None
-    material: Material
+    material: GltfMaterial
 
 
-def read_meshes(path: str | Path) -> list[Mesh]:
-    """Reads every mesh of a file, the scene graph's transforms baked in; one `Mesh` for each geometry and place.
+def read_meshes(path: str | Path) -> list[MeshPrimitive]:
+    """Reads every mesh of a file, the scene graph's transforms baked in; one `MeshPrimitive` for each
+    geometry and place.
 
     Raises:
         UserError: a missing, damaged or foreign file, or one without triangles.
@@ -95,7 +96,7 @@ def read_meshes(path: str | Path) -> list[Mesh]:
     return meshes
 
 
-def _mesh(geometry: trimesh.Trimesh, transform: np.ndarray) -> Mesh:
+def _mesh(geometry: trimesh.Trimesh, transform: np.ndarray) -> MeshPrimitive:
     linear = transform[:3, :3]
     faces = np.asarray(geometry.faces, np.int64)
     if np.linalg.det(linear) < 0:
@@ -106,7 +107,7 @@ def _mesh(geometry: trimesh.Trimesh, transform: np.ndarray) -> Mesh:
         turned = torch.from_numpy(geometry.vertex_normals @ np.linalg.inv(linear)).float()
         normals = torch.nn.functional.normalize(turned, dim=1)
     uv = getattr(geometry.visual, "uv", None)
-    return Mesh(
+    return MeshPrimitive(
         vertices=torch.from_numpy(geometry.vertices @ linear.T + transform[:3, 3]).float(),
         faces=torch.from_numpy(faces),
         normals=normals,
@@ -124,21 +125,21 @@ def _vertex_color(geometry: trimesh.Trimesh) -> Tensor | None:
     return srgb_to_linear(torch.from_numpy(coded.astype(np.float32) / 255))
 
 
-def _material(source: PBRMaterial | SimpleMaterial | None) -> Material:
+def _material(source: PBRMaterial | SimpleMaterial | None) -> GltfMaterial:
     if isinstance(source, PBRMaterial):
         return _from_gltf(source)
     if isinstance(source, SimpleMaterial):
         return _from_obj(source)
-    return Material()
+    return GltfMaterial()
 
 
-def _from_gltf(source: PBRMaterial) -> Material:
+def _from_gltf(source: PBRMaterial) -> GltfMaterial:
     # glTF's defaults are 1, for both factors and the colour.
     packed = source.metallicRoughnessTexture
     normal = _texture(source.normalTexture)
     colour = _texture(source.baseColorTexture)
     factor = np.full(4, 255) if source.baseColorFactor is None else np.asarray(source.baseColorFactor)
-    return Material(
+    return GltfMaterial(
         base_color=_triple(factor[:3] / 255),
         roughness=1.0 if source.roughnessFactor is None else float(source.roughnessFactor),
         metallic=1.0 if source.metallicFactor is None else float(source.metallicFactor),
@@ -149,14 +150,14 @@ def _from_gltf(source: PBRMaterial) -> Material:
     )
 
 
-def _from_obj(source: SimpleMaterial) -> Material:
+def _from_obj(source: SimpleMaterial) -> GltfMaterial:
     """Kd is linear and multiplies map_Kd; roughness and metallic from Pr and Pm (the PBR extension of MTL), else
     roughness from the Phong exponent, alpha = sqrt(2 / (Ns + 2)) (Walter et al. 2007, section 5.3)."""
     said = source.kwargs
     colour = _texture(source.image)
     exponent = float(np.ravel(said.get("ns", source.glossiness))[0])
     roughness = float(np.ravel(said["pr"])[0]) if "pr" in said else (2 / (exponent + 2)) ** 0.25
-    return Material(
+    return GltfMaterial(
         base_color=_triple(np.asarray(said.get("kd", np.asarray(source.diffuse)[:3] / 255), np.float64)),
         roughness=roughness,
         metallic=float(np.ravel(said.get("pm", 0.0))[0]),

@@ -14,7 +14,7 @@ from unrender.forward import monte_carlo, screen_space, split_sum
 from unrender.forward.geometry import calibrate_depth
 from unrender.forward.light_sampling import LightSampler
 from unrender.forward.prefilter import PrefilteredLight
-from unrender.forward.surface import RenderPasses, coverage_of, surface_of, world_rotation
+from unrender.forward.surface import RenderPasses, coverage_of, shading_points, world_rotation
 from unrender.scene.camera import Camera, pixel_rays
 from unrender.scene.environment import EnvironmentMap, sample
 from unrender.scene.gbuffer import GBuffer
@@ -64,7 +64,7 @@ class DeferredRenderer:
         gbuffer.require("base_color", "normal", by="the deferred renderer")
         if len(light) not in (1, len(gbuffer)):
             raise UserError(f"a light of {len(light)} frames for a G-buffer of {len(gbuffer)}; 1 or as many is right")
-        camera = gbuffer.camera or Camera.perspective(gbuffer.size)
+        camera = gbuffer.camera_or_default()
         yaws = torch.as_tensor(yaw, dtype=torch.float32).expand(len(gbuffer)).tolist()
         frames = [self._frame(gbuffer.frame(i), light.frame(i), camera.frame(i), yaws[i]) for i in range(len(gbuffer))]
         diffuse, specular, background = (torch.stack(group) for group in zip(*frames, strict=True))
@@ -73,7 +73,7 @@ class DeferredRenderer:
     def _frame(
         self, gbuffer: GBuffer, light: EnvironmentMap, camera: Camera, yaw: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        surface = surface_of(gbuffer, camera, yaw)
+        surface = shading_points(gbuffer, camera, yaw)
         radiance = light.radiance[0]
         if self.quality == "split_sum":
             diffuse, specular = split_sum.shade(surface, PrefilteredLight.of(radiance))

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from unrender.scene.camera import Camera, pixel_rays
+from unrender.scene.camera import pixel_rays
 from unrender.scene.gbuffer import GBuffer, concatenate
 
 ROUNDS = 12
@@ -40,7 +40,7 @@ def calibrate_depth(gbuffer: GBuffer) -> GBuffer:
     """
     gbuffer.require("normal", "depth", by="depth calibration")
     assert gbuffer.depth is not None
-    camera = gbuffer.camera or Camera.perspective(gbuffer.size)
+    camera = gbuffer.camera_or_default()
     frames = []
     for i in range(len(gbuffer)):
         frame = gbuffer.frame(i)

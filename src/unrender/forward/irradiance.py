@@ -12,7 +12,6 @@ from torch import Tensor
 
 from unrender.forward.deferred import DeferredRenderer
 from unrender.forward.surface import world_rotation
-from unrender.scene.camera import Camera
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.gbuffer import GBuffer
 from unrender.scene.irradiance import irradiance
@@ -32,7 +31,7 @@ def lit_irradiance(gbuffer: GBuffer, light: EnvironmentMap, yaw: Tensor, *, shad
     """
     gbuffer.require("normal", by="irradiance from a light")
     assert gbuffer.normal is not None
-    camera = gbuffer.camera or Camera.perspective(gbuffer.size)
+    camera = gbuffer.camera_or_default()
     frames = []
     for i in range(len(gbuffer)):
         rotation = world_rotation(camera.frame(i), float(yaw[i])).to(gbuffer.normal)

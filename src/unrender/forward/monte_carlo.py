@@ -17,13 +17,13 @@ from torch.utils.checkpoint import checkpoint
 
 from unrender.forward import brdf
 from unrender.forward.light_sampling import LightSampler
-from unrender.forward.surface import Surface, tangent_frame, to_local, to_world
+from unrender.forward.surface import ShadingPoints, tangent_frame, to_local, to_world
 from unrender.scene.color import luminance
 
 CHUNK_DIRECTIONS = 1 << 19  # directions in flight; about 150 MB
 MIN_LOBE_PROBABILITY = 0.1
 
-Incoming = Callable[[Surface, Tensor, Tensor], Tensor]
+Incoming = Callable[[ShadingPoints, Tensor, Tensor], Tensor]
 """What arrives instead of the environment: (pixels, world directions (3, n, S), environment radiance (3, n, S))."""
 
 
@@ -48,7 +48,7 @@ class SamplePoints:
 
 
 def shade(
-    surface: Surface, light: LightSampler, samples: int, seed: int, incoming: Incoming | None = None
+    surface: ShadingPoints, light: LightSampler, samples: int, seed: int, incoming: Incoming | None = None
 ) -> tuple[Tensor, Tensor]:
     """Diffuse and specular radiance towards the camera, each (3, N).
 
@@ -80,7 +80,7 @@ def shade(
 
 
 def _shade_chunk(
-    surface: Surface, light: LightSampler, points: SamplePoints, incoming: Incoming | None
+    surface: ShadingPoints, light: LightSampler, points: SamplePoints, incoming: Incoming | None
 ) -> tuple[Tensor, Tensor]:
     frame = tangent_frame(surface.normal)
     view = to_local(frame, surface.view)[..., None]
@@ -101,7 +101,7 @@ def _shade_chunk(
 
 @torch.no_grad()
 def _draw(
-    surface: Surface, view: Tensor, frame: Tensor, light: LightSampler, points: SamplePoints
+    surface: ShadingPoints, view: Tensor, frame: Tensor, light: LightSampler, points: SamplePoints
 ) -> tuple[Tensor, Tensor]:
     """Directions (3, n, 2 S) in the surface's frame and in the world: S from the light, then S from the BRDF."""
     light_u, light_v, choice, u, v = points.of(surface.pixel)
@@ -114,7 +114,7 @@ def _draw(
 
 
 @torch.no_grad()
-def _brdf_density(surface: Surface, view: Tensor, local: Tensor) -> Tensor:
+def _brdf_density(surface: ShadingPoints, view: Tensor, local: Tensor) -> Tensor:
     """Density per steradian of the BRDF's half of `_draw`, (n, S)."""
     specular = _specular_probability(surface)[:, None]
     glossy = brdf.ggx_density(view, local, brdf.alpha_of(surface.roughness)[:, None])
@@ -122,7 +122,7 @@ def _brdf_density(surface: Surface, view: Tensor, local: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _specular_probability(surface: Surface) -> Tensor:
+def _specular_probability(surface: ShadingPoints) -> Tensor:
     """Chance (n,) of drawing from the specular lobe: its share of what is reflected, by Fresnel at the normal."""
     cos = surface.cos_view
     base = luminance(surface.base_color, dim=0)[0]

@@ -19,7 +19,6 @@ from unrender.forward.irradiance import lit_irradiance
 from unrender.forward.neural_light import check_options, irradiance_picture, lit_picture
 from unrender.forward.options import ForwardOptions
 from unrender.forward.surface import RenderPasses, coverage
-from unrender.scene.camera import Camera
 from unrender.scene.color import luminance
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.gbuffer import GBuffer
@@ -179,7 +178,7 @@ def _before_light(
     picture: Tensor, covered: Tensor, gbuffer: GBuffer, light: EnvironmentMap, yaw: Tensor
 ) -> RenderPasses:
     """A picture (T, 3, H, W) where there are surfaces, and the light past them."""
-    camera = gbuffer.camera or Camera.perspective(gbuffer.size)
+    camera = gbuffer.camera_or_default()
     return RenderPasses({"rendered": picture * covered}, backdrops(gbuffer, light, camera, yaw.tolist()))
 
 

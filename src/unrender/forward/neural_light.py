@@ -10,7 +10,7 @@ from unrender.diffusion.engine import Engine, run
 from unrender.diffusion.framing import plan_framing
 from unrender.diffusion.inputs import Inputs
 from unrender.errors import UserError
-from unrender.forward.lighting import ShownLight, first_render, given_maps, show_light
+from unrender.forward.lighting import LightConditioning, light_conditioning, radiance_hint, surface_maps
 from unrender.forward.options import ForwardOptions
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.gbuffer import GBuffer
@@ -35,7 +35,7 @@ def lit_picture(
     paints where there is none.
 
     The network answers with a display's picture, in [0, 1] under the sRGB curve, of the scene exposed by
-    `lighting.light_gain`; the exposure is taken back. So a light twice as bright gives a picture twice as bright.
+    `lighting.exposure_gain`; the exposure is taken back. So a light twice as bright gives a picture twice as bright.
 
     Raises:
         UserError: base_color or normal is missing.
@@ -44,7 +44,7 @@ def lit_picture(
     rgb = run(engine, inputs, noise=noise, steps=options.steps, seed=options.seed).gbuffer().rgb
     assert rgb is not None
     gain = shown.gain.to(rgb)
-    return with_detail(rgb, shown.first, first_render(gbuffer, light, yaw).to(rgb) * gain) / gain
+    return with_detail(rgb, shown.radiance_hint, radiance_hint(gbuffer, light, yaw).to(rgb) * gain) / gain
 
 
 def with_detail(answer: Tensor, seen: Tensor, first: Tensor) -> Tensor:
@@ -102,15 +102,15 @@ def check_options(model: str, options: ForwardOptions) -> None:
 
 def _lit_inputs(
     engine: Engine, gbuffer: GBuffer, light: EnvironmentMap, yaw: float | Tensor
-) -> tuple[Inputs, ShownLight]:
+) -> tuple[Inputs, LightConditioning]:
     """The inputs of a run under a light: maps and radiance hint at the size that the network sees, as in training (and
     a hint of a large picture would take longer), and the light's tokens."""
     card = engine.card
     gbuffer.require("base_color", "normal", by=card.id)
     assert card.light is not None
     small = _at_network_size(engine, gbuffer)
-    shown = show_light(small, light, yaw, card.light.size)
-    maps = shown.maps | {"radiance_hint": shown.first}
+    shown = light_conditioning(small, light, yaw, card.light.size)
+    maps = shown.maps | {"radiance_hint": shown.radiance_hint}
     return Inputs(small.size, len(small), maps, tokens=_light_tokens(engine, shown.picture)), shown
 
 
@@ -120,7 +120,7 @@ def _unlit_inputs(engine: Engine, gbuffer: GBuffer) -> Inputs:
     assert engine.card.light is not None
     tokens = _light_tokens(engine, torch.zeros(len(small), 9, *engine.card.light.size))
     metric = frozenset({"irradiance"} if gbuffer.irradiance_kind == "metric" else ())
-    maps = given_maps(small, irradiance=True)
+    maps = surface_maps(small, irradiance=True)
     return Inputs(small.size, len(small), maps, metric, tokens=torch.zeros_like(tokens))
 
 

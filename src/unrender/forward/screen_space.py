@@ -21,7 +21,7 @@ from torch.nn import functional
 from unrender.forward import monte_carlo, split_sum
 from unrender.forward.light_sampling import LightSampler
 from unrender.forward.prefilter import PrefilteredLight
-from unrender.forward.surface import Surface, world_rotation
+from unrender.forward.surface import ShadingPoints, world_rotation
 from unrender.scene.camera import Camera, unproject
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.gbuffer import GBuffer
@@ -32,7 +32,9 @@ LIFT = 1.5  # rays start this many pixels above their surface
 FIRST_BOUNCE_SHARE = 4  # the picture that is seen in reflections has a quarter of the samples
 
 
-def shade(surface: Surface, scene: DepthScene, light: EnvironmentMap, samples: int, seed: int) -> tuple[Tensor, Tensor]:
+def shade(
+    surface: ShadingPoints, scene: DepthScene, light: EnvironmentMap, samples: int, seed: int
+) -> tuple[Tensor, Tensor]:
     """Diffuse and specular radiance towards the camera, each (3, N); arguments as `monte_carlo.shade`."""
     sampler = LightSampler.of(light.radiance[0])
     diffuse, specular = split_sum.shade(surface, PrefilteredLight.of(light.radiance[0]))
@@ -80,12 +82,12 @@ class DepthScene:
             size=(height, width),
         )
 
-    def incoming(self, surface: Surface, shaded: Tensor) -> monte_carlo.Incoming:
+    def incoming(self, surface: ShadingPoints, shaded: Tensor) -> monte_carlo.Incoming:
         """What arrives at `surface`: `shaded` (3, N), its own radiance, from where a ray meets it; else the light."""
         height, width = self.size
         picture = shaded.new_zeros(3, height * width).index_copy(1, surface.pixel, shaded)
 
-        def arrives(part: Surface, direction: Tensor, radiance: Tensor) -> Tensor:
+        def arrives(part: ShadingPoints, direction: Tensor, radiance: Tensor) -> Tensor:
             shape = radiance.shape
             above = ((direction * part.normal[..., None]).sum(0) > 0).reshape(-1).nonzero()[:, 0]
             origin = part.pixel[:, None].expand(shape[1:]).reshape(-1)[above]

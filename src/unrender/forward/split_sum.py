@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from unrender.forward import brdf
 from unrender.forward.prefilter import LEVELS, PrefilteredLight, level_alpha, lobe
-from unrender.forward.surface import MIN_COS_VIEW, Surface
+from unrender.forward.surface import MIN_COS_VIEW, ShadingPoints
 from unrender.scene.environment import sample
 
 TABLE_SIZE = 32  # roughness by the root of the cosine, both from end to end
@@ -47,7 +47,7 @@ class Response:
     level: Tensor
 
 
-def shade(surface: Surface, light: PrefilteredLight) -> tuple[Tensor, Tensor]:
+def shade(surface: ShadingPoints, light: PrefilteredLight) -> tuple[Tensor, Tensor]:
     """Diffuse and specular radiance towards the camera, each (3, N); differentiable in light and material."""
     cos_view = surface.cos_view
     response = look_up_response(cos_view, surface.roughness)

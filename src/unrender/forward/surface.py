@@ -103,7 +103,7 @@ def sum_in_order(passes: Mapping[str, Tensor]) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Surface:
+class ShadingPoints:
     """The N visible pixels of one frame, in the world of the light. Vectors are component first.
 
     Attributes:
@@ -134,10 +134,10 @@ class Surface:
         """(N,) cosine between normal and view, at least MIN_COS_VIEW up to rounding."""
         return (self.normal * self.view).sum(0).clamp(MIN_COS_VIEW, 1)
 
-    def part(self, start: int, stop: int) -> Surface:
+    def part(self, start: int, stop: int) -> ShadingPoints:
         """Pixels `start` to `stop` alone."""
         cut = {k: getattr(self, k)[..., start:stop] for k in self.__dataclass_fields__ if k != "size"}
-        return Surface(**cut, size=self.size)
+        return ShadingPoints(**cut, size=self.size)
 
     def picture(self, values: Tensor) -> Tensor:
         """(3, N) values of the visible pixels, weighted by coverage, as a picture (3, H, W) on black."""
@@ -146,7 +146,7 @@ class Surface:
         return flat.reshape(3, height, width)
 
 
-def surface_of(gbuffer: GBuffer, camera: Camera, yaw: float = 0.0) -> Surface:
+def shading_points(gbuffer: GBuffer, camera: Camera, yaw: float = 0.0) -> ShadingPoints:
     """The visible pixels of a G-buffer of one frame, seen in the world of a light that is turned by `yaw` degrees.
 
     Turning the light by yaw is the same as turning the camera by -yaw, which costs nothing and resamples nothing.
@@ -170,7 +170,7 @@ def surface_of(gbuffer: GBuffer, camera: Camera, yaw: float = 0.0) -> Surface:
     view = rotation @ -brdf.unit(visible(pixel_rays(camera).to(coverage)))
     normal = rotation @ brdf.unit(visible(gbuffer.normal))
     away = (MIN_COS_VIEW - (normal * view).sum(0)).clamp(min=0)
-    return Surface(
+    return ShadingPoints(
         pixel=pixel,
         coverage=coverage[pixel],
         normal=brdf.unit(normal + away * view),

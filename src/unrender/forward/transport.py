@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from unrender.forward import brdf
-from unrender.forward.surface import surface_of, tangent_frame, to_local
-from unrender.scene.camera import Camera
+from unrender.forward.surface import shading_points, tangent_frame, to_local
 from unrender.scene.environment import texel_directions, texel_solid_angles
 from unrender.scene.gbuffer import GBuffer
 
@@ -27,8 +26,8 @@ def transport_matrix(gbuffer: GBuffer, light_size: tuple[int, int], *, points: i
         points: midpoints per side of a texel; more for smooth surfaces, whose lobes are narrower than a texel.
     """
     gbuffer.require("base_color", "normal", by="the transport matrix")
-    camera = gbuffer.camera or Camera.perspective(gbuffer.size)
-    surface = surface_of(gbuffer.frame(0), camera.frame(0))
+    camera = gbuffer.camera_or_default()
+    surface = shading_points(gbuffer.frame(0), camera.frame(0))
     height, width = light_size
     fine = (height * points, width * points)
     directions = texel_directions(fine).reshape(-1, 3).T.to(surface.normal)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from unrender.scene.alignment import fit_scale_shift
 from unrender.scene.gbuffer import GBuffer
 
 ROUNDS = 3
@@ -53,10 +54,5 @@ def aligned_median(values: Tensor) -> Tensor:
 def _fitted(values: Tensor, target: Tensor) -> Tensor:
     """s x + t, (T, 1, H, W), with the s and t of each frame that bring it closest to `target` where both are finite."""
     both = (values.isfinite() & target.isfinite()).to(values)
-    count = both.sum((1, 2, 3), keepdim=True).clamp(min=1)
-    x, y = values.nan_to_num(posinf=0.0) * both, target.nan_to_num(posinf=0.0) * both
-    mean_x, mean_y = x.sum((1, 2, 3), keepdim=True) / count, y.sum((1, 2, 3), keepdim=True) / count
-    off_x, off_y = (x - mean_x) * both, (y - mean_y) * both
-    variance = off_x.square().sum((1, 2, 3), keepdim=True)
-    slope = torch.where(variance > 0, (off_x * off_y).sum((1, 2, 3), keepdim=True) / variance.clamp(min=1e-12), 1.0)
-    return slope * (values - mean_x) + mean_y
+    scale, shift = fit_scale_shift(values.nan_to_num(posinf=0.0), target.nan_to_num(posinf=0.0), both)
+    return scale * values + shift

@@ -1,1 +1,2 @@
-"""Mitsuba 3 behind unrender's conventions: variant selection, scenes, path tracing, and G-buffers."""
+"""Meshes, materials and assets, and Mitsuba 3 behind unrender's conventions: which variant really renders, scenes, and
+their G-buffers."""

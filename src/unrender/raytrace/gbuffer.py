@@ -10,12 +10,12 @@ from torch import Tensor
 
 from unrender.raytrace.intersection import Hit, ray_intersect
 from unrender.raytrace.packed import opaque
+from unrender.raytrace.path_tracer_scene import PathTracerScene
 from unrender.raytrace.rays import camera_rays
-from unrender.raytrace.trace_scene import TraceScene
 from unrender.scene.gbuffer import GBuffer
 
 
-def trace_gbuffer(scene: TraceScene, *, grid: int = 3, owners: np.ndarray | None = None) -> GBuffer:
+def trace_gbuffer(scene: PathTracerScene, *, grid: int = 3, owners: np.ndarray | None = None) -> GBuffer:
     """Traces what the camera of `scene` sees with grid x grid rays a pixel.
 
     base_color, diffuse_albedo, roughness and metallic are means over the rays that hit, normal their mean made unit
@@ -24,7 +24,7 @@ def trace_gbuffer(scene: TraceScene, *, grid: int = 3, owners: np.ndarray | None
     partial, depth may be +inf. Maps are zero where nothing is hit.
 
     Args:
-        scene: from `build_trace_scene`.
+        scene: from `build_path_tracer_scene`.
         grid: odd, so that one ray is the pixel's centre.
         owners: (F,) the instance of each face, whole and above 0; None leaves `instance` out.
     """
@@ -57,7 +57,7 @@ def trace_gbuffer(scene: TraceScene, *, grid: int = 3, owners: np.ndarray | None
 _CHANNELS = (slice(1, 4), slice(4, 7), slice(7, 10), slice(10, 11), slice(11, 12))  # after the count of hits
 
 
-def _trace(scene: TraceScene, grid: int) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+def _trace(scene: PathTracerScene, grid: int) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
     """Sums over each pixel's rays (12, H * W), and planar depth (+inf: none) and face of its centre ray."""
     import drjit as dr
     import mitsuba as mi

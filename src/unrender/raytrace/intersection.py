@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from unrender.raytrace.packed import read_record
-from unrender.raytrace.trace_scene import FACE_STRIDE, TEXEL_STRIDE, TraceScene
+from unrender.raytrace.path_tracer_scene import FACE_STRIDE, TEXEL_STRIDE, PathTracerScene
 
 _LEAST_FACING = 0.01
 _OFFSET = 9e-5  # 1500 rounding errors, as Mitsuba's
@@ -42,8 +42,8 @@ class Hit:
     face: Any
 
 
-def ray_intersect(scene: TraceScene, ray: Any, *, coherent: bool, active: Any) -> Hit:
-    """The first intersection of `ray` (a Mitsuba Ray3f, unit direction) with the scene."""
+def ray_intersect(scene: PathTracerScene, ray: Any, *, coherent: bool, active: Any) -> Hit:
+    """What `ray` (a Mitsuba Ray3f, unit direction) meets first."""
     import drjit as dr
     import mitsuba as mi
 
@@ -83,7 +83,7 @@ def spawn_ray(hit: Hit, direction: Any) -> Any:
     return mi.Ray3f(dr.fma(side, reach, hit.point), direction)
 
 
-def _texels(scene: TraceScene, u: Any, v: Any, active: Any) -> list[Any]:
+def _texels(scene: PathTracerScene, u: Any, v: Any, active: Any) -> list[Any]:
     """The atlas at (u, v), bilinear between texel centres, its edge texels repeated: 7 numbers."""
     import drjit as dr
     import mitsuba as mi

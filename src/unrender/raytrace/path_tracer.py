@@ -22,9 +22,9 @@ from unrender.raytrace import light_table, principled, sequences
 from unrender.raytrace.intersection import Hit, ray_intersect, spawn_ray
 from unrender.raytrace.light_table import LightTable
 from unrender.raytrace.packed import opaque, read_record
-from unrender.raytrace.principled import Lobes
+from unrender.raytrace.path_tracer_scene import EMITTER_SLOTS, EMITTER_STRIDE, PathTracerScene
+from unrender.raytrace.principled import PrincipledBsdf
 from unrender.raytrace.rays import CameraRays, camera_rays, tiled
-from unrender.raytrace.trace_scene import EMITTER_SLOTS, EMITTER_STRIDE, TraceScene
 from unrender.scene.environment import EnvironmentMap
 
 _COSINE_SHARE = 0.25  # of the first bounce: irradiance needs the whole hemisphere, even on a mirror
@@ -50,7 +50,7 @@ class LitFrame:
 class _Task:
     """The kernel's inputs, the same at every path vertex; Dr.Jit arrays of one number, or of one for each lane."""
 
-    scene: TraceScene
+    scene: PathTracerScene
     table: LightTable
     rays: CameraRays
     pixel: Any
@@ -98,7 +98,7 @@ class _LightSample:
 
 
 def render_lights(
-    scene: TraceScene,
+    scene: PathTracerScene,
     lights: Sequence[EnvironmentMap],
     *,
     samples: int,
@@ -110,7 +110,7 @@ def render_lights(
     """Path traces `scene` once under each of `lights`.
 
     Args:
-        scene: from `build_trace_scene`.
+        scene: from `build_path_tracer_scene`.
         lights: K environment maps of one size, the first frame of each.
         samples: paths a pixel; powers of two are best spread.
         seed: of the random numbers; the same seed gives the same frame.
@@ -184,7 +184,7 @@ def _step(task: _Task, path: _Path, sums: _Sums) -> tuple[_Path, _Sums]:
     hit = ray_intersect(scene, mi.Ray3f(path.origin, path.direction), coherent=False, active=path.sample < task.samples)
     rough = dr.select(first, hit.roughness, dr.maximum(hit.roughness, task.roughness))
     material = (hit.base_color, rough, hit.metallic)
-    at = principled.lobes(hit.normal, -path.direction, material, dr.select(first, _COSINE_SHARE, 0))
+    at = principled.bsdf(hit.normal, -path.direction, material, dr.select(first, _COSINE_SHARE, 0))
     shaded = hit.front & (path.depth + 1 < task.max_depth)
 
     sums.emitter_rgb, sums.emitter_irradiance = (
@@ -198,7 +198,12 @@ def _step(task: _Task, path: _Path, sums: _Sums) -> tuple[_Path, _Sums]:
 
 
 def _gather(
-    task: _Task, path: _Path, here: tuple[Hit, Lobes, Any], aim: _LightSample, point: tuple[Any, Any], sums: _Sums
+    task: _Task,
+    path: _Path,
+    here: tuple[Hit, PrincipledBsdf, Any],
+    aim: _LightSample,
+    point: tuple[Any, Any],
+    sums: _Sums,
 ) -> None:
     """Adds to `sums` the lights' contribution at this vertex, or to a path that has left the scene.
 
@@ -271,8 +276,8 @@ def _mis_weight(path: _Path, density: Any) -> Any:
     return dr.select(path.depth == 0, 1, path.density / (path.density + density))
 
 
-def _emitted(scene: TraceScene, hit: Hit, path: _Path) -> tuple[Any, Any]:
-    """Contribution to picture and irradiance of an area emitter that the path hit."""
+def _emitted(scene: PathTracerScene, hit: Hit, path: _Path) -> tuple[Any, Any]:
+    """What a lamp that the path's own ray met adds to picture and irradiance."""
     import drjit as dr
     import mitsuba as mi
 
@@ -283,7 +288,7 @@ def _emitted(scene: TraceScene, hit: Hit, path: _Path) -> tuple[Any, Any]:
 
 
 def _sample_bsdf(
-    path: _Path, hit: Hit, at: Lobes, point: tuple[Any, Any], choices: tuple[Any, Any]
+    path: _Path, hit: Hit, at: PrincipledBsdf, point: tuple[Any, Any], choices: tuple[Any, Any]
 ) -> tuple[_Path, Any]:
     """The path after a bounce, and whether it continues (Russian roulette from the second bounce)."""
     import drjit as dr

@@ -16,8 +16,8 @@ _MIN_ALPHA = 1e-3  # as Mitsuba's
 
 
 @dataclass(frozen=True)
-class Lobes:
-    """The inputs of the BSDF at a surface point; all Dr.Jit arrays.
+class PrincipledBsdf:
+    """A surface point as its BSDF sees it; all Dr.Jit arrays.
 
     Attributes:
         normal: unit shading normal.
@@ -43,8 +43,8 @@ class Lobes:
         return dr.maximum(self.roughness * self.roughness, _MIN_ALPHA)
 
 
-def lobes(normal: Any, view: Any, material: tuple[Any, Any, Any], least_share: Any) -> Lobes:
-    """The lobes of a point with `material` (base colour, roughness, metallic); cosine samples are at least a
+def bsdf(normal: Any, view: Any, material: tuple[Any, Any, Any], least_share: Any) -> PrincipledBsdf:
+    """The BSDF of a point with `material` (base colour, roughness, metallic); cosine samples are at least a
     `least_share` of all."""
     import drjit as dr
     import mitsuba as mi
@@ -54,10 +54,10 @@ def lobes(normal: Any, view: Any, material: tuple[Any, Any, Any], least_share: A
     mirror = dr.lerp(_dielectric(facing), mi.luminance(base), metallic) + _schlick_weight(facing) * metallic
     diffuse = (1 - metallic) * mi.luminance(base)
     share = dr.maximum(diffuse / dr.maximum(diffuse + mirror, 1e-6), least_share)
-    return Lobes(normal, view, base, roughness, metallic, dr.minimum(share, 0.9))
+    return PrincipledBsdf(normal, view, base, roughness, metallic, dr.minimum(share, 0.9))
 
 
-def evaluate(at: Lobes, light: Any) -> tuple[Any, Any, Any]:
+def evaluate(at: PrincipledBsdf, light: Any) -> tuple[Any, Any, Any]:
     """BSDF times cosine (rgb), sampling density per steradian, and cosine, for unit directions `light`.
 
     All three are zero below the horizon of the shading normal.
@@ -81,7 +81,7 @@ def evaluate(at: Lobes, light: Any) -> tuple[Any, Any, Any]:
     return dr.select(above, value, mi.Color3f(0)), dr.select(above, density, 0), dr.select(above, cos_o, 0)
 
 
-def sample(at: Lobes, choice: Any, point: tuple[Any, Any]) -> Any:
+def sample(at: PrincipledBsdf, choice: Any, point: tuple[Any, Any]) -> Any:
     """A unit direction from the mixture: `choice` in [0, 1) picks the lobe, `point` in [0, 1)^2 the direction."""
     import drjit as dr
     import mitsuba as mi
@@ -106,7 +106,7 @@ def _reflected(view: Any, alpha: Any, point: tuple[Any, Any]) -> Any:
     return dr.normalize(2 * dr.dot(view, facet) * facet - view)
 
 
-def _diffuse(at: Lobes, cos_i: Any, cos_o: Any, cos_d: Any) -> Any:
+def _diffuse(at: PrincipledBsdf, cos_i: Any, cos_o: Any, cos_d: Any) -> Any:
     fi, fo = _schlick_weight(cos_i), _schlick_weight(cos_o)
     retro = 2 * at.roughness * cos_d * cos_d
     shape = (1 - 0.5 * fi) * (1 - 0.5 * fo) + retro * (fo + fi + fo * fi * (retro - 1))

@@ -8,7 +8,6 @@ from torch.nn import functional
 
 from unrender.forward.surface import coverage
 from unrender.forward.transport import transport_matrix
-from unrender.scene.camera import Camera
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
@@ -144,6 +143,6 @@ def _shrink(frames: Frames, gbuffer: GBuffer) -> tuple[GBuffer, Tensor, Tensor]:
     names = ("base_color", "normal", "roughness", "metallic")
     maps = {name: shrink(value) for name, value in gbuffer.maps.items() if name in names}
     normal = functional.normalize(maps.pop("normal"), dim=1)
-    camera = gbuffer.camera or Camera.perspective((height, width))
+    camera = gbuffer.camera_or_default()
     small = GBuffer(normal=normal, camera=camera.resized(size)).with_maps(**maps)
     return small, shrink(frames.rgb).transpose(0, 1).flatten(1), share.flatten()

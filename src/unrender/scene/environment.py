@@ -12,6 +12,7 @@ from torch import Tensor
 
 from unrender.conventions import direction_to_uv, uv_to_direction
 from unrender.errors import UserError
+from unrender.scene import readers
 from unrender.scene.color import luminance
 
 
@@ -37,10 +38,7 @@ class EnvironmentMap:
     def read(path: str | Path) -> EnvironmentMap:
         """Reads a light from a file, or by the name of a shipped one ("sunset" or "sunset.exr"); the same as
         `files.environments.resolve_light`, which see."""
-        # The one door from this floor up to `files`, opened only when called: a noun is where people look for it.
-        from unrender.files.environments import resolve_light
-
-        return resolve_light(path)
+        return readers.read("EnvironmentMap", path)
 
     def __len__(self) -> int:
         return self.radiance.shape[0]
@@ -81,11 +79,8 @@ class EnvironmentMap:
         if per_frame and len(rotation) != len(self) and len(self) > 1:
             raise UserError(f"{len(rotation)} rotations for a light of {len(self)} frames; give one, or one per frame")
         # A row vector times R is the column vector R^T d: where the light that arrives from d came from.
-        directions = texel_directions(self.size).to(rotation) @ (rotation[:, None] if per_frame else rotation)
-        if not per_frame:
-            return replace(self, radiance=sample(self.radiance, directions))
-        frames = [sample(self.frame(i).radiance, d) for i, d in enumerate(directions)]
-        return replace(self, radiance=torch.cat(frames))
+        directions = texel_directions(self.size).to(rotation) @ rotation.reshape(-1, 1, 3, 3)
+        return replace(self, radiance=sample_frames(self, directions))
 
     def resized(self, size: tuple[int, int]) -> EnvironmentMap:
         """The light on a (height, width) grid, every texel's flux (radiance x solid angle) kept; see `resize`."""
@@ -158,6 +153,14 @@ def sample(radiance: Tensor, direction: Tensor) -> Tensor:
     grid = torch.stack((x, y), dim=-1).reshape(1, 1, -1, 2).expand(len(radiance), -1, -1, -1)
     looked_up = torch.nn.functional.grid_sample(padded, grid, padding_mode="border", align_corners=False)
     return looked_up.reshape(*radiance.shape[:2], *direction.shape[:-1])
+
+
+def sample_frames(light: EnvironmentMap, directions: Tensor) -> Tensor:
+    """What comes from world directions (T, ..., 3), those of every frame of the light: (T, 3, ...). Of light and
+    directions either may have one frame, which serves all of the other's; see `sample`."""
+    if len(directions) == 1:
+        return sample(light.radiance, directions[0])
+    return torch.cat([sample(light.frame(i).radiance, frame) for i, frame in enumerate(directions)])
 
 
 def resize(radiance: Tensor, size: tuple[int, int]) -> Tensor:

@@ -121,6 +121,11 @@ class GBuffer:
         height, width = next(iter(self.maps.values())).shape[2:]
         return height, width
 
+    def camera_or_default(self) -> Camera:
+        """The camera of the frames; where nothing is known of it, a level one with `Camera.perspective`'s field of
+        view."""
+        return Camera.perspective(self.size) if self.camera is None else self.camera
+
     def require(self, *names: str, by: str) -> None:
         """Raises UserError, naming what is missing, unless every map in `names` is present."""
         missing = [name for name in names if getattr(self, name) is None]

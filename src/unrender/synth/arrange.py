@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from unrender.synth.assets import asset_name, read_asset
-from unrender.synth.materials import SMALL, Material
+from unrender.raytrace.assets import asset_name, read_asset
+from unrender.raytrace.material import Material
+from unrender.raytrace.mesh import Array, Mesh, transformed
+from unrender.synth.materials import SMALL
 from unrender.synth.objects import FURNITURE, random_object, random_primitive
 from unrender.synth.placement import Extent, about_y, any_rotation, free_spot, posed
-from unrender.synth.shapes import Array, Mesh, transformed
 from unrender.synth.sources import Sources
 from unrender.synth.wear import random_finish
 from unrender.synth.world import Thing
@@ -25,7 +26,7 @@ _CARRIERS = ("table", "stool")
 def close_up(rng: Random, sources: Sources, *, test: bool) -> Thing:
     """One object at the origin, randomly rotated."""
     kind, mesh, material = _asset(rng, sources, (), test)
-    return Thing(mesh, material, f"{material.name} {kind}".strip(), posed(any_rotation(rng)), group=1)
+    return Thing(mesh, material, posed(any_rotation(rng)), name=f"{material.name} {kind}".strip(), group=1)
 
 
 def arrangement(rng: Random, sources: Sources, *, test: bool, indoors: bool) -> tuple[list[Thing], list[Extent]]:
@@ -58,7 +59,7 @@ def arrangement(rng: Random, sources: Sources, *, test: bool, indoors: bool) -> 
             pose = _on_ground(rng, mesh, posed(turn, rng.uniform(small, large)), extents)
         if kind in _CARRIERS and not sources.assets:
             carriers.append(index)
-        things.append(Thing(mesh, material, f"{material.name} {kind}".strip(), pose, group))
+        things.append(Thing(mesh, material, pose, name=f"{material.name} {kind}".strip(), group=group))
         extents.append(Extent.of(transformed(mesh, pose).vertices))
     return things, extents
 

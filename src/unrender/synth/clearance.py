@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from unrender.synth.shapes import Array
+from unrender.raytrace.mesh import Array
 from unrender.synth.world import World
 
 _FLUSH = 0.02  # of a thing's height: a surface within that distance of its lowest point supports it

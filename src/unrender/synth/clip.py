@@ -11,18 +11,18 @@ from torch import Tensor
 
 from unrender.errors import UserError
 from unrender.files.shards import Clip, LitClip
+from unrender.raytrace.atlas import move_vertices, pack_atlas
 from unrender.raytrace.gbuffer import trace_gbuffer
+from unrender.raytrace.mesh import Array
 from unrender.raytrace.path_tracer import render_lights
-from unrender.raytrace.trace_scene import TraceScene, build_trace_scene, move, set_camera
+from unrender.raytrace.path_tracer_scene import PathTracerScene, build_path_tracer_scene, move, set_camera
 from unrender.scene.camera import Camera
 from unrender.scene.color import luminance
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.gbuffer import GBuffer, concatenate
 from unrender.synth import gate
-from unrender.synth.atlas import merged, moved
 from unrender.synth.compose import another_light, random_world
 from unrender.synth.motion import Motion, other_cameras, random_motion
-from unrender.synth.shapes import Array
 from unrender.synth.sources import Sources
 from unrender.synth.world import World
 
@@ -148,9 +148,9 @@ class _Frame:
     irradiance: Tensor
 
 
-def _posed(world: World, motion: Motion, samples: int) -> Iterator[tuple[TraceScene, _Subject]]:
-    """The scene of each frame; only the latest may be used."""
-    rest, owners = merged(world.things)
+def _posed(world: World, motion: Motion, samples: int) -> Iterator[tuple[PathTracerScene, _Subject]]:
+    """The stage of each frame; only the latest may be used."""
+    rest, owners = pack_atlas(world.things)
     subject = _Subject(
         owners[rest.faces[:, 0]] + 1,
         tuple(thing.group > 0 for thing in world.things),
@@ -158,16 +158,16 @@ def _posed(world: World, motion: Motion, samples: int) -> Iterator[tuple[TraceSc
         samples * (ROOM_SAMPLES if world.enclosed else 1),
     )
     back = np.stack([np.linalg.inv(thing.pose) for thing in world.things])
-    scene = build_trace_scene(rest, world.camera, max_depth=MAX_DEPTH)
+    scene = build_path_tracer_scene(rest, world.camera, max_depth=MAX_DEPTH)
     moves = bool(np.ptp(motion.poses, axis=0).any())
     for t, poses in enumerate(motion.poses):
         if moves and t > 0:
-            scene = move(scene, *moved(rest, owners, poses @ back))
+            scene = move(scene, *move_vertices(rest, owners, poses @ back))
         yield scene, subject
 
 
 def _frame(
-    scene: TraceScene, subject: _Subject, camera: Camera, lights: list[EnvironmentMap], rng: Random, *, first: bool
+    scene: PathTracerScene, subject: _Subject, camera: Camera, lights: list[EnvironmentMap], rng: Random, *, first: bool
 ) -> _Frame:
     """What `camera` sees under each light, before exposure; the gate checks the geometry before light is traced."""
     scene = set_camera(scene, camera)

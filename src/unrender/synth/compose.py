@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from unrender.raytrace.mesh import Array, Mesh
 from unrender.scene.camera import Camera
 from unrender.scene.environment import EnvironmentMap
 from unrender.synth.arrange import arrangement, close_up
@@ -15,7 +16,7 @@ from unrender.synth.lights import random_light
 from unrender.synth.materials import WIDE, random_material
 from unrender.synth.placement import about_y, posed
 from unrender.synth.rooms import random_room
-from unrender.synth.shapes import Array, Mesh, plane
+from unrender.synth.shapes import plane
 from unrender.synth.sources import Sources
 from unrender.synth.world import Thing, World
 
@@ -108,7 +109,7 @@ def _scenery(rng: Random, reach: float, away: float, test: bool) -> tuple[list[T
     material = random_material(rng, WIDE, test=test, metal_share=0.06)
     extent = rng.uniform(5, 9)
     turn = posed(about_y(rng.uniform(0, 2 * np.pi)))
-    ground = Thing(plane(extent, extent), material, f"{material.name} ground", turn)
+    ground = Thing(plane(extent, extent), material, turn, name=f"{material.name} ground")
     words = f"on a {material.name} ground"
     kind = rng.random()
     if kind > 0.25:
@@ -124,5 +125,5 @@ def _scenery(rng: Random, reach: float, away: float, test: bool) -> tuple[list[T
         distance = reach * rng.uniform(1.1, 2.2) + 0.2
         # The wall stands at -Z and faces +Z; `away` is measured from +Z.
         turn = about_y(away + np.pi + side + tilt)
-        parts.append(Thing(wall, coat, f"{coat.name} wall", posed(turn, 1.0, turn @ [0, 0, -distance])))
+        parts.append(Thing(wall, coat, posed(turn, 1.0, turn @ [0, 0, -distance]), name=f"{coat.name} wall"))
     return parts, f"{words} by a {coat.name} wall"

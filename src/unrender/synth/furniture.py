@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from unrender.synth.shapes import Array, Mesh, lathe, merge, rounded_box, smooth_profile
+from unrender.raytrace.mesh import Array, Mesh, merge
+from unrender.synth.shapes import lathe, rounded_box, smooth_profile
 
 Random = np.random.Generator
 

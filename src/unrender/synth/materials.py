@@ -3,36 +3,17 @@
 from __future__ import annotations
 
 import colorsys
-from dataclasses import dataclass
 
 import numpy as np
 
+from unrender.raytrace.material import Material
+from unrender.raytrace.mesh import Array
 from unrender.synth.patterns import HELD_OUT, PATTERNS, fbm
 
-Array = np.ndarray
 Random = np.random.Generator
 
 WIDE, SMALL = 512, 256
 """Texels of the textures of grounds, floors and walls, and of all other things."""
-
-
-@dataclass(frozen=True)
-class Material:
-    """Textures of one surface, all float32.
-
-    Attributes:
-        base_color: (H, W, 3) linear, [0, 1].
-        roughness: (H, W) perceptual, [0, 1].
-        metallic: (H, W), [0, 1].
-        name: words for captions.
-        bump: (H, W) height, in multiples of the texture's side; 0 is flat.
-    """
-
-    base_color: Array
-    roughness: Array
-    metallic: Array
-    name: str
-    bump: Array
 
 
 METALS = (

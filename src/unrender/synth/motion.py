@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from unrender.raytrace.mesh import Array
 from unrender.scene.camera import Camera
 from unrender.scene.trajectory import look_at, shake
 from unrender.synth.clearance import circle, pivot, reaches, stands_clear, together
 from unrender.synth.placement import about_y
-from unrender.synth.shapes import Array
 from unrender.synth.world import World
 
 Random = np.random.Generator

@@ -9,19 +9,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from unrender.raytrace.mesh import Array, Mesh, merge, unit
 from unrender.synth import furniture, solids
-from unrender.synth.shapes import (
-    Array,
-    Mesh,
-    displaced_sphere,
-    lathe,
-    merge,
-    rounded_box,
-    smooth_profile,
-    tube,
-    unit,
-    waves,
-)
+from unrender.synth.shapes import displaced_sphere, lathe, rounded_box, smooth_profile, tube, waves
 
 Random = np.random.Generator
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unrender.synth.shapes import Array
+from unrender.raytrace.mesh import Array
 
 Random = np.random.Generator
 

@@ -7,10 +7,12 @@ from itertools import pairwise
 
 import numpy as np
 
+from unrender.raytrace.material import Material
+from unrender.raytrace.mesh import Array, Mesh, merge, transformed
 from unrender.synth.furniture import board, lamp_parts
-from unrender.synth.materials import SMALL, WIDE, Material, paint, random_material
+from unrender.synth.materials import SMALL, WIDE, paint, random_material
 from unrender.synth.placement import Extent, about_y, posed
-from unrender.synth.shapes import Array, Mesh, displaced_sphere, grid_faces, merge, transformed
+from unrender.synth.shapes import displaced_sphere, grid_faces
 from unrender.synth.world import Thing
 
 Random = np.random.Generator
@@ -47,10 +49,10 @@ def random_room(rng: Random, taken: list[Extent], eye: Array, *, test: bool) -> 
     white = paint(rng, SMALL)
     walls, frames, openings = _walls(rng, low, high)
     parts = [
-        Thing(_slab(low, high, up=True), floor, f"{floor.name} floor"),
-        Thing(_slab(low, high, up=False), white, ""),
-        Thing(walls, wall, f"{wall.name} walls"),
-        Thing(frames, white, ""),
+        Thing(_slab(low, high, up=True), floor, name=f"{floor.name} floor"),
+        Thing(_slab(low, high, up=False), white),
+        Thing(walls, wall, name=f"{wall.name} walls"),
+        Thing(frames, white),
     ]
     if rng.random() < 0.65:
         parts += _lamps(rng, low, high, eye, taken, white)
@@ -140,8 +142,8 @@ def _lamps(rng: Random, low: Array, high: Array, eye: Array, taken: list[Extent]
         pose = _room_to_stand(rng, merge([stand, shade]), (low, high), eye, taken)
         if pose is None:
             return []
-        lit = Thing(shade, white, "", pose, emission=_radiance(rng, shade, 1.5, warm))
-        return [Thing(stand, white, "", pose), lit]
+        lit = Thing(shade, white, pose, emission=_radiance(rng, shade, 1.5, warm))
+        return [Thing(stand, white, pose), lit]
     parts, hung = [], rng.random() < 0.5
     top = float(max(extent.high[8] for extent in taken))
     for _ in range(int(rng.integers(1, 4))):
@@ -155,11 +157,11 @@ def _lamps(rng: Random, low: Array, high: Array, eye: Array, taken: list[Extent]
             ball = displaced_sphere(lambda d: np.ones(d.shape[:-1]), 24, 32)
             lamp = transformed(ball, posed(np.eye(3), radius, (x, y, z)))
             cord = (high[1] - y) / 2
-            parts.append(Thing(board((x, y + cord, z), (0.008, cord, 0.008)), white, ""))
+            parts.append(Thing(board((x, y + cord, z), (0.008, cord, 0.008)), white))
         else:
             half = rng.uniform(0.1, 0.5, 2)
             lamp = board((x, float(high[1]) - 0.02, z), (half[0], 0.02, half[1]))
-        parts.append(Thing(lamp, white, "", emission=_radiance(rng, lamp, float(high[1]), warm)))
+        parts.append(Thing(lamp, white, emission=_radiance(rng, lamp, float(high[1]), warm)))
     return parts
 
 

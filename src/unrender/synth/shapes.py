@@ -3,68 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
-Array = np.ndarray
-
-
-@dataclass(frozen=True)
-class Mesh:
-    """A closed triangle mesh, +Y up.
-
-    Attributes:
-        vertices: (V, 3) float64 positions, in scene units: objects are about 1 large.
-        uv: (V, 2) in [0, 1] texture coordinates; a seam has its vertices twice.
-        faces: (F, 3) indices, counter-clockwise seen from outside.
-    """
-
-    vertices: Array
-    uv: Array
-    faces: Array
-
-
-_SHARED = np.cos(np.radians(30))
-
-
-def vertex_normals(vertices: Array, faces: Array) -> Array:
-    """Area-weighted unit normals (V, 3).
-
-    Coincident vertices share their normal (texture seams), unless it deviates from the shared one by more than 30
-    degrees: where faces have separate vertices along an edge, the edge is hard.
-    """
-    corners = vertices[faces]
-    face_normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    own = np.stack([_gather(faces.ravel(), np.repeat(face_normal[:, k], 3), len(vertices)) for k in range(3)], 1)
-    place = places(vertices)
-    shared = np.stack([_gather(place, own[:, k], int(place.max()) + 1) for k in range(3)], 1)[place]
-    own_length, shared_length = (np.linalg.norm(rows, axis=1, keepdims=True) for rows in (own, shared))
-    cosine = (own * shared).sum(1, keepdims=True) / np.maximum(own_length * shared_length, 1e-30)
-    hard = (own_length > 1e-12) & (cosine < _SHARED)
-    return np.where(hard, own, shared) / np.maximum(np.where(hard, own_length, shared_length), 1e-30)
-
-
-def places(vertices: Array) -> Array:
-    """One index for each place (V,), the same for vertices within about 1e-5 of each other."""
-    cells = np.round(vertices * 1e5).astype(np.int64)
-    # Hashed to one number: sorting numbers takes a tenth of the time of sorting rows.
-    mixed = (cells * np.array([0x2545F4914F6CDD1D, 0x1B03738712FAD5C9, 0x632BE59BD9B4E019])).sum(1)
-    return np.unique(mixed, return_inverse=True)[1].reshape(-1)
-
-
-def _gather(index: Array, values: Array, count: int) -> Array:
-    return np.bincount(index, values, minlength=count)
-
-
-def merge(meshes: list[Mesh]) -> Mesh:
-    """Several meshes as one; they may touch or intersect."""
-    starts = np.cumsum([0] + [len(m.vertices) for m in meshes[:-1]])
-    return Mesh(
-        np.concatenate([m.vertices for m in meshes]),
-        np.concatenate([m.uv for m in meshes]),
-        np.concatenate([m.faces + start for m, start in zip(meshes, starts, strict=True)]),
-    )
+from unrender.raytrace.mesh import Array, Mesh, merge
 
 
 def grid_faces(rows: int, columns: int) -> Array:
@@ -166,17 +108,6 @@ def plane(half_x: float, half_z: float) -> Mesh:
     vertices = np.stack((half_x * x, 0 * x, half_z * z), -1).reshape(-1, 3)
     uv = vertices[:, [0, 2]] / (2 * max(half_x, half_z)) + 0.5
     return Mesh(vertices, uv, grid_faces(9, 9)[:, ::-1])
-
-
-def transformed(mesh: Mesh, pose: Array) -> Mesh:
-    """The mesh under `pose` (4, 4)."""
-    return Mesh(mesh.vertices @ pose[:3, :3].T + pose[:3, 3], mesh.uv, mesh.faces)
-
-
-def unit(mesh: Mesh) -> Mesh:
-    """The mesh with its bounding box about the origin and its farthest vertex at a distance of 1."""
-    centred = mesh.vertices - (mesh.vertices.min(0) + mesh.vertices.max(0)) / 2
-    return Mesh(centred / np.linalg.norm(centred, axis=1).max(), mesh.uv, mesh.faces)
 
 
 def waves(rng: np.random.Generator, frequency: float, octaves: int) -> Callable[[Array], Array]:

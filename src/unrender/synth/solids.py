@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from manifold3d import CrossSection, Manifold
 
-from unrender.synth.facets import box_mapped, with_creases
-from unrender.synth.shapes import Array, Mesh, displaced_sphere, lathe, waves
+from unrender.raytrace.mesh import Array, Mesh, box_mapped, with_creases
+from unrender.synth.shapes import displaced_sphere, lathe, waves
 
 Random = np.random.Generator
 

@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from unrender.synth.materials import METALS, Array, Material, random_material, relief
+from unrender.raytrace.material import Material
+from unrender.raytrace.mesh import Array
+from unrender.synth.materials import METALS, random_material, relief
 from unrender.synth.patterns import fbm
 
 Random = np.random.Generator

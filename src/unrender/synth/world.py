@@ -6,37 +6,24 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from unrender.raytrace.atlas import PlacedMesh
+from unrender.raytrace.mesh import Array
 from unrender.scene.camera import Camera
 from unrender.scene.environment import EnvironmentMap
-from unrender.synth.materials import Material
-from unrender.synth.shapes import Array, Mesh
 
 
 @dataclass(frozen=True)
-class Thing:
-    """A mesh with its material, where it stands.
+class Thing(PlacedMesh):
+    """A mesh with its material, where it stands at the first frame; `emission` is before exposure.
 
     Attributes:
-        mesh: +Y up, in its own space.
-        material: textures over the mesh's texture coordinates.
-        name: for captions, "" for unnamed scenery.
-        pose: (4, 4) float64 object-to-world at the first frame: rotation, uniform scale, translation.
-        group: 0 is static scenery (ground, walls, lamps); things of one other number move as one rigid body: a
-            table and what stands on it.
-        emission: linear radiance of an area emitter, before exposure.
+        name: for captions, "" for scenery that needs no word.
+        group: 0 is scenery, as ground, walls and lamps, which never moves; things of one other number move as one
+            body: what stands on a table goes with it.
     """
 
-    mesh: Mesh
-    material: Material
-    name: str
-    pose: Array = field(default_factory=lambda: np.eye(4))
+    name: str = ""
     group: int = 0
-    emission: tuple[float, float, float] = (0.0, 0.0, 0.0)
-
-    @property
-    def placed(self) -> Array:
-        """The mesh's vertices (V, 3) in the world at the first frame."""
-        return self.mesh.vertices @ self.pose[:3, :3].T + self.pose[:3, 3]
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from unrender.train.ouroboros import OuroborosRecipe as OuroborosRecipe
     from unrender.train.ouroboros import train_ouroboros as train_ouroboros
     from unrender.train.pretrain import PretrainRecipe as PretrainRecipe
-    from unrender.train.recipe import Lora as Lora
     from unrender.train.recipe import Stage as Stage
     from unrender.train.recipe import TrainConfig as TrainConfig
     from unrender.train.start import Start as Start
@@ -35,7 +34,7 @@ _HOMES = {
     "loop": ("Task", "run as run_task"),
     "ouroboros": ("OuroborosRecipe", "RECIPES as OUROBOROS_RECIPES", "train_ouroboros"),
     "pretrain": ("PretrainRecipe", "RECIPES as PRETRAIN_RECIPES", "pretrain as train_pretrain"),
-    "recipe": ("Lora", "Stage", "TrainConfig"),
+    "recipe": ("Stage", "TrainConfig"),
     "start": ("Start",),
     "vae": ("RECIPES as VAE_RECIPES", "VaeRecipe", "train_vae"),
 }

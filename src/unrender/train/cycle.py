@@ -11,6 +11,7 @@ from torch import Tensor
 from unrender.diffusion.card import NoiseKind
 from unrender.diffusion.codec import RELATIVE_NEAR, decode_maps, encode_map
 from unrender.diffusion.decoding import Memory
+from unrender.scene.alignment import fit_scale
 from unrender.scene.color import linear_to_srgb
 from unrender.train.data import VALID_COVERAGE, Batch
 from unrender.train.dropout import Conditions, condition_on_all
@@ -70,7 +71,8 @@ def recompose(pair: Pair, batch: Batch, pictures: Tensor, seed: int) -> Reconstr
     known = {name: torch.ones_like(batch.known["rgb"]) for name in seen}
     answer = pair.recompose(replace(batch, maps=seen, known=known, lit=None), _by_irradiance(pair, batch), seed)
     linear = decode_maps(answer, pair.forward.passes()[0][0])["rgb"]
-    scale = _best_scale(linear, batch.photo, surface)
+    with torch.no_grad():
+        scale = fit_scale(linear, batch.photo, surface)
     return Reconstruction(linear_to_srgb((linear * scale).clamp(0, 1)), surface)
 
 
@@ -124,10 +126,3 @@ def _by_irradiance(pair: Pair, batch: Batch) -> Conditions:
     inputs = pair.forward.card.maps.inputs
     maps = torch.tensor([given.radiance_hint == "" for given in inputs], device=batch.photo.device)
     return Conditions(maps.expand(len(batch), -1), torch.zeros(len(batch), dtype=torch.bool, device=batch.photo.device))
-
-
-def _best_scale(predicted: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-    """(B, 1, 1, 1) what each picture is multiplied by to come nearest to its target where valid; no gradient."""
-    with torch.no_grad():
-        product = (predicted * target * valid).sum((1, 2, 3), keepdim=True)
-        return product / (predicted.square() * valid).sum((1, 2, 3), keepdim=True).clamp(min=1e-6)

@@ -12,7 +12,8 @@ from unrender.diffusion.card import ModelCard
 from unrender.diffusion.codec import expose, relative_depth
 from unrender.errors import UserError
 from unrender.files.shards import Clip
-from unrender.forward.lighting import mirror_light_picture, show_light
+from unrender.forward.lighting import light_conditioning
+from unrender.scene.encoding import MINI, mirror_encoded
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.gbuffer import CHANNELS, GBuffer
 from unrender.train.augmentation import augment, crop, mirror
@@ -171,7 +172,7 @@ def lit_frames(clip: Clip) -> Iterator[tuple[GBuffer, EnvironmentMap]]:
 
 
 def load_lit_still_dataset(lit: Iterable[tuple[GBuffer, EnvironmentMap]], light_size: tuple[int, int]) -> StillDataset:
-    """Gathers G-buffers, each with its light (`forward.lighting.show_light`).
+    """Gathers G-buffers, each with its light (`forward.lighting.light_conditioning`).
 
     Raises:
         UserError: as `load_still_dataset`.
@@ -182,9 +183,9 @@ def load_lit_still_dataset(lit: Iterable[tuple[GBuffer, EnvironmentMap]], light_
         # One after the other: all G-buffers of a set at once would take several times its memory.
         for gbuffer, light in lit:
             gbuffer.require("rgb", *TARGETS, by="training")
-            shown = show_light(gbuffer, light, size=light_size)
+            shown = light_conditioning(gbuffer, light, size=light_size)
             rgb = gbuffer.maps["rgb"] * shown.gain * shown.covered
-            lights.append(Lit(_to_half(shown.first), _to_half(rgb), _to_half(shown.picture)))
+            lights.append(Lit(_to_half(shown.radiance_hint), _to_half(rgb), _to_half(shown.picture)))
             yield gbuffer
 
     stills = load_still_dataset(noting_lights())
@@ -216,7 +217,7 @@ def sample_batch(stills: StillDataset, spec: BatchSpec) -> Batch:
     flip = torch.rand(spec.count, generator=generator) < 0.5
     maps = crop(mirror(maps, flip), spec.side, generator)
     if picture is not None:
-        picture = torch.where(flip[:, None, None, None], mirror_light_picture(picture), picture)
+        picture = torch.where(flip[:, None, None, None], mirror_encoded(picture, MINI), picture)
     known = {name: values[index] for name, values in stills.known.items()}
     return _batch(maps, known, picture, augment(maps["rgb"], generator))
 

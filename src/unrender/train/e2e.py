@@ -16,14 +16,14 @@ from torch import Tensor
 
 from unrender.diffusion.card import ModelCard, NoiseKind
 from unrender.diffusion.decoding import Memory
-from unrender.diffusion.lora import adapt
+from unrender.diffusion.lora import Lora, adapt
 from unrender.errors import UserError
 from unrender.train.data import Batch, StillDataset, hold_out, require_known
 from unrender.train.dropout import drop_conditions
 from unrender.train.learner import Learner
 from unrender.train.loop import BatchSpec, Report, run
 from unrender.train.model_task import ModelTask
-from unrender.train.recipe import Lora, Stage, TrainConfig
+from unrender.train.recipe import Stage, TrainConfig
 from unrender.train.run_folder import RunFolder
 from unrender.train.start import Start, starting_checkpoint
 from unrender.train.task_losses import Weights, task_losses

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from unrender.scene.alignment import fit_scale_shift
+
 _TINY = 1e-6
 
 
@@ -27,7 +29,7 @@ def angular_loss(predicted: Tensor, target: Tensor, valid: Tensor) -> Tensor:
 def affine_invariant_l1(predicted: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """L1 between depth and the prediction after the best scale and shift of each picture (E2E-FT, eq. 3; Ranftl et al.
     2022). `target` should be normalised to about [-1, 1], so that pictures weigh the same. All (B, 1, H, W)."""
-    scale, shift = align(predicted, target, valid)
+    scale, shift = fit_scale_shift(predicted, target, valid, ridge=_TINY)
     return masked_mean((scale * predicted + shift - target).abs(), valid)
 
 
@@ -35,21 +37,8 @@ def affine_invariant_squared(predicted: Tensor, target: Tensor, valid: Tensor) -
     """Squared error of irradiance after the best scale and shift of each channel of each picture (Ouroboros, section
     3.2); (B, C, H, W) twice and (B, 1, H, W)."""
     apart = [values.flatten(0, 1)[:, None] for values in (predicted, target, valid.expand_as(predicted))]
-    scale, shift = align(*apart)
+    scale, shift = fit_scale_shift(*apart, ridge=_TINY)
     return masked_mean((scale * apart[0] + shift - apart[1]).square(), apart[2])
-
-
-def align(predicted: Tensor, target: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """Least-squares scale and shift, (B, 1, 1, 1) each, of `predicted` to `target` where valid; all
-    (B, 1, H, W). Where the prediction is flat the scale is 0."""
-    dims = (1, 2, 3)
-    count = valid.sum(dims, keepdim=True).clamp(min=1)
-    mean_p = (predicted * valid).sum(dims, keepdim=True) / count
-    mean_t = (target * valid).sum(dims, keepdim=True) / count
-    centred = (predicted - mean_p) * valid
-    variance = centred.square().sum(dims, keepdim=True) / count
-    scale = (centred * (target - mean_t)).sum(dims, keepdim=True) / count / (variance + _TINY)
-    return scale, mean_t - scale * mean_p
 
 
 def mean_squared(predicted: Tensor, target: Tensor, valid: Tensor) -> Tensor:

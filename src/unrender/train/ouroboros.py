@@ -26,7 +26,7 @@ from unrender.diffusion.card import NoiseKind
 from unrender.diffusion.checkpoints.loader import Checkpoint, save_checkpoint
 from unrender.diffusion.codec import raw_map
 from unrender.diffusion.decoding import Memory
-from unrender.diffusion.lora import adapt, merged
+from unrender.diffusion.lora import Lora, adapt, merged
 from unrender.errors import UserError
 from unrender.scene.color import linear_to_srgb
 from unrender.train.cycle import Pair, leakage, maps_cycle, photo_cycle, recompose
@@ -36,7 +36,7 @@ from unrender.train.e2e import single_step
 from unrender.train.learner import Learner
 from unrender.train.loop import BatchSpec, Networks, Report, run
 from unrender.train.model_task import SHOWN
-from unrender.train.recipe import Lora, Stage, TrainConfig
+from unrender.train.recipe import Stage, TrainConfig
 from unrender.train.run_folder import RunFolder
 from unrender.train.sheets import sheet
 from unrender.train.start import Start, starting_checkpoint

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from unrender.diffusion.card import ModelCard, NoiseKind, ScheduleCard
-from unrender.diffusion.lora import adapt
+from unrender.diffusion.lora import Lora, adapt
 from unrender.diffusion.noise import DISCOUNT, draw_noise, multi_resolution_noise
 from unrender.diffusion.schedule import DiscreteSchedule, add_noise, discrete_schedule, training_target
 from unrender.errors import UserError
@@ -19,7 +19,7 @@ from unrender.train.dropout import drop_conditions
 from unrender.train.learner import Learner
 from unrender.train.loop import BatchSpec, Report, run
 from unrender.train.model_task import ModelTask
-from unrender.train.recipe import Lora, Stage, TrainConfig
+from unrender.train.recipe import Stage, TrainConfig
 from unrender.train.run_folder import RunFolder
 from unrender.train.start import Start, starting_checkpoint
 

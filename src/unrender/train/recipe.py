@@ -22,21 +22,6 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Lora:
-    """Low-rank adapters in place of whole weights (Hu et al. 2022), in every attention projection.
-
-    Attributes:
-        rank: of each adapter.
-        alpha: adapters are scaled by alpha / rank.
-        targets: suffixes of the names of the adapted layers.
-    """
-
-    rank: int
-    alpha: int
-    targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
-
-
-@dataclass(frozen=True)
 class TrainConfig:
     """The training config of a run.
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from unrender.diffusion.card import MapCodec, TargetPicture
 from unrender.diffusion.codec import encode_picture
+from unrender.diffusion.decoding import downsampling_factor
 from unrender.errors import UserError
 from unrender.train.data import Batch, StillDataset, hold_out, sample_batch, whole_batch
 from unrender.train.loop import BatchSpec, Networks, Report, run
@@ -106,7 +107,7 @@ class VaeTask:
         return torch.cat(pictures).to(next(self.autoencoder.parameters()).device)
 
     def _latent_shape(self, pictures: Tensor) -> tuple[int, ...]:
-        factor = 2 ** (len(self.autoencoder.config["block_out_channels"]) - 1)
+        factor = downsampling_factor(self.autoencoder)
         height, width = pictures.shape[2:]
         return len(pictures), self.autoencoder.config["latent_channels"], height // factor, width // factor
 

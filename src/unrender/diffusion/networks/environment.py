@@ -31,7 +31,7 @@ class EnvironmentEncoder(ModelMixin, ConfigMixin):
         self.norm = nn.LayerNorm(token_width)
 
     def forward(self, picture: Tensor) -> Tensor:
-        """Pictures of lights (B, 9, h, w) from `forward.lighting.light_picture` to tokens (B, h/4 w/4, D)."""
+        """Pictures of lights (B, 9, h, w) of `scene.encoding` to tokens (B, h/4 w/4, D)."""
         hidden = picture
         for layer in (self.conv_in, self.halve_first, self.halve_second):
             hidden = functional.silu(layer(_wrap(hidden)))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from unrender.evaluate.metrics.errors import inside
+from unrender.scene.alignment import fit_scale_shift
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,7 @@ def align_depth(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     p, t = inside(predicted, mask).double().flatten(), inside(target, mask).double().flatten()
     if not len(p):
         return predicted
-    design = torch.stack((p, torch.ones_like(p)), dim=1)
-    # gelsd copes with a flat prediction, whose scale no least squares can tell.
-    scale, shift = torch.linalg.lstsq(design, t[:, None], driver="gelsd").solution[:, 0]
+    scale, shift = fit_scale_shift(p, t, torch.ones_like(p), dims=(0,))
     return (scale * predicted + shift).clamp(min=float(t.median()) * 1e-3).to(predicted)
 
 

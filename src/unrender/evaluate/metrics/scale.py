@@ -7,6 +7,7 @@ from torch import Tensor
 
 from unrender.errors import UserError
 from unrender.evaluate.metrics.errors import inside, mean_squared_error, psnr, rmse
+from unrender.scene.alignment import fit_scale
 
 
 def align_scale(predicted: Tensor, target: Tensor, mask: Tensor, per_channel: bool = False) -> Tensor:
@@ -14,10 +15,7 @@ def align_scale(predicted: Tensor, target: Tensor, mask: Tensor, per_channel: bo
     channels, or one for each, which forgives a wrong white balance too. Linear values; nothing is clipped."""
     p, t = inside(predicted, mask).double(), inside(target, mask).double()
     dims = (1,) if per_channel else (0, 1)
-    energy = p.square().sum(dims, keepdim=True)
-    # No scale helps black.
-    scale = torch.where(energy > 0, (p * t).sum(dims, keepdim=True) / energy, 1.0)
-    return predicted * scale[..., None].to(predicted)
+    return predicted * fit_scale(p, t, dims=dims)[..., None].to(predicted)
 
 
 def si_mse(predicted: Tensor, target: Tensor, mask: Tensor, per_channel: bool = False) -> float:
@@ -52,5 +50,4 @@ def lmse(predicted: Tensor, target: Tensor, mask: Tensor, window: int = 20) -> f
         torch.nn.functional.unfold(values.double().where(mask, zero)[None], window, stride=window // 2)[0]
         for values in (predicted, target)
     )  # (C window^2, windows)
-    scale = (p * t).sum(0) / p.square().sum(0).clamp(min=1e-30)
-    return float((scale * p - t).square().sum() / t.square().sum())
+    return float((fit_scale(p, t, dims=(0,)) * p - t).square().sum() / t.square().sum())

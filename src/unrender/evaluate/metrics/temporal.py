@@ -18,7 +18,7 @@ TOLERANCE = 0.01  # relative, of the depth: beyond it another surface is seen th
 
 
 @dataclass(frozen=True)
-class Motion:
+class OpticalFlow:
     """Where the pixels of each frame are seen in the next one.
 
     Attributes:
@@ -33,13 +33,13 @@ class Motion:
         count, _, *size = self.flow.shape if self.flow.ndim == 4 else (0, 0, 0, 0)
         if self.flow.shape != (count, 2, *size) or self.visible.shape != (count, 1, *size):
             raise UserError(
-                f"Motion of the shapes {tuple(self.flow.shape)} and {tuple(self.visible.shape)}; "
-                "expected (T - 1, 2, H, W) and (T - 1, 1, H, W)"
+                f"OpticalFlow of the shapes {tuple(self.flow.shape)} and {tuple(self.visible.shape)}; (T - 1, 2, H, W) "
+                "and (T - 1, 1, H, W) are right"
             )
 
 
-def motion_of_geometry(depth: Tensor, camera: Camera, tolerance: float = TOLERANCE) -> Motion:
-    """The optical flow of a static world under a moving camera.
+def flow_of_geometry(depth: Tensor, camera: Camera, tolerance: float = TOLERANCE) -> OpticalFlow:
+    """How a world that stands still moves in the picture of a moving camera.
 
     The point behind each pixel centre of frame t is projected into frame t + 1. It is visible where it has a depth,
     lands between pixel centres of the frame, in front of the camera, and the depth seen there is its own within
@@ -53,10 +53,10 @@ def motion_of_geometry(depth: Tensor, camera: Camera, tolerance: float = TOLERAN
     pairs = [_motion(depth[t : t + 2], camera.frame(t), camera.frame(t + 1), tolerance) for t in range(len(depth) - 1)]
     if not pairs:
         raise UserError("motion needs at least two frames; this clip has one")
-    return Motion(torch.cat([flow for flow, _ in pairs]), torch.cat([visible for _, visible in pairs]))
+    return OpticalFlow(torch.cat([flow for flow, _ in pairs]), torch.cat([visible for _, visible in pairs]))
 
 
-def warp_error(frames: Tensor, motion: Motion) -> float:
+def warp_error(frames: Tensor, motion: OpticalFlow) -> float:
     """How much the look of a point changes from frame to frame (Lai et al. 2018, eq. 10): frame t + 1 is brought to
     frame t along the motion, bilinearly; the squared difference is averaged over the visible pixels and all channels
     of a pair, then over the pairs that have any. NaN where none has.

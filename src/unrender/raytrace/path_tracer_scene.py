@@ -1,4 +1,4 @@
-"""A scene as the path tracer reads it: one mesh, one atlas, and a camera, in a few packed arrays.
+"""A scene as `path_tracer` and `gbuffer` read it: one mesh, one atlas, and a camera, in a few packed arrays.
 
 Every scene runs the same compiled kernels: whatever differs between scenes is an argument, never a literal. Mitsuba
 only intersects rays.
@@ -14,7 +14,7 @@ import numpy as np
 from unrender.errors import UserError
 from unrender.raytrace import backend
 from unrender.raytrace.packed import opaque
-from unrender.raytrace.scene import Surface
+from unrender.raytrace.textured_mesh import TexturedMesh
 from unrender.scene.camera import Camera
 
 FACE_STRIDE, TEXEL_STRIDE, EMITTER_STRIDE = 32, 8, 16
@@ -38,8 +38,8 @@ class AreaEmitters:
 
 
 @dataclass(frozen=True)
-class TraceScene:
-    """What `render_lights` and `trace_gbuffer` take; made by `build_trace_scene`.
+class PathTracerScene:
+    """What `render_lights` and `trace_gbuffer` take; made by `build_path_tracer_scene`.
 
     Attributes:
         surface: the mesh and its material.
@@ -53,7 +53,7 @@ class TraceScene:
         emitters: the faces that emit light.
     """
 
-    surface: Surface
+    surface: TexturedMesh
     camera: Camera
     max_depth: int
     traced: Any
@@ -63,7 +63,7 @@ class TraceScene:
     emitters: AreaEmitters
 
 
-def build_trace_scene(surface: Surface, camera: Camera, *, max_depth: int = 4) -> TraceScene:
+def build_path_tracer_scene(surface: TexturedMesh, camera: Camera, *, max_depth: int = 4) -> PathTracerScene:
     """Puts `surface` before the first frame of `camera`.
 
     Raises:
@@ -74,7 +74,8 @@ def build_trace_scene(surface: Surface, camera: Camera, *, max_depth: int = 4) -
         raise UserError("the path tracer needs Mitsuba's llvm_ad_rgb or cuda_ad_rgb, and only scalar_rgb runs here")
     if surface.emission is not None and surface.emission.shape != surface.faces.shape:
         raise UserError(
-            f"Surface.emission has shape {surface.emission.shape}; expected {surface.faces.shape}, rgb for each face"
+            f"TexturedMesh.emission has shape {surface.emission.shape}; "
+            f"{surface.faces.shape} is right, rgb for each face"
         )
     import mitsuba as mi
 
@@ -85,7 +86,7 @@ def build_trace_scene(surface: Surface, camera: Camera, *, max_depth: int = 4) -
     parameters.update()
     height, width = surface.roughness.shape
     faces, emitters = _faces(surface)
-    return TraceScene(
+    return PathTracerScene(
         surface=surface,
         camera=camera,
         max_depth=max_depth,
@@ -97,7 +98,7 @@ def build_trace_scene(surface: Surface, camera: Camera, *, max_depth: int = 4) -
     )
 
 
-def move(scene: TraceScene, vertices: np.ndarray, normals: np.ndarray) -> TraceScene:
+def move(scene: PathTracerScene, vertices: np.ndarray, normals: np.ndarray) -> PathTracerScene:
     """The same scene with its vertices and their normals, both (V, 3), elsewhere; the old one must not be used again.
 
     The atlas stays where it is, and the shapes are moved within Mitsuba's scene: much less work than a new scene.
@@ -117,12 +118,12 @@ def move(scene: TraceScene, vertices: np.ndarray, normals: np.ndarray) -> TraceS
     return replace(scene, surface=surface, faces=faces, emitters=emitters)
 
 
-def set_camera(scene: TraceScene, camera: Camera) -> TraceScene:
+def set_camera(scene: PathTracerScene, camera: Camera) -> PathTracerScene:
     """The same scene seen by the first frame of `camera`."""
     return replace(scene, camera=camera)
 
 
-def _atlas(surface: Surface) -> np.ndarray:
+def _atlas(surface: TexturedMesh) -> np.ndarray:
     texels = np.zeros((*surface.roughness.shape, TEXEL_STRIDE), np.float32)
     texels[..., :3], texels[..., 3], texels[..., 4] = surface.base_color, surface.roughness, surface.metallic
     if surface.slope is not None:
@@ -130,7 +131,7 @@ def _atlas(surface: Surface) -> np.ndarray:
     return texels.ravel()
 
 
-def _faces(surface: Surface) -> tuple[Any, AreaEmitters]:
+def _faces(surface: TexturedMesh) -> tuple[Any, AreaEmitters]:
     import mitsuba as mi
 
     corner, uv = surface.vertices[surface.faces], surface.uv[surface.faces]

@@ -14,13 +14,12 @@ from trimesh.visual.material import PBRMaterial
 
 from unrender.errors import UserError
 from unrender.files.environments import write_environment
+from unrender.raytrace import assets
+from unrender.raytrace.assets import read_asset
+from unrender.raytrace.mesh import is_closed, vertex_normals
 from unrender.scene.environment import EnvironmentMap, mean_direction
-from unrender.synth import assets
-from unrender.synth.assets import read_asset
 from unrender.synth.compose import Sources, another_light, random_world
-from unrender.synth.facets import is_closed
 from unrender.synth.lights import SIZE, random_light
-from unrender.synth.shapes import vertex_normals
 
 
 def quad(uv, material):

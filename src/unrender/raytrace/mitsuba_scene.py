@@ -1,10 +1,9 @@
-"""unrender's cameras, lights, meshes and materials as a Mitsuba scene."""
+"""unrender's cameras, lights and textured meshes as a Mitsuba scene, for Mitsuba's own integrators."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 
 from unrender.errors import UserError
 from unrender.raytrace import backend
+from unrender.raytrace.textured_mesh import TexturedMesh
 from unrender.scene.camera import Camera
 from unrender.scene.environment import EnvironmentMap
 
@@ -20,55 +20,21 @@ SPECULAR = 0.5  # the principled BSDF's dielectric reflectance: an index of refr
 _OPENGL_FROM_MITSUBA = np.diag([-1.0, 1.0, -1.0, 1.0])
 
 
-@dataclass(frozen=True)
-class Surface:
-    """A triangle mesh in world space with the textures of its material.
-
-    Attributes:
-        vertices: (V, 3) float32 positions.
-        normals: (V, 3) float32 unit normals, outward: the back of a face is black.
-        uv: (V, 2) float32 in [0, 1]; v = 0 is the first row of a texture.
-        faces: (F, 3) uint32, counter-clockwise from outside.
-        base_color: (H, W, 3) float32 linear [0, 1].
-        roughness: (H, W) float32 perceptual, [0, 1].
-        metallic: (H, W) float32, [0, 1].
-        slope: (H, W, 2) float32, slope of the height along u and along v, see `height_slopes`; None is flat.
-        emission: (F, 3) float32 linear radiance that the front of each face emits; None is none.
-    """
-
-    vertices: np.ndarray
-    normals: np.ndarray
-    uv: np.ndarray
-    faces: np.ndarray
-    base_color: np.ndarray
-    roughness: np.ndarray
-    metallic: np.ndarray
-    slope: np.ndarray | None = None
-    emission: np.ndarray | None = None
-
-
-def height_slopes(height: np.ndarray) -> np.ndarray:
-    """Slopes (H, W, 2) along u and v, rise per length, of a (H, W) `height` in multiples of the texture's side.
-
-    By central differences, at the edges by one-sided ones. An atlas holds slopes rather than heights, for heights of
-    neighbouring tiles would make cliffs between them.
-    """
-    rows, columns = height.shape
-    down, across = np.gradient(height.astype(np.float32))
-    return np.stack((across * columns, down * rows), -1)
-
-
-def build_scene(surfaces: Sequence[Surface], light: EnvironmentMap, camera: Camera, *, max_depth: int = 5) -> Any:
+def build_mitsuba_scene(
+    surfaces: Sequence[TexturedMesh], light: EnvironmentMap, camera: Camera, *, max_depth: int = 5
+) -> Any:
     """A Mitsuba scene of one frame: `surfaces` under the first frame of `light`, seen by the first frame of `camera`.
 
     The film uses a box filter, so that a pixel is the mean over its own square. `max_depth` counts path vertices as
     Mitsuba does: 2 is direct light alone. For Mitsuba's own integrators, which render neither slopes nor emission.
 
     Raises:
-        UserError: a surface with slopes or emission; `build_trace_scene` takes those.
+        UserError: a surface with slopes or emission; `build_path_tracer_scene` takes those.
     """
     if any(surface.slope is not None or surface.emission is not None for surface in surfaces):
-        raise UserError("build_scene with a surface that has slopes or emission; use build_trace_scene for those")
+        raise UserError(
+            "build_mitsuba_scene with a surface that has slopes or emission; build_path_tracer_scene is right for those"
+        )
     backend.use()
     import mitsuba as mi
 
@@ -137,7 +103,7 @@ def render(scene: Any, *, samples: int, seed: int) -> torch.Tensor:
     return torch.from_numpy(picture).permute(2, 0, 1)[None].contiguous()
 
 
-def _mesh(mi: Any, name: str, surface: Surface) -> Any:
+def _mesh(mi: Any, name: str, surface: TexturedMesh) -> Any:
     # The one place that knows Mitsuba 3.9's parameter names of meshes; 3.10 renames them.
     properties = mi.Properties()
     properties["bsdf"] = mi.load_dict(_principled(mi, surface))
@@ -153,7 +119,7 @@ def _mesh(mi: Any, name: str, surface: Surface) -> Any:
     return mesh
 
 
-def _principled(mi: Any, surface: Surface) -> dict[str, Any]:
+def _principled(mi: Any, surface: TexturedMesh) -> dict[str, Any]:
     # Always three bitmaps, whatever they hold: scenes of the same build share Dr.Jit's compiled kernels.
     def bitmap(values: np.ndarray) -> dict[str, Any]:
         pixels = np.ascontiguousarray(values.reshape(*values.shape[:2], -1), dtype=np.float32)

@@ -1,21 +1,43 @@
-"""A world as one surface with one texture atlas, as the path tracer reads it."""
+"""Many placed meshes as one mesh with one texture atlas, as the path tracer reads it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from unrender.raytrace.scene import Surface, height_slopes
-from unrender.synth.materials import Material
-from unrender.synth.shapes import Array, vertex_normals
-from unrender.synth.world import Thing
+from unrender.raytrace.material import Material
+from unrender.raytrace.mesh import Array, Mesh, vertex_normals
+from unrender.raytrace.textured_mesh import TexturedMesh, height_slopes
 
 WIDTH = 1024  # texels; the height follows
 
 
-def merged(things: Sequence[Thing]) -> tuple[Surface, Array]:
-    """All `things` at their first frame as one surface, and the index of the thing of each vertex, (V,) int.
+@dataclass(frozen=True)
+class PlacedMesh:
+    """A mesh with its material, where it stands.
+
+    Attributes:
+        mesh: +Y up, in its own space.
+        material: textures over the mesh's texture coordinates.
+        pose: (4, 4) float64 object-to-world: rotation, uniform scale, translation.
+        emission: linear radiance of a lamp's surface.
+    """
+
+    mesh: Mesh
+    material: Material
+    pose: Array = field(default_factory=lambda: np.eye(4))
+    emission: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    @property
+    def placed(self) -> Array:
+        """The mesh's vertices (V, 3) in the world."""
+        return self.mesh.vertices @ self.pose[:3, :3].T + self.pose[:3, 3]
+
+
+def pack_atlas(things: Sequence[PlacedMesh]) -> tuple[TexturedMesh, Array]:
+    """All `things` as one mesh in the world, and the index of the thing that each vertex belongs to, (V,) int.
 
     Each material has its tile of the atlas, and texture coordinates stay half a texel inside it.
     """
@@ -36,7 +58,7 @@ def merged(things: Sequence[Thing]) -> tuple[Surface, Array]:
     owner, corners = np.concatenate(owners), np.concatenate(faces)
     emission = np.array([thing.emission for thing in things], np.float32)
     textures = _textures([(material, tiles[key]) for key, material in materials.items()], size)
-    surface = Surface(
+    surface = TexturedMesh(
         vertices=np.concatenate(vertices).astype(np.float32),
         normals=np.concatenate(normals).astype(np.float32),
         uv=np.concatenate(uvs).astype(np.float32),
@@ -50,8 +72,8 @@ def merged(things: Sequence[Thing]) -> tuple[Surface, Array]:
     return surface, owner
 
 
-def moved(surface: Surface, owners: Array, motion: Array) -> tuple[Array, Array]:
-    """Vertices and normals (V, 3) float32 of `surface` after each thing's `motion` (N, 4, 4), world to
+def move_vertices(surface: TexturedMesh, owners: Array, motion: Array) -> tuple[Array, Array]:
+    """Vertices and normals (V, 3) float32 of `surface` after each thing went by its `motion` (N, 4, 4), world to
     world."""
     turn, shift = motion[:, :3, :3], motion[:, :3, 3]
     vertices = np.einsum("vij,vj->vi", turn[owners], surface.vertices.astype(np.float64)) + shift[owners]

@@ -12,9 +12,8 @@ from torch.nn.functional import interpolate
 
 from unrender.errors import UserError
 from unrender.files import meshes
-from unrender.synth.facets import box_mapped, is_closed, with_creases
-from unrender.synth.materials import Array, Material
-from unrender.synth.shapes import Mesh, merge, unit, vertex_normals
+from unrender.raytrace.material import Material
+from unrender.raytrace.mesh import Array, Mesh, box_mapped, is_closed, merge, unit, vertex_normals, with_creases
 
 MOST_TRIANGLES = 200_000
 _MOST_REPEATS = 16  # of a texture across one mesh: beyond that one texel here would average all of it
@@ -66,7 +65,7 @@ def asset_name(path: Path) -> str:
     return path.stem.replace("_", " ").replace("-", " ").strip().lower() or "thing"
 
 
-def _geometry(part: meshes.Mesh) -> tuple[Mesh, tuple[int, int]]:
+def _geometry(part: meshes.MeshPrimitive) -> tuple[Mesh, tuple[int, int]]:
     """The part with texture coordinates in [0, 1], v down, and how often its texture repeats (down, across) in them."""
     vertices, faces = part.vertices.double().numpy(), part.faces.numpy()
     if part.uv is None:
@@ -82,7 +81,7 @@ def _geometry(part: meshes.Mesh) -> tuple[Mesh, tuple[int, int]]:
     return (with_creases(mesh) if part.normals is None else mesh), repeats
 
 
-def _textures(part: meshes.Mesh, side: int, repeats: tuple[int, int]) -> tuple[Array, Array]:
+def _textures(part: meshes.MeshPrimitive, side: int, repeats: tuple[int, int]) -> tuple[Array, Array]:
     """Base colour (side, side, 3), and roughness, metallic and height, in multiples of the side, (side, side, 3)."""
     material = part.material
     color = torch.tensor(material.base_color) * (1 if part.color is None else part.color.mean(0))
