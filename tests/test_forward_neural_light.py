@@ -243,7 +243,7 @@ def test_it_is_told_what_training_tells(by_irradiance):
     gbuffer = ball_in(RAMP)
     kept = {name: BALL.maps[name] * INSIDE for name in ("base_color", "roughness", "metallic")}
     gbuffer = gbuffer.with_maps(**kept)  # as rendered truth is, nothing where there is no surface
-    stills = load_lit_still_dataset([(gbuffer.with_maps(rgb=kept["base_color"]), spot(8))], (8, 16))
+    stills = load_lit_still_dataset([(gbuffer.with_maps(rgb=kept["base_color"]), spot(8))], LightTokens((8, 16)))
     batch = whole_batch(stills, 48)
     checkpoint = by_irradiance.engine.checkpoint
     learner = Learner(checkpoint, checkpoint.unet, checkpoint.environment)

@@ -8,6 +8,7 @@ import torch
 
 from forward_scenes import sphere
 from training import DRAW, inverse_card, lit_stills, stills, truth
+from unrender.diffusion.card import LightTokens
 from unrender.diffusion.codec import relative_depth
 from unrender.errors import UserError
 from unrender.files.images import write_image
@@ -75,9 +76,11 @@ def test_mirroring_turns_light_and_first_render_with_the_picture():
     """A ball lit from the right: where the view is mirrored it is bright at the left, and so is its light."""
     ball = sphere(24, (0.8, 0.8, 0.8), 0.5, 0.0)
     ball = ball.with_maps(rgb=torch.rand(1, 3, 24, 24))
-    batch = sample_batch(load_lit_still_dataset([(ball, light_from_the_right())], (8, 16)), BatchSpec(24, 32, 0))
+    batch = sample_batch(
+        load_lit_still_dataset([(ball, light_from_the_right())], LightTokens((8, 16))), BatchSpec(24, 32, 0)
+    )
     assert batch.lit is not None
-    left, right = batch.lit.first[..., :12].mean((1, 2, 3)), batch.lit.first[..., 12:].mean((1, 2, 3))
+    left, right = batch.lit.radiance_hint[..., :12].mean((1, 2, 3)), batch.lit.radiance_hint[..., 12:].mean((1, 2, 3))
     columns = batch.lit.picture[:, 0].mean(1)
     light_right = columns[:, :8].sum(1) > columns[:, 8:].sum(1)
     assert torch.equal(right > left, light_right)
@@ -99,7 +102,7 @@ def test_sets_with_lights_keep_them():
     both = join([lit_stills(2), lit_stills(3)])
     assert both.lit is not None
     assert both.lit.picture.shape == (5, 9, 8, 16)
-    assert torch.equal(both.lit.first[2:], lit_stills(3).lit.first)
+    assert torch.equal(both.lit.radiance_hint[2:], lit_stills(3).lit.radiance_hint)
     with pytest.raises(UserError, match="with lights and without; expected one or the other"):
         join([lit_stills(2), stills(2)])
 
@@ -111,7 +114,7 @@ def test_pictures_of_several_sizes_are_refused_in_a_line():
     ):
         with pytest.raises(UserError, match="2 sizes; expected one"):
             several()
-    for none in (lambda: load_still_dataset([]), lambda: load_lit_still_dataset([], (8, 16))):
+    for none in (lambda: load_still_dataset([]), lambda: load_lit_still_dataset([], LightTokens((8, 16)))):
         with pytest.raises(UserError, match="no training pictures"):
             none()
 

@@ -202,7 +202,7 @@ def _synthetic(folders: list[Path], cache: Path | None, *, lit: bool) -> Any:
     def gather() -> Any:
         frames = (frame for folder in folders for clip in read_clips(folder) for frame in lit_frames(clip))
         return (
-            load_lit_still_dataset(frames, LightTokens().size)
+            load_lit_still_dataset(frames, LightTokens())
             if lit
             else load_still_dataset(gbuffer for gbuffer, _ in frames)
         )

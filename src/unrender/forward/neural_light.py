@@ -109,7 +109,7 @@ def _lit_inputs(
     gbuffer.require("base_color", "normal", by=card.id)
     assert card.light is not None
     small = _at_network_size(engine, gbuffer)
-    shown = light_conditioning(small, light, yaw, card.light.size)
+    shown = light_conditioning(small, light, yaw, card.light.size, card.light.encoding)
     maps = shown.maps | {"radiance_hint": shown.radiance_hint}
     return Inputs(small.size, len(small), maps, tokens=_light_tokens(engine, shown.picture)), shown
 

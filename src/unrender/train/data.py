@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from unrender.diffusion.card import ModelCard
+from unrender.diffusion.card import LightTokens, ModelCard
 from unrender.diffusion.codec import expose, relative_depth
 from unrender.errors import UserError
 from unrender.files.shards import Clip
 from unrender.forward.lighting import light_conditioning
-from unrender.scene.encoding import MINI, mirror_encoded
+from unrender.scene.encoding import MINI, EnvironmentEncoding, mirror_encoded
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.gbuffer import CHANNELS, GBuffer
 from unrender.train.augmentation import augment, crop, mirror
@@ -26,27 +26,32 @@ VALID_COVERAGE = 0.9
 """Pixels with a surface coverage below this are left out of the losses."""
 
 
+LIT_TENSORS = ("radiance_hint", "rgb", "picture")
+
+
 @dataclass(frozen=True)
 class Lit:
     """The light conditioning of N stills; see `forward.lighting`.
 
     Attributes:
-        first: (N, 3, H, W) the radiance hint: the surfaces rendered by the split sum, exposed, on black.
+        radiance_hint: (N, 3, H, W) the surfaces shaded by the split sum, exposed, on black.
         rgb: (N, 3, H, W) the true rgb of the surfaces, with the same exposure, on black.
         picture: (N, 9, h, w) the encoded environment map in the camera's axes, exposed.
+        encoding: how it was encoded.
     """
 
-    first: Tensor
+    radiance_hint: Tensor
     rgb: Tensor
     picture: Tensor
+    encoding: EnvironmentEncoding = MINI
 
     def part(self, start: int, end: int | None) -> Lit:
         """The lights of the stills from `start` to `end`."""
-        return Lit(self.first[start:end], self.rgb[start:end], self.picture[start:end])
+        return Lit(self.radiance_hint[start:end], self.rgb[start:end], self.picture[start:end], self.encoding)
 
     def to(self, device: torch.device) -> Lit:
         """The same on a device."""
-        return Lit(self.first.to(device), self.rgb.to(device), self.picture.to(device))
+        return Lit(self.radiance_hint.to(device), self.rgb.to(device), self.picture.to(device), self.encoding)
 
 
 @dataclass(frozen=True)
@@ -171,7 +176,7 @@ def lit_frames(clip: Clip) -> Iterator[tuple[GBuffer, EnvironmentMap]]:
             yield again, clip.light_of(t, number)
 
 
-def load_lit_still_dataset(lit: Iterable[tuple[GBuffer, EnvironmentMap]], light_size: tuple[int, int]) -> StillDataset:
+def load_lit_still_dataset(lit: Iterable[tuple[GBuffer, EnvironmentMap]], tokens: LightTokens) -> StillDataset:
     """Gathers G-buffers, each with its light (`forward.lighting.light_conditioning`).
 
     Raises:
@@ -183,9 +188,9 @@ def load_lit_still_dataset(lit: Iterable[tuple[GBuffer, EnvironmentMap]], light_
         # One after the other: all G-buffers of a set at once would take several times its memory.
         for gbuffer, light in lit:
             gbuffer.require("rgb", *TARGETS, by="training")
-            shown = light_conditioning(gbuffer, light, size=light_size)
+            shown = light_conditioning(gbuffer, light, size=tokens.size, encoding=tokens.encoding)
             rgb = gbuffer.maps["rgb"] * shown.gain * shown.covered
-            lights.append(Lit(_to_half(shown.radiance_hint), _to_half(rgb), _to_half(shown.picture)))
+            lights.append(Lit(_to_half(shown.radiance_hint), _to_half(rgb), _to_half(shown.picture), tokens.encoding))
             yield gbuffer
 
     stills = load_still_dataset(noting_lights())
@@ -197,6 +202,8 @@ def require_known(stills: StillDataset, card: ModelCard) -> None:
     missing = [name for name in card.map_names if name not in stills.known or not bool(stills.known[name].any())]
     if missing:
         raise UserError(f"no training picture has {', '.join(missing)}, a target of {card.id}; expected data with it")
+    if card.light is not None and stills.lit is not None and card.light.encoding != stills.lit.encoding:
+        raise UserError(f"the lights of the training pictures are not encoded as {card.id} takes them; load them anew")
 
 
 def hold_out(stills: StillDataset, count: int = 8) -> tuple[StillDataset, StillDataset]:
@@ -213,42 +220,43 @@ def sample_batch(stills: StillDataset, spec: BatchSpec) -> Batch:
     """The random batch of `spec`: stills, mirrored at random, one crop window, augmented by the camera model."""
     generator = spec.generator(0)
     index = torch.randint(len(stills), (spec.count,), generator=generator)
-    maps, picture = _chosen(stills, index)
+    maps, lit = _chosen(stills, index)
     flip = torch.rand(spec.count, generator=generator) < 0.5
     maps = crop(mirror(maps, flip), spec.side, generator)
-    if picture is not None:
-        picture = torch.where(flip[:, None, None, None], mirror_encoded(picture, MINI), picture)
+    if lit is not None:
+        mirrored = mirror_encoded(lit.picture, lit.encoding)
+        lit = replace(lit, picture=torch.where(flip[:, None, None, None], mirrored, lit.picture))
     known = {name: values[index] for name, values in stills.known.items()}
-    return _batch(maps, known, picture, augment(maps["rgb"], generator))
+    return _batch(maps, known, lit, augment(maps["rgb"], generator))
 
 
 def whole_batch(stills: StillDataset, side: int) -> Batch:
     """Every still in its centre square, not augmented, `side` pixels a side: for validation."""
-    maps, picture = _chosen(stills, torch.arange(len(stills)))
+    maps, lit = _chosen(stills, torch.arange(len(stills)))
     maps = crop(maps, side, None)
-    return _batch(maps, stills.known, picture, maps["rgb"].clamp(0, 1))
+    return _batch(maps, stills.known, lit, maps["rgb"].clamp(0, 1))
 
 
 # The light conditioning is mirrored and cropped as two more maps.
 _HINT, _LIT_RGB = "radiance hint", "lit rgb"
 
 
-def _chosen(stills: StillDataset, index: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
+def _chosen(stills: StillDataset, index: Tensor) -> tuple[dict[str, Tensor], Lit | None]:
     maps = {name: values[index].float() for name, values in stills.maps.items()}
     if stills.lit is None:
         return maps, None
-    lit = {_HINT: stills.lit.first[index].float(), _LIT_RGB: stills.lit.rgb[index].float()}
-    return maps | lit, stills.lit.picture[index].float()
+    lit = {_HINT: stills.lit.radiance_hint[index].float(), _LIT_RGB: stills.lit.rgb[index].float()}
+    return maps | lit, replace(stills.lit, picture=stills.lit.picture[index].float())
 
 
-def _batch(maps: dict[str, Tensor], known: dict[str, Tensor], picture: Tensor | None, photo: Tensor) -> Batch:
-    if picture is None:
+def _batch(maps: dict[str, Tensor], known: dict[str, Tensor], lit: Lit | None, photo: Tensor) -> Batch:
+    if lit is None:
         return Batch(photo, maps, known)
-    return Batch(photo, maps, known, Lit(maps.pop(_HINT), maps.pop(_LIT_RGB), picture))
+    return Batch(photo, maps, known, replace(lit, radiance_hint=maps.pop(_HINT), rgb=maps.pop(_LIT_RGB)))
 
 
 def _joined(lights: Sequence[Lit]) -> Lit:
-    return Lit(*(torch.cat([getattr(one, name) for one in lights]) for name in ("first", "rgb", "picture")))
+    return replace(lights[0], **{name: torch.cat([getattr(one, name) for one in lights]) for name in LIT_TENSORS})
 
 
 def _check_sizes(pictures: Sequence[Tensor]) -> None:

@@ -132,7 +132,7 @@ class Learner:
 def source_of(batch: Batch, given: InputMap, card: ModelCard) -> Tensor:
     """What of a batch is given: an inverse renderer's photo as a camera took it, a radiance hint, or a map as it is."""
     if given.radiance_hint and batch.lit is not None:
-        return batch.lit.first
+        return batch.lit.radiance_hint
     return batch.photo if card.task == "inverse" and given.codec.map == "rgb" else batch.maps[given.codec.map]
 
 

@@ -10,10 +10,12 @@ from pathlib import Path
 import safetensors.torch
 from torch import Tensor
 
+from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
-from unrender.train.data import Lit, StillDataset
+from unrender.scene.encoding import MINI
+from unrender.train.data import LIT_TENSORS, Lit, StillDataset
 
-VERSION = 1
+VERSION = 2
 """Version of the cached tensors; files of another version are rebuilt."""
 
 
@@ -42,7 +44,9 @@ def _tensors(stills: StillDataset) -> dict[str, Tensor]:
     tensors = {f"maps.{name}": values for name, values in stills.maps.items()}
     tensors |= {f"known.{name}": values for name, values in stills.known.items()}
     if stills.lit is not None:
-        tensors |= {f"lit.{name}": getattr(stills.lit, name) for name in ("first", "rgb", "picture")}
+        if stills.lit.encoding != MINI:
+            raise UserError("only lights in the encoding of the small networks are cached; train without --cache")
+        tensors |= {f"lit.{name}": getattr(stills.lit, name) for name in LIT_TENSORS}
     return {name: values.contiguous() for name, values in tensors.items()}
 
 
@@ -51,4 +55,4 @@ def _stills(tensors: dict[str, Tensor]) -> StillDataset:
         return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
     lit = of("lit.")
-    return StillDataset(of("maps."), of("known."), Lit(**lit) if lit else None)
+    return StillDataset(of("maps."), of("known."), Lit(*(lit[name] for name in LIT_TENSORS)) if lit else None)

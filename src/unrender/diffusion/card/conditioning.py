@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from unrender.errors import UserError
+from unrender.scene.encoding import MINI, EnvironmentEncoding
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,11 @@ class LightTokens:
 
     Attributes:
         size: (height, width) of the encoded map, in texels; multiples of 4, for a token stands for 4 x 4.
+        encoding: how the map becomes the pictures that are encoded.
     """
 
     size: tuple[int, int] = (16, 32)
+    encoding: EnvironmentEncoding = MINI
     kind: Literal["light"] = "light"
 
     def __post_init__(self) -> None:
