@@ -336,7 +336,7 @@ def test_an_inverse_model_where_a_forward_one_belongs(model, tmp_path, told):
 @pytest.mark.parametrize(
     ("options", "right"),
     [
-        (["--maps", "roughness"], "model lemonaddie/geowizard gives no map roughness; right is depth, normal"),
+        (["--maps", "roughness"], "model lemonaddie/geowizard gives no map roughness; expected depth, normal"),
         (["--domain", "attic"], "lemonaddie/geowizard knows no domain attic; expected indoor, outdoor, object"),
         (["--decoder", "nowhere"], "nowhere is no decoder; "),
     ],
@@ -354,7 +354,7 @@ def test_a_domain_for_a_model_that_is_told_none(model, tmp_path, told):
 def test_a_picture_too_small_for_any_network(model, tmp_path, told):
     small = photo(tmp_path, 10, 12, "small.png")
     said = told("inverse", small, "--model", model(V1), "-o", tmp_path / "out")
-    assert said == "small is 12x10 pixels; at least 16 on each side is right"
+    assert said == "small is 12x10 pixels; expected at least 16 on each side"
 
 
 def test_a_folder_that_does_not_say_whose_weights_it_holds(tmp_path, told):
@@ -373,7 +373,7 @@ def test_relighting_with_a_model_that_gives_no_base_colour(model, tmp_path, told
 @pytest.mark.parametrize(
     ("options", "right"),
     [
-        ([], "the deferred renderer needs a light; --light HDRI would be right"),
+        ([], "the deferred renderer needs a light; expected --light HDRI"),
         (["--yaw", "30"], "--yaw, --exposure and --shadows are a light's; expected --light HDRI with them"),
         (["--shadows"], "--yaw, --exposure and --shadows are a light's; expected --light HDRI with them"),
         (["--light", "studio", "--steps", "2"], "deferred has no network, and --steps is a network's"),
@@ -396,12 +396,12 @@ def test_steps_of_a_forward_network_that_is_none(tmp_path, told):
 def test_an_edit_that_does_not_fit(model, tmp_path, told):
     ball, edit, out = gbuffer(tmp_path), mask(tmp_path), ["-o", tmp_path / "out"]
     inpainting = ["--model", model(INPAINTING)]
-    assert told("forward", ball, *inpainting, *out).startswith(f"{INPAINTING.id} renders a part of a picture; an edit")
+    assert told("forward", ball, *inpainting, *out).startswith(f"{INPAINTING.id} renders a part of a picture; expected an edit")
     said = told("forward", ball, "--model", model(X_TO_RGB), "--edit-mask", edit, *out)
     assert said == f"{X_TO_RGB.id} renders whole pictures; {INPAINTING.id} edits a part"
     assert "an edit mask needs a model" in told("forward", ball, "--light", "studio", "--edit-mask", edit, *out)
     said = told("forward", ball, *inpainting, "--edit-mask", mask(tmp_path, 20, 30), *out)
-    assert said == "the edit mask is 30x20 pixels; 58x42, as the G-buffer, is right"
+    assert said == "the edit mask is 30x20 pixels; expected 58x42, as the G-buffer"
     unseen = gbuffer(tmp_path, rgb=None)
     assert "a G-buffer with rgb" in told("forward", unseen, *inpainting, "--edit-mask", mask(tmp_path), *out)
 

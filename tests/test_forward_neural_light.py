@@ -92,7 +92,7 @@ def damage_width(folder):
         (lambda folder: shutil.rmtree(folder / "environment_encoder"), "has no environment_encoder"),
         (lambda folder: (folder / ENCODER).unlink(), "has no diffusion_pytorch_model.safetensors"),
         (damage_tensor, r"norm\.weight is \(9,\); expected \(8,\)"),
-        (damage_width, "its tokens have 12 numbers; 8, as the UNet of tiny-lit takes, are right"),
+        (damage_width, "its tokens have 12 numbers; expected 8, as the UNet of tiny-lit takes"),
     ],
     ids=["no folder", "no weights", "mis-shaped", "other width"],
 )
@@ -268,8 +268,8 @@ def test_relighting_through_it(folder, tmp_path):
 @pytest.mark.parametrize(
     ("gbuffer", "light", "edit", "says"),
     [
-        (BALL, None, None, "tiny-lit renders under a light that it is told; --light HDRI would be right"),
-        (ball_in(RAMP), None, None, "tiny-lit renders under a light that it is told; --light HDRI would be right"),
+        (BALL, None, None, "tiny-lit renders under a light; expected --light HDRI"),
+        (ball_in(RAMP), None, None, "tiny-lit renders under a light; expected --light HDRI"),
         (BALL.with_maps(normal=None), spot(8), None, "tiny-lit needs the map normal"),
         (BALL, spot(8), torch.ones(1, 1, 48, 48), "tiny-lit renders whole pictures"),
         (BALL, EnvironmentMap(torch.ones(3, 3, 8, 16)), None, "a light of 3 frames for a G-buffer of 1"),
@@ -287,5 +287,5 @@ def test_wrong_calls_are_one_line(renderer, gbuffer, light, edit, says):
     "options", [ForwardOptions("a caption"), ForwardOptions(guidance=2.0), ForwardOptions(shadows=True)]
 )
 def test_it_takes_no_words(folder, options):
-    with pytest.raises(UserError, match="tiny-lit is told the light itself and takes no caption, guidance or shadows"):
+    with pytest.raises(UserError, match="tiny-lit is given the light itself and takes no caption, guidance or shadows"):
         NeuralRenderer.from_pretrained(folder, RUNNING, options)

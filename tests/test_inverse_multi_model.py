@@ -116,7 +116,7 @@ def test_only_the_models_that_are_needed_are_asked(load):
 def test_a_map_that_no_model_gives(load):
     with pytest.raises(UserError) as caught:
         together(load(DEPTH), load(NORMALS))(photo(), ["depth", "metallic"])
-    assert str(caught.value) == "the models give no map metallic; right is depth, normal"
+    assert str(caught.value) == "the models give no map metallic; expected depth, normal"
 
 
 def test_a_picture_is_encoded_once_by_equal_autoencoders(load):
@@ -209,7 +209,7 @@ def test_several_models_on_a_clip(folder, tmp_path):
 @pytest.mark.parametrize(
     ("models", "options", "right"),
     [
-        ("{0},{1}", ["--maps", "metallic"], "the models give no map metallic; right is depth, normal"),
+        ("{0},{1}", ["--maps", "metallic"], "the models give no map metallic; expected depth, normal"),
         ("{0},nowhere", [], "no model is called nowhere"),
         (" , ", [], "--model ' , ' names no model"),
     ],
@@ -258,7 +258,7 @@ def test_a_tiny_decoder_decodes_the_latents_as_the_network_has_them(card, decode
 
 
 def test_a_decoder_of_other_latents_is_one_line(decoder):
-    with pytest.raises(UserError, match=r"decodes latents of 4 channels, and those of mini have 16; the model's own"):
+    with pytest.raises(UserError, match=r"decodes latents of 4 channels, and those of mini have 16; expected the model's own"):
         InverseRenderer.from_pretrained("mini", InferenceOptions(decoder=str(decoder)))
 
 

@@ -143,9 +143,9 @@ def test_a_clip_is_edited_by_one_mask(folder):
 @pytest.mark.parametrize(
     ("gbuffer", "edit", "says"),
     [
-        (GBuffer(rgb=torch.ones(1, 3, 48, 64)), None, "an edit mask, white where, would be right"),
-        (GBuffer(roughness=torch.ones(1, 1, 48, 64)), torch.ones(1, 1, 48, 64), "a G-buffer with rgb would be right"),
-        (GBuffer(rgb=torch.ones(1, 3, 48, 64)), torch.ones(1, 1, 64, 48), "mask is 48x64 pixels; 64x48"),
+        (GBuffer(rgb=torch.ones(1, 3, 48, 64)), None, "expected an edit mask, white where"),
+        (GBuffer(roughness=torch.ones(1, 1, 48, 64)), torch.ones(1, 1, 48, 64), "expected a G-buffer with rgb"),
+        (GBuffer(rgb=torch.ones(1, 3, 48, 64)), torch.ones(1, 1, 64, 48), "mask is 48x64 pixels; expected 64x48"),
         (GBuffer(depth=torch.ones(1, 1, 48, 64)), torch.ones(1, 1, 48, 64), "this G-buffer has only depth"),
     ],
 )

@@ -262,7 +262,7 @@ def test_what_does_not_fit_is_said():
         render_lights(scene, [WHITE, WHITE.resized((4, 8))], samples=1, seed=0)
     with pytest.raises(UserError, match="2 emitter factors for 1 lights"):
         render_lights(scene, [WHITE], samples=1, seed=0, emitters=(1, 1))
-    with pytest.raises(UserError, match=r"emission has shape \(4, 3\); \(2, 3\) is right"):
+    with pytest.raises(UserError, match=r"emission has shape \(4, 3\); expected \(2, 3\)"):
         build_path_tracer_scene(replace(plane(), emission=np.zeros((4, 3), np.float32)), downwards())
-    with pytest.raises(UserError, match="build_path_tracer_scene is right"):
+    with pytest.raises(UserError, match="use build_path_tracer_scene for those"):
         build_mitsuba_scene([replace(plane(), slope=np.zeros((4, 4, 2), np.float32))], WHITE, downwards())

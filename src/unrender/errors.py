@@ -2,7 +2,7 @@
 
 
 class UserError(ValueError):
-    """The caller's mistake, said in one line: what was wrong, with what, and what would be right.
+    """The caller's mistake, said in one line: what was wrong, with what, and what was expected.
 
     The command line prints the line and exits with status 2, with no traceback. From Python it is a `ValueError`.
     """

@@ -42,10 +42,11 @@ class NetworkOptions:
 
 @dataclass(frozen=True)
 class SceneOptions:
-    """What an inverse renderer is told of the picture."""
+    """How an inverse renderer sees the picture."""
 
     domain: Annotated[
-        str, typer.Option(metavar="NAME", help="Kind of scene, for models that are told: indoor, outdoor, object.")
+        str,
+        typer.Option(metavar="NAME", help="Kind of scene, for models that know it: indoor, outdoor, object."),
     ] = ""
     steps: Steps = None
     long_side: LongSide = None
@@ -56,7 +57,7 @@ class SceneOptions:
 
 @dataclass(frozen=True)
 class PromptOptions:
-    """What a forward network is told besides its maps."""
+    """What conditions a forward network besides its maps."""
 
     caption: Annotated[str, typer.Option(metavar="WORDS", help="Words for the picture.")] = ""
     guidance: Annotated[

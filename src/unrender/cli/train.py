@@ -17,7 +17,7 @@ app = typer.Typer(name="train", help="Train a model. Stopped, the same command g
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What every recipe is told."""
+    """The options of every recipe."""
 
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="OUT", help="A new folder, or one that the same command began.")
@@ -63,11 +63,11 @@ class VaeJob:
 
 @dataclass(frozen=True)
 class PretrainJob:
-    """Which recipe, and how much of it is for walks of few steps."""
+    """Which recipe, and how much of it is for sampling in few steps."""
 
     recipe: Annotated[Literal["mini", "smoke"], typer.Option(help="`smoke` only shows that it runs.")] = "mini"
     terminal: Annotated[
-        float | None, typer.Option(min=0, max=1, metavar="SHARE", help="Of views drowned whole, at t = T.")
+        float | None, typer.Option(min=0, max=1, metavar="SHARE", help="Of views noised fully, at t = T.")
     ] = None
 
 

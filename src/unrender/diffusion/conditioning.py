@@ -1,4 +1,4 @@
-"""What a denoiser is told besides the noisy latents; and guidance by leaving some of it out."""
+"""What conditions a denoiser, besides the noisy latents; and guidance by leaving some of it out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from unrender.diffusion.sampler import Network
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What a denoiser is told, one row an item. What a network does not take is empty.
+    """What conditions a denoiser, one row an item. What a network does not take is empty.
 
     Attributes:
         latents: (B, C, h, w) concatenated with the noisy target: input maps, masks.

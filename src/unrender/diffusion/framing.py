@@ -39,13 +39,13 @@ def plan_framing(size: tuple[int, int], rule: SizeRule, name: str) -> Framing:
     """
     height, width = size
     if min(size) < SMALLEST:
-        raise UserError(f"{name} is {width}x{height} pixels; at least {SMALLEST} on each side is right")
+        raise UserError(f"{name} is {width}x{height} pixels; expected at least {SMALLEST} on each side")
     content = _scaled(size, rule)
     if min(content) < rule.min_side:
         longest = max(size) // max(1, min(size))
         raise UserError(
             f"{name} is {width}x{height} pixels, {longest} times as long as narrow: its short side would be "
-            f"{min(content)} pixels in the network; at least {rule.min_side} is right"
+            f"{min(content)} pixels in the network; expected at least {rule.min_side}"
         )
     if rule.fit == "cut":
         return Framing(content, content)

@@ -1,4 +1,4 @@
-"""The items of a batch: which there are, in which order, and what the network is told of each."""
+"""The items of a batch: which there are, in which order, and what conditions the network on each."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def make_conditioning(
     inputs: Inputs,
     photo: Tensor | None = None,
 ) -> Conditioning:
-    """What the denoiser is told of F frames. Its items are the frames, where the card stacks targets; else each target
-    of each frame, in the order of `Layout`.
+    """What conditions the denoiser on F frames. Its items are the frames, where the card stacks targets; else each
+    target of each frame, in the order of `Layout`.
 
     Args:
         targets: that are denoised.

@@ -28,7 +28,7 @@ class Lora:
 
 
 def adapt(unet: UNet2DConditionModel, lora: Lora | None) -> None:
-    """Freezes `unet` and puts adapters into it, in place; with no adapters asked for, all of it is trained.
+    """Freezes `unet` and puts adapters into it, in place; where `lora` is None, all of it is trained.
 
     Raises:
         UserError: no layer has a name that ends as the adapters' targets do, or peft is not installed.

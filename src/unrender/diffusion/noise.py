@@ -1,4 +1,4 @@
-"""What a walk starts from."""
+"""The noise that sampling starts from."""
 
 from __future__ import annotations
 

@@ -77,10 +77,10 @@ def _ycbcr_to_rgb(weights: tuple[float, float]) -> NDArray[np.float64]:
 
 
 def _from_rgb_formats(frame: av.VideoFrame, has_alpha: bool) -> tuple[NDArray[np.uint16], Array | None]:
-    deep = any(component.bits > 8 for component in frame.format.components)
-    layout = ("rgba64le" if deep else "rgba") if has_alpha else ("rgb48le" if deep else "rgb24")
+    high_bit_depth = any(component.bits > 8 for component in frame.format.components)
+    layout = ("rgba64le" if high_bit_depth else "rgba") if has_alpha else ("rgb48le" if high_bit_depth else "rgb24")
     codes: NDArray[Any] = frame.reformat(format=layout).to_ndarray()
-    codes = codes if deep else codes.astype(np.uint16) * 257
+    codes = codes if high_bit_depth else codes.astype(np.uint16) * 257
     return codes[..., :3], codes[..., 3:] / np.float32(65535) if has_alpha else None
 
 

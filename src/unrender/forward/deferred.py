@@ -41,9 +41,9 @@ class DeferredRenderer:
 
     def __post_init__(self) -> None:
         if self.quality not in get_args(Quality):
-            raise UserError(f"no deferred quality {self.quality!r}; {', '.join(get_args(Quality))} are right")
+            raise UserError(f"no deferred quality {self.quality!r}; expected {', '.join(get_args(Quality))}")
         if self.samples < 2:
-            raise UserError(f"{self.samples} samples per pixel; at least 2 are right, one from light and one from BRDF")
+            raise UserError(f"{self.samples} samples per pixel; expected at least 2, one from light and one from BRDF")
 
     def __call__(self, gbuffer: GBuffer, light: EnvironmentMap, yaw: float | Tensor = 0.0) -> RenderPasses:
         """The picture of `gbuffer` under `light` turned by `yaw` degrees about +Y (see `conventions`).
@@ -63,7 +63,7 @@ class DeferredRenderer:
         """
         gbuffer.require("base_color", "normal", by="the deferred renderer")
         if len(light) not in (1, len(gbuffer)):
-            raise UserError(f"a light of {len(light)} frames for a G-buffer of {len(gbuffer)}; 1 or as many is right")
+            raise UserError(f"a light of {len(light)} frames for a G-buffer of {len(gbuffer)}; expected 1 or as many")
         camera = gbuffer.camera_or_default()
         yaws = torch.as_tensor(yaw, dtype=torch.float32).expand(len(gbuffer)).tolist()
         frames = [self._frame(gbuffer.frame(i), light.frame(i), camera.frame(i), yaws[i]) for i in range(len(gbuffer))]

@@ -1,4 +1,4 @@
-"""The irradiance of a G-buffer under an environment map: how a light is told to a network that knows only irradiance.
+"""The irradiance of a G-buffer under an environment map: what conditions a network that knows only irradiance.
 
 RGB<->X and Ouroboros are given irradiance, not light; editing it is how they relight under an HDRI.
 """

@@ -1,6 +1,6 @@
-"""What a network that is told a light is conditioned on. Training and inference take it from here alike.
+"""What conditions a network on a light. Training and inference take it from here alike.
 
-It is told a light in two ways: as an encoded environment map in the camera's axes, which becomes tokens
+A light comes in two ways: as an encoded environment map in the camera's axes, which becomes tokens
 (`scene.encoding`; DiffusionRenderer, Liang et al. 2025), and by a radiance hint, the surfaces under it as the split sum
 renders them (DiLightNet, Zeng et al. 2024). Both are exposed alike, by `exposure_gain`; what the network answers is
 divided by that gain.
@@ -26,7 +26,7 @@ from unrender.scene.tone import percentile_gain
 
 @dataclass(frozen=True)
 class LightConditioning:
-    """What a network is told of a G-buffer of T frames under a light.
+    """What conditions a network on a G-buffer of T frames under a light.
 
     Attributes:
         maps: see `surface_maps`.
@@ -56,7 +56,7 @@ def light_conditioning(
     size: tuple[int, int] = (16, 32),
     encoding: EnvironmentEncoding = MINI,
 ) -> LightConditioning:
-    """All that a network is told of `gbuffer` under `light` turned by `yaw` degrees about +Y (one number, or (T,)).
+    """All that conditions a network on `gbuffer` under `light` turned by `yaw` degrees about +Y (one number, or (T,)).
 
     Args:
         gbuffer: needs base_color and normal, at the size at which the network sees them.
@@ -81,7 +81,7 @@ def surface_maps(gbuffer: GBuffer, *, irradiance: bool = False) -> dict[str, Ten
     nothing. Roughness and metallic are the deferred renderer's where they are absent; what else is absent stays so.
 
     Args:
-        irradiance: whether it is among them. Not where a light is told: a network is told a light or an irradiance,
+        irradiance: whether it is among them. Not beside a light: a network is conditioned on a light or an irradiance,
             never both (`train.dropout`), and the irradiance of a G-buffer is that of the light before.
     """
     covered = coverage(gbuffer)

@@ -1,4 +1,5 @@
-"""Maps to picture by a network: X->RGB, its inpainting, Ouroboros' forward half, and networks that are told a light."""
+"""Maps to picture by a network: X->RGB, its inpainting, Ouroboros' forward half, and networks
+conditioned on a light."""
 
 from __future__ import annotations
 
@@ -44,7 +45,7 @@ class NeuralRenderer:
 
         Raises:
             UserError: no such model, one that was not pulled, a broken folder, a device that is not present, or a
-                caption where there is no text encoder, or where the network is told a light.
+                caption where there is no text encoder, or where the network is conditioned on a light.
         """
         engine = load_engine(model, "forward", inference)
         if engine.card.light is not None:
@@ -76,10 +77,10 @@ class NeuralRenderer:
 
         Args:
             gbuffer: any of the maps that the card is given; what is missing, the network makes up.
-            light: one frame, or one for every frame. A card with a `light` is told it (see
-                `neural_light.lit_picture`); without one it is told the G-buffer's irradiance. Of others its irradiance
+            light: one frame, or one for every frame. A card with `light` tokens is conditioned on it (see
+                `neural_light.lit_picture`); without one, on the G-buffer's irradiance. Of others its irradiance
                 takes the place of the G-buffer's; the picture then has the brightness that the deferred renderer finds
-                under it, which the network is not told; an edit has that of the photo around it.
+                under it, which the network does not know; an edit has that of the photo around it.
             yaw: degrees that the light is turned by about +Y, one number or one per frame (T,).
             edit: (T or 1, 1, H, W) in [0, 1], 1 where the picture is rendered anew, for cards that edit; the rest is
                 `gbuffer.rgb`.
@@ -88,11 +89,11 @@ class NeuralRenderer:
         Returns:
             RenderPasses of (T, 3, H, W), scene-linear, with one surface group, `rendered`. A network paints the
             background too: without a light, and where a part is edited, the whole picture is in `rendered`. One that
-            is told lights has learnt surfaces on black; without a light, black is what is behind them.
+            conditioned on lights has learnt surfaces on black; without a light, black is what is behind them.
 
         Raises:
             UserError: no map that the card is given, an edit where the card makes none or none where it does, or
-                neither light nor irradiance where the card is told a light.
+                neither light nor irradiance where the card wants a light.
         """
         self._check(gbuffer, edit, light)
         yaws = torch.as_tensor(yaw, dtype=torch.float32).expand(len(gbuffer))
@@ -141,7 +142,7 @@ class NeuralRenderer:
 
     def _check(self, gbuffer: GBuffer, edit: Tensor | None, light: EnvironmentMap | None) -> None:
         if light is not None and len(light) not in (1, len(gbuffer)):
-            raise UserError(f"a light of {len(light)} frames for a G-buffer of {len(gbuffer)}; 1 or as many is right")
+            raise UserError(f"a light of {len(light)} frames for a G-buffer of {len(gbuffer)}; expected 1 or as many")
         names = [given.codec.map for given in self.card.maps.inputs if not given.radiance_hint]
         if (
             light is None
@@ -149,26 +150,24 @@ class NeuralRenderer:
             and not ("irradiance" in names and "irradiance" in gbuffer.maps)
         ):
             instead = ", or by a G-buffer's irradiance" if "irradiance" in names else ""
-            raise UserError(
-                f"{self.card.id} renders under a light that it is told{instead}; --light HDRI would be right"
-            )
+            raise UserError(f"{self.card.id} renders under a light{instead}; expected --light HDRI")
         if not any(name in gbuffer.maps for name in names):
             raise UserError(
                 f"{self.card.id} is given {', '.join(names)}; this G-buffer has only {', '.join(gbuffer.maps)}"
             )
         if self.card.maps.edits and edit is None:
-            raise UserError(f"{self.card.id} renders a part of a picture; an edit mask, white where, would be right")
+            raise UserError(f"{self.card.id} renders a part of a picture; expected an edit mask, white where")
         if edit is not None and tuple(edit.shape[2:]) != gbuffer.size:
             (height, width), (tall, wide) = edit.shape[2:], gbuffer.size
-            raise UserError(f"the edit mask is {width}x{height} pixels; {wide}x{tall}, as the G-buffer, is right")
+            raise UserError(f"the edit mask is {width}x{height} pixels; expected {wide}x{tall}, as the G-buffer")
         if self.card.maps.edits and gbuffer.rgb is None:
-            raise UserError(f"{self.card.id} keeps the rest of a photo; a G-buffer with rgb would be right")
+            raise UserError(f"{self.card.id} keeps the rest of a photo; expected a G-buffer with rgb")
         if edit is not None and not self.card.maps.edits:
             raise UserError(f"{self.card.id} renders whole pictures; zheng95z/x-to-rgb-inpainting edits a part")
 
 
 def _guidance(own: Guidance, options: ForwardOptions) -> Guidance:
-    """The card's guidance with what the wish says of it; words alone guide where a card knows no guidance by maps."""
+    """The card's guidance with what the options say of it; words alone guide where a card knows no guidance by maps."""
     text = own.text if options.guidance is None else options.guidance
     image = (own.image or 1.0) if options.image_guidance is None else options.image_guidance
     return replace(own, text=text, image=image)

@@ -17,7 +17,7 @@ from unrender.scene.gbuffer import GBuffer
 from unrender.scene.resize import resize_gbuffer, resize_picture
 
 DARK = 0.02
-"""Exposed radiance under which a first render says too little to be divided by."""
+"""Exposed radiance under which a radiance hint says too little to be divided by."""
 
 LARGEST_RATIO = 2.0
 """Detail is never made stronger than this."""
@@ -48,13 +48,13 @@ def lit_picture(
 
 
 def with_detail(answer: Tensor, seen: Tensor, first: Tensor) -> Tensor:
-    """What the network answered at its own size, with the detail of a first render of full size: (T, 3, H, W).
+    """What the network answered at its own size, with the detail of a radiance hint of full size: (T, 3, H, W).
 
     What `first` has beyond the size of the network comes along as the network changed what it saw there, so in a shadow
     that it cast texture is as much darker as all else. A network that changes nothing gives `first`.
 
     Args:
-        answer, seen: (T, 3, h, w) what the network answered, and the first render that it saw.
+        answer, seen: (T, 3, h, w) what the network answered, and the radiance hint that it saw.
         first: (T, 3, H, W) that render at full size; all linear and exposed alike.
     """
     ratio = (answer / seen.clamp(min=DARK)).clamp(0, LARGEST_RATIO)
@@ -68,7 +68,7 @@ def irradiance_picture(
     """The surfaces of `gbuffer` under its own irradiance, (T, 3, H, W), linear, in [0, 1]: as bright as a photograph of
     them, whatever the network paints where there is none.
 
-    No light is told: neither its tokens nor a first render, as in cycle training (`train.cycle`).
+    No light conditions it: neither tokens nor a radiance hint, as in cycle training (`train.cycle`).
 
     Raises:
         UserError: the irradiance is missing.
@@ -95,9 +95,9 @@ def lit_latents(
 
 
 def check_options(model: str, options: ForwardOptions) -> None:
-    """Raises UserError where a network that is told a light is told words or shadows too."""
+    """Raises UserError where a network conditioned on a light is given words or shadows too."""
     if options != ForwardOptions(steps=options.steps, seed=options.seed):
-        raise UserError(f"{model} is told the light itself and takes no caption, guidance or shadows; leave them out")
+        raise UserError(f"{model} is given the light itself and takes no caption, guidance or shadows; leave them out")
 
 
 def _lit_inputs(

@@ -55,7 +55,7 @@ class ForwardRenderer:
         Args:
             model: "deferred" (the split sum), "deferred:monte_carlo" or "deferred:screen_space"; a published model's id
                 (`unrender models list`), or a model folder.
-            running, wish: of a network; the wish's seed is the deferred renderer's too.
+            inference, options: of a network; the seed of `options` is the deferred renderer's too.
             samples, background: of the deferred renderer, see there.
 
         Raises:
@@ -90,7 +90,7 @@ class ForwardRenderer:
         if not isinstance(self.engine, DeferredRenderer):
             return self.engine(gbuffer, light, yaw, edit=edit)
         if light is None:
-            raise UserError("the deferred renderer needs a light; --light HDRI would be right")
+            raise UserError("the deferred renderer needs a light; expected --light HDRI")
         if edit is not None:
             raise UserError("the deferred renderer renders whole pictures; an edit mask needs a model that edits")
         return self.engine(gbuffer, light, yaw)

@@ -45,7 +45,7 @@ class InverseRenderer:
 
         Args:
             running: device, precision, memory, size, and how faithfully the official code is followed.
-            domain: what kind of scene it is, for models that are told ("indoor", "outdoor", "object").
+            domain: the kind of scene, for models that are conditioned on it ("indoor", "outdoor", "object").
 
         Raises:
             UserError: no such model, one that was not pulled, a broken folder, or a device that is not present.
@@ -135,7 +135,7 @@ class InverseRenderer:
 
 
 def check_maps(maps: Sequence[str] | None, card: ModelCard) -> tuple[str, ...]:
-    """The maps that were asked for, all of the card's when None.
+    """The maps requested, all of the card's when None.
 
     Raises:
         UserError: the model gives no such map; the nearest name is suggested.
@@ -149,7 +149,7 @@ def check_maps(maps: Sequence[str] | None, card: ModelCard) -> tuple[str, ...]:
 def unknown_map(name: str, known: Collection[str], by: str) -> UserError:
     """What to say where nobody gives a map; the nearest name is suggested."""
     near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"right is {', '.join(known)}"
+    hint = f"did you mean {near[0]}?" if near else f"expected {', '.join(known)}"
     return UserError(f"{by} no map {name}; {hint}")
 
 

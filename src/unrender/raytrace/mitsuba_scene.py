@@ -33,7 +33,7 @@ def build_mitsuba_scene(
     """
     if any(surface.slope is not None or surface.emission is not None for surface in surfaces):
         raise UserError(
-            "build_mitsuba_scene with a surface that has slopes or emission; build_path_tracer_scene is right for those"
+            "build_mitsuba_scene with a surface that has slopes or emission; use build_path_tracer_scene for those"
         )
     backend.use()
     import mitsuba as mi

@@ -75,7 +75,7 @@ def build_path_tracer_scene(surface: TexturedMesh, camera: Camera, *, max_depth:
     if surface.emission is not None and surface.emission.shape != surface.faces.shape:
         raise UserError(
             f"TexturedMesh.emission has shape {surface.emission.shape}; "
-            f"{surface.faces.shape} is right, rgb for each face"
+            f"expected {surface.faces.shape}, rgb for each face"
         )
     import mitsuba as mi
 

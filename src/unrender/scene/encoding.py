@@ -38,7 +38,7 @@ class EnvironmentEncoding:
             `conventions`). "counterclockwise": at three quarters.
         rows: polar angles of the rows. "centers": pi (j + 0.5) / H. "inset": pi linspace(1/H, 1 - 1/H, H), off the
             texel centres by up to half a row, which the checkpoint has learned.
-        mirror_x: the checkpoint was trained in a world mirrored left to right: what it is told comes from camera +X is
+        mirror_x: the checkpoint was trained in a world mirrored left to right: what it takes to come from camera +X is
             what the map holds at -X.
         direction_range: how unit vectors are fed: "signed" as they are, in [-1, 1], or "unit" as v / 2 + 1/2, in
             [0, 1].
@@ -61,7 +61,7 @@ class EnvironmentEncoding:
 
     def __post_init__(self) -> None:
         if self.filtering == "area" and self.rows != "centers":
-            raise UserError(f'encoding: area filtering with rows "{self.rows}"; rows "centers" are right')
+            raise UserError(f'encoding: area filtering with rows "{self.rows}"; expected rows "centers"')
 
 
 DIFFUSION_RENDERER_SVD = EnvironmentEncoding(
@@ -113,7 +113,7 @@ def encode(
 
     Args:
         light: linear radiance.
-        encoding: of the checkpoint that is told it.
+        encoding: of the checkpoint that is conditioned on it.
         size: (height, width) of the pictures.
         rotation: (3, 3) or (T, 3, 3) camera-to-world, identity by default. It turns the radiance pictures; the
             direction picture is of the camera and never turns.
@@ -165,7 +165,7 @@ def _turns(
     if set(counts) - {1, max(counts)}:
         raise UserError(
             f"{counts[1]} camera rotations and {counts[2]} yaws for a light of {counts[0]} frames; "
-            "one, or one each, is right"
+            "expected one, or one each"
         )
     count = max(counts[1:])
     mirror = torch.diag(torch.tensor([-1.0 if encoding.mirror_x else 1.0, 1.0, 1.0]))

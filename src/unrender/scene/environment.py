@@ -32,7 +32,7 @@ class EnvironmentMap:
 
     def __post_init__(self) -> None:
         if self.radiance.ndim != 4 or self.radiance.shape[1] != 3:
-            raise UserError(f"EnvironmentMap.radiance has shape {tuple(self.radiance.shape)}; (T, 3, H, W) is right")
+            raise UserError(f"EnvironmentMap.radiance has shape {tuple(self.radiance.shape)}; expected (T, 3, H, W)")
 
     @staticmethod
     def read(path: str | Path) -> EnvironmentMap:
@@ -97,7 +97,7 @@ def turned(light: EnvironmentMap, frames: int, degrees: float = 360.0) -> Iterat
     Frame i has turned by `degrees * i / frames`, so a full turn played in a loop repeats no frame.
     """
     if len(light) not in (1, frames):
-        raise UserError(f"a light of {len(light)} frames for a turn of {frames}; 1 or {frames} is right")
+        raise UserError(f"a light of {len(light)} frames for a turn of {frames}; expected 1 or {frames}")
     for i in range(frames):
         yield light.frame(i).rotated(degrees * i / frames)
 
@@ -172,7 +172,7 @@ def resize(radiance: Tensor, size: tuple[int, int]) -> Tensor:
     """
     height, width = radiance.shape[2:]
     if min(size) < 1:
-        raise UserError(f"an environment map of size {size[0]} x {size[1]}; at least 1 x 1 is right")
+        raise UserError(f"an environment map of size {size[0]} x {size[1]}; expected at least 1 x 1")
     if size[0] != height:
         radiance = _mix(_latitude_weights(height, size[0]), radiance, dim=2)
     if size[1] != width:

@@ -122,7 +122,7 @@ def _maps(inverse: Learner, pictures: Tensor) -> Maps:
 
 
 def _by_irradiance(pair: Pair, batch: Batch) -> Conditions:
-    """Every map is told, and no light."""
+    """Every map, and no light."""
     inputs = pair.forward.card.maps.inputs
     maps = torch.tensor([given.radiance_hint == "" for given in inputs], device=batch.photo.device)
     return Conditions(maps.expand(len(batch), -1), torch.zeros(len(batch), dtype=torch.bool, device=batch.photo.device))

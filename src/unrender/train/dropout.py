@@ -1,4 +1,4 @@
-"""What of a batch a network is told: all that is known, less what is left out so that it learns to do without."""
+"""What of a batch conditions a network: all that is known, less what is dropped so that it learns to do without."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from unrender.train.data import Batch
 from unrender.train.loop import BatchSpec
 
 LIT = 0.6
-"""Probability that a view whose irradiance is known is told its light instead."""
+"""Probability that a view whose irradiance is known is conditioned on its light instead."""
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What each of B views is told.
+    """What each of B views is conditioned on.
 
     Attributes:
         maps: (B, given maps) of the card, in its order.
-        light: (B,) whether it is told the light.
+        light: (B,) whether on the light.
     """
 
     maps: Tensor
@@ -34,8 +34,8 @@ def condition_on_all(card: ModelCard, batch: Batch) -> Conditions:
 
 
 def drop_conditions(card: ModelCard, batch: Batch, spec: BatchSpec, dropout: float) -> Conditions:
-    """What one draw tells: each map that is known but with the probability `dropout`, and either the light, with its
-    first render, or the irradiance. An inverse renderer is always told the photo."""
+    """What the batch of `spec` is conditioned on: each known map, dropped with the probability `dropout`, and either
+    the light, with its radiance hint, or the irradiance. An inverse renderer always sees the photo."""
     generator = spec.generator(4)
     lit = torch.rand(len(batch), generator=generator).to(batch.photo.device) < LIT
     irradiance = batch.known.get("irradiance", torch.zeros_like(lit))
@@ -48,10 +48,12 @@ def drop_conditions(card: ModelCard, batch: Batch, spec: BatchSpec, dropout: flo
 
 
 def _with_lights(card: ModelCard, batch: Batch, light: Tensor) -> Conditions:
-    return Conditions(torch.stack([_told(given, card, batch, light) for given in card.maps.inputs], dim=1), light)
+    return Conditions(
+        torch.stack([_known_input(given, card, batch, light) for given in card.maps.inputs], dim=1), light
+    )
 
 
-def _told(given: InputMap, card: ModelCard, batch: Batch, light: Tensor) -> Tensor:
+def _known_input(given: InputMap, card: ModelCard, batch: Batch, light: Tensor) -> Tensor:
     if card.task == "inverse":
         return torch.ones_like(light)
     if given.radiance_hint:

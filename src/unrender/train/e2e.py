@@ -52,7 +52,7 @@ class E2ERecipe:
     noise: what the one step starts from: zeros (the paper's choice), Gaussian, or multi-resolution noise.
     memory: how the decoder is run; `checkpointed` for large models, at the price of decoding twice.
     weights: of each map's loss.
-    dropout: probability that a forward network is not told a map that is known.
+    dropout: probability that a known map is dropped from the conditioning of a forward network.
     lora: adapters in place of whole weights.
     """
 
@@ -115,7 +115,9 @@ def _check_whole(recipe: E2ERecipe) -> None:
     if recipe.lora is not None:
         raise UserError("adapters adapt what was trained before; from nothing all weights learn, so leave them out")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError("from nothing the autoencoder learns too, which several processes cannot share; one is right")
+        raise UserError(
+            "from nothing the autoencoder learns too, which several processes cannot share; expected one process"
+        )
 
 
 def single_step(card: ModelCard, noise: NoiseKind) -> ModelCard:

@@ -68,7 +68,7 @@ class Learner:
         return passes[int(torch.randint(len(passes), (), generator=torch.Generator().manual_seed(seed)))]
 
     def condition(self, batch: Batch, targets: Sequence[TargetPicture], conditions: Conditions) -> Conditioning:
-        """What the network is told of a batch: latents of the maps that are dropped are zeros, as where the engine
+        """What conditions the network on a batch: latents of the maps that are dropped are zeros, as where the engine
         lacks a map, and so are the tokens of a light."""
         pictures = [self._picture(batch, one, conditions.maps[:, i]) for i, one in enumerate(self.card.maps.inputs)]
         latents = encode_conditioning(self.engine, pictures, self._latent_size(batch), known=conditions.maps)
@@ -121,7 +121,7 @@ class Learner:
         return self.engine.latent_size(_size(batch))
 
     def _light_tokens(self, batch: Batch, light: Tensor) -> Tensor | None:
-        """(B, N, D) tokens of each view's light, zeros where it is not told; None where the card has none."""
+        """(B, N, D) tokens of each view's light, zeros where it is dropped; None where the card has none."""
         if self.environment is None or self.card.light is None:
             return None
         dark = batch.photo.new_zeros(len(batch), 9, *self.card.light.size)

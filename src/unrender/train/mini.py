@@ -179,7 +179,7 @@ def take_over(checkpoint: Checkpoint, old: Checkpoint) -> None:
     Raises:
         UserError: the two are not of one build, or what they answer is not the same thing.
     """
-    refusal = UserError(f"{old.card.id} is no network of this build; one of the same recipe is right")
+    refusal = UserError(f"{old.card.id} is no network of this build; expected one of the same recipe")
     first = checkpoint.card.map_names[: len(old.card.map_names)]
     alike = old.card.sampling.schedule.prediction == checkpoint.card.sampling.schedule.prediction
     if not alike or old.card.map_names != first:

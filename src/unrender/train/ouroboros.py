@@ -6,10 +6,10 @@ pixels of the decoded pictures, through both networks and the frozen autoencoder
     photo I -> maps X~ -> photo I~      |I - I~|^2, of photos whose maps nobody knows too
     maps X -> photo I~ -> maps X~       |X - X~|^2
 
-The forward network makes a picture from the maps and the irradiance among them, as the paper's does; no light is told
-in a cycle. Endpoint cycles leak: whatever the inverse network hides in one map the forward network finds there, and the
-cycle closes while base colour gets worse (IntrinSync, arXiv 2610.11138, ablation). `aligned` holds the maps that a
-photo passes through to those of the inverse network as it was before cycle training.
+The forward network makes a picture from the maps and the irradiance among them, as the paper's does; no light
+conditions it in a cycle. Endpoint cycles leak: whatever the inverse network hides in one map the forward network finds
+there, and the cycle closes while base colour gets worse (IntrinSync, arXiv 2610.11138, ablation). `aligned` holds the
+maps that a photo passes through to those of the inverse network as it was before cycle training.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class OuroborosRecipe:
     aligned: weight of what holds the maps of a photo in place; 0 for plain endpoint cycles.
     memory: how the decoder is run.
     weights: of each map's task loss.
-    dropout: probability that the forward network is not told a map that is known.
+    dropout: probability that a known map is dropped from the conditioning of the forward network.
     lora: adapters in place of whole weights.
     """
 

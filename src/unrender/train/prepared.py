@@ -55,4 +55,6 @@ def _stills(tensors: dict[str, Tensor]) -> StillDataset:
         return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
     lit = of("lit.")
-    return StillDataset(of("maps."), of("known."), Lit(*(lit[name] for name in LIT_TENSORS)) if lit else None)
+    return StillDataset(
+        of("maps."), of("known."), Lit(lit["radiance_hint"], lit["rgb"], lit["picture"]) if lit else None
+    )

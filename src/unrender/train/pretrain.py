@@ -29,10 +29,11 @@ class PretrainRecipe:
     """Attributes:
     config: how long and how fast.
     start: what to start from; `mini` networks from nothing need an autoencoder.
-    noise: what the truth is drowned in. Marigold's multi-resolution noise is annealed to Gaussian towards t = 0.
-    terminal: share of the views that are drowned whole, at t = T, where a walk of few steps starts: a small network
+    noise: what the truth is noised with. Marigold's multi-resolution noise is annealed to Gaussian towards t = 0.
+    terminal: share of the views that are noised fully, at t = T, where sampling in few steps starts: a small network
         with few steps to learn in sees too little of it among a thousand timesteps.
-    dropout: probability that a forward network is not told a map that is known, so that it can do without.
+    dropout: probability that a known map is dropped from the conditioning of a forward network, which learns to do
+        without.
     lora: adapters in place of whole weights.
     """
 
@@ -70,7 +71,7 @@ def pretrain(recipe: PretrainRecipe, stills: StillDataset, out: Path, report: Re
 
 
 def diffusion_loss(learner: Learner, batch: Batch, spec: BatchSpec, recipe: PretrainRecipe) -> dict[str, Tensor]:
-    """The squared error of the network's answer on truth drowned in noise, at a random timestep for each view (Ho et
+    """The squared error of the network's answer on noised truth, at a random timestep for each view (Ho et
     al. 2020, eq. 14, in the card's parametrisation), by picture."""
     targets = learner.targets(spec.seed)
     conditioning = learner.condition(batch, targets, drop_conditions(learner.card, batch, spec, recipe.dropout))

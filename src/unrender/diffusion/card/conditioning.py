@@ -1,4 +1,4 @@
-"""The conditioning part of a card: what the network is told besides latents, as a tagged union. A card lists those
+"""The conditioning part of a card: what conditions the network besides latents, as a tagged union. A card lists those
 that it has."""
 
 from __future__ import annotations

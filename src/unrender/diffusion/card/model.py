@@ -102,7 +102,7 @@ class ModelCard:
         task: what it is for.
         maps: which maps go in and come out, at which size.
         latents: how pictures become latents.
-        conditioning: what else the network is told; () for nothing.
+        conditioning: what else the network is conditioned on; () for nothing.
         sampling: schedule, initial noise, guidance, grouping.
         quirks: what the official code does otherwise; see `faithful`.
     """

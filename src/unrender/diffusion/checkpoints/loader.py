@@ -142,14 +142,14 @@ def _load_environment(card: ModelCard, home: ModelLocation, compute: Compute) ->
     have = _config(folder).get("token_width")
     want = _config(home.component(card.identity.source.unet)).get("cross_attention_dim")
     if have != want:
-        raise UserError(f"{folder}: its tokens have {have} numbers; {want}, as the UNet of {card.id} takes, are right")
+        raise UserError(f"{folder}: its tokens have {have} numbers; expected {want}, as the UNet of {card.id} takes")
     return load_network(EnvironmentEncoder, folder, compute)
 
 
 def _config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
-        raise UserError(f"{folder} has no config.json; a network folder in diffusers' layout is right")
+        raise UserError(f"{folder} has no config.json; expected a network folder in diffusers' layout")
     return json.loads(path.read_text())
 
 
@@ -176,7 +176,7 @@ def _check_decoder(card: ModelCard, folder: Path) -> None:
     if channels != card.latents.channels:
         raise UserError(
             f"{folder} decodes latents of {channels} channels, and those of {card.id} have {card.latents.channels}; "
-            "the model's own decoder is right"
+            "expected the model's own decoder"
         )
 
 
@@ -184,4 +184,4 @@ def _check_tokens(checkpoint: Checkpoint, folder: Path) -> None:
     width = checkpoint.unet.config["cross_attention_dim"]
     for name, tokens in checkpoint.tokens.items():
         if tokens.ndim != 2 or tokens.shape[1] != width:
-            raise UserError(f"{folder}: tokens {name!r} are {tuple(tokens.shape)}; (N, {width}) is right")
+            raise UserError(f"{folder}: tokens {name!r} are {tuple(tokens.shape)}; expected (N, {width})")

@@ -33,8 +33,8 @@ class OpticalFlow:
         count, _, *size = self.flow.shape if self.flow.ndim == 4 else (0, 0, 0, 0)
         if self.flow.shape != (count, 2, *size) or self.visible.shape != (count, 1, *size):
             raise UserError(
-                f"OpticalFlow of the shapes {tuple(self.flow.shape)} and {tuple(self.visible.shape)}; (T - 1, 2, H, W) "
-                "and (T - 1, 1, H, W) are right"
+                f"OpticalFlow of the shapes {tuple(self.flow.shape)} and {tuple(self.visible.shape)}; expected "
+                "(T - 1, 2, H, W) and (T - 1, 1, H, W)"
             )
 
 

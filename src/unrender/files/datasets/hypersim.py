@@ -33,8 +33,8 @@ from unrender.files.datasets.pictures import (
     centred_camera,
     chosen_maps,
     is_list,
+    open_present,
     planes,
-    present,
     read_list,
     require_folder,
     require_known,
@@ -111,7 +111,7 @@ def open_hypersim(
     lenses = _read_lenses(folder / CAMERA_FILE) if lens == "scene" else None
     selection = _Selection(folder, chosen_maps("Hypersim", maps, MAPS), exposure, lenses, far)
     keys = read_list(Path(split), _LISTED) if is_list(split) else _split(folder, str(split))
-    return present("Hypersim", keys, lambda key: folder / key.split("/")[0], partial(_read, selection))
+    return open_present("Hypersim", keys, lambda key: folder / key.split("/")[0], partial(_read, selection))
 
 
 def official_gain(color: Tensor, surface: Tensor) -> float:

@@ -29,7 +29,7 @@ from unrender.files.datasets.pictures import (
     chosen_maps,
     exr_planes,
     is_list,
-    present,
+    open_present,
     read_list,
     require_folder,
     require_known,
@@ -87,7 +87,7 @@ def open_interiorverse(
         raise UserError(f"{root} was seen with {named} degrees across, not {fov_degrees}; say fov_degrees={named}")
     selection = _Selection(root, chosen_maps("InteriorVerse", maps, MAPS), math.radians(fov_degrees) / 2, ldr)
     keys = read_list(Path(split), _LISTED) if is_list(split) else _split(root, str(split))
-    return present("InteriorVerse", keys, lambda key: root / key.split("/")[0], partial(_read, selection))
+    return open_present("InteriorVerse", keys, lambda key: root / key.split("/")[0], partial(_read, selection))
 
 
 def valid_material(picture: GBuffer) -> Tensor:

@@ -95,7 +95,9 @@ def read_list(path: Path, pattern: str) -> list[str]:
     return keys
 
 
-def present(name: str, keys: list[str], folder_of: Callable[[str], Path], read: Callable[[str], GBuffer]) -> Pictures:
+def open_present(
+    name: str, keys: list[str], folder_of: Callable[[str], Path], read: Callable[[str], GBuffer]
+) -> Pictures:
     """The pictures of `keys` whose folder is on the disk; UserError where none is."""
     folders = {key: folder_of(key) for key in keys}
     there = {path: path.is_dir() for path in set(folders.values())}

@@ -26,8 +26,8 @@ from unrender.files.datasets.pictures import (
     Pictures,
     chosen_maps,
     is_list,
+    open_present,
     planes,
-    present,
     read_list,
     require_folder,
     require_known,
@@ -109,7 +109,7 @@ def open_vkitti2(
         scenes, variations = SPLITS[require_known("the split of Virtual KITTI 2", str(split), SPLITS)]
         keys = [key for s in scenes for v in variations for c in _CAMERAS for key in _frames(colours, s, v, c)]
     selection = _Selection(folder, chosen_maps("Virtual KITTI 2", maps, MAPS), far, benchmark_crop)
-    return present("Virtual KITTI 2", keys, lambda key: _rgb_path(colours, key).parent, partial(_read, selection))
+    return open_present("Virtual KITTI 2", keys, lambda key: _rgb_path(colours, key).parent, partial(_read, selection))
 
 
 def _part(folder: Path, part: str) -> Path:

@@ -79,13 +79,13 @@ def pull(
     if not repository:
         raise UserError(f"{card.id} cannot be pulled: it is embedded in unrender, or is a folder of yours")
     own = _share(repository, card, half, None, revision or card.identity.source.revision)
-    rest = _rest(card, own, half)
-    shares = [own, rest] if isinstance(rest, Share) else [own]
+    fallback = _fallback(card, own, half)
+    shares = [own, fallback] if isinstance(fallback, Share) else [own]
     _check_room(shares)
     folders = [_fetch(share, report) for share in shares]
     for share in shares:
         cache.pin(share.repository, share.commit)
-    location = ModelLocation(card, folders[0], folders[-1] if isinstance(rest, Share) else rest, own.commit)
+    location = ModelLocation(card, folders[0], folders[-1] if isinstance(fallback, Share) else fallback, own.commit)
     if prepare is not None:
         prepare(location)
     return location
@@ -121,7 +121,7 @@ def _listed(repository: str, choose: Callable[[dict[str, int]], list[str]], revi
     return Share(repository, info.sha or revision, {name: sizes[name] for name in choose(sizes)})
 
 
-def _rest(card: ModelCard, own: Share, half: bool) -> Share | Path | None:
+def _fallback(card: ModelCard, own: Share, half: bool) -> Share | Path | None:
     """What a repository lacks: from the one that its card names, or from the base that it was fine-tuned from."""
     missing = _missing(card, own)
     if not missing:
@@ -137,11 +137,11 @@ def _rest(card: ModelCard, own: Share, half: bool) -> Share | Path | None:
             )
         return Path(place)
     lacked = [name for name in wanted(card) if not any(file.startswith(f"{name}/") for file in own.sizes)]
-    rest = _share(place, card, half, lacked)
-    absent = [name for name in missing if name in _missing(card, rest)]
+    fallback = _share(place, card, half, lacked)
+    absent = [name for name in missing if name in _missing(card, fallback)]
     if absent:
         raise UserError(f"neither {own.repository} nor {place} has {absent[0]} in safetensors; choose another revision")
-    return rest
+    return fallback
 
 
 def _missing(card: ModelCard, share: Share) -> list[str]:

@@ -1,7 +1,7 @@
 """Lotus: diffusion as one-step dense prediction (He et al., ICLR 2025). G starts from noise, D from the photo alone.
 
-The network's output at t = 999 is the clean latent itself. Its task is told by numbers: (1, 0) predicts, (0, 1) gives
-the photo back. Normals: X left, Y up, Z to the viewer. Disparity stays disparity: larger is nearer.
+The network's output at t = 999 is the clean latent itself. It is conditioned on its task as numbers: (1, 0) predicts,
+(0, 1) gives the photo back. Normals: X left, Y up, Z to the viewer. Disparity stays disparity: larger is nearer.
 """
 
 from dataclasses import replace
