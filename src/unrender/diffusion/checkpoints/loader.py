@@ -27,6 +27,7 @@ from unrender.diffusion.checkpoints.tensors import check_tensors, read_tensors, 
 from unrender.diffusion.decoding import Decoder
 from unrender.diffusion.networks.environment import EnvironmentEncoder
 from unrender.diffusion.networks.joint_attention import join_pictures
+from unrender.diffusion.networks.layout import lay_out
 from unrender.errors import UserError
 
 WEIGHTS = "diffusion_pytorch_model"
@@ -133,8 +134,7 @@ def load_network(kind: type[Network], folder: Path, compute: Compute) -> Network
     for path in files:
         state |= {rename(name): value for name, value in read_tensors(path, compute)}
     network.load_state_dict(state, assign=True)
-    # Convolutions with their channels last are faster on processors that have bfloat16, and on GPUs.
-    return network.to(memory_format=torch.channels_last).eval()
+    return lay_out(network, compute.device).eval()
 
 
 def _load_environment(card: ModelCard, home: Home, compute: Compute) -> EnvironmentEncoder:
