@@ -1,13 +1,20 @@
-"""The noise schedule: diffusers' DDIM for the betas and the timesteps, the clean-latent formulas written out here."""
+"""The noise schedule: the betas and the timesteps of diffusers' DDIM, to the last bit, and the clean-latent formulas.
+
+diffusers itself is held against it (`tests/test_diffusion_schedule.py`), and is not imported: that takes seconds.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from itertools import pairwise
 
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+import numpy as np
+import torch
 from torch import Tensor
 
 from unrender.diffusion.card import Prediction, ScheduleCard
+from unrender.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -26,9 +33,7 @@ class NoiseSchedule:
 
     def timesteps(self, steps: int) -> tuple[int, ...]:
         """The timesteps of a walk of `steps` steps, noisiest first."""
-        scheduler = _scheduler(self.card)
-        scheduler.set_timesteps(steps)
-        return tuple(int(t) for t in scheduler.timesteps)
+        return tuple(int(t) for t in _timesteps(self.card, steps))
 
     def alpha(self, timestep: int) -> float:
         """The share of signal at `timestep`."""
@@ -42,8 +47,11 @@ class NoiseSchedule:
 
 def make_schedule(card: ScheduleCard) -> NoiseSchedule:
     """The schedule that `card` describes."""
-    scheduler = _scheduler(card)
-    return NoiseSchedule(scheduler.alphas_cumprod.double(), float(scheduler.final_alpha_cumprod), card)
+    betas = _betas(card)
+    if card.zero_terminal_snr:
+        betas = _without_signal_at_the_end(betas)
+    alphas = torch.cumprod(1 - betas, dim=0)
+    return NoiseSchedule(alphas.double(), 1.0 if card.set_alpha_to_one else float(alphas[0]), card)
 
 
 def predict_clean(output: Tensor, noisy: Tensor, alpha: float, prediction: Prediction) -> Tensor:
@@ -81,16 +89,35 @@ def training_target(clean: Tensor, noise: Tensor, alpha: Tensor, prediction: Pre
     return noise if prediction == "epsilon" else alpha**0.5 * noise - (1 - alpha) ** 0.5 * clean
 
 
-def _scheduler(card: ScheduleCard) -> DDIMScheduler:
-    return DDIMScheduler(
-        num_train_timesteps=card.train_steps,
-        beta_start=card.beta_start,
-        beta_end=card.beta_end,
-        beta_schedule=card.beta_schedule,
-        clip_sample=False,
-        set_alpha_to_one=card.set_alpha_to_one,
-        steps_offset=card.steps_offset,
-        prediction_type=card.prediction,
-        timestep_spacing=card.spacing,
-        rescale_betas_zero_snr=card.zero_terminal_snr,
+def _betas(card: ScheduleCard) -> Tensor:
+    """(T,) float32, the share of variance that each timestep adds."""
+    count = card.train_steps
+    if card.beta_schedule == "scaled_linear":
+        return torch.linspace(card.beta_start**0.5, card.beta_end**0.5, count, dtype=torch.float32) ** 2
+    if card.beta_schedule == "linear":
+        return torch.linspace(card.beta_start, card.beta_end, count, dtype=torch.float32)
+    if card.beta_schedule == "squaredcos_cap_v2":  # Nichol & Dhariwal 2021, eq. 17
+        signal = [math.cos((t / count + 0.008) / 1.008 * math.pi / 2) ** 2 for t in range(count + 1)]
+        return torch.tensor([min(1 - b / a, 0.999) for a, b in pairwise(signal)])
+    raise UserError(
+        f"card: no beta schedule {card.beta_schedule!r}; scaled_linear, linear or squaredcos_cap_v2 is right"
     )
+
+
+def _without_signal_at_the_end(betas: Tensor) -> Tensor:
+    """Betas (T,) rescaled so that the last timestep is pure noise (Lin et al. 2024, algorithm 1)."""
+    root = torch.cumprod(1 - betas, dim=0).sqrt()
+    first, last = root[0].clone(), root[-1].clone()
+    signal = ((root - last) * (first / (first - last))) ** 2
+    return 1 - torch.cat((signal[:1], signal[1:] / signal[:-1]))
+
+
+def _timesteps(card: ScheduleCard, steps: int) -> np.ndarray:
+    """(steps,) whole timesteps, noisiest first (Lin et al. 2024, table 2)."""
+    if steps > card.train_steps:
+        raise UserError(f"{steps} steps of a schedule of {card.train_steps} timesteps; at most as many are right")
+    if card.spacing == "linspace":
+        return np.linspace(0, card.train_steps - 1, steps).round()[::-1].astype(np.int64)
+    if card.spacing == "leading":
+        return (np.arange(steps) * (card.train_steps // steps))[::-1].astype(np.int64) + card.steps_offset
+    return np.round(np.arange(card.train_steps, 0, -card.train_steps / steps)).astype(np.int64) - 1
