@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeGuard, Union
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from unrender.diffusion.networks.small import SmallAutoencoder
+
+if TYPE_CHECKING:
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+
 Memory = Literal["whole", "tiled", "checkpointed"]
-Decoder = AutoencoderKL | AutoencoderTiny
+Decoder: TypeAlias = Union["AutoencoderKL", "AutoencoderTiny"]
 
 TILE = 384
 """Side of a tile in pixels: a picture of 768 x 768 takes nine, in a quarter of the memory."""
@@ -48,7 +52,7 @@ def decode(decoder: Decoder, latent: Tensor, scale: float, memory: Memory = "who
     """
     _set_tiles(decoder, memory)
     # A tiny decoder was made for latents as the UNet has them.
-    latent = latent if isinstance(decoder, AutoencoderTiny) else latent / scale
+    latent = latent if _is_tiny(decoder) else latent / scale
     if memory == "checkpointed":
         parts = [checkpoint(lambda z: decoder.decode(z).sample, one, use_reentrant=False) for one in latent.split(1)]
         return torch.cat([part for part in parts if part is not None])
@@ -57,10 +61,19 @@ def decode(decoder: Decoder, latent: Tensor, scale: float, memory: Memory = "who
 
 def _set_tiles(autoencoder: Decoder, memory: Memory) -> None:
     """Tiles on or off. Left to itself the autoencoder's tiles are as large as the pictures it was trained on."""
-    if isinstance(autoencoder, AutoencoderTiny):
+    if isinstance(autoencoder, SmallAutoencoder) or _is_tiny(autoencoder):
         return
     autoencoder.use_tiling = memory == "tiled"
     if autoencoder.use_tiling:
         factor = 2 ** (len(autoencoder.config["block_out_channels"]) - 1)
         autoencoder.tile_sample_min_size = TILE
         autoencoder.tile_latent_min_size = TILE // factor
+
+
+def _is_tiny(decoder: Decoder) -> TypeGuard[AutoencoderTiny]:
+    """Whether it is a TAESD's decoder. diffusers, which is slow to import, is asked where a network is its own."""
+    if isinstance(decoder, SmallAutoencoder):
+        return False
+    from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+
+    return isinstance(decoder, AutoencoderTiny)

@@ -108,7 +108,7 @@ def load_engine(model: str | Path, direction: Direction, running: Running, domai
         right = f"{known} are right" if known else "leave it out"
         raise UserError(f"{home.card.id} knows no domain {domain}; {right}")
     decoder = find_decoder(running.decoder) if running.decoder else None
-    checkpoint = load_checkpoint(home, compute, decoder)
+    checkpoint = load_checkpoint(home, compute, decoder, light=running.memory == "normal")
     if running.long_side is not None:
         size = replace(checkpoint.card.size, long_side=running.long_side)
         checkpoint = replace(checkpoint, card=replace(checkpoint.card, size=size))
