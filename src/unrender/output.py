@@ -36,7 +36,7 @@ def write_light_groups(path: str | Path, rendered: LightGroups, groups: bool = T
     Raises:
         UserError: more than one frame, or an output that cannot be written.
     """
-    frames = len(rendered.beauty)
+    frames = len(rendered.background)
     if frames != 1:
         raise UserError(f"{path} is one picture and there are {frames} frames; .mp4, or one at a time, is right")
     layers = {name: value[0] for name, value in rendered.groups.items()} if groups else {}

@@ -44,7 +44,7 @@ def inverse(job: InverseJob, scene: SceneOptions, network: NetworkOptions, compu
     with staged(destination) as stage:
         with record.stage("load"):
             from unrender.cli.engines import Engines, inverse_renderer
-            from unrender.cli.pictures import Take, write_contact_sheet
+            from unrender.cli.pictures import Take, thumbnails, write_contact_sheet
             from unrender.files.gbuffers import write_gbuffer
             from unrender.files.sequences import numbered, open_frames
 
@@ -61,6 +61,7 @@ def inverse(job: InverseJob, scene: SceneOptions, network: NetworkOptions, compu
                     path = pattern if len(frames) == 1 else numbered(pattern, index + 1)
                     write_gbuffer(path, gbuffer, profile=job.profile)
                 if index == 0 and destination.wants(".png"):
-                    write_contact_sheet(stage / (destination.file or f"{frames.name}.maps.png"), gbuffer)
+                    sheet = stage / (destination.file or f"{frames.name}.maps.png")
+                    write_contact_sheet(sheet, thumbnails(gbuffer))
         record.write(stage / destination.record_name)
     destination.report()

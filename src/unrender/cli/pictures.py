@@ -8,15 +8,15 @@ from pathlib import Path
 from types import TracebackType
 
 from PIL import Image
+from torch import Tensor
 
 from unrender.cli.outputs import Destination
 from unrender.files.images import write_image
-from unrender.files.preview import map_to_rgb, tiles
+from unrender.files.preview import map_to_rgb, thumbnail, tiles
 from unrender.files.sequences import numbered
 from unrender.files.video import VideoWriter
 from unrender.forward import LightGroups
 from unrender.output import write_light_groups
-from unrender.scene.color import linear_to_srgb
 from unrender.scene.gbuffer import GBuffer
 
 DEFAULT_FPS = 24.0
@@ -41,14 +41,16 @@ class Take:
         return f"{self.name}{ending}" if self.frames == 1 else f"{self.name}.####{ending}"
 
 
-def write_contact_sheet(path: Path, gbuffer: GBuffer, rendered: LightGroups | None = None) -> None:
-    """Writes the first frame's maps, and what was `rendered` from them, as one labelled PNG."""
-    shown = {name: map_to_rgb(name, value[0]) for name, value in gbuffer.maps.items()}
-    if rendered is not None:
-        shown["relit"] = linear_to_srgb(rendered.beauty[0].clamp(0, 1))
-    if "rgb" in shown:
-        shown = {"photo": shown.pop("rgb")} | shown
-    Image.fromarray(tiles(shown)).save(path)
+def thumbnails(gbuffer: GBuffer) -> dict[str, Tensor]:
+    """The first frame's maps as small display pictures, by name, the photo first: what a contact sheet is made of."""
+    shown = {name: thumbnail(map_to_rgb(name, value[0])) for name, value in gbuffer.maps.items()}
+    return {"photo": shown.pop("rgb")} | shown if "rgb" in shown else shown
+
+
+def write_contact_sheet(path: Path, shown: dict[str, Tensor], rendered: LightGroups | None = None) -> None:
+    """Writes `thumbnails`, and what was `rendered` from the maps, as one labelled PNG."""
+    relit = {} if rendered is None else {"relit": thumbnail(map_to_rgb("rgb", rendered.beauty[0]))}
+    Image.fromarray(tiles(shown | relit)).save(path)
 
 
 class RenderedWriter:

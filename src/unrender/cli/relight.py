@@ -28,7 +28,6 @@ from unrender.errors import UserError
 if TYPE_CHECKING:
     from unrender.cli.pictures import Take
     from unrender.files.readers import FrameReader
-    from unrender.forward import LightGroups
     from unrender.relight import Decomposition, Forward, Inverse, RelightOptions
     from unrender.scene.environment import EnvironmentMap
 
@@ -138,38 +137,39 @@ def _check(job: RelightJob, destination: Destination, frames: int) -> None:
 def _relight_frames(run: _Run, source: FrameReader, light: EnvironmentMap, inverse: Inverse) -> Decomposition:
     """Relights every frame, each with its own decomposition, and returns the last one. The light of a clip turns with
     its frames; that of a still stands, and turns in `_turn_light`."""
-    from unrender.cli.pictures import RenderedWriter, Take
+    from unrender.cli.pictures import RenderedWriter, Take, thumbnails, write_contact_sheet
     from unrender.relight import put_together, take_apart
 
     job, count = run.job, min(run.job.frames or len(source), len(source))
     take = Take(f"{source.name}.relit", count, source.fps)
-    apart = None
+    apart, shown = None, {}
     with RenderedWriter(run.stage, run.destination, take, job.groups) as rendered:
         for index, picture in enumerate(track(islice(source, count), "relighting", count)):
             with run.record.stage("inverse"):
                 apart = take_apart(picture, inverse, run.forward, job.detail, apart.light if apart else None)
+            if not run.destination.file:
+                # Before there are renderings, so that a large picture's are not held beside what writing takes.
+                with run.record.stage("write"):
+                    _write_gbuffer(run, Take(f"{source.name}.gbuffer", count), index, apart)
+                    shown = thumbnails(apart.gbuffer) if index == 0 else {}
             with run.record.stage("forward"):
                 groups = put_together(apart, light, run.forward, job.options(job.turn * index / count))
             with run.record.stage("write"):
                 rendered.write(groups)
-                if not run.destination.file:
-                    _write_gbuffer(run, Take(f"{source.name}.gbuffer", count), index, apart, groups)
+                if index == 0 and not run.destination.file:
+                    write_contact_sheet(run.stage / f"{source.name}.maps.png", shown, groups)
     if apart is None:
         raise UserError(f"{job.input} has no frames")
     return apart
 
 
-def _write_gbuffer(run: _Run, take: Take, index: int, apart: Decomposition, groups: LightGroups) -> None:
-    """Writes one frame's G-buffer, and the contact sheet of the first."""
-    from unrender.cli.pictures import write_contact_sheet
+def _write_gbuffer(run: _Run, take: Take, index: int, apart: Decomposition) -> None:
+    """Writes one frame's G-buffer."""
     from unrender.files.gbuffers import write_gbuffer
     from unrender.files.sequences import numbered
 
     pattern = run.stage / take.file(".exr")
     write_gbuffer(pattern if take.frames == 1 else numbered(pattern, index + 1), apart.gbuffer)
-    if index == 0:
-        name = take.name.removesuffix(".gbuffer")
-        write_contact_sheet(run.stage / f"{name}.maps.png", apart.gbuffer, groups)
 
 
 def _turn_light(run: _Run, apart: Decomposition, light: EnvironmentMap) -> None:

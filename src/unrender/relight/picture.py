@@ -16,6 +16,7 @@ from unrender.relight.light_estimate import estimate_light
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
+from unrender.scene.strips import in_strips
 
 Background = Literal["light", "photo", "none"]
 Inverse = Callable[[Frames, Sequence[str] | None], GBuffer]
@@ -121,10 +122,20 @@ def put_together(
     The gain multiplies all that surfaces send out alike, so the groups still add up to the beauty.
     """
     groups = forward(apart.gbuffer, light, options.yaw)
+    surfaces, background = dict(groups.surfaces), groups.background
+    del groups  # of large pictures no more than is needed is kept
+    if options.background != "light":
+        del background
+        background = _behind(apart, options.background)
     if apart.gain is not None:
-        groups = groups.times(apart.gain)
-    if options.background == "light":
-        return groups
-    if options.background == "none":
-        return groups.before(torch.zeros_like(groups.background))
-    return groups.before(apart.frames.rgb * (1 - coverage(apart.gbuffer)))
+        for name in surfaces:
+            surfaces[name] = surfaces[name] * apart.gain
+    return LightGroups(surfaces, background)
+
+
+def _behind(apart: Decomposition, background: Background) -> Tensor:
+    """What shows where there is no surface, (T, 3, H, W): the photo, or nothing."""
+    rgb = apart.frames.rgb
+    if background == "none":
+        return torch.zeros_like(rgb)
+    return in_strips(lambda photo, there: photo * (1 - there), rgb, coverage(apart.gbuffer))
