@@ -1,4 +1,4 @@
-"""The networks of small models, in plain torch, are diffusers' own to the last bit; and what does not fit is diffusers'."""
+"""The networks of small models, in plain torch, are diffusers' to the last bit; what does not fit is diffusers' own."""
 
 import json
 
