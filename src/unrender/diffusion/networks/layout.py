@@ -15,9 +15,11 @@ def lay_out(network: Network, device: torch.device) -> Network:
 
     On CPUs channels last breaks group normalisation: torch (2.13) then takes the variance for the difference of two
     sums, float32 or not, and loses it where values are nearly flat, as they are behind a cut-out, or of a metalness of
-    0. Convolutions gain at most a tenth by it there (`benchmarks/layouts.py`), so nothing is laid out that way. What
-    comes from outside may still be, as pictures are that were pixels by pixels once: so every normalisation is given
-    its values in the usual order, which costs nothing where they have it. On CUDA devices torch does so itself.
+    0; taking the means off first does not mend it. The layout would save a tenth of a full-size autoencoder's time
+    there, and a few milliseconds of `mini`'s (`benchmarks/layouts.py`), which is not worth that.
+
+    What comes from outside may still have its channels last, as pictures have that were stored pixel by pixel: so every
+    normalisation is given its values in the usual order, at no cost where they have it. On CUDA devices torch does so.
     """
     for module in network.modules():
         if isinstance(module, nn.GroupNorm):
