@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -154,6 +154,8 @@ def _relight_frames(run: _Run, source: FrameReader, light: EnvironmentMap, inver
                     shown = thumbnails(apart.gbuffer) if index == 0 else {}
             with run.record.stage("forward"):
                 groups = put_together(apart, light, run.forward, job.options(job.turn * index / count))
+            if not job.turn:
+                apart = replace(apart, gain=None)  # as large as the picture, and only a turning light needs it again
             with run.record.stage("write"):
                 rendered.write(groups)
                 if index == 0 and not run.destination.file:
