@@ -12,14 +12,15 @@ from unrender.device import Compute
 from unrender.diffusion.card import ModelCard
 from unrender.diffusion.checkpoints.architecture import WORDS, build_unet, build_vae
 from unrender.diffusion.checkpoints.loader import Checkpoint
+from unrender.diffusion.networks.layout import lay_out
 
 
 def full_size(card: ModelCard, compute: Compute, seed: int = 0) -> Checkpoint:
-    """A checkpoint of `card` at its published size, in the precision and memory format that the loader gives it."""
+    """A checkpoint of `card` at its published size, in the precision and layout that the loader gives it."""
     logging.set_verbosity_error()  # of layers that are kept in float32 there are none here
     torch.manual_seed(seed)
     unet, vae = (
-        network.to(compute.device, compute.dtype, memory_format=torch.channels_last).eval()
+        lay_out(network.to(compute.device, compute.dtype), compute.device).eval()
         for network in (build_unet(card), build_vae())
     )
     length = 77 if card.padded_prompts else 2

@@ -396,7 +396,9 @@ def test_steps_of_a_forward_network_that_is_none(tmp_path, told):
 def test_an_edit_that_does_not_fit(model, tmp_path, told):
     ball, edit, out = gbuffer(tmp_path), mask(tmp_path), ["-o", tmp_path / "out"]
     inpainting = ["--model", model(INPAINTING)]
-    assert told("forward", ball, *inpainting, *out).startswith(f"{INPAINTING.id} renders a part of a picture; expected an edit")
+    assert told("forward", ball, *inpainting, *out).startswith(
+        f"{INPAINTING.id} renders a part of a picture; expected an edit"
+    )
     said = told("forward", ball, "--model", model(X_TO_RGB), "--edit-mask", edit, *out)
     assert said == f"{X_TO_RGB.id} renders whole pictures; {INPAINTING.id} edits a part"
     assert "an edit mask needs a model" in told("forward", ball, "--light", "studio", "--edit-mask", edit, *out)

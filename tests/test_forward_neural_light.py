@@ -1,5 +1,6 @@
 """Renderers that are told a light: read strictly, and as bright as the light is."""
 
+import json
 import shutil
 from dataclasses import replace
 
@@ -71,10 +72,12 @@ def test_a_card_and_its_encoder_come_back(folder):
         assert torch.equal(loaded.environment.state_dict()[name], tensor), name
 
 
-def test_diffusers_reads_the_encoder_too(folder):
-    theirs = EnvironmentEncoder.from_pretrained(folder / "environment_encoder", low_cpu_mem_usage=False)
+def test_the_encoder_is_a_folder_in_the_layout_of_diffusers(folder):
+    said = json.loads((folder / "environment_encoder" / "config.json").read_text())
+    assert said == {"_class_name": "EnvironmentEncoder", "channels": [4, 8], "token_width": 8}
+    written = safetensors.torch.load_file(folder / ENCODER)
     ours = load_checkpoint(find(folder), CPU).environment
-    assert all(torch.equal(theirs.state_dict()[name], tensor) for name, tensor in ours.state_dict().items())
+    assert all(torch.equal(written[name], tensor) for name, tensor in ours.state_dict().items())
 
 
 def damage_tensor(folder):

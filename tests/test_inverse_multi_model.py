@@ -258,7 +258,7 @@ def test_a_tiny_decoder_decodes_the_latents_as_the_network_has_them(card, decode
 
 
 def test_a_decoder_of_other_latents_is_one_line(decoder):
-    with pytest.raises(UserError, match=r"decodes latents of 4 channels, and those of mini have 16; expected the model's own"):
+    with pytest.raises(UserError, match=r"of 4 channels, and those of mini have 16; expected the model's own"):
         InverseRenderer.from_pretrained("mini", InferenceOptions(decoder=str(decoder)))
 
 

@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeGuard, Union
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from unrender.diffusion.networks.small import SmallAutoencoder
+
+if TYPE_CHECKING:
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+
 Memory = Literal["whole", "tiled", "checkpointed"]
-Decoder = AutoencoderKL | AutoencoderTiny
+
+
+class Autoencoder(Protocol):
+    """What encodes pictures and decodes latents: diffusers' AutoencoderKL, its sibling with a temporal decoder, a tiny
+    decoder, or the one of `networks.small`."""
+
+    @property
+    def config(self) -> Any:
+        """Its `config.json`; `block_out_channels` says how much smaller latents are."""
+        ...
+
+    def encode(self, x: Tensor) -> Any:
+        """Pictures (B, 3, H, W) in [-1, 1] to an object with `latent_dist`."""
+        ...
+
+    def decode(self, z: Tensor) -> Any:
+        """Latents (B, C, h, w), of a temporal decoder the frames of a window, to an object with `sample`."""
+        ...
+
+
+Decoder: TypeAlias = Union["AutoencoderKL", "AutoencoderTiny"]
 TEMPORAL = "AutoencoderKLTemporalDecoder"
 """The class of diffusers' video VAE, whose decoder sees all frames of a window."""
 
@@ -21,7 +45,7 @@ def is_temporal(decoder: object) -> bool:
     return type(decoder).__name__ == TEMPORAL
 
 
-def downsampling_factor(autoencoder: AutoencoderKL) -> int:
+def downsampling_factor(autoencoder: Autoencoder) -> int:
     """How many times smaller than its picture a latent is, each way."""
     return 2 ** (len(autoencoder.config["block_out_channels"]) - 1)
 
@@ -62,7 +86,7 @@ def decode(decoder: Decoder, latent: Tensor, scale: float, memory: Memory = "who
     """
     _set_tiles(decoder, memory)
     # A tiny decoder was made for latents as the UNet has them.
-    latent = latent if isinstance(decoder, AutoencoderTiny) else latent / scale
+    latent = latent if _is_tiny(decoder) else latent / scale
     if is_temporal(decoder):
         return decoder.decode(latent, num_frames=len(latent)).sample
     if memory == "checkpointed":
@@ -73,9 +97,18 @@ def decode(decoder: Decoder, latent: Tensor, scale: float, memory: Memory = "who
 
 def _set_tiles(autoencoder: Decoder, memory: Memory) -> None:
     """Tiles on or off. Left to itself the autoencoder's tiles are as large as the pictures it was trained on."""
-    if isinstance(autoencoder, AutoencoderTiny) or is_temporal(autoencoder):
+    if isinstance(autoencoder, SmallAutoencoder) or is_temporal(autoencoder) or _is_tiny(autoencoder):
         return
     autoencoder.use_tiling = memory == "tiled"
     if autoencoder.use_tiling:
         autoencoder.tile_sample_min_size = TILE
         autoencoder.tile_latent_min_size = TILE // downsampling_factor(autoencoder)
+
+
+def _is_tiny(decoder: Decoder) -> TypeGuard[AutoencoderTiny]:
+    """Whether it is a TAESD's decoder. diffusers, which is slow to import, is asked where a network is its own."""
+    if isinstance(decoder, SmallAutoencoder):
+        return False
+    from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+
+    return isinstance(decoder, AutoencoderTiny)

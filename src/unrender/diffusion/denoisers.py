@@ -1,4 +1,4 @@
-"""diffusers' networks as denoisers: how each takes noisy latents, a time and a conditioning."""
+"""Networks as denoisers: how each takes noisy latents, a time and a conditioning."""
 
 from __future__ import annotations
 
@@ -64,9 +64,10 @@ class SpatioTemporalUNet:
 
 DENOISERS: dict[str, Callable[[nn.Module, Concatenation, bool], Denoiser]] = {
     "UNet2DConditionModel": UNet2D,
+    "SmallUNet": UNet2D,
     "UNetSpatioTemporalConditionModel": SpatioTemporalUNet,
 }
-"""By the class of the network, as diffusers' `config.json` names it."""
+"""By the class of the network."""
 
 
 def make_denoiser(network: nn.Module, order: Concatenation, takes_noise: bool) -> Denoiser:

@@ -18,7 +18,7 @@ from unrender.diffusion.card import ModelCard, TargetPicture
 from unrender.diffusion.codec import decode_codes, read_codes
 from unrender.diffusion.framing import Framing, plan_framing, unframe
 from unrender.diffusion.inputs import Inputs
-from unrender.diffusion.items import Layout, make_conditioning, make_network
+from unrender.diffusion.items import Layout, by_target, make_conditioning, make_network
 from unrender.diffusion.latents import decode_latents, encode_conditioning, encode_pictures
 from unrender.diffusion.model import Engine, Size, load_engine
 from unrender.diffusion.noise import draw_noise
@@ -178,10 +178,10 @@ def _denoise(engine: Engine, plan: Plan, inputs: Inputs, noise: Tensor, steps: i
         layout = Layout.of(card, inputs.frames, 1 if card.stacked else len(targets))
         network = make_network(engine, make_conditioning(engine, targets, latents, inputs, photo))
         # Sampled in single precision: fifty small steps would be lost in a half.
-        start = layout.stack(_of_targets(noise, card, targets)).to(engine.compute.device, torch.float32)
+        start = layout.stack(by_target(noise, card, targets)).to(engine.compute.device, torch.float32)
         known = None
         if clean is not None and inputs.clean is not None:
-            items = layout.stack(_of_targets(clean, card, targets))
+            items = layout.stack(by_target(clean, card, targets))
             known = CleanItems(layout.repeat(inputs.clean).to(items.device), items)
         schedule = make_schedule(card.sampling.schedule)
         return layout.side_by_side(sample(network, schedule, start, steps or schedule.card.steps, known)).float()
@@ -189,16 +189,6 @@ def _denoise(engine: Engine, plan: Plan, inputs: Inputs, noise: Tensor, steps: i
     if engine.memory == "low" and card.sampling.grouping.joint != "targets" and not card.stacked:
         return torch.cat([denoised((target,)) for target in plan.targets], dim=1)
     return denoised(plan.targets)
-
-
-def _of_targets(latents: Tensor, card: ModelCard, targets: Sequence[TargetPicture]) -> list[Tensor]:
-    """The channels of each target of latents (F, all targets x C, h, w); of stacked ones all, as one."""
-    channels = card.latents.channels
-    if card.stacked:
-        return [latents]
-    if latents.shape[1] == channels:  # shared by all targets
-        return [latents] * len(targets)
-    return [latents[:, i * channels : (i + 1) * channels] for i in map(card.maps.targets.index, targets)]
 
 
 def _clean_latents(engine: Engine, plan: Plan, inputs: Inputs) -> Tensor | None:

@@ -54,6 +54,17 @@ class Layout:
         return items.unflatten(0, (self.targets, self.frames)).transpose(0, 1).flatten(1, 2)
 
 
+def by_target(latents: Tensor, card: ModelCard, targets: Sequence[TargetPicture]) -> list[Tensor]:
+    """The channels of each of `targets` in latents (F, all targets x C, h, w) of a card; of stacked targets all, as
+    one; where all targets share them, the same for each."""
+    channels = card.latents.channels
+    if card.stacked:
+        return [latents]
+    if latents.shape[1] == channels:
+        return [latents] * len(targets)
+    return [latents[:, i * channels : (i + 1) * channels] for i in map(card.maps.targets.index, targets)]
+
+
 def make_conditioning(
     engine: Engine,
     targets: Sequence[TargetPicture],

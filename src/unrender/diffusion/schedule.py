@@ -14,10 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+import numpy as np
+import torch
 from torch import Tensor
 
 from unrender.diffusion.card import AnySchedule, FlowCard, KarrasCard, Prediction, ScheduleCard
+from unrender.errors import UserError
 
 
 class Trajectory(Protocol):
@@ -131,9 +133,7 @@ class DiscreteSchedule:
 
     def timesteps(self, steps: int) -> tuple[int, ...]:
         """The timesteps of `steps` sampling steps, noisiest first."""
-        scheduler = _ddim(self.card)
-        scheduler.set_timesteps(steps)
-        return tuple(int(t) for t in scheduler.timesteps)
+        return tuple(int(t) for t in spaced_timesteps(self.card, steps))
 
     def alpha(self, timestep: int) -> float:
         """The squared share of signal at `timestep`."""
@@ -155,9 +155,13 @@ class DiscreteSchedule:
 
 
 def discrete_schedule(card: ScheduleCard) -> DiscreteSchedule:
-    """The schedule of a card of the DDPM family."""
-    scheduler = _ddim(card)
-    return DiscreteSchedule(scheduler.alphas_cumprod.double(), float(scheduler.final_alpha_cumprod), card)
+    """The schedule of a card of the DDPM family: the numbers of diffusers' DDIM to the last bit
+    (`tests/test_diffusion_schedule.py`), without importing it, which takes seconds."""
+    betas = make_betas(card)
+    if card.zero_terminal_snr:
+        betas = rescale_zero_terminal_snr(betas)
+    alphas = torch.cumprod(1 - betas, dim=0)
+    return DiscreteSchedule(alphas.double(), 1.0 if card.set_alpha_to_one else float(alphas[0]), card)
 
 
 @dataclass(frozen=True)
@@ -178,7 +182,17 @@ class UniPC:
         """A new run of `steps` steps."""
         from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 
-        scheduler = UniPCMultistepScheduler(**_betas(schedule.card), timestep_spacing=schedule.card.spacing)
+        card = schedule.card
+        scheduler = UniPCMultistepScheduler(
+            num_train_timesteps=card.train_steps,
+            beta_start=card.beta_start,
+            beta_end=card.beta_end,
+            beta_schedule=card.beta_schedule,
+            steps_offset=card.steps_offset,
+            prediction_type=card.prediction,
+            rescale_betas_zero_snr=card.zero_terminal_snr,
+            timestep_spacing=card.spacing,
+        )
         with warnings.catch_warnings():  # diffusers makes an array of a tensor in a way that numpy 2 warns of
             warnings.simplefilter("ignore", DeprecationWarning)
             scheduler.set_timesteps(steps)
@@ -275,22 +289,35 @@ def training_target(clean: Tensor, noise: Tensor, alpha: Tensor, prediction: Pre
     return noise if prediction == "epsilon" else alpha**0.5 * noise - (1 - alpha) ** 0.5 * clean
 
 
-def _ddim(card: ScheduleCard) -> DDIMScheduler:
-    return DDIMScheduler(
-        **_betas(card),
-        clip_sample=False,
-        set_alpha_to_one=card.set_alpha_to_one,
-        timestep_spacing=card.spacing,
+def make_betas(card: ScheduleCard) -> Tensor:
+    """(T,) float32, the share of variance that each timestep adds."""
+    count = card.train_steps
+    if card.beta_schedule == "scaled_linear":
+        return torch.linspace(card.beta_start**0.5, card.beta_end**0.5, count, dtype=torch.float32) ** 2
+    if card.beta_schedule == "linear":
+        return torch.linspace(card.beta_start, card.beta_end, count, dtype=torch.float32)
+    if card.beta_schedule == "squaredcos_cap_v2":  # Nichol & Dhariwal 2021, eq. 17
+        signal = [math.cos((t / count + 0.008) / 1.008 * math.pi / 2) ** 2 for t in range(count + 1)]
+        return torch.tensor([min(1 - b / a, 0.999) for a, b in itertools.pairwise(signal)])
+    raise UserError(
+        f"card: no beta schedule {card.beta_schedule!r}; expected scaled_linear, linear or squaredcos_cap_v2"
     )
 
 
-def _betas(card: ScheduleCard) -> dict[str, Any]:
-    return {
-        "num_train_timesteps": card.train_steps,
-        "beta_start": card.beta_start,
-        "beta_end": card.beta_end,
-        "beta_schedule": card.beta_schedule,
-        "steps_offset": card.steps_offset,
-        "prediction_type": card.prediction,
-        "rescale_betas_zero_snr": card.zero_terminal_snr,
-    }
+def rescale_zero_terminal_snr(betas: Tensor) -> Tensor:
+    """Betas (T,) rescaled so that the last timestep is pure noise (Lin et al. 2024, algorithm 1)."""
+    root = torch.cumprod(1 - betas, dim=0).sqrt()
+    first, last = root[0].clone(), root[-1].clone()
+    signal = ((root - last) * (first / (first - last))) ** 2
+    return 1 - torch.cat((signal[:1], signal[1:] / signal[:-1]))
+
+
+def spaced_timesteps(card: ScheduleCard, steps: int) -> np.ndarray:
+    """(steps,) whole timesteps, noisiest first (Lin et al. 2024, table 2)."""
+    if steps > card.train_steps:
+        raise UserError(f"{steps} steps of a schedule of {card.train_steps} timesteps; expected at most as many")
+    if card.spacing == "linspace":
+        return np.linspace(0, card.train_steps - 1, steps).round()[::-1].astype(np.int64)
+    if card.spacing == "leading":
+        return (np.arange(steps) * (card.train_steps // steps))[::-1].astype(np.int64) + card.steps_offset
+    return np.round(np.arange(card.train_steps, 0, -card.train_steps / steps)).astype(np.int64) - 1

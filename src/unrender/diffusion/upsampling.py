@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
 from unrender.scene.color import linear_to_srgb, luminance, srgb_to_linear
 from unrender.scene.gbuffer import CHANNELS, GBuffer
 from unrender.scene.resize import resize_gbuffer, resize_picture
+from unrender.scene.strips import in_strips
 
 RADIUS = 2
 """Pixels of the small picture around each one that its linear model is fitted to."""
@@ -26,19 +28,25 @@ def upsample(gbuffer: GBuffer, size: tuple[int, int], rgb: Tensor | None, guided
         rgb: (T, 3, *size) the picture, linear, for display; None where no map is guided.
         guided: maps, in [0, 1], that follow the picture's edges where they are upsampled.
     """
-    resized = resize_gbuffer(gbuffer, size)
     if rgb is None or gbuffer.size[0] >= size[0]:
-        return resized
+        return resize_gbuffer(gbuffer, size)
     followed = {name: _follow(gbuffer.maps[name], rgb, name) for name in guided if name in gbuffer.maps}
-    return resized.with_maps(**followed)
+    others = dict.fromkeys(followed) if len(followed) < len(gbuffer.maps) else {}
+    return resize_gbuffer(gbuffer.with_maps(**others), size).with_maps(**followed)
 
 
 def _follow(values: Tensor, rgb: Tensor, name: str) -> Tensor:
     """One guided map: colours channel by channel on the display curve, single values along the picture's luminance."""
-    picture = linear_to_srgb(rgb.clamp(0, 1))
     if CHANNELS[name] == 1:
-        return guided_upsample(values, linear_to_srgb(luminance(rgb.clamp(0, 1)))).clamp(0, 1)
-    return srgb_to_linear(guided_upsample(linear_to_srgb(values), picture).clamp(0, 1))
+        guide = in_strips(lambda part: linear_to_srgb(luminance(part.clamp(0, 1))), rgb)
+        return guided_upsample(values, guide).clamp_(0, 1)
+    small, followed = linear_to_srgb(values), torch.empty_like(rgb)
+    for index in range(rgb.shape[1]):
+        one = slice(index, index + 1)
+        guide = in_strips(lambda part: linear_to_srgb(part.clamp(0, 1)), rgb[:, one])
+        coded = guided_upsample(small[:, one], guide)
+        followed[:, one] = in_strips(lambda part: srgb_to_linear(part.clamp(0, 1)), coded)
+    return followed
 
 
 def guided_upsample(small: Tensor, guide: Tensor) -> Tensor:
@@ -62,7 +70,8 @@ def guided_upsample(small: Tensor, guide: Tensor) -> Tensor:
     variance = _blur(small_guide * small_guide) - mean_guide * mean_guide
     slope = covariance / (variance + EPSILON)
     detail = guide - resize_picture(small_guide, size)
-    return resize_picture(small, size) + resize_picture(slope, size) * detail
+    detail *= resize_picture(slope, size)
+    return resize_picture(small, size) + detail
 
 
 def _blur(values: Tensor) -> Tensor:

@@ -55,7 +55,8 @@ def write_gbuffer(
         planes = value[0].detach().cpu().float().numpy()
         if name == "depth":
             planes = np.nan_to_num(planes, nan=DEPTH_OF_NOTHING, posinf=DEPTH_OF_NOTHING)
-        stored = planes if name in _FLOAT_MAPS else to_half(clean(planes))
+        # One plane at a time: all of a large picture at once would take as much memory again.
+        stored = planes if name in _FLOAT_MAPS else (to_half(clean(plane)) for plane in planes)
         channels |= dict(zip(names[name], stored, strict=True))
     with atomic_write(path) as partial:
         write_channels(partial, channels, _header(gbuffer, metadata or {}))

@@ -26,6 +26,7 @@ from unrender.files.quiet import silenced
 from unrender.files.radiance import Array, clean, premultiplied_to_straight, to_rec709
 from unrender.scene.color import linear_to_srgb, luminance, srgb_to_linear
 from unrender.scene.frames import Frames
+from unrender.scene.strips import in_strips
 
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".exr", ".hdr", ".bmp"})
 """Suffixes of still pictures in folders of frames; a single file is known by its content."""
@@ -119,7 +120,7 @@ def to_frames(path: Path, samples: Samples) -> Frames:
     is_float = pixels.dtype.kind == "f"
     if alpha is not None and samples.premultiplied and not is_float:
         colour = _straight_integers(colour, alpha)
-    planes = _planes(clean(colour) if is_float else _linear(colour))
+    planes = clean(_planes(colour)) if is_float else _linear_planes(colour)
     rgb = torch.from_numpy(to_rec709(planes, samples.chromaticities))[None]
     mask = None
     if alpha is not None:
@@ -163,10 +164,17 @@ def write_image(
         raise UserError(f"cannot write {path} with alpha; expected .png, .webp or .exr")
     if bits == 16 and suffix != ".png":
         raise UserError(f"cannot write {path} with 16 bits; expected .png")
-    coded = linear_to_srgb(pixels.clamp(0, 1)) if transfer == "srgb" else pixels.clamp(0, 1)
+    levels, kind = 2**bits - 1, torch.uint16 if bits == 16 else torch.uint8
+
+    def code(values: Tensor) -> Tensor:
+        coded = linear_to_srgb(values.clamp(0, 1)) if transfer == "srgb" else values.clamp(0, 1)
+        return (coded * levels).round().to(kind)
+
+    coded = in_strips(code, pixels)
     if alpha is not None:
-        coded = torch.cat((coded, alpha.detach().cpu().float().clamp(0, 1)))
-    samples = (coded * (2**bits - 1)).round().numpy().astype(np.uint16 if bits == 16 else np.uint8).transpose(1, 2, 0)
+        opacity = alpha.detach().cpu().float().clamp(0, 1)
+        coded = torch.cat((coded, (opacity * levels).round().to(kind)))
+    samples = coded.numpy().transpose(1, 2, 0)
     with atomic_write(path) as partial:
         partial.write_bytes(_encode_png16(samples) if bits == 16 else _encode_8bit(samples, suffix))
 
@@ -180,11 +188,14 @@ def _still(values: Tensor, path: Path) -> Tensor:
     return values[0] if values.ndim == 4 and len(values) == 1 else values
 
 
-def _linear(values: NDArray[Any]) -> Array:
-    """Integer sRGB to linear by table, exact for 8 and 16 bits."""
+def _linear_planes(values: NDArray[Any]) -> Array:
+    """Integer sRGB (H, W, C) to linear (C, H, W) by table, exact for 8 and 16 bits."""
     levels = np.iinfo(values.dtype).max
     table = srgb_to_linear(torch.arange(levels + 1, dtype=torch.float64) / levels).float().numpy()
-    return table[values]
+    planes = np.empty((values.shape[2], *values.shape[:2]), np.float32)
+    for index, plane in enumerate(planes):
+        table.take(values[..., index], out=plane, mode="clip")
+    return planes
 
 
 def _straight_integers(colour: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from unrender.scene.color import linear_to_srgb, luminance
 from unrender.scene.gbuffer import GBuffer
+from unrender.scene.strips import in_strips
 
 _BACKGROUND, _TEXT = (24, 24, 27), (228, 228, 231)
 # Anchors of a perceptually even ramp, dark blue through magenta to pale yellow (near to far reads dark to light).
@@ -43,12 +44,17 @@ def map_to_rgb(name: str, value: Tensor) -> Tensor:
     if name == "disparity":
         return _ramp(value[0].clamp(0, 1))
     if name in ("irradiance", "shading", "residual"):
-        return linear_to_srgb(exposed_for_display(value))
-    return linear_to_srgb(value.clamp(0, 1))
+        gain = _display_gain(value)
+        return in_strips(lambda part: linear_to_srgb((part * gain).clamp(0, 1)), value)
+    return in_strips(lambda part: linear_to_srgb(part.clamp(0, 1)), value)
 
 
 def normal_to_rgb(normal: Tensor) -> Tensor:
     """Normals (..., 3, H, W) as the colours artists know, 0.5 + 0.5 n (+Y is light green); "none" is black."""
+    return in_strips(_normal_to_rgb, normal)
+
+
+def _normal_to_rgb(normal: Tensor) -> Tensor:
     there = normal.norm(dim=-3, keepdim=True) > 0.5
     return torch.where(there, (0.5 + 0.5 * normal).clamp(0, 1), torch.zeros_like(normal))
 
@@ -62,15 +68,23 @@ def depth_to_rgb(depth: Tensor) -> Tensor:
     # Percentiles of at most a few thousand pixels: torch.quantile refuses large inputs, and a preview needs no more.
     known = inverse[finite]
     low, high = torch.quantile(known[:: max(1, known.numel() // 65536)], torch.tensor([0.02, 0.98]))
-    level = ((inverse - low) / (high - low).clamp(min=1e-9)).clamp(0, 1)
-    return torch.where(finite, _ramp(level[0]), torch.zeros(()))
+
+    def coloured(inverse: Tensor, finite: Tensor) -> Tensor:
+        level = ((inverse - low) / (high - low).clamp(min=1e-9)).clamp(0, 1)
+        return torch.where(finite, _ramp(level[0]), torch.zeros(()))
+
+    return in_strips(coloured, inverse, finite)
 
 
 def exposed_for_display(radiance: Tensor) -> Tensor:
     """HDR values (3, H, W) in [0, 1]: the 95th percentile of luminance goes to 0.8, what is brighter is clipped."""
-    light = luminance(radiance, dim=0)
-    brightest = torch.quantile(light.flatten()[:: max(1, light.numel() // 65536)], 0.95)
-    return (radiance * (0.8 / brightest.clamp(min=1e-6))).clamp(0, 1)
+    return (radiance * _display_gain(radiance)).clamp(0, 1)
+
+
+def _display_gain(radiance: Tensor) -> Tensor:
+    pixels = radiance.flatten(1)
+    light = luminance(pixels[:, :: max(1, pixels.shape[1] // 65536)], dim=0)
+    return 0.8 / torch.quantile(light[0], 0.95).clamp(min=1e-6)
 
 
 def contact_sheet(gbuffer: GBuffer, *, tile: int = 320, title: str = "") -> NDArray[np.uint8]:
@@ -111,10 +125,23 @@ def tiles(pictures: dict[str, Tensor], *, tile: int = 320, title: str = "") -> N
     for index, (name, picture) in enumerate(pictures.items()):
         row, column = divmod(index, columns)
         x, y = gap + column * (tile + gap), top + row * (tile_height + label + gap)
-        pixels = (picture.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
-        sheet.paste(Image.fromarray(pixels).resize((tile, tile_height), Image.Resampling.LANCZOS), (x, y))
+        sheet.paste(_shrunk(picture, (tile_height, tile)), (x, y))
         draw.text((x + 2, y + tile_height + label // 8), name.replace("_", " "), _TEXT, font)
     return np.asarray(sheet)
+
+
+def thumbnail(picture: Tensor, tile: int = 320) -> Tensor:
+    """A display picture (3, H, W) in [0, 1] as `tiles` of that size show it, (3, h, w): on a sheet it gives what the
+    picture itself would."""
+    height, width = picture.shape[1:]
+    small = np.array(_shrunk(picture, (max(1, round(tile * height / width)), tile)))
+    return torch.from_numpy(small).permute(2, 0, 1) / 255
+
+
+def _shrunk(picture: Tensor, size: tuple[int, int]) -> Image.Image:
+    pixels = in_strips(lambda part: (part.clamp(0, 1) * 255).round().to(torch.uint8), picture)
+    image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+    return image.resize((size[1], size[0]), Image.Resampling.LANCZOS)
 
 
 def _ordered(gbuffer: GBuffer) -> dict[str, Tensor]:

@@ -20,7 +20,10 @@ Array = NDArray[np.float32]
 
 
 def clean(radiance: Array) -> Array:
-    """Radiance of any shape made safe: NaN and negatives (-inf too) become 0, +inf becomes `HALF_MAX`."""
+    """Radiance of any shape made safe: NaN and negatives (-inf too) become 0, +inf becomes `HALF_MAX`. What is safe
+    comes back itself, not a copy."""
+    if radiance.size and radiance.min() >= 0 and radiance.max() < np.inf:  # false where there is a NaN
+        return radiance
     return np.maximum(np.nan_to_num(radiance, nan=0.0, posinf=HALF_MAX, neginf=0.0), 0.0)
 
 

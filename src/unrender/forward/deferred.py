@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
@@ -18,6 +18,7 @@ from unrender.forward.surface import RenderPasses, coverage_of, shading_points, 
 from unrender.scene.camera import Camera, pixel_rays
 from unrender.scene.environment import EnvironmentMap, sample
 from unrender.scene.gbuffer import GBuffer
+from unrender.scene.strips import strips
 
 Quality = Literal["split_sum", "monte_carlo", "screen_space"]
 
@@ -67,17 +68,17 @@ class DeferredRenderer:
         camera = gbuffer.camera_or_default()
         yaws = torch.as_tensor(yaw, dtype=torch.float32).expand(len(gbuffer)).tolist()
         frames = [self._frame(gbuffer.frame(i), light.frame(i), camera.frame(i), yaws[i]) for i in range(len(gbuffer))]
-        diffuse, specular, background = (torch.stack(group) for group in zip(*frames, strict=True))
+        diffuse, specular, background = (_stacked(group) for group in zip(*frames, strict=True))
         return RenderPasses({"diffuse": diffuse, "specular": specular}, background)
 
     def _frame(
         self, gbuffer: GBuffer, light: EnvironmentMap, camera: Camera, yaw: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        surface = shading_points(gbuffer, camera, yaw)
         radiance = light.radiance[0]
         if self.quality == "split_sum":
-            diffuse, specular = split_sum.shade(surface, PrefilteredLight.of(radiance))
-        elif self.quality == "monte_carlo":
+            return self._split_sum(gbuffer, light, camera, yaw)
+        surface = shading_points(gbuffer, camera, yaw)
+        if self.quality == "monte_carlo":
             diffuse, specular = monte_carlo.shade(surface, LightSampler.of(radiance), self.samples, self.seed)
         else:
             gbuffer.require("depth", by="screen-space ray tracing")
@@ -87,6 +88,34 @@ class DeferredRenderer:
         picture = surface.picture(diffuse)
         background = backdrop(gbuffer, light, camera, yaw) if self.background else torch.zeros_like(picture)
         return picture, surface.picture(specular), background
+
+    def _split_sum(
+        self, gbuffer: GBuffer, light: EnvironmentMap, camera: Camera, yaw: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Strip by strip, as each pixel is shaded by itself, in far more numbers than it has."""
+        prefiltered = PrefilteredLight.of(light.radiance[0])
+
+        def shade(rows: slice) -> tuple[Tensor, Tensor, Tensor]:
+            view = camera.cropped(rows.start, 0, (rows.stop - rows.start, camera.size[1]))
+            part = replace(gbuffer, camera=view, **{name: value[:, :, rows] for name, value in gbuffer.maps.items()})
+            surface = shading_points(part, view, yaw)
+            diffuse, specular = (surface.picture(values) for values in split_sum.shade(surface, prefiltered))
+            return diffuse, specular, backdrop(part, light, view, yaw) if self.background else torch.zeros_like(diffuse)
+
+        parts = list(strips(gbuffer.size))
+        first = shade(parts[0])
+        if len(parts) == 1:
+            return first
+        diffuse, specular, background = (values.new_empty(3, *gbuffer.size) for values in first)
+        for rows in parts:
+            shaded = first if rows is parts[0] else shade(rows)
+            diffuse[:, rows], specular[:, rows], background[:, rows] = shaded
+        return diffuse, specular, background
+
+
+def _stacked(frames: Sequence[Tensor]) -> Tensor:
+    """Pictures (3, H, W) as (T, 3, H, W); one is not copied."""
+    return frames[0][None] if len(frames) == 1 else torch.stack(list(frames))
 
 
 def backdrop(gbuffer: GBuffer, light: EnvironmentMap, camera: Camera, yaw: float) -> Tensor:

@@ -13,6 +13,7 @@ from unrender.errors import UserError
 from unrender.forward import brdf
 from unrender.scene.camera import Camera, pixel_rays
 from unrender.scene.gbuffer import GBuffer
+from unrender.scene.strips import in_strips
 
 MIN_COS_VIEW = 1e-3  # normals that turn away from the camera are bent back to this
 DEFAULT_ROUGHNESS, DEFAULT_METALLIC = 0.5, 0.0
@@ -97,9 +98,12 @@ class RenderPasses:
 def sum_in_order(passes: Mapping[str, Tensor]) -> Tensor:
     """The sum of pictures of one shape, added up in their order, to the last bit."""
     first, *others = passes.values()
-    for other in others:
-        first = first + other
-    return first
+    if not others:
+        return first
+    total = first + others[0]
+    for other in others[1:]:
+        total += other
+    return total
 
 
 @dataclass(frozen=True)
@@ -187,8 +191,12 @@ def coverage_of(gbuffer: GBuffer) -> Tensor:
     the zero vector; everything where neither is known."""
     present = torch.ones(1, *gbuffer.size)
     if gbuffer.normal is not None:
-        present = (gbuffer.normal[0].square().sum(0, keepdim=True) > 0.25).to(gbuffer.normal)
+        present = in_strips(_is_normal, gbuffer.normal[0])
     return present if gbuffer.mask is None else present * gbuffer.mask[0].clamp(0, 1)
+
+
+def _is_normal(normal: Tensor) -> Tensor:
+    return (normal.square().sum(0, keepdim=True) > 0.25).to(normal)
 
 
 def coverage(gbuffer: GBuffer) -> Tensor:

@@ -7,6 +7,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
+from torch import Tensor
+
 from unrender.errors import UserError
 from unrender.files.gbuffers import write_layers
 from unrender.files.images import WRITTEN_SUFFIXES
@@ -87,7 +89,7 @@ class PassesWriter:
         beauty = rendered.beauty
         for writer in self._writers:
             if isinstance(writer, _LayerWriter):
-                writer.write(rendered)
+                writer.write(rendered, beauty)
             else:
                 writer.write(beauty)
 
@@ -114,8 +116,7 @@ class _LayerWriter:
     def __enter__(self) -> _LayerWriter:
         return self
 
-    def write(self, rendered: RenderPasses) -> None:
-        beauty = rendered.beauty
+    def write(self, rendered: RenderPasses, beauty: Tensor) -> None:
         for index in range(len(rendered)):
             passes = {name: value[index] for name, value in rendered.passes.items()} if self._layers else {}
             write_layers(next(self._files), passes, beauty[index])

@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from unrender.scene.color import luminance
+from unrender.scene.strips import in_strips
 
 DARK = 0.02
 """Linear luminance under which a re-rendering says too little to be divided by; an 8-bit picture holds 39/255 there."""
@@ -28,6 +29,10 @@ def detail_gain(photo: Tensor, rerendered: Tensor) -> Tensor:
 
     Source: the quotient image (Riklin-Raviv and Shashua, PAMI 2001, eq. 3) between two renderings of one G-buffer.
     """
+    return in_strips(_gain, photo, rerendered)
+
+
+def _gain(photo: Tensor, rerendered: Tensor) -> Tensor:
     ratio = (photo / rerendered.clamp(min=DARK / 10)).clamp(0, LARGEST_GAIN)
     # One trust for all three channels: a shadow that kept its red but not its faint blue would turn blue.
     trust = (luminance(rerendered) / DARK).clamp(0, 1)

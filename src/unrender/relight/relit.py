@@ -17,6 +17,7 @@ from unrender.relight.decomposition import Decomposition, decompose_stream
 from unrender.relight.options import DEFAULTS, TURN_FRAMES, Background, Forward, Inverse, RelightOptions
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.frames import Frames
+from unrender.scene.strips import in_strips
 
 
 @dataclass(frozen=True)
@@ -150,17 +151,27 @@ def _render_parts(
         stop = start + len(part)
         own_light = replace(light, radiance=light.radiance[start:stop]) if len(light) > 1 else light
         yaws = [options.yaw + (options.turn * i / pictures if pictures else 0.0) for i in range(start, stop)]
-        passes = forward(part.gbuffer, own_light, torch.tensor(yaws) if len(set(yaws)) > 1 else yaws[0])
-        yield Relit(_finish(passes, part, options.background), part)
+        yaw = torch.tensor(yaws) if len(set(yaws)) > 1 else yaws[0]
+        yield Relit(_finish(forward(part.gbuffer, own_light, yaw), part, options.background), part)
         start = stop
 
 
 def _finish(passes: RenderPasses, decomposition: Decomposition, background: Background) -> RenderPasses:
-    """Brings the photo's detail into a rendering, and puts it before the background that is wanted."""
+    """Brings the photo's detail into a rendering, and puts it before the background that is wanted. Of a large picture
+    no more is kept than is needed: `passes` is used up."""
+    surfaces, behind = dict(passes.surfaces), passes.background
+    del passes
+    if background != "light":
+        behind = _behind(decomposition, background)
     if decomposition.gain is not None:
-        passes = passes.times(decomposition.gain)
-    if background == "light":
-        return passes
+        for name in surfaces:
+            surfaces[name] = surfaces[name] * decomposition.gain
+    return RenderPasses(surfaces, behind)
+
+
+def _behind(decomposition: Decomposition, background: Background) -> Tensor:
+    """What shows where there is no surface, (T, 3, H, W): the photo, or nothing."""
+    rgb = decomposition.frames.rgb
     if background == "none":
-        return passes.with_background(torch.zeros_like(passes.background))
-    return passes.with_background(decomposition.frames.rgb * (1 - coverage(decomposition.gbuffer)))
+        return torch.zeros_like(rgb)
+    return in_strips(lambda photo, covered: photo * (1 - covered), rgb, coverage(decomposition.gbuffer))

@@ -162,6 +162,8 @@ def concatenate(parts: Sequence[GBuffer]) -> GBuffer:
         raise UserError("G-buffers with different maps cannot be joined; give the same maps for every frame")
     if any((part.size, *part.kinds) != (first.size, *first.kinds) for part in parts):
         raise UserError("G-buffers of different size or depth kind cannot be joined; give the same for every frame")
+    if len(parts) == 1:
+        return first
     maps = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
     # A camera of one frame serves all frames of its part, so repeat it.
     cameras = [part.camera.frame(i) for part in parts if part.camera is not None for i in range(len(part))]

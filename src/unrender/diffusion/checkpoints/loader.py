@@ -5,15 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import safetensors.torch
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from huggingface_hub import split_torch_state_dict_into_shards
-from torch import Tensor
+from torch import Tensor, nn
 
 from unrender.device import Compute
 from unrender.diffusion.card import ModelCard
@@ -26,12 +22,22 @@ from unrender.diffusion.checkpoints.official import refined
 from unrender.diffusion.checkpoints.tensors import check_tensors, read_tensors, tensor_shapes, weight_files
 from unrender.diffusion.decoding import Decoder
 from unrender.diffusion.networks.environment import EnvironmentEncoder
-from unrender.diffusion.networks.joint_attention import join_items
+from unrender.diffusion.networks.layout import lay_out
+from unrender.diffusion.networks.small import (
+    SmallAutoencoder,
+    SmallUNet,
+    small_autoencoder_fits,
+    small_unet_fits,
+)
 from unrender.errors import UserError
+
+if TYPE_CHECKING:
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 WEIGHTS = "diffusion_pytorch_model"
 
-Network = TypeVar("Network", UNet2DConditionModel, AutoencoderKL, AutoencoderTiny, EnvironmentEncoder)
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,7 @@ class Checkpoint:
 
     Attributes:
         card: its habits.
-        unet, autoencoder: its networks.
+        unet, autoencoder: its networks; where it was loaded to be run only, `networks.small` may stand for diffusers'.
         tokens: (N, D) cross-attention tokens, by prompt.
         decoder: what decodes in the autoencoder's place, None for the autoencoder itself.
         image_encoder: what shows the photo to the network, where the card wants image tokens.
@@ -58,13 +64,16 @@ class Checkpoint:
     home: ModelLocation | None = None
 
 
-def load_checkpoint(home: ModelLocation, compute: Compute, decoder: Path | None = None) -> Checkpoint:
+def load_checkpoint(
+    home: ModelLocation, compute: Compute, decoder: Path | None = None, *, inference_only: bool = False
+) -> Checkpoint:
     """Reads a model: the UNet, the autoencoder and the environment encoder, where the card tells a light (diffusers
     layout, safetensors), and the tokens of its prompts. The networks come in the precision and to the device of
     `compute`.
 
     Args:
         decoder: the folder of a tiny decoder (TAESD's layout) to decode with.
+        inference_only: networks that are only to be run, whole: those of small models then need no diffusers.
 
     Raises:
         UserError: a file is missing, a tensor is missing, extra or mis-shaped, or the card and the networks disagree.
@@ -74,18 +83,22 @@ def load_checkpoint(home: ModelLocation, compute: Compute, decoder: Path | None 
     _check_channels(card, _config(unet_folder), unet_folder)
     if decoder:
         _check_decoder(card, decoder)
+    joint = card.sampling.grouping.joint != "none"
+    small = inference_only and not joint
     checkpoint = Checkpoint(
         card,
-        unet=load_network(UNet2DConditionModel, unet_folder, compute),
-        autoencoder=load_network(AutoencoderKL, home.component("vae"), compute),
+        unet=_load_unet(unet_folder, compute, small),
+        autoencoder=_load_autoencoder(home.component("vae"), compute, small),
         tokens=prompt_tokens(home),
-        decoder=load_network(AutoencoderTiny, decoder, compute) if decoder else None,
+        decoder=_load_decoder(decoder, compute) if decoder else None,
         image_encoder=load_image_encoder(home, compute) if card.image_tokens else None,
         environment=_load_environment(card, home, compute) if card.light else None,
         home=home,
     )
     _check_tokens(checkpoint, home.folder)
-    if card.sampling.grouping.joint != "none":
+    if joint:
+        from unrender.diffusion.networks.joint_attention import join_items
+
         join_items(checkpoint.unet)
     return checkpoint
 
@@ -108,6 +121,8 @@ def save_checkpoint(
 
 def _save_shards(state: dict[str, Tensor], folder: Path, max_shard_size: str) -> None:
     """Safetensors files of at most `max_shard_size`, with an index where there are several."""
+    from huggingface_hub import split_torch_state_dict_into_shards
+
     split = split_torch_state_dict_into_shards(
         state, filename_pattern=f"{WEIGHTS}{{suffix}}.safetensors", max_shard_size=max_shard_size
     )
@@ -119,22 +134,45 @@ def _save_shards(state: dict[str, Tensor], folder: Path, max_shard_size: str) ->
 
 
 def load_network(kind: type[Network], folder: Path, compute: Compute) -> Network:
+    """The network of a folder, strictly, on `compute`; `kind` is one that diffusers' configurations are read by, or of
+    `networks`."""
     config = _config(folder)
-    if kind is AutoencoderTiny:
+    if kind.__name__ == "AutoencoderTiny":
         config.pop("block_out_channels", None)  # diffusers writes it down itself, and then warns of it
     # Built without memory, then given the tensors themselves: no time goes into random weights that are thrown away.
     with torch.device("meta"):
-        network = cast(Network, kind.from_config(config))
+        network: Network = cast(Any, kind).from_config(config)
     files = weight_files(folder, WEIGHTS)
-    rename = _modern_name if kind is AutoencoderKL else str
+    rename = _modern_name if kind.__name__ == "AutoencoderKL" else str
     shapes = {rename(name): shape for path in files for name, shape in tensor_shapes(path).items()}
     check_tensors({name: tuple(value.shape) for name, value in network.state_dict().items()}, shapes, folder)
     state: dict[str, Tensor] = {}
     for path in files:
         state |= {rename(name): value for name, value in read_tensors(path, compute)}
     network.load_state_dict(state, assign=True)
-    # Convolutions with their channels last are faster on processors that have bfloat16, and on GPUs.
-    return network.to(memory_format=torch.channels_last).eval()
+    return lay_out(network, compute.device).eval()
+
+
+def _load_unet(folder: Path, compute: Compute, small: bool) -> UNet2DConditionModel:
+    if small and small_unet_fits(_config(folder)):
+        return cast("UNet2DConditionModel", load_network(SmallUNet, folder, compute))
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+    return load_network(UNet2DConditionModel, folder, compute)
+
+
+def _load_autoencoder(folder: Path, compute: Compute, small: bool) -> AutoencoderKL:
+    if small and small_autoencoder_fits(_config(folder)):
+        return cast("AutoencoderKL", load_network(SmallAutoencoder, folder, compute))
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+
+    return load_network(AutoencoderKL, folder, compute)
+
+
+def _load_decoder(folder: Path, compute: Compute) -> Decoder:
+    from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+
+    return load_network(AutoencoderTiny, folder, compute)
 
 
 def _load_environment(card: ModelCard, home: ModelLocation, compute: Compute) -> EnvironmentEncoder:

@@ -1,1 +1,1 @@
-"""What diffusers' networks lack, added by attention processors; no network is forked."""
+"""What diffusers' networks lack, added by attention processors, and the few that are built here; none is forked."""

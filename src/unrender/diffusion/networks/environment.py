@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -12,16 +15,16 @@ LIGHT_CHANNELS = 9
 """Of a picture of a light: its radiance on a display's curve, its radiance on a logarithmic one, and directions."""
 
 
-class EnvironmentEncoder(ModelMixin, ConfigMixin):
+class EnvironmentEncoder(nn.Module):
     """A small convolutional encoder of environment maps, as DiffusionRenderer has one (Liang et al. 2025).
 
     Every token stands for 4 x 4 texels. Where they are, the direction channels say; there is no other embedding of
     position. The map's left and right side are neighbours, and are padded so.
     """
 
-    @register_to_config
     def __init__(self, channels: tuple[int, int] = (16, 32), token_width: int = 32) -> None:
         super().__init__()
+        self.config: dict[str, Any] = {"channels": list(channels), "token_width": token_width}
         first, second = channels
         self.conv_in = nn.Conv2d(LIGHT_CHANNELS, first, 3)
         # An even kernel at stride two keeps the grid symmetric: a light mirrored left to right is its tokens mirrored.
@@ -29,6 +32,17 @@ class EnvironmentEncoder(ModelMixin, ConfigMixin):
         self.halve_second = nn.Conv2d(second, second, 4, stride=2)
         self.conv_out = nn.Conv2d(second, token_width, 1)
         self.norm = nn.LayerNorm(token_width)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> EnvironmentEncoder:
+        """The encoder of a `config.json`."""
+        return cls(**{name: value for name, value in config.items() if not name.startswith("_")})
+
+    def save_config(self, folder: Path) -> None:
+        """Writes `config.json`, in diffusers' layout, into `folder`, which is made where it is missing."""
+        folder.mkdir(parents=True, exist_ok=True)
+        said = {"_class_name": type(self).__name__, **self.config}
+        (folder / "config.json").write_text(json.dumps(said, indent=2) + "\n")
 
     def forward(self, picture: Tensor) -> Tensor:
         """Pictures of lights (B, 9, h, w) of `scene.encoding` to tokens (B, h/4 w/4, D)."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -36,6 +35,8 @@ class JointAttention:
 
 def join_items(network: nn.Module) -> None:
     """Makes every self-attention of a UNet joint; cross-attention stays as it is."""
+    from diffusers.models.attention_processor import Attention
+
     for name, module in network.named_modules():
         if isinstance(module, Attention) and name.endswith("attn1"):
             module.set_processor(JointAttention())
@@ -44,8 +45,9 @@ def join_items(network: nn.Module) -> None:
 def set_group_size(network: nn.Module, group_size: int) -> None:
     """Says how many consecutive items of the next batch make a group, where the attention of `network` is joint."""
     for module in network.modules():
-        if isinstance(module, Attention) and isinstance(module.processor, JointAttention):
-            module.processor.group_size = group_size
+        processor = getattr(module, "processor", None)
+        if isinstance(processor, JointAttention):
+            processor.group_size = group_size
 
 
 def _heads(values: Tensor, attn: Any) -> Tensor:
