@@ -39,6 +39,12 @@ def progress_bar(label: str, unit: str = "") -> Generator[Callable[[int, int | N
 def track(items: Iterable[Item], label: str, total: int) -> Iterator[Item]:
     """Passes `items` on and shows how many have gone by."""
     with progress_bar(label) as show:
-        for done, item in enumerate(items):
+        iterator, made, done = iter(items), [], 0
+        while True:
+            try:
+                made.append(next(iterator))
+            except StopIteration:
+                return
             show(done, total)
-            yield item
+            yield made.pop()  # and is not kept: it may be as large as a picture
+            done += 1

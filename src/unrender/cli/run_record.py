@@ -49,14 +49,14 @@ class RunRecord:
 
     def timed_items(self, name: str, items: Iterable[Item]) -> Iterator[Item]:
         """Passes `items` on, and counts the time in which they are made as part `name`."""
-        iterator = iter(items)
+        iterator, made = iter(items), []
         while True:
             with self.timed(name):
                 try:
-                    item = next(iterator)
+                    made.append(next(iterator))
                 except StopIteration:
                     return
-            yield item
+            yield made.pop()  # and is not kept: it may be as large as a picture
 
     def _count(self) -> None:
         """Gives the time since the last call to the part that was running."""

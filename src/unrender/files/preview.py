@@ -131,15 +131,20 @@ def tiles(pictures: dict[str, Tensor], *, tile: int = 320, title: str = "") -> N
 
 
 def thumbnail(picture: Tensor, tile: int = 320) -> Tensor:
-    """A display picture (3, H, W) in [0, 1] as `tiles` of that size show it, (3, h, w): on a sheet it gives what the
-    picture itself would."""
+    """A display picture (3, H, W) in [0, 1], or in 8 bits, as `tiles` of that size show it, (3, h, w) in [0, 1]: on a
+    sheet it gives what the picture itself would."""
     height, width = picture.shape[1:]
     small = np.array(_shrunk(picture, (max(1, round(tile * height / width)), tile)))
     return torch.from_numpy(small).permute(2, 0, 1) / 255
 
 
+def to_8_bits(picture: Tensor) -> Tensor:
+    """A display picture in [0, 1] as whole numbers from 0 to 255, of the same shape."""
+    return (picture.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
 def _shrunk(picture: Tensor, size: tuple[int, int]) -> Image.Image:
-    pixels = in_strips(lambda part: (part.clamp(0, 1) * 255).round().to(torch.uint8), picture)
+    pixels = picture if picture.dtype == torch.uint8 else in_strips(to_8_bits, picture)
     image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
     return image.resize((size[1], size[0]), Image.Resampling.LANCZOS)
 

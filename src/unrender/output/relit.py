@@ -9,7 +9,7 @@ from pathlib import Path
 
 from unrender.files.sequences import GBufferWriter
 from unrender.files.video import DEFAULT_FPS, VideoWriter
-from unrender.output.contact_sheet import write_contact_sheet
+from unrender.output.contact_sheet import relit_thumbnail, write_thumbnails
 from unrender.output.passes import PassesWriter, passes_paths
 from unrender.relight import Relit
 
@@ -62,12 +62,18 @@ def write_relit_stream(
         passes = stack.enter_context(PassesWriter(paths.passes, layers, fps))
         gbuffers = stack.enter_context(GBufferWriter(paths.gbuffer)) if paths.gbuffer else None
         turn = stack.enter_context(VideoWriter(paths.turn, fps or DEFAULT_FPS)) if paths.turn else None
-        for index, part in enumerate(relit):
+        first = True
+        for part in relit:
             if turn is not None:
                 turn.write(part.beauty)
-            if turn is None or index == 0:
+            if turn is None or first:
                 passes.write(part.passes)
-                if gbuffers is not None:
-                    gbuffers.write(part.decomposition.gbuffer)
-            if index == 0 and paths.contact_sheet is not None:
-                write_contact_sheet(paths.contact_sheet, part.decomposition.gbuffer, part.passes)
+            sheet = paths.contact_sheet if first else None
+            shown = relit_thumbnail(part.passes) if sheet else None
+            gbuffer = part.decomposition.gbuffer
+            del part  # of a large picture the passes need not be kept beside what writing the rest takes
+            if sheet is not None:
+                write_thumbnails(sheet, gbuffer, shown)
+            if gbuffers is not None and (turn is None or first):
+                gbuffers.write(gbuffer)
+            first = False

@@ -120,5 +120,5 @@ def _decompose_window(
         return Decomposition(frames, gbuffer)
     light = estimate_light(frames, gbuffer, previous)
     # The whole frame is rendered as surface: under a soft edge, too, the photo's colour is the surface's.
-    rerendered = forward(gbuffer.with_maps(mask=None), light, 0.0)
-    return Decomposition(frames, gbuffer, light, detail_gain(frames.rgb, rerendered.surface))
+    rerendered = forward(gbuffer.with_maps(mask=None), light, 0.0).surface
+    return Decomposition(frames, gbuffer, light, detail_gain(frames.rgb, rerendered))

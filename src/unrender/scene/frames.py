@@ -57,6 +57,8 @@ class Frames:
                 "scene-referred or none"
             )
         masks = [part.mask for part in parts if part.mask is not None]
+        if len(parts) == 1:
+            return first
         return replace(first, rgb=torch.cat([part.rgb for part in parts]), mask=torch.cat(masks) if masks else None)
 
     def __len__(self) -> int:
