@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -50,7 +51,7 @@ class Denoiser(Protocol):
 
 def bind(denoiser: Denoiser, conditioning: Conditioning) -> Network:
     """The denoiser as a function of the noisy latents and the time alone."""
-    return lambda noisy, time: denoiser(noisy, time, conditioning)
+    return partial(denoiser, conditioning=conditioning)
 
 
 def bind_guided(

@@ -142,13 +142,14 @@ def run(
     start = _card_noise(card, shape, seed) if noise is None else noise
     if tuple(start.shape) != shape:
         raise UserError(f"the noise has shape {tuple(start.shape)}; expected {shape}")
-    parts = _parts(card, inputs.frames)
-
-    def denoised(inputs: Inputs) -> Tensor:
-        return torch.cat([_denoise(engine, plan, inputs.part(p.start, p.stop), start[p], steps, seed) for p in parts])
-
-    flipped = denoised(inputs.flipped()) if flip_tta and card.maps.flip_tta else None
-    return Prediction(engine, plan, inputs, denoised(inputs), flipped)
+    views = [inputs, inputs.flipped()] if flip_tta and card.maps.flip_tta else [inputs]
+    latents = [
+        torch.cat(
+            [_denoise(engine, plan, view.part(part), start[part], steps, seed) for part in _parts(card, len(start))]
+        )
+        for view in views
+    ]
+    return Prediction(engine, plan, inputs, latents[0], latents[1] if len(views) > 1 else None)
 
 
 def average_flipped(maps: dict[str, Tensor], flipped: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -173,8 +174,9 @@ def _denoise(engine: Engine, plan: Plan, inputs: Inputs, noise: Tensor, steps: i
     latents = encode_conditioning(engine, pictures, plan.latent_size, keep=keep, seed=seed)
     photo = (pictures[0] + 1) / 2 if card.image_tokens and pictures and pictures[0] is not None else None
     clean = _clean_latents(engine, plan, inputs)
-
-    def denoised(targets: tuple[TargetPicture, ...]) -> Tensor:
+    schedule = make_schedule(card.sampling.schedule)
+    found = []
+    for targets in _batches(engine, plan):
         layout = Layout.of(card, inputs.frames, 1 if card.stacked else len(targets))
         network = make_network(engine, make_conditioning(engine, targets, latents, inputs, photo))
         # Sampled in single precision: fifty small steps would be lost in a half.
@@ -183,12 +185,17 @@ def _denoise(engine: Engine, plan: Plan, inputs: Inputs, noise: Tensor, steps: i
         if clean is not None and inputs.clean is not None:
             items = layout.stack(by_target(clean, card, targets))
             known = CleanItems(layout.repeat(inputs.clean).to(items.device), items)
-        schedule = make_schedule(card.sampling.schedule)
-        return layout.side_by_side(sample(network, schedule, start, steps or schedule.card.steps, known)).float()
+        items = sample(network, schedule, start, steps or schedule.card.steps, known)
+        found.append(layout.side_by_side(items).float())
+    return torch.cat(found, dim=1)
 
+
+def _batches(engine: Engine, plan: Plan) -> list[tuple[TargetPicture, ...]]:
+    """The targets that are evaluated together: all, or with little memory one at a time, where they can be."""
+    card = engine.card
     if engine.memory == "low" and card.sampling.grouping.joint != "targets" and not card.stacked:
-        return torch.cat([denoised((target,)) for target in plan.targets], dim=1)
-    return denoised(plan.targets)
+        return [(target,) for target in plan.targets]
+    return [plan.targets]
 
 
 def _clean_latents(engine: Engine, plan: Plan, inputs: Inputs) -> Tensor | None:

@@ -45,15 +45,15 @@ class Inputs:
         scene_referred = frozenset({"rgb"} if photo.hdr else ())
         return cls(photo.size, len(photo), {"rgb": photo.rgb}, scene_referred, name=photo.name)
 
-    def part(self, start: int, end: int) -> Inputs:
-        """The frames from `start` to `end`."""
+    def part(self, frames: slice) -> Inputs:
+        """Some of the frames."""
         cut = {
-            name: value if value is None or (name == "tokens" and value.ndim == 2) else value[start:end]
+            name: value if value is None or (name == "tokens" and value.ndim == 2) else value[frames]
             for name in ("edit", "tokens", "time_ids", "cameras", "clean")
             for value in [getattr(self, name)]
         }
-        maps = {name: values[start:end] for name, values in self.maps.items()}
-        return replace(self, frames=min(end, self.frames) - start, maps=maps, **cut)
+        maps = {name: values[frames] for name, values in self.maps.items()}
+        return replace(self, frames=len(range(self.frames)[frames]), maps=maps, **cut)
 
     def flipped(self) -> Inputs:
         """The same mirrored left to right. For pictures alone: maps of directions would need more."""
