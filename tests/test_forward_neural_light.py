@@ -25,7 +25,7 @@ from unrender.errors import UserError
 from unrender.forward import ForwardOptions, ForwardRenderer
 from unrender.forward.lighting import exposure_gain, radiance_hint
 from unrender.forward.neural import NeuralRenderer
-from unrender.forward.neural_light import irradiance_picture, lit_latents, lit_picture
+from unrender.forward.neural_light import irradiance_picture, lit_picture
 from unrender.inverse.renderer import InverseRenderer
 from unrender.relight import relight
 from unrender.scene.environment import EnvironmentMap
@@ -163,7 +163,8 @@ def test_a_light_is_told_by_its_tokens_as_well_as_by_the_first_render(renderer, 
     checkpoint = renderer.engine.engine.checkpoint
     card = checkpoint.card.with_maps(inputs=checkpoint.card.maps.inputs[:-1])
     blind = Engine(tiny_checkpoint(card), CPU)
-    one, other = (lit_latents(blind, ForwardOptions(), BALL, spot(column)) for column in (8, 24))
+    renderer = NeuralRenderer(blind, ForwardOptions())
+    one, other = (renderer.latents(BALL, light=spot(column)) for column in (8, 24))
     assert one.shape == (1, 4, 24, 24)
     assert not torch.allclose(one, other, atol=1e-5)
 

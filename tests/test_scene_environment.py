@@ -14,6 +14,7 @@ from unrender.scene.environment import (
     mean_direction,
     mean_luminance,
     mean_radiance,
+    resize,
     sample,
     texel_directions,
     texel_solid_angles,
@@ -24,13 +25,21 @@ from unrender.scene.irradiance import irradiance, irradiance_map
 SIDES = st.integers(1, 40)
 
 
-def noisy_light(size, seed=0, frames=1, peak=1000.0):
+def noisy_radiance(size, seed=0, frames=1, peak=1000.0):
     generator = torch.Generator().manual_seed(seed)
-    return EnvironmentMap(torch.rand(frames, 3, *size, generator=generator) ** 12 * peak)
+    return torch.rand(frames, 3, *size, generator=generator) ** 12 * peak
+
+
+def noisy_light(size, seed=0, frames=1, peak=1000.0):
+    return EnvironmentMap(noisy_radiance(size, seed, frames, peak))
+
+
+def flux_of(radiance):
+    return (radiance.double() * texel_solid_angles(radiance.shape[2:])).sum((2, 3))
 
 
 def flux(light):
-    return (light.radiance.double() * texel_solid_angles(light.size)).sum((2, 3))
+    return flux_of(light.radiance)
 
 
 @given(st.floats(0, 0.999), st.floats(0.01, 0.99))
@@ -66,15 +75,15 @@ def test_uv_have_a_gradient_at_the_poles():
 @settings(deadline=None, max_examples=40)
 @given(SIDES, SIDES, SIDES, SIDES, st.integers(0, 99))
 def test_resizing_keeps_flux_constants_and_sign(height, width, new_height, new_width, seed):
-    light = noisy_light((height, width), seed)
-    resized = light.resized((new_height, new_width))
-    torch.testing.assert_close(flux(resized), flux(light), rtol=1e-5, atol=0)
-    assert resized.radiance.min() >= 0
-    white = EnvironmentMap(torch.full((1, 3, height, width), 2.5)).resized((new_height, new_width))
-    torch.testing.assert_close(white.radiance, torch.full_like(white.radiance, 2.5), rtol=1e-5, atol=0)
+    radiance = noisy_radiance((height, width), seed)
+    resized = resize(radiance, (new_height, new_width))
+    torch.testing.assert_close(flux_of(resized), flux_of(radiance), rtol=1e-5, atol=0)
+    assert resized.min() >= 0
+    white = resize(torch.full((1, 3, height, width), 2.5), (new_height, new_width))
+    torch.testing.assert_close(white, torch.full_like(white, 2.5), rtol=1e-5, atol=0)
 
 
-@pytest.mark.parametrize("size", [(8, 16), (16, 32), (37, 50), (64, 128)])
+@pytest.mark.parametrize("size", [(8, 16), (16, 32), (37, 74), (64, 128)])
 def test_every_texel_hands_on_its_own_flux_to_its_own_place(size):
     for row in (0, 3, 15):
         radiance = torch.zeros(1, 3, 16, 32)
@@ -89,13 +98,13 @@ def test_halving_averages_by_solid_angle():
     radiance = torch.zeros(1, 3, 4, 2)
     radiance[:, :, 1] = 1.0
     angles = texel_solid_angles((4, 2))[:, 0]
-    halved = EnvironmentMap(radiance).resized((2, 1)).radiance[0, 0, :, 0]
+    halved = resize(radiance, (2, 1))[0, 0, :, 0]
     torch.testing.assert_close(halved, torch.stack((angles[1] / (angles[0] + angles[1]), torch.tensor(0.0))))
 
 
 def test_growing_joins_texels_without_steps():
     columns = torch.arange(16.0).expand(1, 3, 8, 16)
-    grown = EnvironmentMap(columns).resized((8, 64)).radiance[0, 0, 0]
+    grown = resize(columns, (8, 64))[0, 0, 0]
     inside = grown[2:-2]
     torch.testing.assert_close(inside[1:] - inside[:-1], torch.full((59,), 0.25), atol=0.04, rtol=0)
 
@@ -108,7 +117,7 @@ def test_a_map_of_no_texels_is_refused():
 @settings(deadline=None, max_examples=30)
 @given(st.integers(-40, 40), st.integers(-40, 40))
 def test_yaws_add_up(first, second):
-    light = noisy_light((8, 32), 1)
+    light = noisy_light((16, 32), 1)
     step = 360 / 32
     twice = light.rotated(first * step).rotated(second * step)
     torch.testing.assert_close(twice.radiance, light.rotated((first + second) * step).radiance)

@@ -10,9 +10,11 @@
     ur.write("kitchen.exr", gbuffer)                        # one multi-layer float EXR
     ur.write("relit.png", relit)
 
+    ur.write("relit.png", ur.relight("kitchen.jpg", "sunset"))   # all of it in one call
+
 Names load when they are first used (PEP 562), so that importing this page costs nothing. So do the rooms `ur.relight`,
 `ur.output`, `ur.files`, `ur.forward`, `ur.evaluate`, `ur.train` and `ur.synth`, which have what this page has not:
-`ur.relight.relight(photo, light, inverse, forward)` is the whole journey, for example.
+`ur.relight.relight_stream` relights clips of any length, for example.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -122,6 +122,7 @@ def _forward_options(prompt: PromptOptions, steps: int | None, seed: int) -> For
         prompt.caption,
         prompt.guidance,
         prompt.image_guidance,
+        prompt.guidance_rescale,
         steps,
         seed,
         prompt.shadows,

@@ -66,6 +66,9 @@ class PromptOptions:
     image_guidance: Annotated[
         float | None, typer.Option(metavar="G", help="How much maps count, 1 for words alone; the model's.")
     ] = None
+    guidance_rescale: Annotated[
+        float | None, typer.Option(metavar="SHARE", help="How much contrast guidance gives back, 0 to 1; the model's.")
+    ] = None
     shadows: Annotated[
         bool, typer.Option("--shadows", help="Trace the light's shadows in screen space; needs depth.")
     ] = False

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from unrender.files.meshes import GltfMaterial as GltfMaterial
     from unrender.files.meshes import MeshPrimitive as MeshPrimitive
     from unrender.files.meshes import read_meshes as read_meshes
+    from unrender.files.natural import as_clip as as_clip
+    from unrender.files.natural import as_frames as as_frames
+    from unrender.files.natural import as_gbuffer as as_gbuffer
+    from unrender.files.natural import as_light as as_light
     from unrender.files.preview import contact_sheet as contact_sheet
     from unrender.files.preview import map_to_rgb as map_to_rgb
     from unrender.files.preview import tiles as tiles
@@ -64,6 +68,7 @@ _MODULES = {
     "gbuffers": ("read_gbuffer", "read_metadata", "write_gbuffer", "write_layers"),
     "images": ("read_image", "read_mask", "write_image"),
     "meshes": ("GltfMaterial", "MeshPrimitive", "read_meshes"),
+    "natural": ("as_clip", "as_frames", "as_gbuffer", "as_light"),
     "preview": ("contact_sheet", "map_to_rgb", "tiles"),
     "readers": ("FrameReader", "GBufferReader"),
     "sequences": ("GBufferWriter", "ImageWriter", "open_frames", "open_gbuffers"),

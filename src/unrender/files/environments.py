@@ -10,9 +10,7 @@ from unrender.errors import UserError
 from unrender.files.images import decode, to_frames, write_image
 from unrender.files.paths import existing_file
 from unrender.files.radiance import require_light
-from unrender.scene.environment import EnvironmentMap
-
-_ASPECT_TOLERANCE = 0.02
+from unrender.scene.environment import ASPECT_TOLERANCE, EnvironmentMap
 
 
 def read_environment(path: str | Path) -> EnvironmentMap:
@@ -27,7 +25,7 @@ def read_environment(path: str | Path) -> EnvironmentMap:
     path = existing_file(path)
     samples = decode(path)
     height, width, count = samples.pixels.shape
-    if abs(width / height - 2) > 2 * _ASPECT_TOLERANCE:
+    if abs(width / height - 2) > 2 * ASPECT_TOLERANCE:
         raise UserError(f"the light {path} is {width}x{height}; an equirectangular map is twice as wide as high")
     # Pictures with bad values are repaired, lights are refused: so check before the repair.
     require_light(samples.pixels[..., : 1 if count < 3 else 3], str(path))

@@ -15,9 +15,9 @@ from unrender.diffusion.engine import Engine, Prediction, load_engine, run
 from unrender.diffusion.inputs import Inputs
 from unrender.diffusion.options import InferenceOptions
 from unrender.errors import UserError
+from unrender.forward import neural_light
 from unrender.forward.deferred import DeferredRenderer, backdrops
 from unrender.forward.irradiance import lit_irradiance
-from unrender.forward.neural_light import check_options, irradiance_picture, lit_picture
 from unrender.forward.options import ForwardOptions
 from unrender.forward.surface import RenderPasses, coverage
 from unrender.scene.color import luminance
@@ -49,7 +49,7 @@ class NeuralRenderer:
         """
         engine = load_engine(model, "forward", inference)
         if engine.card.light is not None:
-            check_options(engine.card.id, options)
+            neural_light.check_options(engine.card.id, options)
             return cls(engine, options)
         card = engine.card.with_sampling(guidance=_guidance(engine.card.sampling.guidance, options))
         engine = replace(engine, checkpoint=replace(engine.checkpoint, card=card))
@@ -98,15 +98,13 @@ class NeuralRenderer:
         self._check(gbuffer, edit, light)
         yaws = torch.as_tensor(yaw, dtype=torch.float32).expand(len(gbuffer))
         if light is not None and self.card.light is not None:
-            picture = lit_picture(self.engine, self.options, gbuffer, light, yaws, noise)
+            picture = neural_light.lit_picture(self.engine, self.options, gbuffer, light, yaws, noise)
             return _before_light(picture, coverage(gbuffer), gbuffer, light, yaws)
         if self.card.light is not None:
-            picture = irradiance_picture(self.engine, self.options, gbuffer, noise)
+            picture = neural_light.irradiance_picture(self.engine, self.options, gbuffer, noise)
             picture = picture * coverage(gbuffer).to(picture)
             return RenderPasses({"rendered": picture}, torch.zeros_like(picture))
-        if light is not None:
-            lit = lit_irradiance(gbuffer, light, yaws, shadows=self.options.shadows)
-            gbuffer = replace(gbuffer, irradiance=lit, irradiance_kind="metric")
+        gbuffer = self._lit(gbuffer, light, yaws)
         picture = self._picture(gbuffer, edit, noise)
         if light is None or edit is not None:
             return RenderPasses({"rendered": picture}, torch.zeros_like(picture))
@@ -114,10 +112,60 @@ class NeuralRenderer:
         picture = picture * _brightness(gbuffer, light, yaws, picture, covered)
         return _before_light(picture, covered, gbuffer, light, yaws)
 
-    def latents(self, gbuffer: GBuffer, edit: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
-        """The clean latents (T, C, h, w), float32. For holding the engine against another implementation number by
-        number. Those of a card with a `light` are `neural_light.lit_latents`."""
-        return self._prediction(gbuffer, edit, noise).latents
+    def pictures(
+        self,
+        gbuffer: GBuffer,
+        edit: Tensor | None = None,
+        noise: Tensor | None = None,
+        *,
+        light: EnvironmentMap | None = None,
+        yaw: float | Tensor = 0.0,
+    ) -> dict[str, Tensor]:
+        """The decoded pictures by name, (T, C, h, w) float32, about [-1, 1], without padding, at the size of the
+        network, as the VAE gives them. Arguments and errors as in `__call__`. For holding the engine against another
+        implementation number by number."""
+        return self._raw(gbuffer, light, yaw, edit, noise).pictures()
+
+    def latents(
+        self,
+        gbuffer: GBuffer,
+        edit: Tensor | None = None,
+        noise: Tensor | None = None,
+        *,
+        light: EnvironmentMap | None = None,
+        yaw: float | Tensor = 0.0,
+    ) -> Tensor:
+        """The clean latents (T, C, h, w), float32. Arguments and errors as in `__call__`."""
+        return self._raw(gbuffer, light, yaw, edit, noise).latents
+
+    def noise_shape(self, gbuffer: GBuffer) -> tuple[int, int, int, int]:
+        """The shape that `noise` must have for `gbuffer`."""
+        size = neural_light.network_size(self.engine, gbuffer) if self.card.light is not None else gbuffer.size
+        return self.engine.noise_shape(size, len(gbuffer), "the G-buffer")
+
+    def _raw(
+        self,
+        gbuffer: GBuffer,
+        light: EnvironmentMap | None,
+        yaw: float | Tensor,
+        edit: Tensor | None,
+        noise: Tensor | None,
+    ) -> Prediction:
+        """What the network makes of it, before anything is read of it."""
+        self._check(gbuffer, edit, light)
+        yaws = torch.as_tensor(yaw, dtype=torch.float32).expand(len(gbuffer))
+        if self.card.light is not None:
+            if light is None:
+                return neural_light.unlit_prediction(self.engine, self.options, gbuffer, noise)
+            return neural_light.lit_prediction(self.engine, self.options, gbuffer, light, yaws, noise)[0]
+        return self._prediction(self._lit(gbuffer, light, yaws), edit, noise)
+
+    def _lit(self, gbuffer: GBuffer, light: EnvironmentMap | None, yaws: Tensor) -> GBuffer:
+        """The G-buffer with the irradiance of a light, where there is one, in place of its own."""
+        if light is None:
+            return gbuffer
+        lit = lit_irradiance(gbuffer, light, yaws, shadows=self.options.shadows)
+        return replace(gbuffer, irradiance=lit, irradiance_kind="metric")
 
     def _prediction(self, gbuffer: GBuffer, edit: Tensor | None, noise: Tensor | None) -> Prediction:
         metric = "irradiance" in gbuffer.maps and gbuffer.irradiance_kind == "metric"
@@ -170,7 +218,8 @@ def _guidance(own: Guidance, options: ForwardOptions) -> Guidance:
     """The card's guidance with what the options say of it; words alone guide where a card knows no guidance by maps."""
     text = own.text if options.guidance is None else options.guidance
     image = (own.image or 1.0) if options.image_guidance is None else options.image_guidance
-    return replace(own, text=text, image=image)
+    rescale = own.rescale if options.guidance_rescale is None else options.guidance_rescale
+    return replace(own, text=text, image=image, rescale=rescale)
 
 
 def _before_light(

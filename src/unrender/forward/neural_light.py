@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unrender.diffusion.engine import Engine, run
+from unrender.diffusion.engine import Engine, Prediction, run
 from unrender.diffusion.framing import plan_framing
 from unrender.diffusion.inputs import Inputs
 from unrender.errors import UserError
@@ -40,8 +40,8 @@ def lit_picture(
     Raises:
         UserError: base_color or normal is missing.
     """
-    inputs, shown = _lit_inputs(engine, gbuffer, light, yaw)
-    rgb = run(engine, inputs, noise=noise, steps=options.steps, seed=options.seed).gbuffer().rgb
+    prediction, shown = lit_prediction(engine, options, gbuffer, light, yaw, noise)
+    rgb = prediction.gbuffer().rgb
     assert rgb is not None
     gain = shown.gain.to(rgb)
     return with_detail(rgb, shown.radiance_hint, radiance_hint(gbuffer, light, yaw).to(rgb) * gain) / gain
@@ -73,25 +73,31 @@ def irradiance_picture(
     Raises:
         UserError: the irradiance is missing.
     """
-    gbuffer.require("irradiance", by=engine.card.id)
-    inputs = _unlit_inputs(engine, gbuffer)
-    rgb = run(engine, inputs, noise=noise, steps=options.steps, seed=options.seed).gbuffer().rgb
+    rgb = unlit_prediction(engine, options, gbuffer, noise).gbuffer().rgb
     assert rgb is not None
     return resize_picture(rgb, gbuffer.size)
 
 
-def lit_latents(
+def lit_prediction(
     engine: Engine,
     options: ForwardOptions,
     gbuffer: GBuffer,
     light: EnvironmentMap,
     yaw: float | Tensor = 0.0,
     noise: Tensor | None = None,
-) -> Tensor:
-    """The clean latents (T, C, h, w) of `lit_picture`, float32. For holding the engine against another implementation
-    number by number."""
-    inputs, _ = _lit_inputs(engine, gbuffer, light, yaw)
-    return run(engine, inputs, noise=noise, steps=options.steps, seed=options.seed).latents
+) -> tuple[Prediction, LightConditioning]:
+    """What the network makes of `lit_picture`'s arguments, and what it was shown of the light."""
+    inputs, shown = _lit_inputs(engine, gbuffer, light, yaw)
+    return run(engine, inputs, noise=noise, steps=options.steps, seed=options.seed), shown
+
+
+def unlit_prediction(
+    engine: Engine, options: ForwardOptions, gbuffer: GBuffer, noise: Tensor | None = None
+) -> Prediction:
+    """What the network makes of `irradiance_picture`'s arguments."""
+    gbuffer.require("irradiance", by=engine.card.id)
+    inputs = _unlit_inputs(engine, gbuffer)
+    return run(engine, inputs, noise=noise, steps=options.steps, seed=options.seed)
 
 
 def check_options(model: str, options: ForwardOptions) -> None:
@@ -124,8 +130,13 @@ def _unlit_inputs(engine: Engine, gbuffer: GBuffer) -> Inputs:
     return Inputs(small.size, len(small), maps, metric, tokens=torch.zeros_like(tokens))
 
 
+def network_size(engine: Engine, gbuffer: GBuffer) -> tuple[int, int]:
+    """(height, width) that a network conditioned on a light sees a G-buffer at."""
+    return plan_framing(gbuffer.size, engine.card.maps.size, "the G-buffer").content
+
+
 def _at_network_size(engine: Engine, gbuffer: GBuffer) -> GBuffer:
-    return resize_gbuffer(gbuffer, plan_framing(gbuffer.size, engine.card.maps.size, "the G-buffer").content)
+    return resize_gbuffer(gbuffer, network_size(engine, gbuffer))
 
 
 @torch.inference_mode()

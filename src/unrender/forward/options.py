@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from unrender.errors import UserError
+
 
 @dataclass(frozen=True)
 class ForwardOptions:
@@ -13,14 +15,24 @@ class ForwardOptions:
         caption: words for the picture; "" needs no text encoder.
         guidance: how much words count, 0 for no guidance; the card's when None.
         image_guidance: how much maps count, 1 for words alone; the card's when None.
+        guidance_rescale: share of the guided picture whose contrast is brought back, in [0, 1] (Lin et al. 2024,
+            section 3.4); the card's when None.
         steps: denoising steps; the card's when None.
         seed: of the noise, and of directions that are drawn.
         shadows: a light's shadows are traced in screen space, where the G-buffer has depth.
+
+    Raises:
+        UserError: a rescale that is not in [0, 1].
     """
 
     caption: str = ""
     guidance: float | None = None
     image_guidance: float | None = None
+    guidance_rescale: float | None = None
     steps: int | None = None
     seed: int = 0
     shadows: bool = False
+
+    def __post_init__(self) -> None:
+        if self.guidance_rescale is not None and not 0 <= self.guidance_rescale <= 1:
+            raise UserError(f"a guidance rescale of {self.guidance_rescale}; expected a share in [0, 1]")

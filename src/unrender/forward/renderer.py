@@ -11,11 +11,11 @@ from torch import Tensor
 
 from unrender.diffusion.options import InferenceOptions
 from unrender.errors import UserError
+from unrender.files.natural import GBufferLike, LightLike, as_gbuffer, as_light
 from unrender.forward.deferred import DeferredRenderer, Quality
 from unrender.forward.options import ForwardOptions
 from unrender.forward.surface import RenderPasses
 from unrender.scene.environment import EnvironmentMap
-from unrender.scene.gbuffer import GBuffer
 
 if TYPE_CHECKING:
     from unrender.forward.neural import NeuralRenderer
@@ -76,21 +76,74 @@ class ForwardRenderer:
 
     def __call__(
         self,
-        gbuffer: GBuffer,
-        light: EnvironmentMap | None = None,
+        gbuffer: GBufferLike,
+        light: LightLike | None = None,
         yaw: float | Tensor = 0.0,
         edit: Tensor | None = None,
+        *,
+        noise: Tensor | None = None,
     ) -> RenderPasses:
         """The picture of `gbuffer` under `light` turned by `yaw` degrees about +Y; see `DeferredRenderer.__call__` and
-        `NeuralRenderer.__call__`.
+        `NeuralRenderer.__call__`. Paths, the names of shipped lights, tensors and arrays are taken as
+        `files.as_gbuffer` and `files.as_light` take them.
 
         Raises:
-            UserError: no light, or an edit, where the renderer is deferred.
+            UserError: no light, an edit or noise, where the renderer is deferred.
         """
+        gbuffer, light = as_gbuffer(gbuffer), _optional_light(light)
         if not isinstance(self.engine, DeferredRenderer):
-            return self.engine(gbuffer, light, yaw, edit=edit)
+            return self.engine(gbuffer, light, yaw, edit=edit, noise=noise)
         if light is None:
             raise UserError("the deferred renderer needs a light; expected --light HDRI")
         if edit is not None:
             raise UserError("the deferred renderer renders whole pictures; an edit mask needs a model that edits")
+        if noise is not None:
+            raise UserError("the deferred renderer starts from no noise; expected a network's id, or `seed` instead")
         return self.engine(gbuffer, light, yaw)
+
+    def pictures(
+        self,
+        gbuffer: GBufferLike,
+        light: LightLike | None = None,
+        yaw: float | Tensor = 0.0,
+        edit: Tensor | None = None,
+        *,
+        noise: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """A network's decoded pictures by name, (T, C, h, w) float32, about [-1, 1], as `NeuralRenderer.pictures` gives
+        them. Arguments as in `__call__`.
+
+        Raises:
+            UserError: the renderer is deferred, and all that `__call__` raises.
+        """
+        return self._network.pictures(as_gbuffer(gbuffer), edit, noise, light=_optional_light(light), yaw=yaw)
+
+    def latents(
+        self,
+        gbuffer: GBufferLike,
+        light: LightLike | None = None,
+        yaw: float | Tensor = 0.0,
+        edit: Tensor | None = None,
+        *,
+        noise: Tensor | None = None,
+    ) -> Tensor:
+        """A network's clean latents (T, C, h, w), float32. Arguments and errors as in `pictures`."""
+        return self._network.latents(as_gbuffer(gbuffer), edit, noise, light=_optional_light(light), yaw=yaw)
+
+    def noise_shape(self, gbuffer: GBufferLike) -> tuple[int, int, int, int]:
+        """The shape that `noise` must have for `gbuffer`.
+
+        Raises:
+            UserError: the renderer is deferred.
+        """
+        return self._network.noise_shape(as_gbuffer(gbuffer))
+
+    @property
+    def _network(self) -> NeuralRenderer:
+        if isinstance(self.engine, DeferredRenderer):
+            raise UserError("the deferred renderer has neither noise nor latents; expected the id of a network")
+        return self.engine
+
+
+def _optional_light(light: LightLike | None) -> EnvironmentMap | None:
+    return None if light is None else as_light(light)

@@ -13,13 +13,14 @@ from unrender.errors import UserError
 from unrender.forward import brdf
 from unrender.scene.camera import Camera, pixel_rays
 from unrender.scene.gbuffer import GBuffer
+from unrender.scene.records import same, summary
 from unrender.scene.strips import in_strips
 
 MIN_COS_VIEW = 1e-3  # normals that turn away from the camera are bent back to this
 DEFAULT_ROUGHNESS, DEFAULT_METALLIC = 0.5, 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class RenderPasses:
     """A rendered picture or clip, by the way its light came. Pictures are (T, 3, H, W), linear, composited by the mask.
 
@@ -46,6 +47,12 @@ class RenderPasses:
             raise UserError(f"renderings of {kinds} cannot be joined; expected the same passes and size in every part")
         surfaces = {name: torch.cat([part.surfaces[name] for part in parts]) for name in parts[0].surfaces}
         return RenderPasses(surfaces, torch.cat([part.background for part in parts]))
+
+    def __eq__(self, other: object) -> bool:
+        return same(self, other)
+
+    def __repr__(self) -> str:
+        return summary(self)
 
     def __len__(self) -> int:
         return self.background.shape[0]

@@ -16,6 +16,7 @@ from unrender.diffusion.inputs import Inputs
 from unrender.diffusion.latent_cache import LatentCache
 from unrender.diffusion.options import InferenceOptions
 from unrender.errors import UserError
+from unrender.files.natural import FramesLike, as_frames
 from unrender.inverse.ensemble import ensemble
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
@@ -44,7 +45,7 @@ class InverseRenderer:
         """The renderer of an embedded or published model (`unrender models list`), or of a model folder.
 
         Args:
-            running: device, precision, memory, size, and how faithfully the official code is followed.
+            inference: device, precision, memory, size, and how faithfully the official code is followed.
             domain: the kind of scene, for models that are conditioned on it ("indoor", "outdoor", "object").
 
         Raises:
@@ -59,7 +60,7 @@ class InverseRenderer:
 
     def __call__(
         self,
-        photo: Frames,
+        photo: FramesLike,
         maps: Sequence[str] | None = None,
         *,
         steps: int | None = None,
@@ -70,11 +71,13 @@ class InverseRenderer:
         """The G-buffer of a picture or clip, at its size, with the picture itself as `rgb`.
 
         Args:
-            photo: (T, 3, H, W) scene-linear frames of any size; scene-referred ones are exposed for display first.
+            photo: (T, 3, H, W) scene-linear frames of any size; scene-referred ones are exposed for display first. A
+                path, a tensor or an array is taken as `files.as_frames` takes it.
             maps: names of the maps wanted; every one that the model predicts when None. `mask` always comes along where
                 the model or the photo has one.
             steps: denoising steps; the card's own number when None.
-            noise: (T, C, h, w) to start from instead of the card's noise; `noise_shape` says the shape.
+            noise: (T, C, h, w) to start from instead of the card's noise; `noise_shape` says the shape. Of an ensemble
+                (N, T, C, h, w), one for each prediction.
             seed: of the noise.
             ensemble_size: predictions that are combined, each from noise of its own (see `ensemble`).
 
@@ -82,17 +85,19 @@ class InverseRenderer:
             UserError: an unknown map, a picture too small or too narrow, noise of another shape, or an ensemble where
                 there is no noise.
         """
-        wanted = check_maps(maps, self.card)
+        photo, wanted = as_frames(photo), check_maps(maps, self.card)
         if ensemble_size > 1:
-            self._check_ensemble(noise)
+            noises = self._ensemble_noise(noise, ensemble_size)
             once = replace(self, engine=replace(self.engine, cache=self.engine.cache or LatentCache()))
-            return ensemble([once(photo, wanted, steps=steps, seed=seed + k) for k in range(ensemble_size)])
+            return ensemble(
+                [once(photo, wanted, steps=steps, noise=own, seed=seed + k) for k, own in enumerate(noises)]
+            )
         prediction = run(self.engine, Inputs.of_photo(photo), maps=wanted, noise=noise, steps=steps, seed=seed)
         return _finish(prediction.gbuffer((*wanted, "mask")), photo, wanted)
 
     def pictures(
         self,
-        photo: Frames,
+        photo: FramesLike,
         maps: Sequence[str] | None = None,
         *,
         steps: int | None = None,
@@ -106,7 +111,7 @@ class InverseRenderer:
 
     def latents(
         self,
-        photo: Frames,
+        photo: FramesLike,
         maps: Sequence[str] | None = None,
         *,
         steps: int | None = None,
@@ -117,21 +122,29 @@ class InverseRenderer:
         `__call__`."""
         return self._prediction(photo, maps, noise, steps, seed).latents
 
-    def noise_shape(self, photo: Frames) -> tuple[int, int, int, int]:
+    def noise_shape(self, photo: FramesLike) -> tuple[int, int, int, int]:
         """The shape that `noise` must have for `photo`."""
+        photo = as_frames(photo)
         return self.engine.noise_shape(photo.size, len(photo), photo.name)
 
     def _prediction(
-        self, photo: Frames, maps: Sequence[str] | None, noise: Tensor | None, steps: int | None, seed: int
+        self, photo: FramesLike, maps: Sequence[str] | None, noise: Tensor | None, steps: int | None, seed: int
     ) -> Prediction:
         wanted = check_maps(maps, self.card)
-        inputs = Inputs.of_photo(photo)
+        inputs = Inputs.of_photo(as_frames(photo))
         return run(self.engine, inputs, maps=wanted, noise=noise, steps=steps, seed=seed, flip_tta=False)
 
-    def _check_ensemble(self, noise: Tensor | None) -> None:
-        if noise is not None or self.card.sampling.noise in ("zeros", "none"):
-            why = "starts from no noise" if noise is None else "was given its noise"
-            raise UserError(f"{self.card.id} {why}: all its predictions would be alike; expected an ensemble of one")
+    def _ensemble_noise(self, noise: Tensor | None, members: int) -> Sequence[Tensor | None]:
+        """The noise of every member, None where each draws its own."""
+        if noise is None and self.card.sampling.noise in ("zeros", "none"):
+            raise UserError(
+                f"{self.card.id} starts from no noise: all its predictions would be alike; expected an ensemble of one"
+            )
+        if noise is None:
+            return [None] * members
+        if noise.ndim != 5 or len(noise) != members:
+            raise UserError(f"the noise has shape {tuple(noise.shape)}; expected ({members}, T, C, h, w), one a member")
+        return list(noise)
 
 
 def check_maps(maps: Sequence[str] | None, card: ModelCard) -> tuple[str, ...]:

@@ -1,8 +1,13 @@
 """Relighting: inverse, then another light, then forward, with the photo's own detail kept.
 
 `relight` shows a picture or clip under another light; `relight_stream` does so frame by frame, for clips of any length.
-`decompose` and `recompose` are their two halves, for one picture under many lights.
+`decompose` and `recompose` are their two halves, for one picture under many lights. The package can be called, as its
+function `relight`: `unrender.relight("photo.jpg", "sunset")`.
 """
+
+import sys
+from types import ModuleType
+from typing import Any
 
 from unrender.relight.decomposition import Decomposition, decompose, decompose_stream
 from unrender.relight.detail import detail_gain
@@ -25,3 +30,13 @@ __all__ = [
     "relight",
     "relight_stream",
 ]
+
+
+class _CallableModule(ModuleType):
+    """This package as the function that it is named after."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Relit:
+        return relight(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _CallableModule

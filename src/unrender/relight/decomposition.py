@@ -16,9 +16,10 @@ from unrender.relight.options import DEFAULTS, Forward, Inverse, RelightOptions
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.frames import Frames, Window, single_frames, windows
 from unrender.scene.gbuffer import GBuffer
+from unrender.scene.records import same, summary
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Decomposition:
     """A picture or clip taken apart, ready for any light.
 
@@ -54,6 +55,12 @@ class Decomposition:
             replace(light, radiance=torch.cat(lights)) if light is not None else None,
             torch.cat(gains) if gains else None,
         )
+
+    def __eq__(self, other: object) -> bool:
+        return same(self, other)
+
+    def __repr__(self) -> str:
+        return summary(self)
 
     def __len__(self) -> int:
         return len(self.frames)

@@ -5,22 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from unrender.errors import UserError
+from unrender.files.natural import FramesLike, LightLike, as_clip, as_light
 from unrender.files.readers import Reader
-from unrender.forward import RenderPasses
+from unrender.forward import ForwardRenderer, RenderPasses
 from unrender.forward.surface import coverage
+from unrender.inverse.renderer import InverseRenderer
 from unrender.relight.decomposition import Decomposition, decompose_stream
 from unrender.relight.options import DEFAULTS, TURN_FRAMES, Background, Forward, Inverse, RelightOptions
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.frames import Frames
+from unrender.scene.records import same, summary
 from unrender.scene.strips import in_strips
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Relit:
     """A relit picture or clip and what it was made from.
 
@@ -33,6 +37,12 @@ class Relit:
     passes: RenderPasses
     decomposition: Decomposition
 
+    def __eq__(self, other: object) -> bool:
+        return same(self, other)
+
+    def __repr__(self) -> str:
+        return summary(self)
+
     @property
     def beauty(self) -> Tensor:
         """The relit picture, (T, 3, H, W) scene-linear: the sum of the passes."""
@@ -40,14 +50,14 @@ class Relit:
 
 
 def relight(
-    clip: Iterable[Frames],
-    light: EnvironmentMap,
-    inverse: Inverse,
-    forward: Forward,
+    clip: Iterable[Frames] | FramesLike,
+    light: LightLike,
+    inverse: Inverse | str | Path = "mini",
+    forward: Forward | str | Path = "deferred",
     options: RelightOptions = DEFAULTS,
 ) -> Relit:
     """Shows a picture or clip under another light: all that `relight_stream` gives, as one. For a clip that is too long
-    to be held whole, use that. Arguments and errors as there."""
+    to be held whole, use that. Arguments and errors as there. `unrender.relight(...)` is this function."""
     parts = list(relight_stream(clip, light, inverse, forward, options))
     passes = RenderPasses.concatenate([part.passes for part in parts])
     if all(part.decomposition is parts[0].decomposition for part in parts):
@@ -56,20 +66,21 @@ def relight(
 
 
 def relight_stream(
-    clip: Iterable[Frames],
-    light: EnvironmentMap,
-    inverse: Inverse,
-    forward: Forward,
+    clip: Iterable[Frames] | FramesLike,
+    light: LightLike,
+    inverse: Inverse | str | Path = "mini",
+    forward: Forward | str | Path = "deferred",
     options: RelightOptions = DEFAULTS,
 ) -> Iterator[Relit]:
     """Shows a picture or clip under another light, window by window; memory does not grow with the length of the clip.
 
     Args:
-        clip: `Frames`, a `FrameReader` (see `open_frames`), or frames in order from anywhere. A still
-            gives one picture; where `options.turn` is not 0, `options.frames` pictures.
-        light: the new light; one frame, or one for every picture.
-        inverse: an `InverseRenderer`, or anything that is called alike.
-        forward: a `ForwardRenderer` or `DeferredRenderer`, or anything that is called alike.
+        clip: `Frames`, a `FrameReader` (see `open_frames`), frames in order from anywhere, or what `files.as_clip`
+            makes frames of: a path, a tensor, an array. A still gives one picture; where `options.turn` is not 0,
+            `options.frames` pictures.
+        light: the new light; one frame, or one for every picture; also what `files.as_light` takes, "sunset" for one.
+        inverse: an `InverseRenderer`, anything that is called alike, or the id of one.
+        forward: a `ForwardRenderer` or `DeferredRenderer`, anything that is called alike, or the id of one.
         options: how.
 
     Yields:
@@ -79,6 +90,9 @@ def relight_stream(
         UserError: where the inverse renderer gives no base colour or normals, light and pictures differ in number,
             or a light shall turn over a clip of unknown length.
     """
+    clip, light = as_clip(clip), as_light(light)
+    inverse = InverseRenderer.from_pretrained(inverse) if isinstance(inverse, str | Path) else inverse
+    forward = ForwardRenderer.from_pretrained(forward) if isinstance(forward, str | Path) else forward
     pictures = count_pictures(clip, options)
     _check(light, pictures, options)
     decompositions = decompose_stream(clip, inverse, forward, options)

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from unrender.conventions import DEFAULT_FOV_DEGREES
 from unrender.errors import UserError
+from unrender.scene.records import same, summary
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Camera:
     """A pinhole camera over time, OpenGL axes (+X right, +Y up, looking along -Z), world +Y up.
 
@@ -51,6 +52,12 @@ class Camera:
         if len(sizes) != 1:
             raise UserError(f"cameras of the sizes {sorted(sizes)} cannot be joined; expected one size for every frame")
         return Camera(torch.cat([p.intrinsics for p in parts]), torch.cat([p.pose for p in parts]), parts[0].size)
+
+    def __eq__(self, other: object) -> bool:
+        return same(self, other)
+
+    def __repr__(self) -> str:
+        return summary(self)
 
     def __len__(self) -> int:
         return len(self.intrinsics)

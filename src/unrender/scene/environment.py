@@ -14,9 +14,13 @@ from unrender.conventions import direction_to_uv, uv_to_direction
 from unrender.errors import UserError
 from unrender.scene import readers
 from unrender.scene.color import luminance
+from unrender.scene.records import same, summary
+
+ASPECT_TOLERANCE = 0.02
+"""By how much of its height a light may be wider or narrower than twice as wide as high, to either side."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class EnvironmentMap:
     """Distant light, over time.
 
@@ -33,12 +37,26 @@ class EnvironmentMap:
     def __post_init__(self) -> None:
         if self.radiance.ndim != 4 or self.radiance.shape[1] != 3:
             raise UserError(f"EnvironmentMap.radiance has shape {tuple(self.radiance.shape)}; expected (T, 3, H, W)")
+        if not self.radiance.is_floating_point():
+            kind = str(self.radiance.dtype).removeprefix("torch.")
+            raise UserError(f"EnvironmentMap.radiance holds {kind} numbers; expected linear floats")
+        height, width = self.size
+        if abs(width - 2 * height) > max(2, 2 * ASPECT_TOLERANCE * height):
+            raise UserError(
+                f"the light {self.name} is {width}x{height}; an equirectangular map is twice as wide as high"
+            )
 
     @staticmethod
     def read(path: str | Path) -> EnvironmentMap:
         """Reads a light from a file, or by the name of a shipped one ("sunset" or "sunset.exr"); the same as
         `files.environments.resolve_light`, which see."""
         return readers.read("EnvironmentMap", path)
+
+    def __eq__(self, other: object) -> bool:
+        return same(self, other)
+
+    def __repr__(self) -> str:
+        return summary(self)
 
     def __len__(self) -> int:
         return self.radiance.shape[0]

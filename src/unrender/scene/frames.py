@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from unrender.errors import UserError
+from unrender.scene.records import same, summary
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Frames:
     """A picture or a clip.
 
@@ -34,6 +35,11 @@ class Frames:
     def __post_init__(self) -> None:
         if self.rgb.ndim != 4 or self.rgb.shape[1] != 3:
             raise UserError(f"Frames.rgb has shape {tuple(self.rgb.shape)}; expected (T, 3, H, W)")
+        if not self.rgb.is_floating_point():
+            raise UserError(
+                f"Frames.rgb holds {str(self.rgb.dtype).removeprefix('torch.')} numbers; expected scene-linear floats "
+                "(of a display picture, `files.as_frames` makes them)"
+            )
         expected = (self.rgb.shape[0], 1, *self.rgb.shape[2:])
         if self.mask is not None and self.mask.shape != expected:
             raise UserError(f"Frames.mask has shape {tuple(self.mask.shape)}; expected {expected}")
@@ -60,6 +66,12 @@ class Frames:
         if len(parts) == 1:
             return first
         return replace(first, rgb=torch.cat([part.rgb for part in parts]), mask=torch.cat(masks) if masks else None)
+
+    def __eq__(self, other: object) -> bool:
+        return same(self, other)
+
+    def __repr__(self) -> str:
+        return summary(self)
 
     def __len__(self) -> int:
         return self.rgb.shape[0]

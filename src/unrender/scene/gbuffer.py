@@ -11,6 +11,7 @@ from torch import Tensor
 
 from unrender.errors import UserError
 from unrender.scene.camera import Camera
+from unrender.scene.records import same, summary
 
 DepthKind = Literal["metric", "relative"]
 IrradianceKind = Literal["metric", "relative"]
@@ -33,7 +34,7 @@ CHANNELS: dict[str, int] = {
 """Every map a GBuffer can carry, with its number of channels; `conventions` says what each one means."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class GBuffer:
     """Geometry and material of every pixel, over time. Any map may be None; those present share T, H and W.
 
@@ -111,6 +112,12 @@ class GBuffer:
     def kinds(self) -> tuple[DepthKind, IrradianceKind]:
         """The kinds of depth and of irradiance: whether their scale is known."""
         return self.depth_kind, self.irradiance_kind
+
+    def __eq__(self, other: object) -> bool:
+        return same(self, other)
+
+    def __repr__(self) -> str:
+        return summary(self)
 
     def __len__(self) -> int:
         return next(iter(self.maps.values())).shape[0]
