@@ -162,16 +162,16 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 import torch
-from test_train_ouroboros import course_of, lit_stills, opaque, photos, recipe, train_ouroboros
+from test_train_ouroboros import config_of, lit_stills, opaque, photos, recipe, train_ouroboros
 
 torch.set_num_threads(1)
 inverse, forward, out = sys.argv[1:]
-known = recipe((inverse, forward), course=course_of(1))
+known = recipe((inverse, forward), config=config_of(1))
 train_ouroboros(known, lit_stills(), Path(out), photos=photos())
 """
 
 
-def course_of(accumulate: int):
+def config_of(accumulate: int):
     return replace(QUICK, steps=2, accumulate=accumulate, stages=(Stage(1.0, 16, 1),), ema_decay=0.0, lr=1e-4)
 
 
@@ -185,7 +185,7 @@ def test_two_processes_train_as_one_with_twice_the_batches(folders, tmp_path: Pa
     command = [*launch, str(program), *folders, str(tmp_path / "two")]
     done = subprocess.run(command, env=environment, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
-    train_ouroboros(recipe(folders, config=course_of(2)), lit_stills(), tmp_path / "one", photos=photos())
+    train_ouroboros(recipe(folders, config=config_of(2)), lit_stills(), tmp_path / "one", photos=photos())
     found, expected = (
         torch.load(tmp_path / name / "state.pt", weights_only=True)["weights"] for name in ("two", "one")
     )

@@ -1,4 +1,4 @@
-"""What the training tests train: tiny random ground truth, tiny model folders, courses of a few steps."""
+"""What the training tests train: tiny random ground truth, tiny model folders, trainings of a few steps."""
 
 from dataclasses import replace
 from pathlib import Path
