@@ -69,6 +69,14 @@ def test_where_there_is_no_noise_there_are_no_members():
         UserError, match="starts from no noise: all its predictions would be alike; expected an ensemble of one"
     ):
         engine(noise="zeros")(photo(), ensemble_size=2)
+
+
+def test_members_take_noise_of_their_own():
     renderer = engine(noise="gaussian")
-    with pytest.raises(UserError, match="was given its noise"):
-        renderer(photo(), ensemble_size=2, noise=torch.zeros(renderer.noise_shape(photo())))
+    noise = torch.randn(3, *renderer.noise_shape(photo()), generator=torch.Generator().manual_seed(8))
+    found = renderer(photo(), ensemble_size=3, noise=noise)
+    assert found == ensemble([renderer(photo(), noise=own) for own in noise])
+    with pytest.raises(UserError, match=r"expected \(2, T, C, h, w\), one a member"):
+        renderer(photo(), ensemble_size=2, noise=noise)
+    with pytest.raises(UserError, match=r"expected \(3, T, C, h, w\), one a member"):
+        renderer(photo(), ensemble_size=3, noise=noise[0])
