@@ -19,6 +19,7 @@ from unrender.errors import UserError
 from unrender.inverse.ensemble import ensemble
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
+from unrender.scene.holes import with_filled_holes
 
 SURFACE = 0.25
 """A pixel whose mask is below this has no normal and no depth. Under a half, because a hole in a surface that is there
@@ -83,11 +84,12 @@ class InverseRenderer:
                 there is no noise.
         """
         wanted = check_maps(maps, self.card)
+        seen = with_filled_holes(photo)
         if ensemble_size > 1:
             self._check_ensemble(noise)
             once = replace(self, engine=replace(self.engine, cache=self.engine.cache or LatentCache()))
             return ensemble([once(photo, wanted, steps=steps, seed=seed + k) for k in range(ensemble_size)])
-        prediction = run(self.engine, Inputs.of_photo(photo), maps=wanted, noise=noise, steps=steps, seed=seed)
+        prediction = run(self.engine, Inputs.of_photo(seen), maps=wanted, noise=noise, steps=steps, seed=seed)
         return _finish(prediction.gbuffer((*wanted, "mask")), photo, wanted)
 
     def pictures(
@@ -125,7 +127,7 @@ class InverseRenderer:
         self, photo: Frames, maps: Sequence[str] | None, noise: Tensor | None, steps: int | None, seed: int
     ) -> Prediction:
         wanted = check_maps(maps, self.card)
-        inputs = Inputs.of_photo(photo)
+        inputs = Inputs.of_photo(with_filled_holes(photo))
         return run(self.engine, inputs, maps=wanted, noise=noise, steps=steps, seed=seed, flip_tta=False)
 
     def _check_ensemble(self, noise: Tensor | None) -> None:
@@ -165,4 +167,4 @@ def _finish(gbuffer: GBuffer, photo: Frames, wanted: Sequence[str]) -> GBuffer:
         if gbuffer.depth is not None:
             gbuffer = gbuffer.with_maps(depth=gbuffer.depth.masked_fill(nothing, torch.inf))
     unwanted = {name: None for name in gbuffer.maps if name not in wanted}
-    return replace(gbuffer.with_maps(**unwanted, rgb=photo.rgb), fps=photo.fps).with_maps(mask=mask)
+    return replace(gbuffer.with_maps(**unwanted, rgb=photo.rgb), fps=photo.fps, plate=photo.plate).with_maps(mask=mask)
