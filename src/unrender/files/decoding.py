@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
@@ -32,6 +33,7 @@ _PILLOW: dict[Kind, tuple[str, ...]] = {
     "bmp": ("BMP",),
     "tga": ("TGA",),
     "avif": ("AVIF",),
+    "jp2": ("JPEG2000",),
 }
 """The readers of Pillow that are asked, by the kind of file: some of the others start programs."""
 
@@ -94,6 +96,8 @@ def _decode_exr(path: Path) -> Samples:
 
 
 def _decode_stored(path: Path, kind: Kind) -> Samples:
+    if kind == "hdr":
+        return _decode_hdr(path)
     stored = read_stored(path, kind, "uint16" if kind in ("jxl", "dpx", "cineon") and not _is_linear(kind) else None)
     if kind == "tiff" and ("DNGVersion" in stored.attributes or "tiff:DNGVersion" in stored.attributes):
         raise UserError(f"{path} is a raw photo; expected one that a raw converter developed")
@@ -101,18 +105,26 @@ def _decode_stored(path: Path, kind: Kind) -> Samples:
     if stored.colours == 4:
         return _from_inks(path, stored)
     samples = Samples(pixels, stored.alpha == "premultiplied", colour=_statement(path, kind, stored))
-    if kind == "hdr":
-        header = hdr_header.read(path)
-        pixels = _oriented(pixels, header.orientation)
-        colour = ColourStatement((), header.matrix, "Radiance header") if header.matrix is not None else None
-        return replace(samples, pixels=pixels, colour=colour)
     # JPEG XL's decoder has turned the picture already.
-    orientation = int(said.get("Orientation", 1)) if kind in ("tiff", "png", "jp2", "psd") else 1
+    orientation = int(said.get("Orientation", 1)) if kind in ("tiff", "png", "psd") else 1
     aspect = float(said.get("PixelAspectRatio", 1.0)) if kind == "dpx" else 1.0
     plate = Plate.of_size(pixels.shape[:2], aspect) if aspect not in (0.0, 1.0) else None
     profile = samples.colour.name if samples.colour and samples.colour.name else ""
     metadata = {"icc_profile": profile} if stored.profile and profile else {}
     return replace(samples, pixels=_oriented(pixels, orientation), plate=plate, metadata=metadata)
+
+
+def _decode_hdr(path: Path) -> Samples:
+    header = hdr_header.read(path)
+    if header.xyz:
+        with tempfile.TemporaryDirectory() as folder:
+            renamed = Path(folder) / "picture.hdr"
+            renamed.write_bytes(hdr_header.as_rgbe(path))
+            pixels = read_stored(renamed, "hdr").pixels
+    else:
+        pixels = read_stored(path, "hdr").pixels
+    colour = ColourStatement((), header.matrix, "Radiance header") if header.matrix is not None else None
+    return Samples(_oriented(pixels, header.orientation), colour=colour)
 
 
 def _is_linear(kind: Kind) -> bool:

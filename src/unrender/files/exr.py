@@ -53,6 +53,9 @@ _CARRIED = (
 )
 """Standard attributes that say something of the plate, which holds for what is made of it."""
 
+_CARRIED_GROUPS = ("input/", "com.")
+"""How attributes begin by which compositors and cameras say the same."""
+
 
 @dataclass(frozen=True)
 class ExrImage:
@@ -190,23 +193,11 @@ def _plate(header: Mapping[str, Any], windows: Sequence[tuple[Box, Box]], naming
     display = windows[naming.main][0]
     if union(display, data) != boxes:  # the parts have display windows of their own
         data = boxes
-    rate = header.get("framesPerSecond")
-    fps = None
-    if rate is not None:
-        fraction = _fraction(rate)
-        fps = (fraction.numerator, fraction.denominator) if fraction else None
+    rate = header.get("framesPerSecond", header.get("FramesPerSecond"))
+    fps = (rate.numerator, rate.denominator) if isinstance(rate, Fraction) and rate > 0 else None
     aspect = float(header.get("pixelAspectRatio", 1.0))
-    carried = {name: header[name] for name in _CARRIED if name in header}
+    carried = {n: v for n, v in header.items() if n in _CARRIED or n.startswith(_CARRIED_GROUPS)}
     return Plate(display, data, aspect if aspect > 0 else 1.0, fps, carried)
-
-
-def _fraction(rate: Any) -> Fraction | None:
-    try:
-        numerator, denominator = (rate.n, rate.d) if hasattr(rate, "n") else (rate.numerator, rate.denominator)
-        found = Fraction(int(numerator), int(denominator))
-    except (AttributeError, TypeError, ValueError, ZeroDivisionError):
-        return None
-    return found if found > 0 else None
 
 
 def _plate_attributes(plate: Plate) -> dict[str, object]:
@@ -217,5 +208,5 @@ def _plate_attributes(plate: Plate) -> dict[str, object]:
     said["displayWindow"], said["dataWindow"] = window(plate.display_window), window(plate.data_window)
     said["pixelAspectRatio"] = float(plate.pixel_aspect)
     if plate.fps is not None:
-        said["framesPerSecond"] = OpenEXR.Rational(*plate.fps)
+        said["framesPerSecond"] = Fraction(*plate.fps)
     return said

@@ -25,10 +25,12 @@ class HdrHeader:
     Attributes:
         orientation: 1 to 8, as EXIF.
         matrix: (3, 3), stored values to linear Rec.709; None where they are that.
+        xyz: whether values are XYZ.
     """
 
     orientation: int
     matrix: NDArray[np.float64] | None
+    xyz: bool = False
 
 
 def read(path: Path) -> HdrHeader:
@@ -45,15 +47,25 @@ def read(path: Path) -> HdrHeader:
             order = (match[1] + match[3]).decode()
             if order not in _ORIENTATION:
                 break
-            return HdrHeader(_ORIENTATION[order], _matrix(said))
+            return HdrHeader(_ORIENTATION[order], _matrix(said), _is_xyz(said))
         key, found, value = line.partition(b"=")
         if found:
             said[key.strip().upper()] = value.strip()
     raise UserError(f"{path} has a header without a size; it is damaged or truncated")
 
 
+def as_rgbe(path: Path) -> bytes:
+    """The bytes of a file whose values are XYZ under a header that says rgb, for readers that know no other."""
+    head, found, rest = path.read_bytes().partition(b"_xyze")
+    return head + (b"_rgbe" if found else b"") + rest
+
+
+def _is_xyz(said: dict[bytes, bytes]) -> bool:
+    return said.get(b"FORMAT", b"").endswith(b"_xyze")
+
+
 def _matrix(said: dict[bytes, bytes]) -> NDArray[np.float64] | None:
-    if said.get(b"FORMAT", b"").endswith(b"xyze"):
+    if _is_xyz(said):
         return xyz_to_rec709((1.0, 1.0, 1.0))
     try:
         numbers = tuple(float(number) for number in said[b"PRIMARIES"].split())

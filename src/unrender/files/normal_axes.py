@@ -19,7 +19,7 @@ BETTER = 8.0
 """Degrees (of the median pixel) by which a turn has to bring normals nearer to those of their depth, to be believed."""
 
 FIELDS_OF_VIEW = (20.0, 30.0, 40.0, 50.0, 60.0, 75.0, 90.0)
-"""Degrees across that are tried, for most files do not say theirs."""
+"""Degrees from top to bottom that are tried, for most files do not say theirs."""
 
 _AWAY, _SHARE = 0.35, 0.05  # more than 5 % of surface that is well turned away from who sees it: no camera axes
 _FEWEST = 16  # normals that prove something

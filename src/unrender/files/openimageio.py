@@ -30,7 +30,6 @@ _READERS: dict[Kind, tuple[str, str]] = {
     "psd": ("psd", ".psd"),
     "pnm": ("pnm", ".ppm"),
     "pfm": ("pnm", ".pfm"),
-    "jp2": ("jpeg2000", ".jp2"),
 }
 """The library's reader of each kind, and the ending that it is told: it chooses readers by names, and we by content."""
 
@@ -90,6 +89,8 @@ def read_stored(path: Path, kind: Kind, most: str | None = None) -> StoredPictur
             spec = source.spec()
             attributes = {a.name: a.value for a in spec.extra_attribs}
             require_affordable(path, spec.width, spec.height, spec.nchannels)
+            if name == "tiff" and str(spec.format) == "double" and spec.tile_width and spec.nchannels > 1:
+                _require_separate(path, attributes)
             dtype = _plain_type(path, str(spec.format), most)
             colours, alpha = _channels(path, spec, attributes)
             keep = colours + (alpha != "none")
@@ -129,6 +130,12 @@ def write_png16(path: Path, samples: NDArray[np.uint16]) -> None:
         if not written:
             raise UserError(f"cannot write {path}: {target.geterror()}")
         path.write_bytes(whole.read_bytes())
+
+
+def _require_separate(path: Path, attributes: dict[str, Any]) -> None:
+    """OpenImageIO 3.2 mixes up the pixels of tiles of 64-bit floats, where channels lie side by side."""
+    if attributes.get("planarconfig") != "separate":
+        raise UserError(f"{path} is a TIFF of 64-bit floats in tiles; expected 32-bit floats, or strips")
 
 
 def _plain_type(path: Path, stored: str, most: str | None) -> str:
