@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -39,6 +39,10 @@ class ForwardJob:
     model: Annotated[
         str, typer.Option(help="deferred, deferred:monte_carlo, deferred:screen_space, a model's id, or a folder.")
     ] = "deferred"
+    normals: Annotated[
+        Literal["auto", "camera", "world"],
+        typer.Option(help="The axes of a renderer's normals; `auto` holds them against its depth."),
+    ] = "auto"
     yaw: Yaw = 0.0
     exposure: Exposure = 0.0
     steps: Steps = None
@@ -67,18 +71,22 @@ def forward(job: ForwardJob, prompt: PromptOptions, network: NetworkOptions, com
             from unrender.files.sequences import open_gbuffers
             from unrender.output import passes_paths, write_passes_stream
 
-            gbuffers = open_gbuffers(job.gbuffer)
+            gbuffers = open_gbuffers(job.gbuffer, job.normals)
             destination.check_frames(len(gbuffers))
             light = resolve_light(job.light).exposed(job.exposure) if job.light else None
             edit = read_mask(job.edit_mask) if job.edit_mask else None
             renderer = forward_renderer(job.model, Engines(network, compute, record), prompt, job.steps, job.long_side)
-        rendered = (renderer(gbuffer, light, job.yaw, edit) for gbuffer in track(gbuffers, "rendering", len(gbuffers)))
+        rendered = (
+            (renderer(gbuffer, light, job.yaw, edit), gbuffer.plate)
+            for gbuffer in track(gbuffers, "rendering", len(gbuffers))
+        )
         paths = passes_paths(work_dir, f"{gbuffers.name}.forward", len(gbuffers))
         with record.timed("write"):
             write_passes_stream(
                 [work_dir / destination.file] if destination.file else paths,
                 record.timed_items("forward", rendered),
                 fps=gbuffers.fps,
+                first=gbuffers.first,
             )
         record.write(work_dir / destination.record_name)
     destination.report()

@@ -58,6 +58,7 @@ def inverse(job: InverseJob, scene: SceneOptions, network: NetworkOptions, compu
                 record.timed_items("inverse", gbuffers),
                 profile=job.profile,
                 contact_sheet=destination.path(work_dir, f"{frames.name}.maps.png"),
+                first=frames.first,
             )
         record.write(work_dir / destination.record_name)
     destination.report()

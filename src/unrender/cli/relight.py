@@ -105,7 +105,7 @@ def relight(
         relit = track(relit, "relighting", count_pictures(clip, job.options) or len(clip))
         with record.timed("write"):
             paths = _paths(job, destination, work_dir, clip)
-            write_relit_stream(paths, record.timed_items("relight", relit), job.passes, clip.fps)
+            write_relit_stream(paths, record.timed_items("relight", relit), job.passes, clip.fps, clip.first)
         record.write(work_dir / destination.record_name)
     destination.report()
 

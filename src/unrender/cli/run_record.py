@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
+from unrender.cli.notes import taken
+
 Item = TypeVar("Item")
 
 PACKAGES = ("unrender", "torch", "diffusers", "numpy", "OpenEXR", "av", "mitsuba")
@@ -72,11 +74,13 @@ class RunRecord:
 
     def as_dict(self) -> dict[str, Any]:
         """The record as plain values."""
+        notes = {"notes": list(taken())} if taken() else {}
         settings = {key: value for options in self.settings for key, value in asdict(options).items()}
         return {
             "verb": self.verb,
             "settings": settings,
             **self.facts,
+            **notes,
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()}
             | {"total": round(time.time() - self.started, 3)},
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.started)),

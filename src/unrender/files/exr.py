@@ -1,9 +1,14 @@
-"""OpenEXR files as named channels: the one place that uses the OpenEXR library."""
+"""OpenEXR files as named channels: the one place that uses the OpenEXR library.
+
+OpenImageIO reads EXR as well, but brings every channel of a part to one type: half and float layers side by side, and
+numbers of objects, come and go whole through the format's own library alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +18,43 @@ from numpy.typing import NDArray
 
 from unrender.conventions import REC709_CHROMATICITIES
 from unrender.errors import UserError
+from unrender.files.exr_parts import Naming, name_channels
+from unrender.files.notes import note
+from unrender.files.paths import require_affordable
 from unrender.files.quiet import silenced
 from unrender.files.radiance import HALF_MAX
+from unrender.scene.plate import Box, Plate, union
 
 Channels = dict[str, NDArray[Any]]
+
+_CARRIED = (
+    "adoptedNeutral",
+    "altitude",
+    "aperture",
+    "capDate",
+    "comments",
+    "expTime",
+    "focus",
+    "imageCounter",
+    "isoSpeed",
+    "keyCode",
+    "latitude",
+    "longitude",
+    "owner",
+    "reelName",
+    "screenWindowCenter",
+    "screenWindowWidth",
+    "timeCode",
+    "utcOffset",
+    "whiteLuminance",
+    "worldToCamera",
+    "worldToNDC",
+    "xDensity",
+)
+"""Standard attributes that say something of the plate, which holds for what is made of it."""
+
+_CARRIED_GROUPS = ("input/", "com.")
+"""How attributes begin by which compositors and cameras say the same."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +65,13 @@ class ExrImage:
         channels: (H, W) arrays by full name ("normal.X"), half or float as stored; integer channels as float32.
         header: text attributes ("unrender:model") by name.
         chromaticities: red, green, blue and white (x, y), as stored; Rec.709 where the file has none.
+        plate: its windows, pixel aspect, frame rate, time code.
     """
 
     channels: Channels
     header: dict[str, str] = field(default_factory=dict)
     chromaticities: tuple[float, ...] = REC709_CHROMATICITIES
+    plate: Plate | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -41,45 +81,61 @@ class ExrImage:
 
 
 def read_channels(path: Path) -> ExrImage:
-    """Every channel of every part of an EXR. Channels of a named second part that lack its name are given it.
+    """Every channel of every part of an EXR. In a file of several parts, channels without a layer's name are given that
+    of their part (see `exr_parts`); of several views the first one is read.
 
-    The picture is the union of the data window and the display window: a cropped data window is padded with zeros,
+    The picture is the union of the data windows and the display window: what a part lacks of it is padded with zeros,
     overscan is kept.
 
     Raises:
-        UserError: not an EXR, truncated, or without a channel.
+        UserError: not an EXR, truncated, without a channel, of several displays, or larger than its file can be.
     """
     try:
         with silenced():
+            headers = [part.header for part in OpenEXR.File(str(path), header_only=True).parts]
+            windows = [_windows(header) for header in headers]
+            for (_, data), header in zip(windows, headers, strict=True):
+                _require_flat(path, header)
+                require_affordable(path, data[2] - data[0] + 1, data[3] - data[1] + 1, 1)
+            canvas = union(*(box for both in windows for box in both))
+            _require_small_frame(path, canvas, [data for _, data in windows])
             parts = OpenEXR.File(str(path), separate_channels=True).parts
-            channels = {
-                name: _to_union_window(channel.pixels, part.header)
-                for index, part in enumerate(parts)
-                for name, channel in _named(part, index)
-            }
-    except (RuntimeError, ValueError, TypeError) as error:
+            naming = name_channels([(part.header, tuple(part.channels)) for part in parts])
+            channels: Channels = {}
+            for full, (index, name) in naming.channels.items():
+                channels[full] = _on_canvas(parts[index].channels[name].pixels, windows[index][1], canvas)
+    except UserError:
+        raise
+    except Exception as error:  # a damaged file brings the library to raise about anything
         raise UserError(f"{path} cannot be read as OpenEXR; it is damaged, truncated or another format") from error
     if not channels or 0 in next(iter(channels.values())).shape:
         raise UserError(f"{path} has no pixels in it")
-    sizes = {pixels.shape for pixels in channels.values()}
-    if len(sizes) > 1:
-        raise UserError(f"{path} has channels of different sizes {sorted(sizes)}; expected one size for all")
-    header = parts[0].header
-    text = {name: value for name, value in header.items() if isinstance(value, str)}
-    return ExrImage(channels, text, tuple(header.get("chromaticities", REC709_CHROMATICITIES)))
+    for said in naming.notes:
+        note(path, said)
+    header = headers[naming.main]
+    text = {name: value for h in (*reversed(headers), header) for name, value in h.items() if isinstance(value, str)}
+    chromaticities = tuple(float(v) for v in header.get("chromaticities", REC709_CHROMATICITIES))
+    return ExrImage(channels, text, chromaticities, _plate(header, windows, naming))
 
 
-def write_channels(path: Path, channels: Mapping[str, NDArray[Any]], header: Mapping[str, str]) -> None:
+def write_channels(
+    path: Path, channels: Mapping[str, NDArray[Any]], header: Mapping[str, str], plate: Plate | None = None
+) -> None:
     """Writes (H, W) arrays, half or float by their dtype, as one ZIP-compressed (lossless) scan-line part.
 
-    `header` becomes text attributes; Rec.709 chromaticities are added.
+    `header` becomes text attributes; Rec.709 chromaticities are added. Arrays that are of the size of `plate` get its
+    windows, pixel aspect, frame rate and time code.
     """
     attributes: dict[str, object] = {
         "compression": OpenEXR.ZIP_COMPRESSION,
         "type": OpenEXR.scanlineimage,
         "chromaticities": REC709_CHROMATICITIES,
     }
-    arrays = {name: np.ascontiguousarray(pixels) for name, pixels in channels.items()}
+    arrays = dict(channels)
+    if plate is not None and arrays and next(iter(arrays.values())).shape == plate.size:
+        attributes |= _plate_attributes(plate)
+        arrays = {name: pixels[plate.data_slices] for name, pixels in arrays.items()}
+    arrays = {name: np.ascontiguousarray(pixels) for name, pixels in arrays.items()}
     try:
         OpenEXR.File(attributes | dict(header), arrays).write(str(path))
     except RuntimeError as error:
@@ -91,19 +147,66 @@ def to_half(values: NDArray[Any]) -> NDArray[np.float16]:
     return np.clip(values, -HALF_MAX, HALF_MAX).astype(np.float16)
 
 
-def _named(part: OpenEXR.Part, index: int) -> Iterator[tuple[str, OpenEXR.Channel]]:
-    name = part.header.get("name", "")
-    for channel_name, channel in part.channels.items():
-        bare = "." not in channel_name
-        yield (f"{name}.{channel_name}" if index and name and bare else channel_name), channel
+def _require_flat(path: Path, header: Mapping[str, Any]) -> None:
+    if header.get("type") in (OpenEXR.deepscanline, OpenEXR.deeptile):
+        raise UserError(f"{path} is a deep EXR; expected a flat one")
 
 
-def _to_union_window(pixels: NDArray[Any], header: dict) -> NDArray[Any]:
+def _require_small_frame(path: Path, canvas: Box, data: Sequence[Box]) -> None:
+    """Refuses display windows that are out of all proportion to what there is to see in them."""
+    width, height = canvas[2] - canvas[0] + 1, canvas[3] - canvas[1] + 1
+    seen = sum((box[2] - box[0] + 1) * (box[3] - box[1] + 1) for box in data)
+    if width * height > max(2**25, 64 * seen):
+        raise UserError(f"{path} has windows of {width}x{height} pixels with {seen} in them; expected nearer windows")
+    require_affordable(path, width, min(height, 2**25 // max(width, 1) + 1), 1)
+
+
+def _windows(header: Mapping[str, Any]) -> tuple[Box, Box]:
+    """The display window and the data window."""
+    display, data = (
+        (int(low[0]), int(low[1]), int(high[0]), int(high[1]))
+        for low, high in (header["displayWindow"], header["dataWindow"])
+    )
+    return display, data
+
+
+def _on_canvas(pixels: NDArray[Any], data: Box, canvas: Box) -> NDArray[Any]:
     if pixels.dtype.kind != "f":
         pixels = pixels.astype(np.float32)
-    (data_low, data_high), (low, high) = header["dataWindow"], header["displayWindow"]
-    before = np.maximum(data_low - low, 0)[::-1]
-    after = np.maximum(high - data_high, 0)[::-1]
-    if not before.any() and not after.any():
+    height, width = data[3] - data[1] + 1, data[2] - data[0] + 1
+    if pixels.shape != (height, width):  # chroma of half the size
+        rows, columns = height // pixels.shape[0], width // pixels.shape[1]
+        pixels = pixels.repeat(max(rows, 1), 0).repeat(max(columns, 1), 1)
+        pixels = np.pad(pixels, ((0, height), (0, width)), mode="edge")[:height, :width]
+    if data == canvas:
         return pixels
-    return np.pad(pixels, list(zip(before, after, strict=True)))
+    whole = np.zeros((canvas[3] - canvas[1] + 1, canvas[2] - canvas[0] + 1), pixels.dtype)
+    top, left = data[1] - canvas[1], data[0] - canvas[0]
+    whole[top : top + height, left : left + width] = pixels
+    return whole
+
+
+def _plate(header: Mapping[str, Any], windows: Sequence[tuple[Box, Box]], naming: Naming) -> Plate:
+    used = {index for index, _ in naming.channels.values()}
+    data = union(*(windows[index][1] for index in sorted(used)))
+    boxes = union(*(box for both in windows for box in both))
+    display = windows[naming.main][0]
+    if union(display, data) != boxes:  # the parts have display windows of their own
+        data = boxes
+    rate = header.get("framesPerSecond", header.get("FramesPerSecond"))
+    fps = (rate.numerator, rate.denominator) if isinstance(rate, Fraction) and rate > 0 else None
+    aspect = float(header.get("pixelAspectRatio", 1.0))
+    carried = {n: v for n, v in header.items() if n in _CARRIED or n.startswith(_CARRIED_GROUPS)}
+    return Plate(display, data, aspect if aspect > 0 else 1.0, fps, carried)
+
+
+def _plate_attributes(plate: Plate) -> dict[str, object]:
+    def window(box: Box) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        return np.array(box[:2], np.int32), np.array(box[2:], np.int32)
+
+    said: dict[str, object] = dict(plate.attributes)
+    said["displayWindow"], said["dataWindow"] = window(plate.display_window), window(plate.data_window)
+    said["pixelAspectRatio"] = float(plate.pixel_aspect)
+    if plate.fps is not None:
+        said["framesPerSecond"] = Fraction(*plate.fps)
+    return said

@@ -17,11 +17,14 @@ from unrender.conventions import CAMERA_AXES, COLOR_SPACE
 from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
 from unrender.files.exr import ExrImage, read_channels, to_half, write_channels
-from unrender.files.layers import Profile, channel_names, find_maps
+from unrender.files.layers import Profile, channel_names, choose_maps
+from unrender.files.normal_axes import NormalAxes, find_axes
+from unrender.files.notes import note
 from unrender.files.paths import existing_file
 from unrender.files.radiance import clean, premultiplied_to_straight, to_rec709
 from unrender.scene.camera import Camera
 from unrender.scene.gbuffer import CHANNELS, DepthKind, GBuffer, IrradianceKind
+from unrender.scene.plate import Plate
 from unrender.version import VERSION
 
 Kind = TypeVar("Kind", bound=str)
@@ -59,25 +62,32 @@ def write_gbuffer(
         stored = planes if name in _FLOAT_MAPS else (to_half(clean(plane)) for plane in planes)
         channels |= dict(zip(names[name], stored, strict=True))
     with atomic_write(path) as partial:
-        write_channels(partial, channels, _header(gbuffer, metadata or {}))
+        write_channels(partial, channels, _header(gbuffer, metadata or {}), gbuffer.plate)
 
 
-def read_gbuffer(path: str | Path) -> GBuffer:
+def read_gbuffer(path: str | Path, normals: NormalAxes = "auto") -> GBuffer:
     """Reads a G-buffer of one frame from an EXR of any profile (see `layers`).
 
     Depths that are not positive, not finite or at least `DEPTH_OF_NOTHING` become +inf; maps that live in [0, 1] are
     clipped to it. A picture with alpha has its colour un-premultiplied, and gives the mask where the file has no other.
 
-    Normals of files that do not say their axes (`unrender:axes`) are taken to be in OpenGL camera axes. Beware: the
-    normal passes of Cycles and Arnold are in world space, and have to be rotated into camera space before.
+    The normal passes of Cycles and Arnold are in world axes. So normals of a file that does not say its axes
+    (`unrender:axes`) are held against those of its depth, and turned into OpenGL camera axes where they differ by a
+    turn; what was found is said (see `notes`). Where a file of a renderer has a diffuse albedo and no base colour, the
+    one is taken as the other, which is right for all that is no metal, and said, too.
+
+    Args:
+        path: an EXR.
+        normals: "camera" takes normals as they are, "world" turns them by what the depth says, "auto" finds out.
 
     Raises:
-        UserError: a missing, damaged or foreign file, one with other axes, or one without a map of a G-buffer (its
-            channels are listed).
+        UserError: a missing, damaged or foreign file, one with other axes, one without a map of a G-buffer (its
+            channels are listed), or normals in axes that cannot be found out.
     """
     path = existing_file(path)
     image = read_channels(path)
-    found = find_maps(image.channels)
+    chosen = choose_maps(image.channels)
+    found = chosen.channels
     if not set(found) & set(CHANNELS):
         listed = ", ".join(sorted(image.channels)[:12])
         raise UserError(
@@ -88,17 +98,24 @@ def read_gbuffer(path: str | Path) -> GBuffer:
         alpha = _tensor("mask", image, found["alpha"])
         maps["rgb"] = premultiplied_to_straight(maps["rgb"], alpha)
         maps.setdefault("mask", alpha)
+    for said in chosen.notes:
+        note(path, said)
     header = _own_attributes(image)
     if header.get("axes", CAMERA_AXES) != CAMERA_AXES:
         raise UserError(f"{path} has its normals in the axes {header['axes']!r}; expected {CAMERA_AXES!r}")
+    if "axes" not in header and "version" not in header:
+        _complete(path, maps, normals)
+    plate = image.plate
+    fps = plate.fps[0] / plate.fps[1] if plate is not None and plate.fps is not None else None
     return GBuffer(
         **maps,
         # A file that states no kind comes from a renderer, whose depth is metric.
         depth_kind=_one_of(get_args(DepthKind), header, "depth_kind", path),
         irradiance_kind=_one_of(get_args(IrradianceKind), header, "irradiance_kind", path),
         camera=_camera_from_json(header["camera"], path) if "camera" in header else None,
-        fps=float(header["fps"]) if "fps" in header else None,
+        fps=float(header["fps"]) if "fps" in header else fps,
         model=header.get("model", ""),
+        plate=plate,
     )
 
 
@@ -107,19 +124,52 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     return _own_attributes(read_channels(existing_file(path)))
 
 
-def write_layers(path: str | Path, layers: Mapping[str, Tensor], beauty: Tensor) -> None:
+def write_layers(
+    path: str | Path,
+    layers: Mapping[str, Tensor],
+    beauty: Tensor,
+    alpha: Tensor | None = None,
+    plate: Plate | None = None,
+) -> None:
     """Writes render passes as layers beside the beauty, in one EXR; in 32-bit float, so that they still add up to it.
 
     Args:
         path: an .exr file.
         layers: (3, H, W) linear each, by layer name ("diffuse" is written as diffuse.R, .G, .B).
         beauty: (3, H, W) linear, written as bare R, G, B.
+        alpha: (1, H, W), written as A; layers and beauty are multiplied by it already.
+        plate: windows and numbers that the file carries.
     """
     named = {f"{name}.{c}": plane for name, rgb in layers.items() for c, plane in zip("RGB", rgb, strict=True)}
     named |= dict(zip("RGB", beauty, strict=True))
+    if alpha is not None:
+        named["A"] = alpha[0].clamp(0, 1)
     channels = {name: clean(plane.detach().cpu().float().numpy()) for name, plane in named.items()}
     with atomic_write(path) as partial:
-        write_channels(partial, channels, {f"{_PREFIX}color_space": COLOR_SPACE})
+        write_channels(partial, channels, {f"{_PREFIX}color_space": COLOR_SPACE}, plate)
+
+
+def _complete(path: Path, maps: dict[str, Tensor], normals: NormalAxes) -> None:
+    """Makes of a renderer's maps what a G-buffer here has: normals in camera axes, a base colour."""
+    if "normal" in maps:
+        finding = find_axes(maps["normal"], maps.get("depth"), normals)
+        if finding.axes == "unknown":
+            raise UserError(
+                f"{path} has normals in other axes than the camera's ({finding.why}); expected camera axes, a depth to "
+                "turn them by, or --normals camera to take them as they are"
+            )
+        if finding.axes == "world":
+            turned = torch.einsum("ij,tjhw->tihw", finding.turn, maps["normal"])
+            maps["normal"] = torch.where(turned.abs().sum(1, keepdim=True) > 0, turned, torch.zeros_like(turned))
+        if finding.axes == "world" or normals == "auto":
+            note(path, f"normals are taken to be in {finding.axes} axes ({finding.why}); --normals says otherwise")
+    if "base_color" not in maps and "diffuse_albedo" in maps:
+        maps["base_color"] = maps["diffuse_albedo"]
+        note(
+            path,
+            "has no base colour, and its diffuse colour is taken as one, which metals lack; AOVs base_color, roughness "
+            "and metallic would be right for all",
+        )
 
 
 def _own_attributes(image: ExrImage) -> dict[str, str]:

@@ -14,10 +14,14 @@ nuke      what Nuke's Write node writes: `.red/.green/.blue`, the built-in `dept
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 from unrender.errors import UserError
+from unrender.files.notes import note
 from unrender.scene.gbuffer import CHANNELS
 
 Profile = Literal["unrender", "blender", "arnold", "nuke"]
@@ -116,6 +120,8 @@ _ALIASES = {
     "rgba": "rgb",
     "combined": "rgb",
     "beauty": "rgb",
+    "image": "rgb",
+    "composite": "rgb",
     "": "rgb",
 }
 _COMPONENTS = {
@@ -133,28 +139,105 @@ def channel_names(profile: Profile) -> dict[str, tuple[str, ...]]:
     return PROFILES[profile]
 
 
+@dataclass(frozen=True)
+class Found:
+    """The maps that were found among channels.
+
+    Attributes:
+        channels: those of each map, in the order of its components; "alpha" is the picture's own.
+        notes: what was chosen where there was a choice, for people.
+    """
+
+    channels: dict[str, list[str]]
+    notes: tuple[str, ...] = ()
+
+
 def find_maps(names: Iterable[str]) -> dict[str, list[str]]:
     """Which channels carry which map: {"normal": ["N.X", "N.Y", "N.Z"], ...}, plus "alpha" for the picture's own.
 
     Takes the names of every profile, upper or lower case, with or without a view layer in front, and old and new
     Blender pass names. A grey picture (bare Y) is an "rgb" of one channel. Unknown layers, and known
-    ones with components missing, are left out. Of two layers for one map (two view layers), the alphabetically first
-    counts.
+    ones with components missing, are left out. See `choose_maps` for several layers of one map.
     """
-    found: dict[str, list[str]] = {}
+    return choose_maps(names).channels
+
+
+def choose_maps(names: Iterable[str]) -> Found:
+    """`find_maps`, with what was chosen.
+
+    Of two layers for one map the one in the view layer that has most maps counts, then the alphabetically first; of
+    pictures the one that is called so, before one without a name.
+    """
+    candidates: dict[str, list[tuple[str, dict[str, list[str]]]]] = {}
     for layer, components in sorted(_by_layer(names).items()):
-        name = _ALIASES.get(_plain(layer.rpartition(".")[2]))
-        if name is None or name in found:
-            continue
-        if CHANNELS[name] == 1:
-            found[name] = [next(iter(components.values()))]
-        elif all(index in components for index in range(3)):
-            found[name] = [components[index] for index in range(3)]
-            if name == "rgb" and 3 in components:
-                found["alpha"] = [components[3]]
-        elif name == "rgb" and set(components) <= {1, 3} and 1 in components and components[1][-1] in "yY":
-            found |= {"rgb": [components[1]]} | ({"alpha": [components[3]]} if 3 in components else {})
-    return found
+        name = _map_of(layer)
+        channels = _components_of(name, components) if name is not None else None
+        if name is not None and channels is not None:
+            candidates.setdefault(name, []).append((layer, channels))
+    groups = Counter(_group(layer) for several in candidates.values() for layer, _ in several)
+    found: dict[str, list[str]] = {}
+    chosen_groups: dict[str, None] = {}
+    passed_over: dict[str, None] = {}
+    for several in candidates.values():
+        first, *rest = sorted(several, key=lambda item: (not item[0], -groups[_group(item[0])]))
+        found |= first[1]
+        chosen_groups[_group(first[0])] = None
+        passed_over |= {layer: None for layer, _ in rest if layer}
+    left = [layer for layer in passed_over if _group(layer) not in chosen_groups or not _group(layer)]
+    notes = (f"has more than one layer of a map, and leaves out {', '.join(left[:6])}",) if left else ()
+    return Found(found, notes)
+
+
+def find_picture(path: Path, names: Iterable[str]) -> dict[str, list[str]]:
+    """The channels of an EXR that are its picture, "rgb" and "alpha"; where it has one colour layer and no other, that
+    is the picture, and it is said.
+
+    Raises:
+        UserError: none is called so, and there is none or a choice.
+    """
+    names = list(names)
+    chosen = choose_maps(names)
+    if "rgb" in chosen.channels:
+        return {name: chosen.channels[name] for name in ("rgb", "alpha") if name in chosen.channels}
+    layers = {layer: parts for layer, parts in _by_layer(names).items() if _is_colour(layer, parts)}
+    if len(layers) == 1:
+        ((layer, parts),) = layers.items()
+        note(path, f"has no layer that is called a picture, and its only colour layer {layer} is taken as one")
+        return {"rgb": [parts[i] for i in range(3)]} | ({"alpha": [parts[3]]} if 3 in parts else {})
+    listed = ", ".join(sorted(names)[:12])
+    raise UserError(f"{path} has no picture in its {len(names)} channels ({listed}); expected R, G, B or Y")
+
+
+def is_picture_name(name: str) -> bool:
+    """Whether a layer or part of that name is the picture."""
+    return _map_of(name) == "rgb"
+
+
+def _is_colour(layer: str, components: dict[int, str]) -> bool:
+    last = {components[i].rpartition(".")[2].lower()[:1] for i in range(3) if i in components}
+    return last == {"r", "g", "b"} and not layer.rpartition(".")[2].lower().startswith("crypto")
+
+
+def _map_of(layer: str) -> str | None:
+    """The map that a layer is called after, by the last piece of its name."""
+    return _ALIASES.get(_plain(layer.rpartition(".")[2]))
+
+
+def _group(layer: str) -> str:
+    """What is in front of a layer's own name: a view layer."""
+    return layer.rpartition(".")[0]
+
+
+def _components_of(name: str, components: dict[int, str]) -> dict[str, list[str]] | None:
+    """The channels of a map, and of the picture's alpha; None where some are missing."""
+    if CHANNELS[name] == 1:
+        return {name: [next(iter(components.values()))]}
+    if all(index in components for index in range(3)):
+        alpha = {"alpha": [components[3]]} if name == "rgb" and 3 in components else {}
+        return {name: [components[index] for index in range(3)], **alpha}
+    if name == "rgb" and set(components) <= {1, 3} and 1 in components and components[1][-1] in "yY":
+        return {"rgb": [components[1]]} | ({"alpha": [components[3]]} if 3 in components else {})
+    return None
 
 
 def _by_layer(names: Iterable[str]) -> dict[str, dict[int, str]]:

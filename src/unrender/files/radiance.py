@@ -60,10 +60,17 @@ def to_rec709(rgb: Array, chromaticities: tuple[float, ...]) -> Array:
         return rgb.repeat(3, axis=0)
     if np.allclose(chromaticities, REC709_CHROMATICITIES, atol=1e-3):
         return rgb
-    matrix = (
-        np.linalg.inv(_rgb_to_xyz(REC709_CHROMATICITIES)) @ _adaptation(chromaticities) @ _rgb_to_xyz(chromaticities)
-    )
-    return np.maximum(np.einsum("ij,jhw->ihw", matrix.astype(np.float32), rgb), 0.0)
+    return np.maximum(np.einsum("ij,jhw->ihw", rec709_matrix(chromaticities).astype(np.float32), rgb), 0.0)
+
+
+def rec709_matrix(chromaticities: tuple[float, ...]) -> NDArray[np.float64]:
+    """(3, 3), linear rgb of primaries and white (x, y each) to Rec.709, the white adapted by Bradford's method."""
+    return xyz_to_rec709(tuple(_xyz(*chromaticities[6:8]))) @ _rgb_to_xyz(chromaticities)
+
+
+def xyz_to_rec709(white: tuple[float, ...]) -> NDArray[np.float64]:
+    """(3, 3), XYZ under a white (XYZ) to linear Rec.709, the white adapted by Bradford's method."""
+    return np.linalg.inv(_rgb_to_xyz(REC709_CHROMATICITIES)) @ _adaptation(np.array(white))
 
 
 def _xyz(x: float, y: float) -> NDArray[np.float64]:
@@ -76,7 +83,7 @@ def _rgb_to_xyz(chromaticities: tuple[float, ...]) -> NDArray[np.float64]:
     return primaries * np.linalg.solve(primaries, _xyz(*chromaticities[6:8]))
 
 
-def _adaptation(chromaticities: tuple[float, ...]) -> NDArray[np.float64]:
+def _adaptation(white: NDArray[np.float64]) -> NDArray[np.float64]:
     bradford = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
-    gain = (bradford @ _xyz(*REC709_CHROMATICITIES[6:8])) / (bradford @ _xyz(*chromaticities[6:8]))
+    gain = (bradford @ _xyz(*REC709_CHROMATICITIES[6:8])) / (bradford @ white)
     return np.linalg.inv(bradford) @ np.diag(gain) @ bradford

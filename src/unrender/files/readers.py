@@ -22,6 +22,7 @@ class Reader(Generic[Item]):
         fps: frames per second, None where unknown (stills, most sequences).
         length: number of frames.
         open: starts an iteration; every item has T = 1.
+        first: number of the first frame, as its file is numbered; 1 where nothing is.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Reader(Generic[Item]):
     fps: float | None
     length: int
     open: Callable[[], Iterator[Item]]
+    first: int = 1
 
     def __len__(self) -> int:
         return self.length

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -15,11 +16,14 @@ from torch import Tensor
 from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
 from unrender.files.gbuffers import read_gbuffer, write_gbuffer
-from unrender.files.images import PICTURE_SUFFIXES, read_image, write_image
+from unrender.files.images import PICTURE_SUFFIXES, is_still, read_image, write_image
 from unrender.files.layers import Profile
+from unrender.files.normal_axes import NormalAxes
+from unrender.files.paths import existing_file
 from unrender.files.readers import FrameReader, GBufferReader, Item, Reader
 from unrender.files.video import open_video
 from unrender.scene.gbuffer import GBuffer
+from unrender.scene.plate import Plate
 
 _NUMBER = re.compile(r"#+|%0?(\d*)d")
 
@@ -36,20 +40,21 @@ def open_frames(path: str | Path) -> FrameReader:
         return _sequence(_numbered(path), _stem(path), read_image)
     if path.is_dir():
         return _sequence(_pictures(path), path.name, read_image)
-    if path.suffix.lower() in PICTURE_SUFFIXES:
+    if path.suffix.lower() in PICTURE_SUFFIXES - {".webp"} or is_still(existing_file(path)):
         frames = read_image(path)
-        return Reader(frames.name, frames.size, None, 1, lambda: iter((frames,)))
+        return Reader(frames.name, frames.size, frames.fps, 1, lambda: iter((frames,)))
     return open_video(path)
 
 
-def open_gbuffers(path: str | Path) -> GBufferReader:
-    """Opens G-buffers: one EXR, a folder of EXR files in natural order, or `name.####.exr`; errors as `open_frames`."""
-    path = Path(path)
+def open_gbuffers(path: str | Path, normals: NormalAxes = "auto") -> GBufferReader:
+    """Opens G-buffers: one EXR, a folder of EXR files in natural order, or `name.####.exr`; `normals` and errors as
+    `read_gbuffer`."""
+    path, read = Path(path), partial(read_gbuffer, normals=normals)
     if is_pattern(path) and not path.exists():
-        return _sequence(_numbered(path), _stem(path), read_gbuffer)
+        return _sequence(_numbered(path), _stem(path), read)
     if path.is_dir():
-        return _sequence(_pictures(path, frozenset({".exr"})), path.name, read_gbuffer)
-    return _sequence([path], path.stem, read_gbuffer)
+        return _sequence(_pictures(path, frozenset({".exr"})), path.name, read)
+    return _sequence([path], path.stem, read)
 
 
 class GBufferWriter:
@@ -119,12 +124,12 @@ class ImageWriter:
     def __enter__(self) -> ImageWriter:
         return self
 
-    def write(self, rgb_linear: Tensor, alpha: Tensor | None = None) -> None:
+    def write(self, rgb_linear: Tensor, alpha: Tensor | None = None, plate: Plate | None = None) -> None:
         """Adds pictures, (3, H, W) or (T, 3, H, W) linear, with their alpha, (1, H, W) or (T, 1, H, W), a file each."""
         pictures = rgb_linear.reshape(-1, *rgb_linear.shape[-3:])
         alphas = alpha.reshape(-1, *alpha.shape[-3:]) if alpha is not None else [None] * len(pictures)
         for picture, own in zip(pictures, alphas, strict=True):
-            write_image(next(self._files), picture, alpha=own, bits=self._bits, transfer=self._transfer)
+            write_image(next(self._files), picture, alpha=own, bits=self._bits, transfer=self._transfer, plate=plate)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -175,7 +180,17 @@ def _sequence(paths: list[Path], name: str, read: Callable[[Path], Item]) -> Rea
                 raise UserError(f"{path} is {frame.size} and {paths[0]} is {first.size}; expected one size for all")
             yield frame
 
-    return Reader(name, first.size, first.fps, len(paths), frames)
+    return Reader(name, first.size, first.fps, len(paths), frames, _first_number(paths))
+
+
+def _first_number(paths: list[Path]) -> int:
+    """The number of the first of files that follow one another by the last number in their names; else 1."""
+    if len(paths) == 1:
+        return 1
+    last = [re.findall(r"\d+", path.stem)[-1:] for path in paths]
+    numbers = [int(found[0]) for found in last if found and len(found[0]) < 9]
+    follow = bool(numbers) and numbers == list(range(numbers[0], numbers[0] + len(paths)))
+    return numbers[0] if follow else 1
 
 
 def _pictures(folder: Path, suffixes: frozenset[str] = PICTURE_SUFFIXES) -> list[Path]:

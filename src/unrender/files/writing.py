@@ -46,7 +46,7 @@ def _write_frames(path: Path, frames: Frames) -> None:
             writer.write(frames.rgb)
     elif len(frames) == 1 or is_pattern(path):
         with ImageWriter(path) as writer:
-            writer.write(frames.rgb, None if path.suffix.lower() in (".jpg", ".jpeg") else frames.mask)
+            writer.write(frames.rgb, None if path.suffix.lower() in (".jpg", ".jpeg") else frames.mask, frames.plate)
     else:
         raise UserError(f"{path} is one picture and there are {len(frames)} frames; expected .mp4 or name.####.png")
 

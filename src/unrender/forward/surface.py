@@ -28,10 +28,13 @@ class RenderPasses:
         surfaces: the radiance that surfaces send out, by name: `diffuse` and `specular`, as far as the two lobes were
             told apart; `rendered` where a network gives the picture whole.
         background: radiance of the environment seen past the surfaces.
+        alpha: (T, 1, H, W) in [0, 1], how much of the picture is there at all; every pass is multiplied by it already.
+            None where it is all there.
     """
 
     surfaces: dict[str, Tensor]
     background: Tensor
+    alpha: Tensor | None = None
 
     @staticmethod
     def concatenate(parts: Sequence[RenderPasses]) -> RenderPasses:
@@ -46,7 +49,9 @@ class RenderPasses:
         if len(kinds) != 1:
             raise UserError(f"renderings of {kinds} cannot be joined; expected the same passes and size in every part")
         surfaces = {name: torch.cat([part.surfaces[name] for part in parts]) for name in parts[0].surfaces}
-        return RenderPasses(surfaces, torch.cat([part.background for part in parts]))
+        alphas = [part.alpha for part in parts if part.alpha is not None]
+        alpha = torch.cat(alphas) if len(alphas) == len(parts) else None
+        return RenderPasses(surfaces, torch.cat([part.background for part in parts]), alpha)
 
     def __eq__(self, other: object) -> bool:
         return same(self, other)
@@ -86,20 +91,22 @@ class RenderPasses:
         """Frame `index` alone, with T = 1."""
         i = range(len(self))[index]
         surfaces = {name: value[i : i + 1] for name, value in self.surfaces.items()}
-        return RenderPasses(surfaces, self.background[i : i + 1])
+        alpha = self.alpha[i : i + 1] if self.alpha is not None else None
+        return RenderPasses(surfaces, self.background[i : i + 1], alpha)
 
     def times(self, gain: Tensor) -> RenderPasses:
         """The same with every surface multiplied by `gain`, which broadcasts to (T, 3, H, W)."""
-        return RenderPasses({name: value * gain for name, value in self.surfaces.items()}, self.background)
+        return RenderPasses({name: value * gain for name, value in self.surfaces.items()}, self.background, self.alpha)
 
     def with_background(self, background: Tensor) -> RenderPasses:
         """The same before another background (T, 3, H, W)."""
-        return RenderPasses(self.surfaces, background)
+        return RenderPasses(self.surfaces, background, self.alpha)
 
     def to(self, device: torch.device | str) -> RenderPasses:
         """The same on `device`."""
         surfaces = {name: value.to(device) for name, value in self.surfaces.items()}
-        return RenderPasses(surfaces, self.background.to(device))
+        alpha = self.alpha.to(device) if self.alpha is not None else None
+        return RenderPasses(surfaces, self.background.to(device), alpha)
 
 
 def sum_in_order(passes: Mapping[str, Tensor]) -> Tensor:

@@ -20,6 +20,7 @@ from unrender.files.natural import FramesLike, as_frames
 from unrender.inverse.ensemble import ensemble
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
+from unrender.scene.holes import with_filled_holes
 
 SURFACE = 0.25
 """A pixel whose mask is below this has no normal and no depth. Under a half, because a hole in a surface that is there
@@ -86,13 +87,14 @@ class InverseRenderer:
                 there is no noise.
         """
         photo, wanted = as_frames(photo), check_maps(maps, self.card)
+        seen = with_filled_holes(photo)
         if ensemble_size > 1:
             noises = self._ensemble_noise(noise, ensemble_size)
             once = replace(self, engine=replace(self.engine, cache=self.engine.cache or LatentCache()))
             return ensemble(
                 [once(photo, wanted, steps=steps, noise=own, seed=seed + k) for k, own in enumerate(noises)]
             )
-        prediction = run(self.engine, Inputs.of_photo(photo), maps=wanted, noise=noise, steps=steps, seed=seed)
+        prediction = run(self.engine, Inputs.of_photo(seen), maps=wanted, noise=noise, steps=steps, seed=seed)
         return _finish(prediction.gbuffer((*wanted, "mask")), photo, wanted)
 
     def pictures(
@@ -131,7 +133,7 @@ class InverseRenderer:
         self, photo: FramesLike, maps: Sequence[str] | None, noise: Tensor | None, steps: int | None, seed: int
     ) -> Prediction:
         wanted = check_maps(maps, self.card)
-        inputs = Inputs.of_photo(as_frames(photo))
+        inputs = Inputs.of_photo(with_filled_holes(as_frames(photo)))
         return run(self.engine, inputs, maps=wanted, noise=noise, steps=steps, seed=seed, flip_tta=False)
 
     def _ensemble_noise(self, noise: Tensor | None, members: int) -> Sequence[Tensor | None]:
@@ -178,4 +180,4 @@ def _finish(gbuffer: GBuffer, photo: Frames, wanted: Sequence[str]) -> GBuffer:
         if gbuffer.depth is not None:
             gbuffer = gbuffer.with_maps(depth=gbuffer.depth.masked_fill(nothing, torch.inf))
     unwanted = {name: None for name in gbuffer.maps if name not in wanted}
-    return replace(gbuffer.with_maps(**unwanted, rgb=photo.rgb), fps=photo.fps).with_maps(mask=mask)
+    return replace(gbuffer.with_maps(**unwanted, rgb=photo.rgb), fps=photo.fps, plate=photo.plate).with_maps(mask=mask)

@@ -18,6 +18,7 @@ def write_gbuffer_stream(
     *,
     profile: Profile = "unrender",
     contact_sheet: str | Path | None = None,
+    first: int = 1,
 ) -> None:
     """Writes the G-buffers of a still or clip as they come, and a picture of the first one's maps.
 
@@ -26,12 +27,13 @@ def write_gbuffer_stream(
         gbuffers: in order, of one or several frames each.
         profile: whose channel names the EXR carries.
         contact_sheet: where the first frame's maps are shown (.png); None for nowhere.
+        first: number of the first frame.
 
     Raises:
         UserError: several frames for one file, or an output that cannot be written.
     """
     with ExitStack() as stack:
-        writer = stack.enter_context(GBufferWriter(path, profile=profile)) if path is not None else None
+        writer = stack.enter_context(GBufferWriter(path, profile=profile, first=first)) if path is not None else None
         for index, gbuffer in enumerate(gbuffers):
             if writer is not None:
                 writer.write(gbuffer)

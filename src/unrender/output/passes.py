@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
+import torch
 from torch import Tensor
 
 from unrender.errors import UserError
@@ -15,9 +16,19 @@ from unrender.files.images import WRITTEN_SUFFIXES
 from unrender.files.sequences import ImageWriter, frame_files, is_pattern
 from unrender.files.video import DEFAULT_FPS, VIDEO_SUFFIXES, VideoWriter
 from unrender.forward import RenderPasses
+from unrender.scene.plate import Plate
+from unrender.scene.strips import in_strips
+
+_OPAQUE = (".jpg", ".jpeg")
 
 
-def write_passes(path: str | Path, rendered: RenderPasses, layers: bool = True, fps: float | None = None) -> None:
+def write_passes(
+    path: str | Path,
+    rendered: RenderPasses,
+    layers: bool = True,
+    fps: float | None = None,
+    plate: Plate | None = None,
+) -> None:
     """Writes a rendering, scene-linear where the format is: a still as one file, a clip as a video or `name.####.exr`.
 
     An .exr has the beauty as R, G, B and, with `layers`, a layer for each pass (diffuse, specular, background), whose
@@ -28,6 +39,7 @@ def write_passes(path: str | Path, rendered: RenderPasses, layers: bool = True, 
         rendered: (T, 3, H, W).
         layers: whether an .exr has the passes.
         fps: of a video, 24 where nobody says.
+        plate: what an .exr says of itself: windows, pixel aspect, time code.
 
     Raises:
         UserError: several frames for one picture, an unknown suffix, or an output that cannot be written.
@@ -35,16 +47,22 @@ def write_passes(path: str | Path, rendered: RenderPasses, layers: bool = True, 
     path = Path(path)
     if len(rendered) > 1 and not is_pattern(path) and path.suffix.lower() not in VIDEO_SUFFIXES:
         raise UserError(f"{path} is one picture and there are {len(rendered)} frames; expected .mp4 or name.####.exr")
-    write_passes_stream([path], [rendered], layers, fps)
+    write_passes_stream([path], [(rendered, plate)], layers, fps)
 
 
 def write_passes_stream(
-    paths: Sequence[str | Path], rendered: Iterable[RenderPasses], layers: bool = True, fps: float | None = None
+    paths: Sequence[str | Path],
+    rendered: Iterable[RenderPasses | tuple[RenderPasses, Plate | None]],
+    layers: bool = True,
+    fps: float | None = None,
+    first: int = 1,
 ) -> None:
-    """Writes the renderings of a clip to each of `paths` as they come; see `PassesWriter`."""
-    with PassesWriter(paths, layers, fps) as writer:
-        for passes in rendered:
-            writer.write(passes)
+    """Writes the renderings of a clip, alone or each with its plate, to each of `paths` as they come; see
+    `PassesWriter`."""
+    with PassesWriter(paths, layers, fps, first) as writer:
+        for item in rendered:
+            passes, plate = item if isinstance(item, tuple) else (item, None)
+            writer.write(passes, plate)
 
 
 def passes_paths(folder: str | Path, name: str, frames: int) -> tuple[Path, ...]:
@@ -65,18 +83,21 @@ class PassesWriter:
             name is one file a frame, else there may be one frame only.
         layers: whether an .exr has the passes.
         fps: of videos, 24 where nobody says.
+        first: number of the first frame.
 
     Raises:
         UserError: an unknown suffix, or an output that cannot be written.
     """
 
-    def __init__(self, paths: Sequence[str | Path], layers: bool = True, fps: float | None = None) -> None:
+    def __init__(
+        self, paths: Sequence[str | Path], layers: bool = True, fps: float | None = None, first: int = 1
+    ) -> None:
         self.paths = [Path(path) for path in paths]
         for path in self.paths:
             if path.suffix.lower() not in (*WRITTEN_SUFFIXES, *VIDEO_SUFFIXES):
                 known = ", ".join((*WRITTEN_SUFFIXES, *VIDEO_SUFFIXES))
                 raise UserError(f"cannot write a rendering as {path}; expected {known}")
-        self._layers, self._fps = layers, fps or DEFAULT_FPS
+        self._layers, self._fps, self._first = layers, fps or DEFAULT_FPS, first
 
     def __enter__(self) -> PassesWriter:
         with ExitStack() as stack:
@@ -84,12 +105,14 @@ class PassesWriter:
             self._stack = stack.pop_all()
         return self
 
-    def write(self, rendered: RenderPasses) -> None:
-        """Adds frames, T or one, all of one size."""
-        beauty = rendered.beauty
+    def write(self, rendered: RenderPasses, plate: Plate | None = None) -> None:
+        """Adds frames, T or one, all of one size; what `plate` says goes into an .exr."""
+        beauty, alpha = rendered.beauty, rendered.alpha
         for writer in self._writers:
             if isinstance(writer, _LayerWriter):
-                writer.write(rendered, beauty)
+                writer.write(rendered, beauty, plate)
+            elif isinstance(writer, ImageWriter) and alpha is not None and writer.path.suffix.lower() not in _OPAQUE:
+                writer.write(in_strips(_straight, beauty, alpha), alpha)
             else:
                 writer.write(beauty)
 
@@ -102,24 +125,32 @@ class PassesWriter:
         suffix = path.suffix.lower()
         if suffix in VIDEO_SUFFIXES:
             return VideoWriter(path, self._fps)
-        return _LayerWriter(path, self._layers) if suffix == ".exr" else ImageWriter(path)
+        if suffix == ".exr":
+            return _LayerWriter(path, self._layers, self._first)
+        return ImageWriter(path, first=self._first)
+
+
+def _straight(beauty: Tensor, alpha: Tensor) -> Tensor:
+    """Colour without the alpha that it is multiplied by; black where there is nothing."""
+    return torch.where(alpha > 0, beauty / alpha.clamp(min=1e-6), torch.zeros_like(beauty))
 
 
 class _LayerWriter:
     """Renderings as .exr in 32-bit float, one file a frame."""
 
-    def __init__(self, path: Path, layers: bool) -> None:
+    def __init__(self, path: Path, layers: bool, first: int) -> None:
         self._layers = layers
         self._stack = ExitStack()
-        self._files = self._stack.enter_context(frame_files(path))
+        self._files = self._stack.enter_context(frame_files(path, first))
 
     def __enter__(self) -> _LayerWriter:
         return self
 
-    def write(self, rendered: RenderPasses, beauty: Tensor) -> None:
+    def write(self, rendered: RenderPasses, beauty: Tensor, plate: Plate | None) -> None:
         for index in range(len(rendered)):
             passes = {name: value[index] for name, value in rendered.passes.items()} if self._layers else {}
-            write_layers(next(self._files), passes, beauty[index])
+            alpha = rendered.alpha[index] if rendered.alpha is not None else None
+            write_layers(next(self._files), passes, beauty[index], alpha, plate)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

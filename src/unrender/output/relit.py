@@ -45,7 +45,7 @@ class RelitPaths:
 
 
 def write_relit_stream(
-    paths: RelitPaths, relit: Iterable[Relit], layers: bool = True, fps: float | None = None
+    paths: RelitPaths, relit: Iterable[Relit], layers: bool = True, fps: float | None = None, number: int = 1
 ) -> None:
     """Writes what `relight_stream` gives, as it comes; each file appears whole or not at all.
 
@@ -54,20 +54,21 @@ def write_relit_stream(
         relit: in order, of one or several frames each.
         layers: whether an .exr of relit frames has the passes.
         fps: of videos, 24 where nobody says.
+        number: of the first frame, where files are numbered.
 
     Raises:
         UserError: several frames for one file, or an output that cannot be written.
     """
     with ExitStack() as stack:
-        passes = stack.enter_context(PassesWriter(paths.passes, layers, fps))
-        gbuffers = stack.enter_context(GBufferWriter(paths.gbuffer)) if paths.gbuffer else None
+        passes = stack.enter_context(PassesWriter(paths.passes, layers, fps, number))
+        gbuffers = stack.enter_context(GBufferWriter(paths.gbuffer, first=number)) if paths.gbuffer else None
         turn = stack.enter_context(VideoWriter(paths.turn, fps or DEFAULT_FPS)) if paths.turn else None
         first = True
         for part in relit:
             if turn is not None:
                 turn.write(part.beauty)
             if turn is None or first:
-                passes.write(part.passes)
+                passes.write(part.passes, part.decomposition.frames.plate)
             sheet = paths.contact_sheet if first else None
             shown = relit_thumbnail(part.passes) if sheet else None
             gbuffer = part.decomposition.gbuffer

@@ -23,7 +23,8 @@ def write(path: str | Path, thing: GBuffer | Frames | EnvironmentMap | RenderPas
         UserError: a suffix that this cannot be written as, or an output that cannot be written.
     """
     if isinstance(thing, Relit):
-        write_passes(path, thing.passes, fps=thing.decomposition.frames.fps)
+        frames = thing.decomposition.frames
+        write_passes(path, thing.passes, fps=frames.fps, plate=frames.plate)
     elif isinstance(thing, RenderPasses):
         write_passes(path, thing)
     else:

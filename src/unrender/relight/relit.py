@@ -180,7 +180,7 @@ def _finish(passes: RenderPasses, decomposition: Decomposition, background: Back
     if decomposition.gain is not None:
         for name in surfaces:
             surfaces[name] = surfaces[name] * decomposition.gain
-    return RenderPasses(surfaces, behind)
+    return RenderPasses(surfaces, behind, _alpha(decomposition, background))
 
 
 def _behind(decomposition: Decomposition, background: Background) -> Tensor:
@@ -188,4 +188,16 @@ def _behind(decomposition: Decomposition, background: Background) -> Tensor:
     rgb = decomposition.frames.rgb
     if background == "none":
         return torch.zeros_like(rgb)
-    return in_strips(lambda photo, covered: photo * (1 - covered), rgb, coverage(decomposition.gbuffer))
+    covered, mask = coverage(decomposition.gbuffer), decomposition.frames.mask
+    there = torch.ones_like(covered) if mask is None else mask  # of the photo, too, what is cut out is not there
+    return in_strips(lambda photo, part: photo * part, rgb, (there - covered).clamp(min=0))
+
+
+def _alpha(decomposition: Decomposition, background: Background) -> Tensor | None:
+    """How much of a relit picture is there, (T, 1, H, W): of a cut-out what its alpha says, before no background what
+    there is a surface in; None before the light, which fills the picture."""
+    if background == "light":
+        return None
+    if background == "none":
+        return coverage(decomposition.gbuffer)
+    return decomposition.frames.mask

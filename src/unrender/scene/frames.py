@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from unrender.errors import UserError
+from unrender.scene.plate import Plate
 from unrender.scene.records import same, summary
 
 
@@ -23,6 +24,7 @@ class Frames:
         name: for messages and file names.
         hdr: True where the source was scene-referred (EXR, HDR), False for display pictures.
         metadata: from the file (ICC profile name, focal length, decoder, ...).
+        plate: windows and numbers of a film plate, None where the source has none; of a clip those of its first frame.
     """
 
     rgb: Tensor
@@ -31,6 +33,7 @@ class Frames:
     name: str = "picture"
     hdr: bool = False
     metadata: dict[str, str] = field(default_factory=dict)
+    plate: Plate | None = None
 
     def __post_init__(self) -> None:
         if self.rgb.ndim != 4 or self.rgb.shape[1] != 3:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from unrender.errors import UserError
 from unrender.scene.camera import Camera
+from unrender.scene.plate import Plate
 from unrender.scene.records import same, summary
 
 DepthKind = Literal["metric", "relative"]
@@ -57,6 +58,7 @@ class GBuffer:
         camera: the camera of the frames, None where it is unknown.
         fps: frames per second of a clip, None for a still.
         model: id of the model that made it, "" where none did.
+        plate: windows and numbers of a film plate, None where there are none; of a clip those of its first frame.
     """
 
     base_color: Tensor | None = None
@@ -77,6 +79,7 @@ class GBuffer:
     camera: Camera | None = None
     fps: float | None = None
     model: str = ""
+    plate: Plate | None = None
 
     def __post_init__(self) -> None:
         maps = self.maps

@@ -1,0 +1,138 @@
+"""In which axes the normals of a foreign G-buffer are: held against its own depth, and turned into camera axes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from unrender.scene.camera import Camera, pixel_rays
+from unrender.scene.normals import normal_from_depth, unit_normals
+
+NormalAxes = Literal["auto", "camera", "world"]
+"""What a caller says of a file's normals; "auto" finds out."""
+
+BETTER = 8.0
+"""Degrees (of the median pixel) by which a turn has to bring normals nearer to those of their depth, to be believed."""
+
+FIELDS_OF_VIEW = (20.0, 30.0, 40.0, 50.0, 60.0, 75.0, 90.0)
+"""Degrees from top to bottom that are tried, for most files do not say theirs."""
+
+_AWAY, _SHARE = 0.35, 0.05  # more than 5 % of surface that is well turned away from who sees it: no camera axes
+_FEWEST = 16  # normals that prove something
+_LEVEL = 0.02  # directions that differ by less, relative to the most, do not tell where up is
+_SIDE = 256  # pixels of the longer side of what is compared
+
+
+@dataclass(frozen=True)
+class AxesFinding:
+    """What was found of some normals.
+
+    Attributes:
+        axes: "camera", "world", or "unknown" where they are not in camera axes and nothing says how they are turned.
+        turn: (3, 3) from the axes of the file to those of the camera.
+        why: for people.
+    """
+
+    axes: Literal["camera", "world", "unknown"]
+    turn: Tensor
+    why: str
+
+
+def find_axes(normal: Tensor, depth: Tensor | None, said: NormalAxes = "auto") -> AxesFinding:
+    """Finds out in which axes normals are.
+
+    Args:
+        normal: (1, 3, H, W) as stored.
+        depth: (1, 1, H, W) planar, or None.
+        said: what the caller knows; "world" leaves the turn to be found.
+    """
+    if said == "camera":
+        return AxesFinding("camera", torch.eye(3), "taken as they are")
+    step = max(1, max(normal.shape[2:]) // _SIDE)
+    stored = unit_normals(normal[..., ::step, ::step])
+    if depth is None:
+        return _without_depth(stored, said)
+    tried = [_against_depth(stored, depth[..., ::step, ::step], field) for field in FIELDS_OF_VIEW]
+    compared = [one for one in tried if one is not None]
+    if not compared:
+        return _without_depth(stored, said)
+    before = min(as_they_are for as_they_are, _, _ in compared)
+    after, turn = min(((turned, turn) for _, turned, turn in compared), key=lambda item: item[0])
+    gained = f"{before:.0f} degrees from those of the depth as they are, {after:.0f} when turned"
+    if said == "world":
+        return AxesFinding("world", turn.float(), gained)
+    if before <= after + BETTER:
+        # No turn helps: they are the camera's, or something that depth does not explain at all.
+        return AxesFinding("camera" if before < 45 or not _away(stored) else "unknown", torch.eye(3), gained)
+    return AxesFinding("world" if after <= max(20.0, before / 3) else "unknown", turn.float(), gained)
+
+
+def _without_depth(stored: Tensor, said: NormalAxes) -> AxesFinding:
+    if said == "world":
+        return AxesFinding("unknown", torch.eye(3), "nothing says how the camera is turned")
+    if _away(stored):
+        return AxesFinding("unknown", torch.eye(3), "some are turned away from the camera, and there is no depth")
+    return AxesFinding("camera", torch.eye(3), "they face the camera, and there is no depth to hold them against")
+
+
+def _away(stored: Tensor) -> bool:
+    """Whether more of the surface is turned away from the camera than can be, were it in the camera's axes."""
+    size = (stored.shape[2], stored.shape[3])
+    rays = functional.normalize(pixel_rays(Camera.perspective(size)).to(stored), dim=1)
+    there = stored.square().sum(1) > 0.25
+    if int(there.sum()) < _FEWEST:
+        return False
+    return float(((stored * rays).sum(1)[there] > _AWAY).float().mean()) > _SHARE
+
+
+def _against_depth(stored: Tensor, depth: Tensor, field: float) -> tuple[float, float, Tensor] | None:
+    """Degrees between normals and those of the depth, as they are and turned, and the turn; None where too few pixels
+    have both."""
+    size = (stored.shape[2], stored.shape[3])
+    of_depth = normal_from_depth(depth, Camera.perspective(size, field))
+    both = (stored.square().sum(1) > 0.25) & (of_depth.square().sum(1) > 0.25)
+    if int(both.sum()) < _FEWEST:
+        return None
+    of_file, wanted = (value.movedim(1, 0)[:, both].double() for value in (stored, of_depth))
+    turn = _turn(of_file, wanted)
+    return _degrees(of_file, wanted), _degrees(turn @ of_file, wanted), turn
+
+
+def _degrees(first: Tensor, second: Tensor) -> float:
+    return float((first * second).sum(0).clamp(-1, 1).acos().rad2deg().median())
+
+
+def _turn(stored: Tensor, wanted: Tensor) -> Tensor:
+    """The rotation (3, 3) that brings directions (3, N) nearest to others: Kabsch's method, twice, the second time of
+    those that fit. Where all of them are one direction, the shortest turn between the two."""
+    kept = torch.ones(stored.shape[1], dtype=torch.bool)
+    turn = torch.eye(3, dtype=torch.float64)
+    for _ in range(3):
+        u, spread, v = torch.linalg.svd(wanted[:, kept] @ stored[:, kept].T)
+        if spread[1] < _LEVEL * spread[0]:
+            return _shortest(stored[:, kept].mean(1), wanted[:, kept].mean(1))
+        sign = torch.sign(torch.linalg.det(u @ v))
+        turn = u @ torch.diag(torch.stack((torch.ones_like(sign), torch.ones_like(sign), sign))) @ v
+        angles = ((turn @ stored) * wanted).sum(0)
+        kept = angles >= angles.median()
+    return turn
+
+
+def _shortest(start: Tensor, end: Tensor) -> Tensor:
+    """The rotation (3, 3) by the smallest angle that brings one direction to another (Rodrigues)."""
+    start, end = start / start.norm(), end / end.norm()
+    axis, cosine = torch.linalg.cross(start, end), float(start @ end)
+    if cosine < -0.999:  # half a turn about what is upright
+        upright = torch.tensor([0.0, 1.0, 0.0], dtype=start.dtype)
+        if abs(float(upright @ start)) > 0.9:
+            upright = torch.tensor([1.0, 0.0, 0.0], dtype=start.dtype)
+        upright = upright - (upright @ start) * start
+        upright = upright / upright.norm()
+        return 2 * torch.outer(upright, upright) - torch.eye(3, dtype=start.dtype)
+    x, y, z = axis.tolist()
+    cross = torch.tensor([[0, -z, y], [z, 0, -x], [-y, x, 0]], dtype=start.dtype)
+    return torch.eye(3, dtype=start.dtype) + cross + cross @ cross / (1 + cosine)

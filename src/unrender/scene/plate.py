@@ -1,0 +1,57 @@
+"""What a film plate says of itself: where its pixels lie, how wide they are, and when they were taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom: the pixels of both corners are inside."""
+
+
+@dataclass(frozen=True)
+class Plate:
+    """Windows and times of one picture. In memory a picture is the smallest box around both windows.
+
+    Attributes:
+        display_window: the picture that is meant to be seen.
+        data_window: the pixels that there are: more of them where there is overscan, fewer where it was cropped.
+        pixel_aspect: width of a pixel divided by its height.
+        fps: frames per second as (numerator, denominator), None where nothing is said.
+        attributes: what else goes with it (time code, film, lens), by OpenEXR's names, in the types of its library.
+    """
+
+    display_window: Box
+    data_window: Box
+    pixel_aspect: float = 1.0
+    fps: tuple[int, int] | None = None
+    attributes: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @staticmethod
+    def of_size(size: tuple[int, ...], pixel_aspect: float = 1.0) -> Plate:
+        """The plate of a picture (height, width) whose windows are both all of it."""
+        box = (0, 0, size[1] - 1, size[0] - 1)
+        return Plate(box, box, pixel_aspect)
+
+    @property
+    def canvas(self) -> Box:
+        """The smallest box around both windows."""
+        return union(self.display_window, self.data_window)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the canvas."""
+        left, top, right, bottom = self.canvas
+        return bottom - top + 1, right - left + 1
+
+    @property
+    def data_slices(self) -> tuple[slice, slice]:
+        """Rows and columns of the data window in the canvas."""
+        (left, top, _, _), data = self.canvas, self.data_window
+        return slice(data[1] - top, data[3] - top + 1), slice(data[0] - left, data[2] - left + 1)
+
+
+def union(*boxes: Box) -> Box:
+    """The smallest box around others."""
+    lefts, tops, rights, bottoms = zip(*boxes, strict=True)
+    return min(lefts), min(tops), max(rights), max(bottoms)
