@@ -14,6 +14,7 @@ import typer
 from typer.exceptions import TyperException
 
 from unrender.cli import doctor, evaluate, forward, inverse, models, relight, synth, train
+from unrender.cli.notes import listening
 from unrender.cli.verb import add_verb
 from unrender.errors import UserError
 
@@ -63,7 +64,8 @@ def run(commands: typer.Typer, arguments: Sequence[str]) -> int:
     0 done, 2 the caller's mistake (one line on stderr), 1 ours (a traceback), 130 interrupted.
     """
     try:
-        return commands(args=list(arguments) or ["--help"], prog_name="unrender", standalone_mode=False) or DONE
+        with listening():
+            return commands(args=list(arguments) or ["--help"], prog_name="unrender", standalone_mode=False) or DONE
     except (UserError, TyperException) as mistake:
         message = mistake.format_message() if isinstance(mistake, TyperException) else str(mistake)
         print(f"unrender: {' '.join(message.split())}", file=sys.stderr)

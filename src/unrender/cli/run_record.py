@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
+from unrender.cli.notes import heard
+
 Item = TypeVar("Item")
 
 PACKAGES = ("unrender", "torch", "diffusers", "numpy", "OpenEXR", "av", "mitsuba")
@@ -77,6 +79,7 @@ class RunRecord:
             "verb": self.verb,
             "settings": settings,
             **self.facts,
+            "notes": list(heard()),
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()}
             | {"total": round(time.time() - self.started, 3)},
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.started)),

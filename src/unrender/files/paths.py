@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 from unrender.errors import UserError
 
 
 def existing_file(path: str | Path) -> Path:
-    """The path of a file that is there and has something in it; UserError otherwise."""
+    """The path of a regular file, or a link to one, that has something in it; UserError otherwise. Pipes and devices
+    are not opened: they may never end."""
     path = Path(path)
-    if path.is_dir():
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{path} does not exist; check the name") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if stat.S_ISDIR(mode):
         raise UserError(f"{path} is a folder; expected a file")
-    if not path.exists():
-        raise UserError(f"{path} does not exist; check the name")
+    if not stat.S_ISREG(mode):
+        raise UserError(f"{path} is a pipe, a socket or a device; expected a regular file")
     try:
         with path.open("rb") as file:
             if not file.read(1):
