@@ -7,10 +7,12 @@ from pathlib import Path
 
 from unrender.errors import UserError
 
+_LFS_POINTER = b"version https://git-lfs"
+
 
 def existing_file(path: str | Path) -> Path:
     """The path of a regular file, or a link to one, that has something in it; UserError otherwise. Pipes and devices
-    are not opened: they may never end."""
+    are not opened: they may never end. Nor is the pointer that stands for a large file in a Git repository."""
     path = Path(path)
     try:
         mode = path.stat().st_mode
@@ -24,8 +26,22 @@ def existing_file(path: str | Path) -> Path:
         raise UserError(f"{path} is a pipe, a socket or a device; expected a regular file")
     try:
         with path.open("rb") as file:
-            if not file.read(1):
-                raise UserError(f"{path} is empty; it may not have been copied completely")
+            head = file.read(len(_LFS_POINTER))
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
+    if not head:
+        raise UserError(f"{path} is empty; it may not have been copied completely")
+    refuse_pointer(path, head)
     return path
+
+
+def refuse_pointer(path: Path, head: bytes | None = None) -> None:
+    """Raises UserError for what Git LFS leaves in place of a large file; `head` is how the file begins, if known."""
+    if head is None:
+        with path.open("rb") as file:
+            head = file.read(len(_LFS_POINTER))
+    if head == _LFS_POINTER:
+        raise UserError(
+            f"{path} is only the pointer that Git LFS leaves where a repository was cloned without its large files; "
+            "run `git lfs pull` in its folder (for a published model's weights, `unrender models pull ID` does, too)"
+        )
