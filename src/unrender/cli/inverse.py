@@ -44,6 +44,7 @@ def inverse(job: InverseJob, scene: SceneOptions, network: NetworkOptions, compu
     with atomic_outputs(destination) as work_dir:
         with record.timed("load"):
             from unrender.cli.engines import Engines, inverse_renderer
+            from unrender.files.numbering import literal
             from unrender.files.sequences import open_frames
             from unrender.output import write_gbuffer_stream
 
@@ -54,7 +55,7 @@ def inverse(job: InverseJob, scene: SceneOptions, network: NetworkOptions, compu
         number = "" if len(frames) == 1 else ".####"
         with record.timed("write"):
             write_gbuffer_stream(
-                destination.path(work_dir, f"{frames.name}{number}.exr"),
+                destination.path(work_dir, f"{literal(frames.name)}{number}.exr"),
                 record.timed_items("inverse", gbuffers),
                 profile=job.profile,
                 contact_sheet=destination.path(work_dir, f"{frames.name}.maps.png"),

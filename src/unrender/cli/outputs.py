@@ -12,6 +12,29 @@ from pathlib import Path
 
 from unrender.errors import UserError
 
+_FILE_ENDINGS = frozenset(
+    {
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".exr",
+        ".hdr",
+        ".bmp",
+        ".gif",
+        ".heic",
+        ".avif",
+    }
+    | {".jxl", ".jp2", ".psd", ".dpx", ".tga", ".pfm", ".ppm", ".svg", ".pdf", ".mp4", ".m4v", ".mov", ".mkv", ".webm"}
+    | {".avi", ".mpg", ".mpeg", ".mxf", ".wmv", ".ts", ".mp3", ".wav", ".json", ".txt", ".csv", ".html", ".md", ".zip"}
+    | {".tar", ".gz", ".npy", ".npz", ".pt", ".safetensors", ".glb", ".gltf", ".obj", ".ply", ".usd", ".usdz", ".blend"}
+)
+"""By these a person means a file; any other dot is one in a folder's name (shot.v001, 2026.11.27-run)."""
+
 
 @dataclass(frozen=True)
 class Destination:
@@ -40,7 +63,11 @@ class Destination:
 
     def check_frames(self, frames: int) -> None:
         """Raises UserError where the one file asked for cannot hold so many frames."""
-        if frames == 1 or not self.file or self.ending == ".mp4" or "#" in self.file:
+        if frames == 1 or not self.file or self.ending == ".mp4":
+            return
+        from unrender.files.numbering import is_pattern
+
+        if is_pattern(self.file):
             return
         numbered = f"{Path(self.file).stem}.####{self.ending}"
         raise UserError(f"-o {self.folder / self.file}: there are {frames} frames; expected a folder, or {numbered}")
@@ -56,13 +83,17 @@ class Destination:
 
 
 def parse_destination(out: Path, endings: Sequence[str]) -> Destination:
-    """Reads OUT. Raises UserError where it has an ending that is not among `endings`, or is a file without one."""
+    """Reads OUT: a file where its ending is among `endings`, else a folder, dots in its name or not.
+
+    Raises:
+        UserError: the ending of another kind of file, or a file where a folder is expected.
+    """
     if out.is_dir():
         return Destination(out)
     suffix = out.suffix.lower()
     if suffix in endings:
         return Destination(out.parent, out.name)
-    if suffix and not suffix[1:].isdigit():
+    if suffix in _FILE_ENDINGS:
         known = ", ".join(endings) or "none"
         raise UserError(f"-o {out}: cannot write {suffix} here; expected a folder, or a file ending in {known}")
     if out.exists():

@@ -1,4 +1,4 @@
-"""Camera files of other tools: NeRF `transforms.json`, COLMAP text, CO3D annotations.
+"""Camera files of other tools: NeRF `transforms.json`, COLMAP, CO3D annotations.
 
 All of them count the centre of the first pixel as (0.5, 0.5), as `conventions` does. Their axes:
 
@@ -11,35 +11,35 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
+from unrender.files.colmap import OPENCV_TO_OPENGL as OPENCV_TO_OPENGL
+from unrender.files.colmap import colmap_views
 from unrender.files.images import read_image
 from unrender.files.paths import existing_file
+from unrender.files.reading import brief, reading
+from unrender.files.views import Matrix, View, entry, join, mapping, number, numbers, side, text, transform
 from unrender.scene.camera import Camera
 
-Matrix = NDArray[np.float64]
-
 Z_UP_TO_Y_UP: Matrix = np.array([[1, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]], dtype=np.float64)
-OPENCV_TO_OPENGL: Matrix = np.diag([1.0, -1, -1, 1])
 _PYTORCH3D_TO_OPENGL: Matrix = np.diag([-1.0, 1, -1])
-_DISTORTIONS = ("k1", "k2", "k3", "k4", "p1", "p2")
-# Where fx, fy, cx, cy stand among a COLMAP model's parameters; what follows them is distortion.
-_COLMAP_MODELS = {
-    "SIMPLE_PINHOLE": (0, 0, 1, 2),
-    "PINHOLE": (0, 1, 2, 3),
-    "SIMPLE_RADIAL": (0, 0, 1, 2),
-    "RADIAL": (0, 0, 1, 2),
-    "OPENCV": (0, 1, 2, 3),
-}
+# Those that are pinholes once their distortion is nothing. Of any other kind only its maker knows what a ray is.
+_PINHOLES = frozenset({"PINHOLE", "SIMPLE_PINHOLE", "PERSPECTIVE", "OPENCV", "FULL_OPENCV", "RADIAL", "SIMPLE_RADIAL"})
+_DISTORTIONS = (
+    *(f"k{index}" for index in range(1, 7)),
+    *("p1", "p2", "s1", "s2", "s3", "s4", "b1", "b2", "distortion_params", "distortion", "distortion_coefficients"),
+)
+# Said by instant-ngp and others in place of a camera model: anything but false is no pinhole.
+_OTHER_LENSES = ("is_fisheye", "fisheye", "latlong", "is_latlong", "equirectangular", "orthographic", "ftheta_p0")
+_MOST_TIMES_PACKED = 200  # JSON of numbers is a tenth of itself in gzip
 
 
 @dataclass(frozen=True)
@@ -55,41 +55,38 @@ class NamedCameras:
     camera: Camera
 
 
-@dataclass(frozen=True)
-class _View:
-    name: str
-    intrinsics: tuple[float, float, float, float]  # fx, fy, cx, cy
-    pose: Matrix
-    size: tuple[int, int]
-
-
 def read_transforms(path: str | Path, *, world_up: Literal["z", "y"] = "z") -> NamedCameras:
     """Reads `transforms.json` of NeRF, instant-ngp and nerfstudio.
 
     `applied_transform` is undone, then the world is turned from `world_up` to +Y up. A file without a size takes that
-    of its first picture; one without a focal length its `camera_angle_x`.
+    of its first picture; one without a focal length its `camera_angle_x`. Matrices have four rows, or three.
 
     Raises:
-        UserError: a missing or damaged file, lens distortion, or pictures of different sizes.
+        UserError: a missing or damaged file, a camera that is no pinhole (fisheye, equirectangular), lens distortion,
+            values that are no finite numbers, or pictures of different sizes.
     """
     path = existing_file(path)
-    said = _read_json(path)
-    applied = np.eye(4)
-    views = []
-    try:
-        if "applied_transform" in said:
-            applied[:3] = np.asarray(said["applied_transform"], dtype=np.float64)[:3]
-        turn = (Z_UP_TO_Y_UP if world_up == "z" else np.eye(4)) @ np.linalg.inv(applied)
-        for frame in said["frames"]:
-            both = {**said, **frame}
-            if any(both.get(name) for name in _DISTORTIONS):
-                raise UserError(f"{path} has lens distortion; undistort the pictures first")
-            pose = turn @ np.asarray(frame["transform_matrix"], dtype=np.float64).reshape(4, 4)
-            size = _transforms_size(path, both)
-            views.append(_View(frame["file_path"], _transforms_intrinsics(both, size), pose, size))
-    except (KeyError, TypeError, AttributeError, np.linalg.LinAlgError) as error:
-        raise UserError(f"{path} is not a transforms.json: {error!r}") from error
-    return _join(path, views)
+    with reading(path, "a transforms.json"):
+        said = _read_json(path)
+        if not isinstance(said, dict) or "frames" not in said:
+            raise UserError(f"{path} is not a transforms.json; expected one with frames")
+        undo = np.eye(4)
+        if said.get("applied_transform") is not None:
+            undo = np.linalg.inv(transform(said["applied_transform"], f"{path}: applied_transform"))
+        turn = (Z_UP_TO_Y_UP if world_up == "z" else np.eye(4)) @ undo
+        frames = said["frames"]
+        if not isinstance(frames, list):
+            raise UserError(f"{path}: frames is no list; expected one of pictures")
+        views = []
+        for index, frame in enumerate(frames):
+            what = f"{path}: frame {index}"
+            both = {**said, **mapping(frame, what)}
+            _check_pinhole(path, both)
+            name = text(entry(both, "file_path", what), f"{what}: file_path")
+            pose = turn @ transform(entry(both, "transform_matrix", what), f"{what}: transform_matrix")
+            size = _transforms_size(path, both, name)
+            views.append(View(name, _transforms_intrinsics(both, size, what), pose, size))
+        return _join(path, views)
 
 
 def write_transforms(path: str | Path, cameras: NamedCameras, *, world_up: Literal["z", "y"] = "z") -> None:
@@ -115,32 +112,16 @@ def write_transforms(path: str | Path, cameras: NamedCameras, *, world_up: Liter
 
 
 def read_colmap(folder: str | Path) -> NamedCameras:
-    """Reads a COLMAP text model (a folder with cameras.txt and images.txt), pictures in the order of their names.
+    """Reads a COLMAP model, a folder with cameras.bin and images.bin or with the same as text (.txt); pictures in the
+    order of their names.
 
     Raises:
-        UserError: missing or damaged files, a camera model other than the pinholes, lens distortion, or pictures of
-            different sizes.
+        UserError: missing or damaged files, a camera model other than the pinholes, lens distortion, values that are
+            no finite numbers, or pictures of different sizes.
     """
     folder = Path(folder)
-    cameras_path, images_path = existing_file(folder / "cameras.txt"), existing_file(folder / "images.txt")
-    try:
-        cameras = {}
-        for line in _colmap_lines(cameras_path):
-            if line:
-                number, model, width, height, *parameters = line.split()
-                cameras[number] = (model, (int(height), int(width)), [float(value) for value in parameters])
-        views = []
-        # Every picture has two lines; the second, its points, may be empty.
-        for line in _colmap_lines(images_path)[::2]:
-            _, *numbers, camera, name = line.split(maxsplit=9)
-            model, size, parameters = cameras[camera]
-            intrinsics = _colmap_intrinsics(cameras_path, model, parameters)
-            views.append(_View(name, intrinsics, _colmap_pose([float(value) for value in numbers]), size))
-    except (ValueError, KeyError, IndexError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{folder} is not a COLMAP text model: {error!r}") from error
-    return _join(folder, sorted(views, key=lambda view: view.name))
+    with reading(folder, "a COLMAP model"):
+        return _join(folder, sorted(colmap_views(folder), key=lambda view: view.name))
 
 
 def read_co3d(path: str | Path, sequence: str) -> NamedCameras:
@@ -153,94 +134,112 @@ def read_co3d(path: str | Path, sequence: str) -> NamedCameras:
         UserError: a missing or damaged file, an unknown sequence, or pictures of different sizes.
     """
     path = existing_file(path)
-    frames = _read_json(path, opener=gzip.open)
+    with reading(path, "CO3D frame annotations"):
+        frames = _read_json(path, packed=True)
+        if not isinstance(frames, list):
+            raise UserError(f"{path} is no list; expected CO3D's frame annotations")
+        named: dict[str, list[dict[str, Any]]] = {}
+        for frame in frames:
+            name = text(
+                entry(mapping(frame, f"{path}: a frame"), "sequence_name", f"{path}: a frame"), f"{path}: a name"
+            )
+            named.setdefault(name, []).append(frame)
+        if sequence not in named:
+            known = ", ".join(sorted(named)[:5])
+            raise UserError(f"{path} has no sequence {sequence!r}; it has {known} ({len(named)} in all)")
+        wanted = sorted(named[sequence], key=lambda f: number(f["frame_number"], f"{path}: a frame_number"))
+        return _join(path, [_co3d_view(frame, f"{path}: {sequence}") for frame in wanted])
+
+
+def _join(path: Path, views: Sequence[View]) -> NamedCameras:
+    return NamedCameras(*join(path, views))
+
+
+def _read_json(path: Path, packed: bool = False) -> Any:
+    """What a JSON file says; NaN and infinity, which JSON has not, are refused."""
+    most = max(1 << 26, _MOST_TIMES_PACKED * path.stat().st_size)
     try:
-        wanted = sorted((f for f in frames if f["sequence_name"] == sequence), key=lambda f: f["frame_number"])
-        if not wanted:
-            known = sorted({f["sequence_name"] for f in frames})
-            raise UserError(f"{path} has no sequence {sequence!r}; it has {', '.join(known[:5])} ({len(known)} in all)")
-        return _join(path, [_co3d_view(frame) for frame in wanted])
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{path} is not a list of CO3D frame annotations: {error!r}") from error
+        with gzip.open(path) if packed else path.open("rb") as file:
+            stored = file.read(most + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path} cannot be read as JSON; it is damaged or another format ({brief(error)})") from error
+    if len(stored) > most:
+        raise UserError(f"{path} unpacks to more than {most} bytes; expected CO3D's frame annotations")
 
+    def refuse(constant: str) -> None:
+        raise UserError(f"{path} has the value {constant} in it; expected finite numbers")
 
-def _join(path: Path, views: Sequence[_View]) -> NamedCameras:
-    sizes = {view.size for view in views}
-    if len(sizes) != 1:
-        raise UserError(f"{path} has pictures of {len(sizes)} sizes {sorted(sizes)[:4]}; expected one size for all")
-    intrinsics = np.zeros((len(views), 3, 3), np.float32)
-    for matrix, (fx, fy, cx, cy) in zip(intrinsics, (view.intrinsics for view in views), strict=True):
-        matrix[:] = ((fx, 0, cx), (0, fy, cy), (0, 0, 1))
-    poses = np.stack([view.pose for view in views]).astype(np.float32)
-    camera = Camera(torch.from_numpy(intrinsics), torch.from_numpy(poses), views[0].size)
-    return NamedCameras(tuple(view.name for view in views), camera)
-
-
-def _read_json(path: Path, opener: Any = open) -> Any:
     try:
-        with opener(path, "rt", encoding="utf-8") as file:
-            return json.load(file)
-    except (OSError, EOFError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{path} cannot be read as JSON; it is damaged or another format ({error})") from error
+        return json.loads(stored.decode("utf-8-sig"), parse_constant=refuse)
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{path} cannot be read as JSON; it is damaged or another format ({brief(error)})") from error
 
 
-def _transforms_size(path: Path, said: Mapping[str, Any]) -> tuple[int, int]:
+def _check_pinhole(path: Path, said: dict[str, Any]) -> None:
+    model = said.get("camera_model", "PINHOLE")
+    if not isinstance(model, str) or model.upper() not in _PINHOLES:
+        raise UserError(f"{path} has cameras of the model {str(model)[:40]}, which is no pinhole; expected PINHOLE")
+    for name in _OTHER_LENSES:
+        if said.get(name):
+            raise UserError(f"{path} says {name}: these cameras are no pinholes; expected pinholes")
+    for name in _DISTORTIONS:
+        value = said.get(name)
+        values = value if isinstance(value, list) else [value]
+        if any(each not in (None, 0) for each in values):
+            raise UserError(f"{path} has lens distortion ({name}); undistort the pictures first")
+
+
+def _transforms_size(path: Path, said: dict[str, Any], name: str) -> tuple[int, int]:
     if "w" in said and "h" in said:
-        return int(said["h"]), int(said["w"])
-    picture = path.parent / said["file_path"]
+        return side(said["h"], f"{path}: h"), side(said["w"], f"{path}: w")
+    picture = path.parent / name
     # The NeRF synthetic scenes leave the suffix out.
     return read_image(picture if picture.suffix else picture.with_suffix(".png")).size
 
 
-def _transforms_intrinsics(said: Mapping[str, Any], size: tuple[int, int]) -> tuple[float, float, float, float]:
+def _transforms_intrinsics(said: dict[str, Any], size: tuple[int, int], what: str) -> tuple[float, float, float, float]:
     height, width = size
-    fx = said["fl_x"] if "fl_x" in said else 0.5 * width / np.tan(0.5 * said["camera_angle_x"])
-    fy = said.get("fl_y") or (0.5 * height / np.tan(0.5 * said["camera_angle_y"]) if "camera_angle_y" in said else fx)
-    return float(fx), float(fy), float(said.get("cx", width / 2)), float(said.get("cy", height / 2))
+
+    def focal(length: str, angle: str, pixels: int) -> float | None:
+        if said.get(length):
+            return number(said[length], f"{what}: {length}")
+        if said.get(angle) is None:
+            return None
+        view = number(said[angle], f"{what}: {angle}")
+        if not 0 < view < np.pi:
+            raise UserError(f"{what}: {angle} is {view:g}; expected an angle of view between 0 and pi")
+        return float(0.5 * pixels / np.tan(0.5 * view))
+
+    fx = focal("fl_x", "camera_angle_x", width)
+    fy = focal("fl_y", "camera_angle_y", height) or fx
+    if fx is None or fy is None:
+        raise UserError(f"{what} has no fl_x and no camera_angle_x; expected one of them")
+    return fx, fy, number(said.get("cx", width / 2), f"{what}: cx"), number(said.get("cy", height / 2), f"{what}: cy")
 
 
-def _colmap_lines(path: Path) -> list[str]:
-    return [line.strip() for line in path.read_text("utf-8").splitlines() if not line.startswith("#")]
-
-
-def _colmap_intrinsics(path: Path, model: str, parameters: list[float]) -> tuple[float, float, float, float]:
-    if model not in _COLMAP_MODELS:
-        raise UserError(f"{path} has a camera of model {model}; expected {', '.join(_COLMAP_MODELS)}")
-    where = _COLMAP_MODELS[model]
-    if any(parameters[where[3] + 1 :]):
-        raise UserError(f"{path} has lens distortion; undistort the pictures first (colmap image_undistorter)")
-    fx, fy, cx, cy = (parameters[index] for index in where)
-    return fx, fy, cx, cy
-
-
-def _colmap_pose(numbers: list[float]) -> Matrix:
-    """Quaternion w, x, y, z and translation of world-to-camera, OpenCV axes, to camera-to-world, OpenGL axes."""
-    w, x, y, z = np.asarray(numbers[:4]) / np.linalg.norm(numbers[:4])
-    to_camera = np.eye(4)
-    to_camera[:3, :3] = (
-        (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
-        (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
-        (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
-    )
-    to_camera[:3, 3] = numbers[4:7]
-    return np.linalg.inv(to_camera) @ OPENCV_TO_OPENGL
-
-
-def _co3d_view(frame: Mapping[str, Any]) -> _View:
-    said = frame["viewpoint"]
-    height, width = frame["image"]["size"]
+def _co3d_view(frame: dict[str, Any], what: str) -> View:
+    said = mapping(entry(frame, "viewpoint", what), f"{what}: viewpoint")
+    image = mapping(entry(frame, "image", what), f"{what}: image")
+    height, width = (side(value, f"{what}: size") for value in numbers(image["size"], 2, f"{what}: size"))
     layout = said.get("intrinsics_format", "ndc_norm_image_bounds")
     if layout == "ndc_isotropic":
         scale = np.full(2, min(height, width) / 2)
     elif layout == "ndc_norm_image_bounds":
         scale = np.array([width / 2, height / 2])
     else:
-        raise UserError(f"CO3D intrinsics of the format {layout!r}; expected ndc_isotropic or ndc_norm_image_bounds")
-    fx, fy = np.asarray(said["focal_length"], dtype=np.float64) * scale
-    cx, cy = np.array([width / 2, height / 2]) - np.asarray(said["principal_point"], dtype=np.float64) * scale
-    rotation, translation = np.asarray(said["R"], dtype=np.float64), np.asarray(said["T"], dtype=np.float64)
+        shown = repr(layout)[:40]
+        raise UserError(f"{what} has intrinsics of the format {shown}; expected ndc_isotropic or ndc_norm_image_bounds")
+    fx, fy = numbers(said["focal_length"], 2, f"{what}: focal_length") * scale
+    principal = numbers(said["principal_point"], 2, f"{what}: principal_point")
+    cx, cy = np.array([width / 2, height / 2]) - principal * scale
     # Rows: x_view = x_world R + T, so x_world = R (x_view - T) as columns.
+    rows = entry(said, "R", what)
+    if not isinstance(rows, list) or len(rows) != 3:
+        raise UserError(f"{what}: R is no matrix; expected 3 rows of 3 numbers")
+    rotation = np.stack([numbers(row, 3, f"{what}: R") for row in rows])
     pose = np.eye(4)
     pose[:3, :3] = rotation @ _PYTORCH3D_TO_OPENGL
-    pose[:3, 3] = -rotation @ translation
-    return _View(frame["image"]["path"], (fx, fy, cx, cy), pose, (int(height), int(width)))
+    pose[:3, 3] = -rotation @ numbers(said["T"], 3, f"{what}: T")
+    return View(
+        text(image["path"], f"{what}: path"), (float(fx), float(fy), float(cx), float(cy)), pose, (height, width)
+    )

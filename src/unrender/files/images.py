@@ -18,7 +18,6 @@ from unrender.files.atomic import atomic_write
 from unrender.files.colour_statements import SRGB
 from unrender.files.decoding import Samples, decode
 from unrender.files.exr import to_half, write_channels
-from unrender.files.kinds import still_kind
 from unrender.files.openimageio import write_png16
 from unrender.files.paths import existing_file
 from unrender.files.radiance import Array, clean, premultiplied_to_straight, to_rec709
@@ -103,14 +102,6 @@ def to_frames(path: Path, samples: Samples) -> Frames:
     plate = samples.plate
     fps = plate.fps[0] / plate.fps[1] if plate is not None and plate.fps is not None else None
     return Frames(rgb, mask, fps, path.stem, is_float or statement.hdr, samples.metadata, plate)
-
-
-def is_still(path: Path) -> bool:
-    """Whether a file is a still picture of a kind that is read, by its content."""
-    try:
-        return still_kind(path) is not None
-    except OSError:
-        return False
 
 
 def write_image(

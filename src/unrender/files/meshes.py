@@ -1,11 +1,13 @@
-"""Meshes with metallic-roughness materials, from GLB, OBJ and PLY through trimesh.
+"""Meshes with metallic-roughness materials: glTF and GLB by `gltf`, OBJ and PLY through trimesh.
 
 +Y up, metres, as glTF has it; a file's own axes are not guessed.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,59 +16,25 @@ import torch
 import trimesh
 from PIL import Image
 from torch import Tensor
+from trimesh.resolvers import Resolver
 from trimesh.visual import ColorVisuals
-from trimesh.visual.material import PBRMaterial, SimpleMaterial
 
 from unrender.errors import UserError
+from unrender.files import gltf
+from unrender.files.materials import GltfMaterial as GltfMaterial
+from unrender.files.materials import MeshPrimitive as MeshPrimitive
+from unrender.files.mtl import read_mtl
+from unrender.files.notes import note
 from unrender.files.paths import existing_file
 from unrender.files.quiet import silenced
+from unrender.files.reading import reading
+from unrender.files.textures import FORMATS, beside
 from unrender.scene.color import srgb_to_linear
 
 MESH_SUFFIXES = frozenset({".glb", ".gltf", ".obj", ".ply"})
 
-
-@dataclass(frozen=True)
-class GltfMaterial:
-    """Metallic-roughness (glTF 2.0, section 3.9.2); every texture is multiplied by its factor.
-
-    Attributes:
-        base_color: (3,) linear factor.
-        roughness: factor, perceptual.
-        metallic: factor.
-        base_color_texture: (3, h, w) linear, or None.
-        roughness_texture: (1, h, w), or None; glTF's G channel.
-        metallic_texture: (1, h, w), or None; glTF's B channel.
-        normal_texture: (3, h, w) tangent space in [-1, 1], +Y up (OpenGL), or None.
-    """
-
-    base_color: tuple[float, float, float] = (0.8, 0.8, 0.8)
-    roughness: float = 0.5
-    metallic: float = 0.0
-    base_color_texture: Tensor | None = None
-    roughness_texture: Tensor | None = None
-    metallic_texture: Tensor | None = None
-    normal_texture: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class MeshPrimitive:
-    """Triangles of one material, in world space.
-
-    Attributes:
-        vertices: (V, 3) float32.
-        faces: (F, 3) int64, counter-clockwise seen from outside.
-        normals: (V, 3) unit, or None where the file has none (shade flat then).
-        uv: (V, 2), v up: (0, 0) is the texture's lower left; or None.
-        color: (V, 3) linear colour of vertices, multiplied with the material's, or None.
-        material: what it is made of.
-    """
-
-    vertices: Tensor
-    faces: Tensor
-    normals: Tensor | None
-    uv: Tensor | None
-    color: Tensor | None
-    material: GltfMaterial
+_PLY_MAGIC = b"ply"
+_PLY_HEADER_BYTES = 1 << 20
 
 
 def read_meshes(path: str | Path) -> list[MeshPrimitive]:
@@ -74,104 +42,145 @@ def read_meshes(path: str | Path) -> list[MeshPrimitive]:
     geometry and place.
 
     Raises:
-        UserError: a missing, damaged or foreign file, or one without triangles.
+        UserError: a missing, damaged or foreign file, one without triangles, with vertices that are not finite or faces
+            of vertices that are not there, or a glTF that requires an extension which is not known.
     """
     path = existing_file(path)
     if path.suffix.lower() not in MESH_SUFFIXES:
         raise UserError(f"{path} is not a mesh; expected {', '.join(sorted(MESH_SUFFIXES))}")
-    try:
-        with silenced():
-            # Unprocessed: merging vertices would lose seams of uv and hard edges.
-            scene = trimesh.load_scene(path, process=False)
-            meshes = [
-                _mesh(geometry, transform)
-                for node in scene.graph.nodes_geometry
-                for transform, name in (scene.graph[node],)
-                if isinstance(geometry := scene.geometry[name], trimesh.Trimesh) and len(geometry.faces)
-            ]
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OSError) as error:
-        raise UserError(f"{path} cannot be read as a mesh; it is damaged, truncated or another format") from error
-    if not meshes:
-        raise UserError(f"{path} has no triangles in it")
+    with path.open("rb") as file:
+        magic = file.read(4)
+    with reading(path, "a mesh"):
+        if magic == gltf.MAGIC or path.suffix.lower() in (".glb", ".gltf"):
+            meshes = gltf.read_gltf(path)
+        elif magic.startswith(_PLY_MAGIC) or path.suffix.lower() == ".ply":
+            _check_ply(path)
+            meshes = _through_trimesh(path, "ply", _TexturesBeside(path.parent), {})
+        else:
+            materials = _obj_materials(path)
+            meshes = _through_trimesh(path, "obj", _NamesOnly(materials), materials)
+        if not meshes:
+            raise UserError(f"{path} has no triangles in it")
+        for mesh in meshes:
+            _check(path, mesh)
     return meshes
 
 
-def _mesh(geometry: trimesh.Trimesh, transform: np.ndarray) -> MeshPrimitive:
-    linear = transform[:3, :3]
+class _TexturesBeside(Resolver):
+    """Gives trimesh the textures in a folder, once they are known to be of a format that may be opened."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def get(self, key: str) -> bytes:
+        stored = existing_file(beside(self.folder, key)).read_bytes()
+        with Image.open(BytesIO(stored), formats=FORMATS):
+            return stored
+
+    def write(self, name: str, data: Any) -> None:
+        raise NotImplementedError
+
+    def namespaced(self, namespace: str) -> Resolver:
+        raise NotImplementedError
+
+    def keys(self) -> list[str]:
+        return []
+
+
+class _NamesOnly(_TexturesBeside):
+    """Gives trimesh, as any MTL, the names of materials alone: it opens no texture, and we know the rest."""
+
+    def __init__(self, materials: Mapping[str, GltfMaterial]) -> None:
+        self.materials = materials
+
+    def get(self, key: str) -> bytes:
+        return "".join(f"newmtl {name}\nillum 2\n" for name in self.materials).encode()
+
+
+def _obj_materials(path: Path) -> dict[str, GltfMaterial]:
+    """The materials of all libraries that an OBJ names; a library that is not there is said, and left out."""
+    materials: dict[str, GltfMaterial] = {}
+    named = re.findall(r"^[ \t]*mtllib[ \t]+(.+?)[ \t\r]*$", path.read_text("utf-8", "replace"), re.MULTILINE)
+    for name in dict.fromkeys(named):
+        # Several libraries may stand in one statement, and a name may have blanks in it.
+        for each in (name,) if (path.parent / name).is_file() else name.split():
+            try:
+                library = existing_file(beside(path.parent, each))
+            except UserError as error:
+                note(path, f"its materials are left out: {error}")
+                continue
+            materials |= {key: value for key, value in read_mtl(library).items() if key not in materials}
+    return materials
+
+
+def _through_trimesh(
+    path: Path, kind: str, resolver: Resolver, materials: Mapping[str, GltfMaterial]
+) -> list[MeshPrimitive]:
+    with silenced():
+        # Unprocessed: merging vertices would lose seams of uv and hard edges.
+        scene = trimesh.load_scene(BytesIO(path.read_bytes()), file_type=kind, resolver=resolver, process=False)
+        return [
+            _mesh(geometry, materials)
+            for geometry in scene.geometry.values()
+            if isinstance(geometry, trimesh.Trimesh) and len(geometry.faces)
+        ]
+
+
+def _mesh(geometry: trimesh.Trimesh, materials: Mapping[str, GltfMaterial]) -> MeshPrimitive:
     faces = np.asarray(geometry.faces, np.int64)
-    if np.linalg.det(linear) < 0:
-        faces = faces[:, ::-1].copy()
+    vertices = np.asarray(geometry.vertices, np.float64)
     normals = None
     # Only the cache tells the file's normals from those that trimesh computes on access.
     if "vertex_normals" in geometry._cache:
-        turned = torch.from_numpy(geometry.vertex_normals @ np.linalg.inv(linear)).float()
-        normals = torch.nn.functional.normalize(turned, dim=1)
-    uv = getattr(geometry.visual, "uv", None)
+        stored = torch.from_numpy(np.array(geometry.vertex_normals, np.float32))
+        normals = torch.nn.functional.normalize(stored, dim=1)
+    visual = geometry.visual
+    uv = getattr(visual, "uv", None)
+    source = getattr(visual, "material", None)
+    material = materials.get(str(getattr(source, "name", None)), GltfMaterial())
+    image = getattr(source, "image", None)
+    if image is not None:
+        pixels = np.asarray(image.convert("RGB"), np.float32).transpose(2, 0, 1) / 255
+        material = GltfMaterial((1.0, 1.0, 1.0), base_color_texture=srgb_to_linear(torch.from_numpy(pixels.copy())))
     return MeshPrimitive(
-        vertices=torch.from_numpy(geometry.vertices @ linear.T + transform[:3, 3]).float(),
+        vertices=torch.from_numpy(vertices).float(),
         faces=torch.from_numpy(faces),
         normals=normals,
         uv=None if uv is None else torch.from_numpy(np.array(uv, np.float32)),
         color=_vertex_color(geometry),
-        material=_material(getattr(geometry.visual, "material", None)),
+        material=material,
     )
 
 
 def _vertex_color(geometry: trimesh.Trimesh) -> Tensor | None:
     visual = geometry.visual
-    if not isinstance(visual, ColorVisuals) or visual.kind != "vertex":
+    if isinstance(visual, ColorVisuals):
+        coded = np.asarray(visual.vertex_colors) if visual.kind == "vertex" else None
+    else:
+        coded = getattr(visual, "vertex_attributes", {}).get("color")
+    if coded is None or len(coded) != len(geometry.vertices):
         return None
-    coded = np.asarray(visual.vertex_colors)[:, :3]
-    return srgb_to_linear(torch.from_numpy(coded.astype(np.float32) / 255))
+    scale = 255 if np.issubdtype(np.asarray(coded).dtype, np.integer) else 1
+    return srgb_to_linear(torch.from_numpy(np.asarray(coded)[:, :3].astype(np.float32) / scale))
 
 
-def _material(source: PBRMaterial | SimpleMaterial | None) -> GltfMaterial:
-    if isinstance(source, PBRMaterial):
-        return _from_gltf(source)
-    if isinstance(source, SimpleMaterial):
-        return _from_obj(source)
-    return GltfMaterial()
+def _check(path: Path, mesh: MeshPrimitive) -> None:
+    """Raises UserError for values that are not finite, and faces of vertices that are not there."""
+    if not mesh.vertices.isfinite().all():
+        raise UserError(f"{path} has vertices that are not finite; expected numbers")
+    if int(mesh.faces.min()) < 0 or int(mesh.faces.max()) >= len(mesh.vertices):
+        raise UserError(f"{path} has faces of vertices that are not there; expected 0 to {len(mesh.vertices) - 1}")
+    for name, values in (("normals", mesh.normals), ("texture coordinates", mesh.uv), ("colours", mesh.color)):
+        if values is not None and (len(values) != len(mesh.vertices) or not values.isfinite().all()):
+            raise UserError(f"{path} has {name} that are not finite, or not one a vertex; expected numbers")
 
 
-def _from_gltf(source: PBRMaterial) -> GltfMaterial:
-    # glTF's defaults are 1, for both factors and the colour.
-    packed = source.metallicRoughnessTexture
-    normal = _texture(source.normalTexture)
-    colour = _texture(source.baseColorTexture)
-    factor = np.full(4, 255) if source.baseColorFactor is None else np.asarray(source.baseColorFactor)
-    return GltfMaterial(
-        base_color=_triple(factor[:3] / 255),
-        roughness=1.0 if source.roughnessFactor is None else float(source.roughnessFactor),
-        metallic=1.0 if source.metallicFactor is None else float(source.metallicFactor),
-        base_color_texture=None if colour is None else srgb_to_linear(colour),
-        roughness_texture=None if packed is None else _texture(packed)[1:2],
-        metallic_texture=None if packed is None else _texture(packed)[2:3],
-        normal_texture=None if normal is None else normal * 2 - 1,
-    )
-
-
-def _from_obj(source: SimpleMaterial) -> GltfMaterial:
-    """Kd is linear and multiplies map_Kd; roughness and metallic from Pr and Pm (the PBR extension of MTL), else
-    roughness from the Phong exponent, alpha = sqrt(2 / (Ns + 2)) (Walter et al. 2007, section 5.3)."""
-    said = source.kwargs
-    colour = _texture(source.image)
-    exponent = float(np.ravel(said.get("ns", source.glossiness))[0])
-    roughness = float(np.ravel(said["pr"])[0]) if "pr" in said else (2 / (exponent + 2)) ** 0.25
-    return GltfMaterial(
-        base_color=_triple(np.asarray(said.get("kd", np.asarray(source.diffuse)[:3] / 255), np.float64)),
-        roughness=roughness,
-        metallic=float(np.ravel(said.get("pm", 0.0))[0]),
-        base_color_texture=None if colour is None else srgb_to_linear(colour),
-    )
-
-
-def _texture(image: Image.Image | None) -> Any:
-    if image is None:
-        return None
-    pixels = np.asarray(image.convert("RGB"), np.float32) / 255
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-
-
-def _triple(values: np.ndarray) -> tuple[float, float, float]:
-    red, green, blue = (float(value) for value in values)
-    return red, green, blue
+def _check_ply(path: Path) -> None:
+    """Raises UserError where the header promises more elements than the file has bytes."""
+    with path.open("rb") as file:
+        header = file.read(_PLY_HEADER_BYTES).partition(b"end_header")[0]
+    size = path.stat().st_size
+    for name, count in re.findall(rb"^[ \t]*element[ \t]+(\S+)[ \t]+(\d+)", header, re.MULTILINE):
+        if len(count) > 12 or int(count) > size:
+            shown = name.decode("ascii", "replace")[:20]
+            raise UserError(f"{path} promises more elements called {shown} than it has bytes; it is truncated")

@@ -11,4 +11,4 @@ LOGGER = logging.getLogger("unrender.files")
 
 def note(path: str | Path, what: str) -> None:
     """Says what was guessed or left out of `path`, as "PATH: WHAT" (the record's `args` have both apart)."""
-    LOGGER.warning("%s: %s", path, what)
+    LOGGER.warning("%s: %s", path, " ".join(what.split()))

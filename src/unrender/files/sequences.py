@@ -2,48 +2,64 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
+from PIL import Image
 from torch import Tensor
 
 from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
+from unrender.files.containers import FILM_SUFFIXES, demuxer
 from unrender.files.gbuffers import read_gbuffer, write_gbuffer
-from unrender.files.images import PICTURE_SUFFIXES, is_still, read_image, write_image
+from unrender.files.images import PICTURE_SUFFIXES, read_image, write_image
 from unrender.files.layers import Profile
 from unrender.files.normal_axes import NormalAxes
+from unrender.files.numbering import check_one_sequence, find_numbered, is_pattern, natural_order, numbered, plain
 from unrender.files.paths import existing_file
+from unrender.files.quiet import silenced
 from unrender.files.readers import FrameReader, GBufferReader, Item, Reader
 from unrender.files.video import open_video
 from unrender.scene.gbuffer import GBuffer
 from unrender.scene.plate import Plate
 
-_NUMBER = re.compile(r"#+|%0?(\d*)d")
+_SIZED_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
+_ORIENTATION_TAG = 0x0112
 
 
 def open_frames(path: str | Path) -> FrameReader:
     """Opens any input: a picture, a video, a folder of frames in natural order, or `name.####.exr` (`name.%04d.exr`).
 
+    What is there under that very name is taken before a pattern. What a file is, its content says.
+
     Raises:
-        UserError: nothing there, something that is neither picture nor video, a folder without pictures, a sequence
-            with numbers missing, or (while iterating) a frame that is damaged or of another size.
+        UserError: nothing there, something that is neither picture nor video, a folder without pictures, with pictures
+            of several sizes or with several sequences, a sequence with numbers missing, or (while iterating) a frame
+            that is damaged or of another size.
     """
     path = Path(path)
     if is_pattern(path) and not path.exists():
-        return _sequence(_numbered(path), _stem(path), read_image)
+        return _pattern(path, read_image)
     if path.is_dir():
-        return _sequence(_pictures(path), path.name, read_image)
-    if path.suffix.lower() in PICTURE_SUFFIXES - {".webp"} or is_still(existing_file(path)):
+        return _folder(path, PICTURE_SUFFIXES, read_image)
+    if demuxer(existing_file(path)) is not None:
+        clip = open_video(path)
+        return replace(clip, name=_visible(clip.name))
+    try:
         frames = read_image(path)
-        return Reader(frames.name, frames.size, frames.fps, 1, lambda: iter((frames,)))
-    return open_video(path)
+    except UserError:
+        if path.suffix.lower() in FILM_SUFFIXES:
+            return open_video(path)  # whose message it is
+        raise
+    return Reader(_visible(frames.name), frames.size, frames.fps, 1, lambda: iter((frames,)))
 
 
 def open_gbuffers(path: str | Path, normals: NormalAxes = "auto") -> GBufferReader:
@@ -51,9 +67,9 @@ def open_gbuffers(path: str | Path, normals: NormalAxes = "auto") -> GBufferRead
     `read_gbuffer`."""
     path, read = Path(path), partial(read_gbuffer, normals=normals)
     if is_pattern(path) and not path.exists():
-        return _sequence(_numbered(path), _stem(path), read)
+        return _pattern(path, read)
     if path.is_dir():
-        return _sequence(_pictures(path, frozenset({".exr"})), path.name, read)
+        return _folder(path, frozenset({".exr"}), read)
     return _sequence([path], path.stem, read)
 
 
@@ -137,17 +153,6 @@ class ImageWriter:
         self._stack.__exit__(kind, error, trace)
 
 
-def is_pattern(path: str | Path) -> bool:
-    """Whether the file name has #### or %04d in it."""
-    return _NUMBER.search(Path(path).name) is not None
-
-
-def numbered(pattern: str | Path, number: int) -> Path:
-    """The file of one frame: name.####.exr and 7 give name.0007.exr."""
-    pattern = Path(pattern)
-    return pattern.with_name(_NUMBER.sub(lambda match: f"{number:0{_digits(match)}d}", pattern.name, count=1))
-
-
 @contextmanager
 def frame_files(path: str | Path, first: int = 1) -> Generator[Iterator[Path]]:
     """Yields an iterator of paths to write frames to: for `name.####.exr` endless, for a plain name one. At the end the
@@ -161,13 +166,8 @@ def frame_files(path: str | Path, first: int = 1) -> Generator[Iterator[Path]]:
 
 
 def _one_file(path: Path, files: ExitStack) -> Iterator[Path]:
-    yield files.enter_context(atomic_write(path))
+    yield files.enter_context(atomic_write(plain(path)))
     raise UserError(f"{path} is one file and there are more frames; expected {path.stem}.####{path.suffix}")
-
-
-def natural_order(path: Path) -> list[tuple[int, int | str]]:
-    """A sorting key by which frame 9 comes before frame 10."""
-    return [(0, int(part)) if part.isdigit() else (1, part.lower()) for part in re.split(r"(\d+)", path.name) if part]
 
 
 def _sequence(paths: list[Path], name: str, read: Callable[[Path], Item]) -> Reader[Item]:
@@ -193,35 +193,52 @@ def _first_number(paths: list[Path]) -> int:
     return numbers[0] if follow else 1
 
 
-def _pictures(folder: Path, suffixes: frozenset[str] = PICTURE_SUFFIXES) -> list[Path]:
-    found = [p for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith(".")]
-    if not found:
+def _pattern(pattern: Path, read: Callable[[Path], Item]) -> Reader[Item]:
+    paths, name = find_numbered(pattern)
+    return _sequence(paths, _visible(name) if name else _folder_name(pattern.parent), read)
+
+
+def _folder(folder: Path, suffixes: frozenset[str], read: Callable[[Path], Item]) -> Reader[Item]:
+    try:
+        found = [path for path in folder.iterdir() if path.suffix.lower() in suffixes and not path.is_dir()]
+    except OSError as error:
+        raise UserError(f"the folder {folder} cannot be read: {error.strerror}; check who may") from error
+    paths = sorted((path for path in found if not path.name.startswith(".")), key=natural_order)
+    if not paths:
         raise UserError(f"the folder {folder} has no frames in it; expected {', '.join(sorted(suffixes))} files")
-    return sorted(found, key=natural_order)
+    check_one_sequence(folder, paths)
+    _check_sizes(folder, paths)
+    return _sequence(paths, _folder_name(folder), read)
 
 
-def _numbered(pattern: Path) -> list[Path]:
-    match = _NUMBER.search(pattern.name)
-    assert match is not None, "callers ask is_pattern first"
-    if not pattern.parent.is_dir():
-        raise UserError(f"the folder {pattern.parent} does not exist; check the name")
-    before, after = re.escape(pattern.name[: match.start()]), re.escape(pattern.name[match.end() :])
-    shape = re.compile(rf"{before}(\d{{{_digits(match)},}}){after}")
-    by_number = {
-        int(found[1]): path for path in pattern.parent.iterdir() if (found := shape.fullmatch(path.name)) is not None
-    }
-    if not by_number:
-        raise UserError(f"no file is called {pattern}; check the name and the number of digits")
-    missing = sorted(set(range(min(by_number), max(by_number) + 1)) - set(by_number))
-    if missing:
-        listed = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
-        raise UserError(f"{pattern} has {len(missing)} frames missing ({listed}); expected a sequence without gaps")
-    return [by_number[number] for number in sorted(by_number)]
+def _check_sizes(folder: Path, paths: list[Path]) -> None:
+    """Raises UserError where the headers of a folder's pictures say that they are no clip, before any is worked on."""
+    sizes: dict[tuple[int, int], Path] = {}
+    with silenced():
+        for path in paths:
+            try:
+                with Image.open(existing_file(path), formats=_SIZED_FORMATS) as image:
+                    sizes.setdefault(_upright(image), path)
+            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+                continue  # EXR, HDR, and what is damaged: its reader says so
+    if len(sizes) > 1:
+        shown = [f"{path.name} is {width} x {height}" for (width, height), path in list(sizes.items())[:3]]
+        raise UserError(
+            f"the folder {folder} has pictures of {len(sizes)} sizes ({', '.join(shown)}), so it is no clip; expected "
+            'frames of one size, or photos one at a time (for photo in FOLDER/*; do unrender ... "$photo" -o OUT; done)'
+        )
 
 
-def _digits(match: re.Match[str]) -> int:
-    return int(match[1] or 1) if match[0].startswith("%") else len(match[0])
+def _upright(image: Image.Image) -> tuple[int, int]:
+    turned = image.getexif().get(_ORIENTATION_TAG, 1) in (5, 6, 7, 8)
+    return (image.height, image.width) if turned else (image.width, image.height)
 
 
-def _stem(pattern: Path) -> str:
-    return _NUMBER.sub("", pattern.stem, count=1).rstrip("._-") or pattern.parent.name
+def _folder_name(folder: Path) -> str:
+    """The name of a folder, `.` and `..` looked up."""
+    return _visible(Path(os.path.abspath(folder)).name)
+
+
+def _visible(name: str) -> str:
+    """A name for results that no listing hides."""
+    return name.lstrip(".") or "frames"

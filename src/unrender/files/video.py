@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from contextlib import ExitStack
 from fractions import Fraction
@@ -13,13 +14,17 @@ import av
 import numpy as np
 import torch
 from av.video.reformatter import ColorPrimaries, ColorRange, ColorTrc
+from numpy.typing import NDArray
 from torch import Tensor
 
 from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
+from unrender.files.containers import MOST_PIXELS, Film, open_container, probe
+from unrender.files.notes import note
 from unrender.files.paths import existing_file
 from unrender.files.radiance import Array, clean, to_rec709
 from unrender.files.readers import FrameReader
+from unrender.files.reading import reading
 from unrender.files.transfer import HDR_TRANSFERS, chromaticities, decoding_table
 from unrender.files.yuv import BT709, decode_rgb, encode_yuv
 from unrender.scene.color import linear_to_srgb
@@ -41,20 +46,24 @@ _ENCODERS: dict[Codec, dict[str, Any]] = {
 
 
 def open_video(path: str | Path) -> FrameReader:
-    """Opens any video that FFmpeg reads, to be decoded as it is iterated.
+    """Opens a film, to be decoded as it is iterated: MP4, MOV, MKV, WebM, AVI, MPEG, MXF and others (see `containers`).
 
-    Length is counted over the stream's packets, without decoding. Rotation is applied. Colour goes by the file's tags
-    (see `yuv` and `transfer`) to scene-linear Rec.709. Sound is not read.
+    Covers are passed over. Frames are counted over the packets, where the container has one for each, else by decoding
+    once. The display matrix is applied: turns by quarters, and mirrors. Alpha is the mask, WebM's too. Colour goes by
+    the file's tags (see `yuv` and `transfer`) to scene-linear Rec.709. Sound is not read. Frames that do not last
+    equally long are taken as if they did, over the same time; a note says so.
 
     Raises:
-        UserError: a missing, empty, damaged or truncated file (at opening, or while iterating), or one without video.
+        UserError: a missing, empty, damaged or truncated file, one that is no film or has no video, or (while
+            iterating) frames of another size, or another number of them than was promised.
     """
     path = existing_file(path)
-    length = _count_frames(path)
-    first = next(_decode(path), None)
+    film = probe(path)
+    first = next(_decode(path, film), None)
     if first is None:
-        raise UserError(f"{path} has no frame that can be decoded")
-    return FrameReader(path.stem, first.size, first.fps, length, lambda: _decode(path))
+        raise UserError(f"{path} has no frame that can be decoded; expected at least one")
+    length = _frame_count(path, film)
+    return FrameReader(path.stem, first.size, first.fps, length, lambda: _decode(path, film, length))
 
 
 class VideoWriter:
@@ -158,58 +167,69 @@ def _muxer(path: Path) -> dict[str, str]:
     return {"movflags": "+faststart"} if path.suffix.lower() in (".mp4", ".mov") else {}
 
 
-def _opened(path: Path) -> av.container.InputContainer:
-    try:
-        # `file:` keeps FFmpeg from reading protocols into names with a colon.
-        container = av.open(f"file:{path}", "r")
-    except (av.FFmpegError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as video; it is damaged, truncated or another format") from error
-    if not container.streams.video:
-        container.close()
-        raise UserError(f"{path} has no video in it")
-    return container
+def _frame_count(path: Path, film: Film) -> int:
+    return film.length if film.length is not None else sum(1 for _ in _decoded(path, film))
 
 
-def _count_frames(path: Path) -> int:
-    """The number of frames shown; UserError where the file ends before its header's duration."""
-    with _opened(path) as container:
-        stream = container.streams.video[0]
-        shown, stored, end, whole_packets = 0, 0, 0.0, True
+def _decoded(path: Path, film: Film) -> Iterator[tuple[str, av.VideoFrame]]:
+    """The frames of a film as they are stored, each with its decoder's name."""
+    with open_container(path) as container, reading(path, "a video"):
+        stream = container.streams[film.stream]
+        assert isinstance(stream, av.VideoStream), "Film.stream is one of the video streams"
+        decoder = stream.codec_context
+        if film.has_alpha:
+            # FFmpeg's own decoders of VP8 and VP9 pass over the alpha; libvpx does not.
+            decoder = av.CodecContext.create("libvpx-vp9" if decoder.name == "vp9" else "libvpx", "r")
+        decoder.options = {"max_pixels": str(MOST_PIXELS)}
+        decoder.thread_type = "AUTO"
         for packet in container.demux(stream):
-            if packet.size:
-                stored += 1
-                shown += not packet.is_discard
-                whole_packets &= not packet.is_corrupt
-                if packet.pts is not None and packet.time_base is not None:
-                    end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-        # Matroska declares no number of frames but a duration, that of its longest stream.
-        promised = container.duration / av.time_base if container.duration and len(container.streams) == 1 else 0.0
-        frame_time = 1 / float(stream.average_rate) if stream.average_rate else 0.0
-    if stored < max(stream.frames, 1) or not whole_packets or end + 1.5 * frame_time < promised:
-        raise UserError(f"{path} is truncated: it ends after {stored} frames")
-    return shown
+            for frame in decoder.decode(packet if packet.size else None):
+                assert isinstance(frame, av.VideoFrame), "a video decoder gives pictures"
+                yield decoder.name, frame
 
 
-def _decode(path: Path) -> Iterator[Frames]:
-    with _opened(path) as container:
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        fps = stream.average_rate or stream.guessed_rate
-        metadata = {"decoder": f"{stream.codec_context.name}, PyAV {av.__version__}"}
-        try:
-            for frame in container.decode(stream):
-                rgb, alpha, hdr = _to_linear(frame)
-                yield Frames(rgb, alpha, float(fps) if fps else None, path.stem, hdr, metadata)
-        except av.FFmpegError as error:
-            raise UserError(f"{path} is damaged or truncated: {error.strerror}") from error
+def _decode(path: Path, film: Film, length: int | None = None) -> Iterator[Frames]:
+    """The frames of a film, of which `length` are promised."""
+    count, size, damaged = 0, None, 0
+    for decoder, frame in _decoded(path, film):
+        with reading(path, "a video"):
+            rgb, alpha, hdr = _to_linear(frame)
+        metadata = {"decoder": f"{decoder}, PyAV {av.__version__}"}
+        picture = Frames(rgb, alpha, float(film.rate) if film.rate else None, path.stem, hdr, metadata)
+        size = size or picture.size
+        if picture.size != size:
+            raise UserError(f"{path} is {size} and from frame {count + 1} on {picture.size}; expected one size for all")
+        count, damaged = count + 1, damaged + frame.is_corrupt
+        yield picture
+    if length is not None and count != length:
+        raise UserError(f"{path} is damaged or truncated: {count} of its {length} frames can be decoded")
+    if damaged and length is not None:
+        note(path, f"is damaged in {damaged} of its {count} frames; they are used as the decoder mends them")
 
 
 def _to_linear(frame: av.VideoFrame) -> tuple[Tensor, Tensor | None, bool]:
     codes, alpha = decode_rgb(frame)
-    upright = np.ascontiguousarray(np.rot90(codes, frame.rotation // 90).transpose(2, 0, 1))
-    linear = decoding_table(frame.color_trc)[upright]
+    matrix = _display_matrix(frame)
+    linear = decoding_table(frame.color_trc)[_displayed(codes, matrix)]
     rgb = torch.from_numpy(to_rec709(linear, chromaticities(frame.color_primaries)))[None]
-    mask = None
-    if alpha is not None:
-        mask = torch.from_numpy(np.ascontiguousarray(np.rot90(alpha, frame.rotation // 90).transpose(2, 0, 1)))[None]
+    mask = torch.from_numpy(_displayed(alpha, matrix))[None] if alpha is not None else None
     return rgb, mask, frame.color_trc in HDR_TRANSFERS
+
+
+def _display_matrix(frame: av.VideoFrame) -> tuple[float, float, float, float]:
+    """(a, b, c, d): a stored point (x, y) is shown at (a x + c y, b x + d y), y down."""
+    stored = frame.side_data.get("DISPLAYMATRIX")
+    if stored is None:
+        return 1.0, 0.0, 0.0, 1.0
+    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(stored)[:36])
+    return a / 65536, b / 65536, c / 65536, d / 65536
+
+
+def _displayed(pixels: NDArray[Any], matrix: tuple[float, float, float, float]) -> NDArray[Any]:
+    """Pixels (H, W, C) as (C, H, W), turned by quarters and mirrored as a display matrix says; angles in between are
+    those of the nearest quarter."""
+    a, b, c, d = matrix
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        pixels, a, d = pixels.transpose(1, 0, 2), c, b
+    pixels = pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))

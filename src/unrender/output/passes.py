@@ -13,6 +13,7 @@ from torch import Tensor
 from unrender.errors import UserError
 from unrender.files.gbuffers import write_layers
 from unrender.files.images import WRITTEN_SUFFIXES
+from unrender.files.numbering import literal
 from unrender.files.sequences import ImageWriter, frame_files, is_pattern
 from unrender.files.video import DEFAULT_FPS, VIDEO_SUFFIXES, VideoWriter
 from unrender.forward import RenderPasses
@@ -66,11 +67,12 @@ def write_passes_stream(
 
 
 def passes_paths(folder: str | Path, name: str, frames: int) -> tuple[Path, ...]:
-    """The files of a rendering in a folder: of a still name.png and name.exr, of a clip name.mp4 and name.####.exr."""
-    folder = Path(folder)
+    """The files of a rendering in a folder: of a still name.png and name.exr, of a clip name.mp4 and name.####.exr.
+    # and % in the name stand for themselves (see `files.numbering.literal`)."""
+    folder, pictures = Path(folder), literal(name)
     if frames == 1:
-        return folder / f"{name}.png", folder / f"{name}.exr"
-    return folder / f"{name}.mp4", folder / f"{name}.####.exr"
+        return folder / f"{pictures}.png", folder / f"{pictures}.exr"
+    return folder / f"{name}.mp4", folder / f"{pictures}.####.exr"
 
 
 class PassesWriter:

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from unrender.files.numbering import literal
 from unrender.files.sequences import GBufferWriter
 from unrender.files.video import DEFAULT_FPS, VideoWriter
 from unrender.output.contact_sheet import relit_thumbnail, write_thumbnails
@@ -35,10 +36,10 @@ class RelitPaths:
     def in_folder(folder: str | Path, name: str, frames: int, turning: bool = False) -> RelitPaths:
         """All of them in a folder: name.relit.png (of a clip .mp4), name.relit.exr, name.gbuffer.exr, name.maps.png
         and, of a still (`frames` is 1) whose light is `turning`, name.turn.mp4."""
-        folder, still = Path(folder), frames == 1
+        folder, still, pictures = Path(folder), frames == 1, literal(name)
         return RelitPaths(
             passes_paths(folder, f"{name}.relit", frames),
-            folder / (f"{name}.gbuffer.exr" if still else f"{name}.gbuffer.####.exr"),
+            folder / (f"{pictures}.gbuffer.exr" if still else f"{pictures}.gbuffer.####.exr"),
             folder / f"{name}.maps.png",
             folder / f"{name}.turn.mp4" if still and turning else None,
         )

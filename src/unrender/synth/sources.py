@@ -25,7 +25,8 @@ class Sources:
 
     @staticmethod
     def of_folders(assets: Path | str | None = None, lights: Path | str | None = None) -> Sources:
-        """All fitting files in and under two folders, in the order of their names.
+        """All fitting files in and under two folders, in the order of their names. Hidden files and folders, and the
+        ._ files that some systems leave beside others, are passed over.
 
         Raises:
             UserError: a folder that does not exist, or that has no such file.
@@ -39,7 +40,15 @@ class Sources:
 def _files(folder: Path, suffixes: frozenset[str]) -> tuple[Path, ...]:
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder; expected a folder with files in {', '.join(sorted(suffixes))}")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
+    found = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in suffixes and path.is_file() and not _is_hidden(path.relative_to(folder))
+    )
     if not found:
         raise UserError(f"{folder} has no file in {', '.join(sorted(suffixes))} in it")
     return tuple(found)
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)

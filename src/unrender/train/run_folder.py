@@ -11,6 +11,8 @@ import torch
 
 from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
+from unrender.files.paths import existing_file
+from unrender.files.reading import reading
 from unrender.train.recipe import resolved
 
 STATE_FILE = "state.pt"
@@ -51,7 +53,10 @@ class RunFolder:
     def restore(self) -> dict[str, Any] | None:
         """The last state that was saved, None where there is none."""
         path = self.path / STATE_FILE
-        return torch.load(path, weights_only=True, map_location="cpu") if path.is_file() else None
+        if not path.is_file():
+            return None
+        with reading(existing_file(path), "the state of a run"):
+            return torch.load(path, weights_only=True, map_location="cpu")
 
     def save(self, state: dict[str, Any]) -> None:
         """Replaces the last state by `state`."""

@@ -30,12 +30,15 @@ from unrender.diffusion.networks.small import (
     small_unet_fits,
 )
 from unrender.errors import UserError
+from unrender.files.paths import existing_file
+from unrender.files.reading import reading
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 WEIGHTS = "diffusion_pytorch_model"
+_MOST_BLOCKS, _MOST_LAYERS = 16, 32
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -140,7 +143,7 @@ def load_network(kind: type[Network], folder: Path, compute: Compute) -> Network
     if kind.__name__ == "AutoencoderTiny":
         config.pop("block_out_channels", None)  # diffusers writes it down itself, and then warns of it
     # Built without memory, then given the tensors themselves: no time goes into random weights that are thrown away.
-    with torch.device("meta"):
+    with reading(folder / "config.json", f"the settings of a {kind.__name__}"), torch.device("meta"):
         network: Network = cast(Any, kind).from_config(config)
     files = weight_files(folder, WEIGHTS)
     rename = _modern_name if kind.__name__ == "AutoencoderKL" else str
@@ -188,7 +191,15 @@ def _config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         raise UserError(f"{folder} has no config.json; expected a network folder in diffusers' layout")
-    return json.loads(path.read_text())
+    with reading(existing_file(path), "a network's settings"):
+        config = json.loads(path.read_text("utf-8"))
+        blocks = config.get("block_out_channels") or ()
+        layers = config.get("layers_per_block") or 1
+        if len(blocks) > _MOST_BLOCKS or max(layers if isinstance(layers, list) else [layers]) > _MOST_LAYERS:
+            raise UserError(
+                f"{path} has more than {_MOST_BLOCKS} blocks of {_MOST_LAYERS} layers; expected a UNet or VAE"
+            )
+        return config
 
 
 def _modern_name(name: str) -> str:

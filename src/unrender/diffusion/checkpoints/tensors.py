@@ -13,6 +13,8 @@ from torch import Tensor
 
 from unrender.device import Compute
 from unrender.errors import UserError
+from unrender.files.paths import existing_file, refuse_pointer
+from unrender.files.reading import reading
 
 Shape = tuple[int, ...]
 
@@ -23,7 +25,11 @@ def weight_files(folder: Path, stem: str) -> list[Path]:
     for variant in ("", ".fp16"):
         index = folder / f"{stem}.safetensors.index{variant}.json"
         if index.is_file():
-            return [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
+            with reading(existing_file(index), "an index of weights"):
+                names = {str(name) for name in json.loads(index.read_text("utf-8"))["weight_map"].values()}
+                if any(Path(name).name != name for name in names):
+                    raise UserError(f"{index} names files of other folders; expected weights beside it")
+                return [folder / name for name in sorted(names)]
         whole = folder / f"{stem}{variant}.safetensors"
         if whole.is_file():
             return [whole]
@@ -69,8 +75,11 @@ def check_tensors(expected: dict[str, Shape], found: dict[str, Shape], folder: P
 def _opened(path: Path) -> Generator[Any]:
     if not path.is_file():
         raise UserError(f"{path.parent} has no {path.name}; expected safetensors weights in diffusers' layout")
+    refuse_pointer(path)
     try:
         with safe_open(path, framework="pt") as file:
             yield file
-    except SafetensorError as error:
+    except (SafetensorError, OSError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
         raise UserError(f"{path} is damaged or not a safetensors file: {error}") from error

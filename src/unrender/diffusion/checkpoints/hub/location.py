@@ -8,6 +8,8 @@ from pathlib import Path
 from unrender.diffusion.card import ModelCard
 from unrender.errors import UserError
 
+_OF_THE_BASE = ("vae", "text_encoder", "tokenizer")
+
 
 @dataclass(frozen=True)
 class ModelLocation:
@@ -33,8 +35,25 @@ class ModelLocation:
         """
         found = self.find(name)
         if found is None:
-            raise UserError(f"{self.folder} has no {name}; expected a complete model folder in diffusers' layout")
+            raise UserError(f"{self.folder} has no {name}; {self._remedy(name)}")
         return found
+
+    def _remedy(self, name: str) -> str:
+        """What to do about a component that is not there."""
+        companion = self.card.identity.source.fallback
+        if companion and name != self.card.identity.source.unet:
+            beside = self.folder.parent / companion.rpartition("/")[2]
+            return (
+                f"{self.card.id} takes it from {companion}: clone that as {beside}, or run "
+                f"`unrender models pull {self.card.id}`, which fetches both"
+            )
+        if name in _OF_THE_BASE:
+            return (
+                f"{self.card.id} may take it from Stable Diffusion 2: name a folder or an id that has it in "
+                f"UNRENDER_STABLE_DIFFUSION_2, or run `unrender models pull {self.card.id}`; "
+                "expected a complete model folder in diffusers' layout"
+            )
+        return "expected a complete model folder in diffusers' layout"
 
     def find(self, name: str) -> Path | None:
         """The folder of a component, None where no folder has it."""

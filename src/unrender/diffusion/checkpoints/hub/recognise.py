@@ -1,4 +1,5 @@
-"""Recognises whose weights a folder holds: by its own files, its path in a hub cache, its name, or its contents."""
+"""Recognises whose weights a folder holds: by its own files, its path in a hub cache, the repository that it is a clone
+of, its name, or its contents."""
 
 from __future__ import annotations
 
@@ -20,6 +21,7 @@ from unrender.files.atomic import atomic_write
 POINTER = "published"
 OUROBOROS = "Y-Research-Group/Ouroboros"
 
+_MOST_OF_A_CONFIG = 65536
 _INTRINSICS = {
     ("albedo", "material"): "prs-eth/marigold-iid-appearance-v1-1",
     ("albedo", "shading", "residual"): "prs-eth/marigold-iid-lighting-v1-1",
@@ -47,7 +49,7 @@ def cards_in(folder: Path) -> tuple[ModelCard, ...]:
     if (folder / CARD_FILE).is_file():
         known = _pointed(folder)
         return (read_card(folder),) if known is None else cards_of(known)
-    known = _cached(folder)[0] or _called(folder) or _made_of(folder)
+    known = _cached(folder)[0] or _cloned(folder) or _called(folder) or _made_of(folder)
     if known is None:
         raise UserError(
             f"{folder} does not say whose weights it holds; run `unrender models adopt {folder} ID`, "
@@ -88,6 +90,16 @@ def _cached(folder: Path) -> tuple[str | None, str]:
         return None, ""
     model = f"{match[1]}/{match[2]}"
     return (model, place.name) if model in known_ids() else (None, place.name)
+
+
+def _cloned(folder: Path) -> str | None:
+    """The known id of the repository that the folder is a clone of, whatever it was called since."""
+    try:
+        said = (folder / ".git" / "config").read_text("utf-8", "replace")[:_MOST_OF_A_CONFIG]
+    except OSError:
+        return None
+    match = re.search(r"^\s*url\s*=\s*\S*huggingface\.co[/:]([\w.-]+/[\w.-]+?)(?:\.git)?/?\s*$", said, re.MULTILINE)
+    return match[1] if match is not None and match[1] in known_ids() else None
 
 
 def _called(folder: Path) -> str | None:

@@ -1,0 +1,230 @@
+"""Film containers: known by their first bytes, opened by one demuxer, and which of their streams is the film.
+
+FFmpeg would guess the demuxer itself, and some of those that it knows read text, other files or the network (SDP, HLS,
+DASH, concat, image2, lavfi). Here the first bytes choose one of a few that read a single file, and nothing but local
+files may be opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import av
+from av.stream import Disposition
+
+from unrender.errors import UserError
+from unrender.files.notes import note
+from unrender.files.paths import existing_file
+from unrender.files.reading import reading
+
+FILM_SUFFIXES = frozenset(
+    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".mts", ".mpg", ".mpeg", ".vob"}
+    | {".flv", ".ogv", ".ogg", ".wmv", ".asf", ".mxf", ".gif", ".y4m", ".3gp"}
+)
+"""Endings by which a person calls a file a film; what it is, its first bytes say."""
+
+MOST_PIXELS = 1 << 28
+"""Of a frame: 16384 x 16384. A header that says more is not believed."""
+
+_KINDS = "MP4, MOV, MKV, WebM, AVI, MPEG, MXF, FLV, Ogg, WMV, GIF or Y4M"
+_MAGIC = (
+    (b"\x1a\x45\xdf\xa3", "matroska"),
+    (b"\x00\x00\x01\xba", "mpeg"),
+    (b"FLV\x01", "flv"),
+    (b"OggS", "ogg"),
+    (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"),
+    (b"GIF87a", "gif"),
+    (b"GIF89a", "gif"),
+    (b"YUV4MPEG2 ", "yuv4mpegpipe"),
+)
+_MXF_KEY = b"\x06\x0e\x2b\x34\x02\x05\x01\x01\x0d\x01\x02\x01\x01\x02"
+_MXF_RUN_IN = 65536
+_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"moof", b"styp", b"sidx"})
+_STILL_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif", b"jpx ", b"crx "})
+# Demuxers whose headers say how many frames there are, or whose packets are frames one by one.
+_INDEXED = frozenset({"mov", "matroska"})
+_COMMON_RATES = (
+    *(Fraction(rate) for rate in (24, 25, 30, 48, 50, 60, 12, 15, 10, 100, 120)),
+    *(Fraction(rate * 1000, 1001) for rate in (24, 30, 48, 60, 120)),
+)
+
+
+@dataclass(frozen=True)
+class Film:
+    """What is known of a film before it is decoded.
+
+    Attributes:
+        stream: the index of its stream in the file.
+        length: the number of frames shown, None where only decoding tells.
+        rate: frames per second, None where the file gives no times.
+        has_alpha: whether its packets carry alpha beside the picture, as WebM does.
+    """
+
+    stream: int
+    length: int | None
+    rate: Fraction | None
+    has_alpha: bool
+
+
+@dataclass
+class _Packets:
+    """What the packets of one stream say."""
+
+    stored: int = 0
+    whole: bool = True
+    has_alpha: bool = False
+    times: list[int] = field(default_factory=list)
+    shown: int = 0
+    last_time: int = -1
+    last_duration: int = 0
+    end: int = 0
+
+    def add(self, packet: av.Packet) -> None:
+        self.stored += 1
+        self.whole &= not packet.is_corrupt
+        self.has_alpha |= packet.has_sidedata("matroska_block_additional")
+        if packet.pts is not None:
+            self.end = max(self.end, packet.pts + (packet.duration or 0))
+        if packet.is_discard:
+            return
+        self.shown += 1
+        if packet.pts is not None:
+            self.times.append(packet.pts)
+            if packet.pts >= self.last_time:
+                self.last_time, self.last_duration = packet.pts, packet.duration or 0
+
+
+def demuxer(path: Path) -> str | None:
+    """FFmpeg's name of the demuxer for a file, by its first bytes; None for what is no film."""
+    with path.open("rb") as file:
+        head = file.read(_MXF_RUN_IN)
+    for magic, name in _MAGIC:
+        if head.startswith(magic):
+            return name
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        return "avi"
+    if head[4:8] in _BOXES:
+        return None if head[4:8] == b"ftyp" and head[8:12] in _STILL_BRANDS else "mov"
+    for start, step in ((0, 188), (4, 192), (0, 204)):
+        sync = head[start : start + 5 * step : step]
+        if len(sync) > 1 and set(sync) == {0x47} and b"\0" in head:
+            return "mpegts"
+    return "mxf" if _MXF_KEY in head else None
+
+
+def open_container(path: Path) -> av.container.InputContainer:
+    """Opens a film with the one demuxer that its first bytes name, local files only.
+
+    Raises:
+        UserError: what is no film, or is damaged.
+    """
+    path = existing_file(path)
+    kind = demuxer(path)
+    if kind is None:
+        raise UserError(f"{path} cannot be read as video; expected {_KINDS}")
+    with reading(path, "a video"):
+        # `file:` keeps FFmpeg from reading protocols into names with a colon.
+        return av.open(f"file:{path}", "r", format=kind, options={"protocol_whitelist": "file"})
+
+
+def probe(path: Path) -> Film:
+    """Finds the film among the streams and counts its packets, without decoding.
+
+    Of several video streams covers, thumbnails and single pictures are passed over; of several films the one that is
+    marked as the default is taken, else the largest, and that is said. Frame times that are not even are said, too.
+
+    Raises:
+        UserError: no film in it, frames that are too large, or a file that ends before its header says.
+    """
+    with open_container(path) as container, reading(path, "a video"):
+        packets = {stream.index: _Packets() for stream in container.streams.video}
+        if not packets:
+            raise UserError(f"{path} has no video in it; expected a film with pictures")
+        for packet in container.demux(*container.streams.video):
+            if packet.size:
+                packets[packet.stream.index].add(packet)
+        stream = _film_stream(path, container.streams.video, packets)
+        found = packets[stream.index]
+        _check_whole(path, container, stream, found)
+        if stream.width * stream.height > MOST_PIXELS:
+            raise UserError(
+                f"{path} has frames of {stream.width} x {stream.height}; expected {MOST_PIXELS} pixels or less"
+            )
+        aspect = stream.sample_aspect_ratio
+        if aspect and aspect != 1:
+            note(path, f"has pixels {float(aspect):.4g} times as wide as high; they are kept as they are stored")
+        alpha = found.has_alpha and stream.codec_context.name in ("vp8", "vp9")
+        length = found.shown if container.format.name.split(",")[0] in _INDEXED else None
+        return Film(stream.index, length, _rate(path, stream, found), alpha)
+
+
+def _film_stream(path: Path, streams: Iterable[av.VideoStream], packets: dict[int, _Packets]) -> av.VideoStream:
+    aside = Disposition.attached_pic | Disposition.timed_thumbnails
+    films = [stream for stream in streams if not stream.disposition & aside]
+    if not films:
+        raise UserError(f"{path} has sound and a cover picture, and no video; expected a film")
+    moving = [stream for stream in films if packets[stream.index].shown > 1] or films
+
+    def rank(stream: av.VideoStream) -> tuple[bool, int, int]:
+        default = bool(stream.disposition & Disposition.default)
+        return default, stream.width * stream.height, packets[stream.index].shown
+
+    chosen = max(moving, key=rank)
+    if len(moving) > 1:
+        note(path, f"has {len(moving)} films in it; stream {chosen.index}, {chosen.width} x {chosen.height}, is read")
+    return chosen
+
+
+def _check_whole(path: Path, container: av.container.InputContainer, stream: av.VideoStream, found: _Packets) -> None:
+    tick = stream.time_base or Fraction(0)
+    # Matroska declares no number of frames but a duration, that of its longest stream.
+    alone = container.duration and len(container.streams) == 1
+    promised = container.duration / av.time_base if alone else 0.0
+    frame_time = max(_span(found) / max(len(found.times), 1), found.last_duration) * float(tick)
+    ends_early = found.end * float(tick) + 1.5 * frame_time < promised
+    if found.stored < max(stream.frames, 1) or not found.whole or ends_early:
+        of = f" of {stream.frames}" if stream.frames else ""
+        raise UserError(
+            f"{path} is truncated: it ends after {found.stored}{of} frames; expected a whole file "
+            "(ffmpeg -i FILE -c copy NEW keeps what there is)"
+        )
+
+
+def _span(found: _Packets) -> Fraction:
+    """From the first frame to the end of the last, in ticks; a last duration that cannot be is taken as an even one."""
+    times = sorted(found.times)
+    if len(times) < 2:
+        return Fraction(found.last_duration)
+    gaps = sorted(later - earlier for earlier, later in pairwise(times))
+    last = found.last_duration if 2 * found.last_duration >= gaps[0] else gaps[len(gaps) // 2]
+    return Fraction(times[-1] - times[0] + last)
+
+
+def _rate(path: Path, stream: av.VideoStream, found: _Packets) -> Fraction | None:
+    """Frames per second, so that all frames together last as long as the file says."""
+    said = stream.average_rate or stream.guessed_rate
+    tick, count = stream.time_base, len(found.times)
+    if not tick or count < 2 or count < found.shown or _span(found) <= 0:
+        return said
+    seconds = _span(found) * tick
+    measured = count / seconds
+    rate = said
+    # Times are whole ticks, at both ends.
+    slack = 2 * tick + seconds / 200
+    if not said or abs(count / said - seconds) > slack:
+        near = [common for common in _COMMON_RATES if abs(count / common - seconds) <= slack]
+        rate = min(near, key=lambda common: abs(common - measured), default=measured.limit_denominator(1001))
+    times = sorted(found.times)
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    if max(gaps) > 1.5 * min(gaps) and max(gaps) - min(gaps) > 2:
+        shortest, longest = (round(float(gap * tick) * 1000) for gap in (min(gaps), max(gaps)))
+        note(
+            path,
+            f"has frames that last {shortest} to {longest} ms; all of them are taken as equally long, "
+            f"{float(rate or measured):.4g} a second, over the same {float(seconds):.4g} s",
+        )
+    return rate
