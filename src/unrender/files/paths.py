@@ -40,3 +40,9 @@ def require_affordable(path: Path, width: int, height: int, channels: int) -> No
     size = path.stat().st_size
     if pixels * channels > max(_SMALL, _DENSEST * size):
         raise UserError(f"{path} says that it is {width}x{height} pixels, in {size} bytes; it is damaged, or a trap")
+
+
+def in_one_line(error: Exception) -> str:
+    """What a library says of a damaged file, as one short line of printable characters."""
+    said = " ".join("".join(c if c.isprintable() else " " for c in str(error)[:1000]).split())
+    return said[:200] or type(error).__name__
