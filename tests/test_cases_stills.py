@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import struct
 import zlib
 from fractions import Fraction
@@ -12,6 +13,7 @@ import OpenEXR
 import OpenImageIO as oiio
 import pytest
 import torch
+from hypothesis import given, settings, strategies
 from PIL import Image, ImageCms
 from torch import Tensor
 
@@ -728,6 +730,77 @@ def test_pictures_written_again_keep_their_plate(tmp_path: Path) -> None:
     frames = read_image(case("exr-windows/overscan.exr"))
     write_image(tmp_path / "a.exr", frames.rgb, plate=frames.plate)
     assert windows(tmp_path / "a.exr") == windows(case("exr-windows/overscan.exr"))
+
+
+# Damaged files
+
+
+def damaged(kind: str, tmp_path: Path) -> bytes:
+    values = smooth(12, 16)
+    codes = (values * 255).astype(np.uint8)
+    path = tmp_path / f"whole.{kind}"
+    if kind in ("jpg", "webp", "gif", "bmp", "avif", "jp2"):
+        Image.fromarray(codes).save(path)
+    elif kind == "hdr":
+        path.write_bytes(hdr_bytes(values, "-Y+X"))
+    elif kind in ("exr", "pfm"):
+        write_oiio(path, values.astype(np.float32))
+    else:
+        deep = codes if kind in ("ppm", "tga", "jxl") else (values * 65535).astype(np.uint16)
+        write_oiio(path, deep, ICCProfile=profile(P3, None)) if kind in ("png", "tif") else write_oiio(path, deep)
+    return path.read_bytes()
+
+
+KINDS = ("png", "tif", "exr", "hdr", "jxl", "dpx", "ppm", "pfm", "tga", "jpg", "webp", "gif", "bmp", "avif", "jp2")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_damage_is_one_line_or_a_finite_picture(tmp_path: Path, kind: str) -> None:
+    whole = damaged(kind, tmp_path)
+
+    @settings(max_examples=25, deadline=None, derandomize=True, database=None)
+    @given(strategies.data())
+    def reads(data: strategies.DataObject) -> None:
+        broken = bytearray(whole)
+        for _ in range(data.draw(strategies.integers(1, 3))):
+            at = data.draw(strategies.integers(0, len(broken) - 1))
+            put = data.draw(strategies.sampled_from([b"\xff" * 4, bytes(4), b"\x7f\xff\xff\xff", b"\x01"]))
+            broken[at : at + len(put)] = put
+        broken = broken[: data.draw(strategies.sampled_from([len(broken), len(broken) // 2, 40]))]
+        (tmp_path / "broken").write_bytes(broken)
+        try:
+            frames, said = read_image(tmp_path / "broken"), "broken"
+        except UserError as mistake:
+            frames, said = None, str(mistake)
+        assert "broken" in said
+        assert len(said.splitlines()) == 1
+        if frames is not None:
+            assert bool(frames.rgb.isfinite().all())
+            assert float(frames.rgb.min()) >= 0
+
+    reads()
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"unrender:camera": text}
+        for text in ("[]", "null", '{"size": [4, 5]}', '{"size": [1e400, 5], "intrinsics": [], "pose": []}', "[" * 9999)
+    ]
+    + [{"unrender:fps": "fast"}, {"unrender:fps": "nan"}, {"unrender:fps": "-24"}, {"unrender:depth_kind": "deep"}],
+)
+def test_damaged_attributes_are_one_line(tmp_path: Path, header: dict[str, str]) -> None:
+    planes = {f"base_color.{c}": np.full((4, 5), 0.5, np.float32) for c in "RGB"}
+    OpenEXR.File(header, planes).write(str(tmp_path / "a.exr"))
+    with pytest.raises(UserError, match=r"a\.exr"):
+        read_gbuffer(tmp_path / "a.exr")
+
+
+def test_pipes_and_folders_are_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    for read in (read_image, read_gbuffer, open_frames):
+        with pytest.raises(UserError, match="expected a file"):
+            read(tmp_path / "a.png")
 
 
 def test_notes_are_for_people_by_default() -> None:

@@ -15,7 +15,7 @@ from unrender.cli.notes import taken
 
 Item = TypeVar("Item")
 
-PACKAGES = ("unrender", "torch", "diffusers", "numpy", "OpenEXR", "av", "mitsuba")
+PACKAGES = ("unrender", "torch", "diffusers", "numpy", "OpenEXR", "OpenImageIO", "av", "mitsuba")
 
 
 @dataclass

@@ -112,8 +112,8 @@ def read_gbuffer(path: str | Path, normals: NormalAxes = "auto") -> GBuffer:
         # A file that states no kind comes from a renderer, whose depth is metric.
         depth_kind=_one_of(get_args(DepthKind), header, "depth_kind", path),
         irradiance_kind=_one_of(get_args(IrradianceKind), header, "irradiance_kind", path),
-        camera=_camera_from_json(header["camera"], path) if "camera" in header else None,
-        fps=float(header["fps"]) if "fps" in header else fps,
+        camera=_camera_from_json(header["camera"], path, image.size) if "camera" in header else None,
+        fps=_rate(header["fps"], path) if "fps" in header else fps,
         model=header.get("model", ""),
         plate=plate,
     )
@@ -216,6 +216,16 @@ def _one_of(known: tuple[Kind, ...], header: Mapping[str, str], key: str, path: 
     raise UserError(f"{path} says unrender:{key} = {said!r}; expected {' or '.join(known)}")
 
 
+def _rate(text: str, path: Path) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = math.nan
+    if not 0 < rate < 1e6:
+        raise UserError(f"{path} says unrender:fps = {text[:40]!r}; expected a number above 0")
+    return rate
+
+
 def _camera_to_json(camera: Camera) -> str:
     first = camera.frame(0)
     return json.dumps(
@@ -223,12 +233,18 @@ def _camera_to_json(camera: Camera) -> str:
     )
 
 
-def _camera_from_json(text: str, path: Path) -> Camera:
+def _camera_from_json(text: str, path: Path, size: tuple[int, int]) -> Camera:
     try:
         said = json.loads(text)
         height, width = said["size"]
-        return Camera(torch.tensor([said["intrinsics"]]), torch.tensor([said["pose"]]), (int(height), int(width)))
-    except (ValueError, KeyError, TypeError) as error:
+        intrinsics, pose = (torch.tensor([said[name]], dtype=torch.float32) for name in ("intrinsics", "pose"))
+        camera = Camera(intrinsics, pose, (int(height), int(width)))
+        if intrinsics.shape != (1, 3, 3) or pose.shape != (1, 4, 4) or camera.size != size:
+            raise ValueError("of another shape, or for a picture of another size")
+        if not (intrinsics.isfinite().all() and pose.isfinite().all() and (intrinsics[0].diagonal() > 0).all()):
+            raise ValueError("with numbers that no camera has")
+        return camera
+    except (UserError, ValueError, KeyError, TypeError, OverflowError, RuntimeError, RecursionError) as error:
         raise UserError(
             f"{path} has a damaged unrender:camera attribute; expected size, intrinsics and pose"
         ) from error
