@@ -186,7 +186,11 @@ def _check_whole(path: Path, container: av.container.InputContainer, stream: av.
     promised = container.duration / av.time_base if alone else 0.0
     frame_time = max(_span(found) / max(len(found.times), 1), found.last_duration) * float(tick)
     ends_early = found.end * float(tick) + 1.5 * frame_time < promised
-    if found.stored < max(stream.frames, 1) or not found.whole or ends_early:
+    # Streams for broadcasting have no header that promises anything, and joined ones jump back in time.
+    indexed = container.format.name.split(",")[0] in _INDEXED
+    if not found.whole and not indexed:
+        note(f"{path} has damaged or joined parts; what can be decoded is read")
+    if found.stored < max(stream.frames, 1) or (indexed and (ends_early or not found.whole)):
         of = f" of {stream.frames}" if stream.frames else ""
         raise UserError(
             f"{path} is truncated: it ends after {found.stored}{of} frames; expected a whole file "

@@ -25,7 +25,7 @@ from unrender.errors import UserError
 from unrender.files.materials import GltfMaterial, MeshPrimitive
 from unrender.files.notes import note
 from unrender.files.paths import existing_file
-from unrender.files.textures import beside, decode_texture, read_texture
+from unrender.files.textures import beside, decode_texture
 from unrender.scene.color import srgb_to_linear
 
 MAGIC = b"glTF"
@@ -372,5 +372,6 @@ def _texture(file: _File, info: dict[str, Any]) -> Tensor:
         elif str(image["uri"]).startswith("data:"):
             file.images[index] = decode_texture(_uri(file, image["uri"]), name)
         else:
-            file.images[index] = read_texture(beside(file.path.parent, unquote(image["uri"])))
+            beside_it = existing_file(beside(file.path.parent, unquote(image["uri"])))
+            file.images[index] = decode_texture(beside_it.read_bytes(), f"{file.path}: its picture {beside_it.name}")
     return file.images[index]

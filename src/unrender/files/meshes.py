@@ -70,11 +70,12 @@ class _TexturesBeside(Resolver):
     """Gives trimesh the textures in a folder, once they are known to be of a format that may be opened."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.served = folder, False
 
     def get(self, key: str) -> bytes:
         stored = existing_file(beside(self.folder, key)).read_bytes()
         with Image.open(BytesIO(stored), formats=FORMATS):
+            self.served = True
             return stored
 
     def write(self, name: str, data: Any) -> None:
@@ -91,7 +92,7 @@ class _NamesOnly(_TexturesBeside):
     """Gives trimesh, as any MTL, the names of materials alone: it opens no texture, and we know the rest."""
 
     def __init__(self, materials: Mapping[str, GltfMaterial]) -> None:
-        self.materials = materials
+        self.materials, self.served = materials, False
 
     def get(self, key: str) -> bytes:
         return "".join(f"newmtl {name}\nillum 2\n" for name in self.materials).encode()
@@ -114,19 +115,19 @@ def _obj_materials(path: Path) -> dict[str, GltfMaterial]:
 
 
 def _through_trimesh(
-    path: Path, kind: str, resolver: Resolver, materials: Mapping[str, GltfMaterial]
+    path: Path, kind: str, resolver: _TexturesBeside, materials: Mapping[str, GltfMaterial]
 ) -> list[MeshPrimitive]:
     with silenced():
         # Unprocessed: merging vertices would lose seams of uv and hard edges.
         scene = trimesh.load_scene(BytesIO(path.read_bytes()), file_type=kind, resolver=resolver, process=False)
         return [
-            _mesh(geometry, materials)
+            _mesh(geometry, materials, resolver.served)
             for geometry in scene.geometry.values()
             if isinstance(geometry, trimesh.Trimesh) and len(geometry.faces)
         ]
 
 
-def _mesh(geometry: trimesh.Trimesh, materials: Mapping[str, GltfMaterial]) -> MeshPrimitive:
+def _mesh(geometry: trimesh.Trimesh, materials: Mapping[str, GltfMaterial], textured: bool) -> MeshPrimitive:
     faces = np.asarray(geometry.faces, np.int64)
     vertices = np.asarray(geometry.vertices, np.float64)
     normals = None
@@ -139,7 +140,7 @@ def _mesh(geometry: trimesh.Trimesh, materials: Mapping[str, GltfMaterial]) -> M
     source = getattr(visual, "material", None)
     material = materials.get(str(getattr(source, "name", None)), GltfMaterial())
     image = getattr(source, "image", None)
-    if image is not None:
+    if textured and image is not None:  # where the file has none, trimesh gives a grey one
         pixels = np.asarray(image.convert("RGB"), np.float32).transpose(2, 0, 1) / 255
         material = GltfMaterial((1.0, 1.0, 1.0), base_color_texture=srgb_to_linear(torch.from_numpy(pixels.copy())))
     return MeshPrimitive(

@@ -20,8 +20,11 @@ def reading(path: str | Path, kind: str) -> Generator[None]:
     """
     try:
         yield
-    except UserError:
-        raise
+    except UserError as error:
+        if str(error).isprintable():
+            raise
+        # Control characters of a file have no place on a terminal.
+        raise UserError(_printable(str(error))) from error
     except MemoryError as error:
         raise UserError(f"{path} does not fit into memory as {kind}; expected a smaller file") from error
     except Exception as error:
@@ -32,6 +35,10 @@ def reading(path: str | Path, kind: str) -> Generator[None]:
 
 def brief(error: BaseException) -> str:
     """What an exception says, on one line of printable characters, and not at length."""
-    said = " ".join("".join(c if c.isprintable() else " " for c in str(error)[: 4 * _LONGEST]).split())
+    said = _printable(str(error)[: 4 * _LONGEST])
     said = said if len(said) <= _LONGEST else f"{said[:_LONGEST]}..."
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def _printable(said: str) -> str:
+    return " ".join("".join(character if character.isprintable() else " " for character in said).split())
