@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from unrender.cli.engines import check_deferred
+from unrender.cli.guard import InputFiles
 from unrender.cli.options import (
     ComputeOptions,
     Exposure,
@@ -19,9 +20,10 @@ from unrender.cli.options import (
     SceneOptions,
     Yaw,
 )
-from unrender.cli.outputs import Destination, atomic_outputs, parse_destination
+from unrender.cli.outputs import Destination, atomic_outputs, check_results, parse_destination
 from unrender.cli.progress import track
 from unrender.cli.run_record import RunRecord
+from unrender.cli.tally import FrameTally
 from unrender.errors import UserError
 
 if TYPE_CHECKING:
@@ -86,6 +88,7 @@ def relight(
     beauty; the G-buffer EXR; a contact sheet; run.json; with --turn, of a still, an mp4 in which the light turns.
     """
     destination = parse_destination(job.out, (".exr", ".mp4", ".png"))
+    tally = FrameTally(job.input)
     record = RunRecord("relight", (job, scene, prompt, network, compute))
     with atomic_outputs(destination) as work_dir:
         with record.timed("load"):
@@ -95,8 +98,11 @@ def relight(
             from unrender.output import write_relit_stream
             from unrender.relight import count_pictures, relight_stream
 
-            clip = open_frames(job.input)
+            clip = tally.counted(open_frames(job.input))
             _check(job, destination, len(clip))
+            paths = _paths(job, destination, work_dir, clip)
+            inputs = InputFiles(job.input, models=(job.model, job.forward, network.decoder), light=job.light)
+            check_results(destination, (*paths.passes, paths.gbuffer, paths.contact_sheet, paths.turn), inputs)
             light = resolve_light(job.light).exposed(job.exposure)
             engines = Engines(network, compute, record)
             inverse = record.timed("inverse")(inverse_renderer(job.model, engines, scene, len(clip)))
@@ -104,10 +110,11 @@ def relight(
         relit = relight_stream(clip, light, inverse, record.timed("forward")(renderer), job.options)
         relit = track(relit, "relighting", count_pictures(clip, job.options) or len(clip))
         with record.timed("write"):
-            paths = _paths(job, destination, work_dir, clip)
             write_relit_stream(paths, record.timed_items("relight", relit), job.passes, clip.fps)
+        tally.note(record)
         record.write(work_dir / destination.record_name)
     destination.report()
+    tally.tell()
 
 
 def _check(job: RelightJob, destination: Destination, frames: int) -> None:

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from unrender.cli.messages import one_line
 from unrender.cli.progress import progress_bar
-from unrender.cli.run_record import RunRecord
+from unrender.cli.run_record import RECORD, RunRecord
 from unrender.cli.verb import add_verb
 
 app = typer.Typer(name="train", help="Train a model. Stopped, the same command goes on where it was.")
@@ -162,6 +163,7 @@ def _lit(model: ModelOptions) -> bool:
 
 
 def _train(name: str, jobs: tuple[Any, ...], recipe: Any, train: Callable[..., Path], *, lit: bool = False) -> None:
+    from unrender.files.atomic import atomic_write
     from unrender.train.recipe import resolved
 
     options: RunOptions = jobs[-1]
@@ -176,8 +178,9 @@ def _train(name: str, jobs: tuple[Any, ...], recipe: Any, train: Callable[..., P
     with record.timed("train"), progress_bar("training") as show:
         model = train(recipe, stills, options.out, lambda step, loss: show(step, config.steps))
     if os.environ.get("RANK", "0") == "0":  # of several processes the first one reports
-        record.write(options.out / "run.json")
-        print(model)
+        with atomic_write(options.out / RECORD) as path:
+            record.write(path)
+        print(one_line(str(model), 1 << 16))
 
 
 def _stills(options: RunOptions, *, lit: bool) -> Any:

@@ -93,13 +93,16 @@ def write_shard(path: Path, clips: Iterable[tuple[str, Clip]]) -> None:
     A killed run leaves .NAME.PID.partial behind, which is not taken for a shard.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
-        for key, clip in clips:
-            for name, data in _members(key, clip):
-                info = tarfile.TarInfo(name)
-                info.size, info.mode = len(data), 0o644
-                tar.addfile(info, io.BytesIO(data))
-    temporary.replace(path)
+    try:
+        with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
+            for key, clip in clips:
+                for name, data in _members(key, clip):
+                    info = tarfile.TarInfo(name)
+                    info.size, info.mode = len(data), 0o644
+                    tar.addfile(info, io.BytesIO(data))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_clips(folder: Path | str, *, others: bool = True) -> Iterator[Clip]:
