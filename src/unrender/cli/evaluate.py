@@ -182,7 +182,7 @@ def claims(job: ClaimsJob, compute: ComputeOptions) -> None:
 
 def _check_files(files: Iterable[Path | None], inputs: InputFiles) -> None:
     """Raises UserError, before the work, where a file that is to be written is an input, a folder, or in none."""
-    from unrender.files.leftovers import clean_leftovers
+    from unrender.files.leftovers import clean_leftovers, unfinished_name
 
     for file in files:
         if file is not None:
@@ -190,6 +190,9 @@ def _check_files(files: Iterable[Path | None], inputs: InputFiles) -> None:
             if not file.parent.is_dir():
                 raise UserError(f"cannot write {file}: there is no folder {file.parent}; make it first")
             clean_leftovers(file.parent)
+            probe = file.parent / unfinished_name()
+            probe.touch()
+            probe.unlink()
 
 
 def _lpips(weights: LpipsOptions) -> Lpips | None:

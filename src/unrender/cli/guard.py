@@ -29,8 +29,8 @@ class InputFiles:
         for source in sources:
             self._add(_files(Path(source)) if source is not None else ())
         for model in models:
-            for name in str(model).split(",") if model is not None else ():
-                self._add(_under(Path(name.strip())))
+            for name in str(model or "").split(","):
+                self._add(_weights(name.strip()))
         if light is not None:
             self._add([*_files(Path(light)), _shipped(light)])
 
@@ -54,6 +54,13 @@ class InputFiles:
                 self._names.setdefault(identity, file)
 
 
+def refuse_folder(out: Path, *inputs: str | Path | None) -> None:
+    """Raises UserError where the folder of a run is one that it reads."""
+    for given in inputs:
+        if given and out.is_dir() and Path(given).is_dir() and out.samefile(given):
+            raise UserError(f"{out} is an input ({given}), and a run has a folder of its own; expected another OUT")
+
+
 def _files(path: Path) -> Iterable[Path]:
     """The file, the files of a folder, or those of a numbered sequence."""
     if os.path.lexists(path):
@@ -68,8 +75,15 @@ def _in(folder: Path) -> Iterator[Path]:
         return
 
 
-def _under(folder: Path) -> Iterator[Path]:
-    for here, _, names in os.walk(folder, followlinks=False):
+def _weights(model: str) -> Iterator[Path]:
+    """All files under a folder of weights; none of an id, whatever folder has its name."""
+    if not model or not Path(model).is_dir():
+        return
+    from unrender.diffusion.checkpoints.hub.ids import known_ids
+
+    if model in known_ids():
+        return
+    for here, _, names in os.walk(model):
         yield from (Path(here, name) for name in names)
 
 

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from unrender.errors import UserError
 
@@ -15,7 +16,10 @@ LONGEST = 600
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _DEVICE = {errno.EROFS, errno.EIO}
 _FULL_WORDS = re.compile(
-    r"no space left on device|disk quota exceeded|file too large|PytorchStreamWriter failed writing", re.IGNORECASE
+    # The last three are torch's of a checkpoint that was cut short; it does not hand the system's reason on.
+    r"no space left on device|disk quota exceeded|file too large"
+    r"|PytorchStreamWriter failed writing|iostream error|inline_container.* unexpected pos",
+    re.IGNORECASE,
 )
 _CALLERS = {
     errno.ENOENT,
@@ -49,7 +53,7 @@ def storage_trouble(error: BaseException) -> str | None:
         # A refusal may quote a file, so its own words do not count.
         told = not isinstance(cause, UserError) and _FULL_WORDS.search(str(cause)) is not None
         name = getattr(cause, "filename", None)
-        where = f" for {_shown(name)}" if name else ""
+        where = f" for {_place(name)}" if name else ""
         if code in _FULL or told:
             return f"no space is left on the disk{where}; expected free space where results go; nothing is half-written"
         if code in _DEVICE:
@@ -77,6 +81,12 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def _shown(name: object) -> str:
     return name.decode(errors="surrogateescape") if isinstance(name, bytes) else str(name)
+
+
+def _place(name: object) -> str:
+    """The name of a file, or of the folder of one that is unfinished: of that nobody knows the name."""
+    path = Path(_shown(name))
+    return str(path.parent if path.name.startswith(".") else path)
 
 
 def _escaped(character: str) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from unrender.cli.guard import refuse_folder
 from unrender.cli.messages import one_line
 from unrender.cli.progress import progress_bar
 from unrender.cli.run_record import RECORD, RunRecord
@@ -49,6 +50,7 @@ def synth(job: SynthJob) -> None:
     from unrender.files.atomic import atomic_write
     from unrender.synth import SynthRecipe, generate, preview
 
+    refuse_folder(job.out, job.assets, job.hdris)
     record = RunRecord("synth", (job,))
     recipe = SynthRecipe(
         job.clips,

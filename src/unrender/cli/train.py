@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from unrender.cli.guard import refuse_folder
 from unrender.cli.messages import one_line
 from unrender.cli.progress import progress_bar
 from unrender.cli.run_record import RECORD, RunRecord
@@ -172,6 +173,7 @@ def _train(name: str, jobs: tuple[Any, ...], recipe: Any, train: Callable[..., P
     if options.dry_run:
         print(resolved(recipe), end="")
         return
+    refuse_folder(options.out, *_folders(jobs))
     record = RunRecord(f"train {name}", jobs)
     with record.timed("load"):
         stills = _stills(options, lit=lit)
@@ -181,6 +183,14 @@ def _train(name: str, jobs: tuple[Any, ...], recipe: Any, train: Callable[..., P
         with atomic_write(options.out / RECORD) as path:
             record.write(path)
         print(one_line(str(model), 1 << 16))
+
+
+def _folders(jobs: tuple[Any, ...]) -> list[str | Path]:
+    """The folders that a run is told to read."""
+    options: RunOptions = jobs[-1]
+    names = ("start", "autoencoder", "base", "inverse", "forward", "photos")
+    named = [getattr(job, name, None) for job in jobs[:-1] for name in names]
+    return [*(options.data or ()), *(text.partition("=")[2] for text in options.dataset or ()), *filter(None, named)]
 
 
 def _stills(options: RunOptions, *, lit: bool) -> Any:
