@@ -30,6 +30,7 @@ from unrender.diffusion.networks.small import (
     small_unet_fits,
 )
 from unrender.errors import UserError
+from unrender.files.tables import read_table
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -141,7 +142,10 @@ def load_network(kind: type[Network], folder: Path, compute: Compute) -> Network
         config.pop("block_out_channels", None)  # diffusers writes it down itself, and then warns of it
     # Built without memory, then given the tensors themselves: no time goes into random weights that are thrown away.
     with torch.device("meta"):
-        network: Network = cast(Any, kind).from_config(config)
+        try:
+            network: Network = cast(Any, kind).from_config(config)
+        except Exception as error:  # whatever a number that is none, or none that fits, makes of a constructor
+            raise UserError(f"{folder / 'config.json'} describes no network ({type(error).__name__})") from error
     files = weight_files(folder, WEIGHTS)
     rename = _modern_name if kind.__name__ == "AutoencoderKL" else str
     shapes = {rename(name): shape for path in files for name, shape in tensor_shapes(path).items()}
@@ -188,7 +192,7 @@ def _config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         raise UserError(f"{folder} has no config.json; expected a network folder in diffusers' layout")
-    return json.loads(path.read_text())
+    return read_table(path)
 
 
 def _modern_name(name: str) -> str:
