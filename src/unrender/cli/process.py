@@ -85,12 +85,17 @@ def _end(number: int, frame: FrameType | None) -> None:
     """
     for other in _SIGNALS:
         signal.signal(other, signal.SIG_IGN)
-    children = sys.modules.get("multiprocessing")
-    for child in children.active_children() if children else ():
+    try:
+        _clean_up()
+    finally:
+        os._exit(128 + number)
+
+
+def _clean_up() -> None:
+    """Ends the processes that this one began, and removes what is unfinished. Modules that are only half imported have
+    begun nothing."""
+    for child in getattr(sys.modules.get("multiprocessing"), "active_children", list)():
         child.kill()
-    leftovers = sys.modules.get("unrender.files.leftovers")
-    if leftovers is not None:
-        leftovers.remove_unfinished()
+    getattr(sys.modules.get("unrender.files.leftovers"), "remove_unfinished", list)()
     if sys.stderr is not None and sys.stderr.isatty():
         os.write(2, b"\r\x1b[K\x1b[?25h")  # a progress bar hides the cursor
-    os._exit(128 + number)

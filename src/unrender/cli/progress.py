@@ -61,10 +61,9 @@ def _lines(label: str) -> Callable[[int, int | None], None]:
 
 
 def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    if minutes < 2:
+    if seconds < 120:
         return f"{round(seconds)} s"
-    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+    return f"{round(seconds / 60)} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def track(items: Iterable[Item], label: str, total: int) -> Iterator[Item]:

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
-from unrender.files.leftovers import clean_leftovers, removed_on_signal
+from unrender.files.leftovers import clean_leftovers, remove, removed_on_signal
 from unrender.files.lock import LOCK_FILE, locked
 from unrender.synth.recipe import GENERATOR, SPLITS, SynthRecipe, recipe_facts
 from unrender.synth.sources import Sources
@@ -110,7 +111,7 @@ def _folder_of_ours(folder: Path) -> Generator[None]:
 def _remove_partials(folder: Path) -> None:
     """Removes half-written shards, of this run or a killed one: nobody else writes here."""
     for partial in folder.glob(".*.partial"):
-        partial.unlink(missing_ok=True)
+        remove(partial)
 
 
 def _shard_path(folder: Path, recipe: SynthRecipe, start: int) -> Path:
@@ -161,12 +162,13 @@ def _render(
     # A separate process even for one worker keeps Dr.Jit's threads and kernels out of the caller's. New ones for every
     # batch rather than `max_tasks_per_child`, with which an executor can deadlock (CPython gh-115634).
     context = multiprocessing.get_context("spawn")
-    done = context.Value("q", 0)
+    with _quiet_start():  # it starts a process that watches over it
+        done = context.Value("q", 0)
     batch = workers * _SHARDS_PER_PROCESS
     for first in range(0, len(starts), batch):
         pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker, initargs=(done,))
         try:
-            with one_thread_each(), _deaf_to_ctrl_c():  # what is submitted starts the workers
+            with one_thread_each(), _quiet_start():  # what is submitted starts the workers
                 pending = {pool.submit(_render_shard, recipe, folder, start) for start in starts[first : first + batch]}
             while pending:
                 ended, pending = wait(pending, timeout=_TELL_SECONDS, return_when=FIRST_COMPLETED)
@@ -199,22 +201,29 @@ def one_thread_each() -> Generator[None]:
 
 
 @contextmanager
-def _deaf_to_ctrl_c() -> Generator[None]:
-    """Processes started meanwhile hear Ctrl-C only from `_begin_worker` on: while they import they would report it."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def _quiet_start() -> Generator[None]:
+    """Processes started meanwhile hear Ctrl-C only from `_begin_worker` on: while they import they would report it. And
+    where a signal ends this one, nobody warns of what it has not put away."""
+    warnings = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (warnings, "ignore:resource_tracker:UserWarning")))
+    masks = hasattr(signal, "pthread_sigmask")
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else set()
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if masks:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if warnings is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = warnings
 
 
 def _begin_worker(done: Any) -> None:
     """Makes a worker count its clips in `done`, and exit at once on Ctrl-C and when its parent has ended."""
     _clips_done.append(done)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as nohup has it
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     parent = multiprocessing.parent_process()
@@ -238,6 +247,9 @@ def _render_shard(recipe: SynthRecipe, folder: Path, start: int) -> None:
     # One thread a process: several would sum in varying order, and two processes are faster than two threads.
     drjit.set_thread_count(1)
     torch.set_num_threads(1)
+    # Not in the system's folder for such files: nobody would find there what a killed worker leaves.
+    tempfile.tempdir = str(folder / f".scratch.{os.getpid()}.partial")
+    os.makedirs(tempfile.tempdir, exist_ok=True)
     write_shard(_shard_path(folder, recipe, start), _clips(recipe, range(start, start + recipe.count(start))))
 
 
