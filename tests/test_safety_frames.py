@@ -54,7 +54,7 @@ def test_another_number_of_frames_is_told_and_is_status_1(verb, count, clip, tmp
         "expected an undamaged file\n"
     )
     assert json.loads((out / "run.json").read_text())["frames"] == {"promised": FRAMES, "read": count}
-    kind = "clip" if verb == ["inverse"] else "clip.gbuffer"
+    kind = "clip" if verb == ["inverse"] else "clip.relit"
     assert len(list(out.glob(f"{kind}.*[0-9].exr"))) == count
 
 
@@ -91,3 +91,13 @@ def test_a_clip_cut_after_it_was_opened_is_never_status_0(kept, clip, tmp_path, 
 
 def test_fewer_frames_were_asked_for(clip, tmp_path):
     assert main(["relight", str(clip), "-o", str(tmp_path / "a.mp4"), "--light", "sunset", "--frames", "2"]) == 0
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_pictures_that_end_early_are_not_measured(count, clip, tmp_path, monkeypatch, capsys):
+    giving(monkeypatch, count)
+    assert main(["evaluate", "pictures", str(clip), str(clip), "--json", str(tmp_path / "r.json")]) == 2
+    said = capsys.readouterr().err
+    assert f"{FRAMES} frames were promised and {count} could be read" in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "r.json").exists()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -70,6 +70,10 @@ class RelightJob:
         Literal["light", "photo", "none"], typer.Option(help="What shows where there is no surface.")
     ] = "photo"
     passes: Annotated[bool, typer.Option(help="Write the render passes as layers of the relit EXR.")] = True
+    gbuffer: Annotated[
+        bool | None,
+        typer.Option("--gbuffer/--no-gbuffer", help="Write the G-buffer into a folder; of a still by default."),
+    ] = None
 
     @property
     def options(self) -> RelightOptions:
@@ -85,7 +89,7 @@ def relight(
     """Show a picture under another light.
 
     Writes the relit PNG (of a clip an mp4) and EXR, whose render passes (diffuse, specular, background) add up to the
-    beauty; the G-buffer EXR; a contact sheet; run.json; with --turn, of a still, an mp4 in which the light turns.
+    beauty; a contact sheet; run.json; of a still the G-buffer EXR and, with --turn, an mp4 in which the light turns.
     """
     destination = parse_destination(job.out, (".exr", ".mp4", ".png"))
     tally = FrameTally(job.input)
@@ -136,6 +140,9 @@ def _paths(job: RelightJob, destination: Destination, work_dir: Path, clip: Fram
 
     turning = len(clip) == 1 and job.turn != 0
     if destination.file is None:
-        return RelitPaths.in_folder(work_dir, clip.name, min(job.frames or len(clip), len(clip)), turning)
+        frames = min(job.frames or len(clip), len(clip))
+        paths = RelitPaths.in_folder(work_dir, clip.name, frames, turning)
+        wanted = len(clip) == 1 if job.gbuffer is None else job.gbuffer
+        return paths if wanted else replace(paths, gbuffer=None)
     file = work_dir / destination.file
     return RelitPaths(turn=file) if turning else RelitPaths((file,))
