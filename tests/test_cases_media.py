@@ -871,5 +871,5 @@ def test_a_clone_that_was_renamed(tmp_path: Path, url: str):
 def test_notes_are_one_line(caplog: pytest.LogCaptureFixture):
     from unrender.files.notes import note
 
-    note("one\nline")
-    assert caplog.record_tuples == [("unrender", logging.WARNING, "one line")]
+    note("a.mp4", "is\none line")
+    assert caplog.record_tuples == [("unrender.files", logging.WARNING, "a.mp4: is one line")]

@@ -125,6 +125,8 @@ def test_relight_of_a_clip_is_a_clip(clip: Path, tmp_path: Path):
     video = open_frames(out / "fading.relit.mp4")
     assert (len(video), video.fps) == (2, 12)
     assert channels(out / "fading.relit.0002.exr").keys() == set("RGB")
+    assert not list(out.glob("*.gbuffer.*")), "354 MB for 24 frames at 512 x 512 that nobody asked for"
+    assert run("relight", clip, "-o", out, "--light", "studio", "--frames", "2", "--gbuffer") == 0
     assert (out / "fading.gbuffer.0001.exr").exists()
 
 

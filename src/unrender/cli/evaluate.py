@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unrender.cli.engines import check_deferred
+from unrender.cli.guard import InputFiles
 from unrender.cli.options import ComputeOptions, Steps
 from unrender.cli.progress import progress_bar
 from unrender.cli.verb import add_verb
@@ -94,6 +96,8 @@ def maps(job: MapsJob, weights: LpipsOptions, files: ReportOptions, compute: Com
     from unrender.files.shards import read_clips
     from unrender.inverse.renderer import InverseRenderer
 
+    weights_files = (weights.lpips, weights.lpips_linear)
+    _check_files((files.json, files.markdown), InputFiles(job.data, *weights_files, models=(job.model,)))
     lpips = _lpips(weights)
     renderer = InverseRenderer.from_pretrained(job.model, InferenceOptions(compute.device, compute.dtype))
     truths = (clip.gbuffer for clip in islice(read_clips(job.data, others=False), job.clips))
@@ -109,6 +113,8 @@ def pictures(job: PicturesJob, weights: LpipsOptions, files: ReportOptions) -> N
     from unrender.evaluate.pictures import evaluate_pictures
     from unrender.files.sequences import open_frames
 
+    inputs = InputFiles(job.predicted, job.target, job.fid, weights.lpips, weights.lpips_linear)
+    _check_files((files.json, files.markdown), inputs)
     lpips = _lpips(weights)
     inception = Inception.read(job.fid) if job.fid else None
     predicted, target = open_frames(job.predicted), open_frames(job.target)
@@ -128,6 +134,7 @@ def forward(job: ForwardJob, files: ReportOptions, compute: ComputeOptions) -> N
     from unrender.files.shards import read_clips
     from unrender.forward import ForwardOptions, ForwardRenderer
 
+    _check_files((files.json, files.markdown), InputFiles(job.data, models=(job.model,)))
     inference, options = (
         InferenceOptions(compute.device, compute.dtype),
         ForwardOptions(steps=job.steps, seed=compute.seed),
@@ -156,6 +163,7 @@ def claims(job: ClaimsJob, compute: ComputeOptions) -> None:
     from unrender.files.atomic import atomic_write
     from unrender.files.shards import read_clips
 
+    _check_files((job.out, job.json), InputFiles(job.data, job.photos, models=(job.models,)))
     models = Models(job.models, InferenceOptions(compute.device, compute.dtype), compute.seed)
     photos = read_photos(job.photos, job.clips) if job.photos else []
     scenes = list(scenes_of(islice(read_clips(job.data), job.clips), "evaluate claims"))
@@ -170,6 +178,21 @@ def claims(job: ClaimsJob, compute: ComputeOptions) -> None:
         with atomic_write(job.json) as path:
             path.write_text(json.dumps(as_plain(findings, setting), indent=2) + "\n", encoding="utf-8")
     print(table, end="")
+
+
+def _check_files(files: Iterable[Path | None], inputs: InputFiles) -> None:
+    """Raises UserError, before the work, where a file that is to be written is an input, a folder, or in none."""
+    from unrender.files.leftovers import clean_leftovers, unfinished_name
+
+    for file in files:
+        if file is not None:
+            inputs.refuse(file)
+            if not file.parent.is_dir():
+                raise UserError(f"cannot write {file}: there is no folder {file.parent}; make it first")
+            clean_leftovers(file.parent)
+            probe = file.parent / unfinished_name()
+            probe.touch()
+            probe.unlink()
 
 
 def _lpips(weights: LpipsOptions) -> Lpips | None:

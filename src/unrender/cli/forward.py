@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from unrender.cli.engines import check_deferred
+from unrender.cli.guard import InputFiles
 from unrender.cli.options import (
     ComputeOptions,
     Exposure,
@@ -17,9 +18,10 @@ from unrender.cli.options import (
     Steps,
     Yaw,
 )
-from unrender.cli.outputs import atomic_outputs, parse_destination
+from unrender.cli.outputs import atomic_outputs, check_results, parse_destination
 from unrender.cli.progress import track
 from unrender.cli.run_record import RunRecord
+from unrender.cli.tally import FrameTally
 from unrender.errors import UserError
 
 
@@ -62,6 +64,7 @@ def forward(job: ForwardJob, prompt: PromptOptions, network: NetworkOptions, com
     """
     _check(job, prompt, network)
     destination = parse_destination(job.out, (".exr", ".mp4", ".png"))
+    tally = FrameTally(job.gbuffer)
     record = RunRecord("forward", (job, prompt, network, compute))
     with atomic_outputs(destination) as work_dir:
         with record.timed("load"):
@@ -71,8 +74,12 @@ def forward(job: ForwardJob, prompt: PromptOptions, network: NetworkOptions, com
             from unrender.files.sequences import open_gbuffers
             from unrender.output import passes_paths, write_passes_stream
 
-            gbuffers = open_gbuffers(job.gbuffer, job.normals)
+            gbuffers = tally.counted(open_gbuffers(job.gbuffer, job.normals))
             destination.check_frames(len(gbuffers))
+            paths = passes_paths(work_dir, f"{gbuffers.name}.forward", len(gbuffers))
+            paths = [work_dir / destination.file] if destination.file else paths
+            models = (job.model, network.decoder)
+            check_results(destination, paths, InputFiles(job.gbuffer, job.edit_mask, models=models, light=job.light))
             light = resolve_light(job.light).exposed(job.exposure) if job.light else None
             edit = read_mask(job.edit_mask) if job.edit_mask else None
             renderer = forward_renderer(job.model, Engines(network, compute, record), prompt, job.steps, job.long_side)
@@ -80,16 +87,12 @@ def forward(job: ForwardJob, prompt: PromptOptions, network: NetworkOptions, com
             (renderer(gbuffer, light, job.yaw, edit), gbuffer.plate)
             for gbuffer in track(gbuffers, "rendering", len(gbuffers))
         )
-        paths = passes_paths(work_dir, f"{gbuffers.name}.forward", len(gbuffers))
         with record.timed("write"):
-            write_passes_stream(
-                [work_dir / destination.file] if destination.file else paths,
-                record.timed_items("forward", rendered),
-                fps=gbuffers.fps,
-                first=gbuffers.first,
-            )
+            write_passes_stream(paths, record.timed_items("forward", rendered), fps=gbuffers.fps, first=gbuffers.first)
+        tally.note(record)
         record.write(work_dir / destination.record_name)
     destination.report()
+    tally.tell()
 
 
 def _check(job: ForwardJob, prompt: PromptOptions, network: NetworkOptions) -> None:

@@ -6,11 +6,13 @@ from typing import Annotated, Literal
 
 import typer
 
+from unrender.cli.guard import InputFiles
 from unrender.cli.inputs import parse_maps
 from unrender.cli.options import ComputeOptions, NetworkOptions, Out, SceneOptions
-from unrender.cli.outputs import atomic_outputs, parse_destination
+from unrender.cli.outputs import atomic_outputs, check_results, parse_destination
 from unrender.cli.progress import track
 from unrender.cli.run_record import RunRecord
+from unrender.cli.tally import FrameTally
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ def inverse(job: InverseJob, scene: SceneOptions, network: NetworkOptions, compu
     """
     maps = parse_maps(job.maps)
     destination = parse_destination(job.out, (".exr", ".png"))
+    tally = FrameTally(job.input)
     record = RunRecord("inverse", (job, scene, network, compute))
     with atomic_outputs(destination) as work_dir:
         with record.timed("load"):
@@ -48,18 +51,24 @@ def inverse(job: InverseJob, scene: SceneOptions, network: NetworkOptions, compu
             from unrender.files.sequences import open_frames
             from unrender.output import write_gbuffer_stream
 
-            frames = open_frames(job.input)
+            frames = tally.counted(open_frames(job.input))
             destination.check_frames(len(frames))
+            number = "" if len(frames) == 1 else ".####"
+            exr = destination.path(work_dir, f"{literal(frames.name)}{number}.exr")
+            sheet = destination.path(work_dir, f"{frames.name}.maps.png")
+            inputs = InputFiles(job.input, models=(job.model, network.decoder))
+            check_results(destination, (exr, sheet), inputs)
             renderer = inverse_renderer(job.model, Engines(network, compute, record), scene, len(frames))
         gbuffers = (renderer(picture, maps) for picture in track(frames, "estimating maps", len(frames)))
-        number = "" if len(frames) == 1 else ".####"
         with record.timed("write"):
             write_gbuffer_stream(
-                destination.path(work_dir, f"{literal(frames.name)}{number}.exr"),
+                exr,
                 record.timed_items("inverse", gbuffers),
                 profile=job.profile,
-                contact_sheet=destination.path(work_dir, f"{frames.name}.maps.png"),
+                contact_sheet=sheet,
                 first=frames.first,
             )
+        tally.note(record)
         record.write(work_dir / destination.record_name)
     destination.report()
+    tally.tell()

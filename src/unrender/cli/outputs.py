@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from unrender.cli.guard import InputFiles
+from unrender.cli.messages import one_line
+from unrender.cli.process import uninterrupted
+from unrender.cli.run_record import put_away
 from unrender.errors import UserError
+from unrender.files.leftovers import clean_leftovers, remove, removed_on_signal, unfinished_name
 
 _FILE_ENDINGS = frozenset(
     {
@@ -79,7 +82,7 @@ class Destination:
 
     def report(self) -> None:
         """Says where the results are."""
-        print(self.folder / self.file if self.file else self.folder)
+        print(one_line(str(self.folder / self.file if self.file else self.folder), 1 << 16))
 
 
 def parse_destination(out: Path, endings: Sequence[str]) -> Destination:
@@ -90,6 +93,9 @@ def parse_destination(out: Path, endings: Sequence[str]) -> Destination:
     """
     if out.is_dir():
         return Destination(out)
+    for place in (out, out.parent):
+        if place.is_symlink() and not place.exists():
+            raise UserError(f"-o {place}: that is a link to something that does not exist; expected a folder or a file")
     suffix = out.suffix.lower()
     if suffix in endings:
         return Destination(out.parent, out.name)
@@ -101,23 +107,63 @@ def parse_destination(out: Path, endings: Sequence[str]) -> Destination:
     return Destination(out)
 
 
+def check_results(destination: Destination, results: Iterable[Path | None], inputs: InputFiles) -> None:
+    """Raises UserError, before the work, where a result or the run record would take the name of an input or of a
+    folder.
+
+    Args:
+        results: paths, or `name.####.exr`, of which the names count; None for what is not written.
+        inputs: what the run reads.
+    """
+    for result in (*results, Path(destination.record_name)):
+        if result is not None:
+            _check_length(destination.folder, result.name)
+            inputs.refuse(destination.folder / result.name)
+
+
+def _check_length(folder: Path, name: str) -> None:
+    longest = os.pathconf(folder if folder.is_dir() else "/", "PC_NAME_MAX") if hasattr(os, "pathconf") else 255
+    if len(os.fsencode(name)) > longest:
+        raise UserError(f"{name} is {len(os.fsencode(name))} bytes long; expected a name of {longest} at most")
+
+
 @contextmanager
 def atomic_outputs(destination: Destination) -> Generator[Path]:
     """Yields a working folder beside the results' place, on the same disk, whose files move there together at the end.
 
-    Nothing is left behind when the block fails, and files already there are untouched until it has succeeded. Raises
-    UserError at once where nothing can be written, before any work is done.
+    Nothing is left behind when the block fails, or a signal ends the process, and files already there are untouched
+    until it has succeeded. What killed runs left is removed first. The files move one by one, each in one step, the run
+    record last: where there is none, a run was killed while they moved, and the same command completes it.
+
+    Raises UserError at once where nothing can be written, before any work is done.
     """
     folder = destination.folder
+    parents = [parent for parent in (folder, *folder.absolute().parents) if parent.is_dir()]
     beside = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    for parent in parents[:3]:
+        clean_leftovers(parent)
+    work_dir = beside / unfinished_name()
     try:
-        work_dir = Path(tempfile.mkdtemp(prefix=".unrender-", dir=beside))
+        work_dir.mkdir(mode=0o700)
     except OSError as error:
         raise UserError(f"-o {folder}: cannot write there ({error.strerror}); expected a writable folder") from error
-    try:
-        yield work_dir
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in sorted(work_dir.iterdir()):
-            os.replace(path, folder / path.name)
-    finally:
-        shutil.rmtree(work_dir, ignore_errors=True)
+    with removed_on_signal(lambda: remove(work_dir)):
+        try:
+            yield work_dir
+            _move(work_dir, destination)
+        finally:
+            remove(work_dir)
+
+
+def _move(work_dir: Path, destination: Destination) -> None:
+    folder, record = destination.folder, destination.record_name
+    names = sorted((path.name for path in work_dir.iterdir()), key=lambda name: (name == record, name))
+    for name in names:
+        if (folder / name).is_dir():
+            raise UserError(f"{folder / name} is a folder; a file of that name is to be written: move it")
+    folder.mkdir(parents=True, exist_ok=True)
+    with uninterrupted():
+        if record in names:
+            put_away(folder / record, work_dir / record)
+        for name in names:
+            os.replace(work_dir / name, folder / name)

@@ -1,4 +1,4 @@
-"""A progress bar on a terminal, and nothing in a pipe."""
+"""A progress bar on a terminal; elsewhere a line now and then, and none of what is soon done."""
 
 import sys
 import time
@@ -8,13 +8,17 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 
+FIRST_LINE, NEXT_LINE = 10.0, 30.0
+"""Seconds, where there is no terminal."""
+
 
 @contextmanager
 def progress_bar(label: str, unit: str = "") -> Generator[Callable[[int, int | None], None]]:
-    """Yields `show(done, total)`, with a total of None where nobody knows. It draws on stderr where that is a terminal
-    and does nothing where it is not: how much is done, the time left, and of a `unit` how many there are a second."""
+    """Yields `show(done, total)`, with a total of None where nobody knows. It draws on stderr where that is a terminal:
+    how much is done, the time left, and of a `unit` how many there are a second. Where it is none, it prints a line
+    after `FIRST_LINE` seconds and then every `NEXT_LINE`."""
     if not sys.stderr.isatty():
-        yield lambda done, total: None
+        yield _lines(label)
         return
     from rich.console import Console
     from rich.progress import Progress, TextColumn
@@ -34,6 +38,32 @@ def progress_bar(label: str, unit: str = "") -> Generator[Callable[[int, int | N
             progress.update(task, completed=done, total=total, rate=rate)
 
         yield show
+
+
+def _lines(label: str) -> Callable[[int, int | None], None]:
+    start = time.monotonic()
+    before: list[int] = []  # what an earlier run had done when this one began
+    due = [start + FIRST_LINE]
+
+    def show(done: int, total: int | None) -> None:
+        if not before:
+            before.append(done)
+        now = time.monotonic()
+        if now < due[0] or done == total:
+            return
+        due[0] = now + NEXT_LINE
+        line = f"{label}: {done}" + (f" of {total}" if total else "")
+        if total and done > before[0]:
+            line += f", about {_duration((now - start) * (total - done) / (done - before[0]))} left"
+        print(line, file=sys.stderr, flush=True)
+
+    return show
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{round(seconds)} s"
+    return f"{round(seconds / 60)} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def track(items: Iterable[Item], label: str, total: int) -> Iterator[Item]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from unrender.cli.engines import check_deferred
+from unrender.cli.guard import InputFiles
 from unrender.cli.options import (
     ComputeOptions,
     Exposure,
@@ -19,9 +20,10 @@ from unrender.cli.options import (
     SceneOptions,
     Yaw,
 )
-from unrender.cli.outputs import Destination, atomic_outputs, parse_destination
+from unrender.cli.outputs import Destination, atomic_outputs, check_results, parse_destination
 from unrender.cli.progress import track
 from unrender.cli.run_record import RunRecord
+from unrender.cli.tally import FrameTally
 from unrender.errors import UserError
 
 if TYPE_CHECKING:
@@ -68,6 +70,10 @@ class RelightJob:
         Literal["light", "photo", "none"], typer.Option(help="What shows where there is no surface.")
     ] = "photo"
     passes: Annotated[bool, typer.Option(help="Write the render passes as layers of the relit EXR.")] = True
+    gbuffer: Annotated[
+        bool | None,
+        typer.Option("--gbuffer/--no-gbuffer", help="Write the G-buffer into a folder; of a still by default."),
+    ] = None
 
     @property
     def options(self) -> RelightOptions:
@@ -83,9 +89,10 @@ def relight(
     """Show a picture under another light.
 
     Writes the relit PNG (of a clip an mp4) and EXR, whose render passes (diffuse, specular, background) add up to the
-    beauty; the G-buffer EXR; a contact sheet; run.json; with --turn, of a still, an mp4 in which the light turns.
+    beauty; a contact sheet; run.json; of a still the G-buffer EXR and, with --turn, an mp4 in which the light turns.
     """
     destination = parse_destination(job.out, (".exr", ".mp4", ".png"))
+    tally = FrameTally(job.input)
     record = RunRecord("relight", (job, scene, prompt, network, compute))
     with atomic_outputs(destination) as work_dir:
         with record.timed("load"):
@@ -95,8 +102,11 @@ def relight(
             from unrender.output import write_relit_stream
             from unrender.relight import count_pictures, relight_stream
 
-            clip = open_frames(job.input)
+            clip = tally.counted(open_frames(job.input))
             _check(job, destination, len(clip))
+            paths = _paths(job, destination, work_dir, clip)
+            inputs = InputFiles(job.input, models=(job.model, job.forward, network.decoder), light=job.light)
+            check_results(destination, (*paths.passes, paths.gbuffer, paths.contact_sheet, paths.turn), inputs)
             light = resolve_light(job.light).exposed(job.exposure)
             engines = Engines(network, compute, record)
             inverse = record.timed("inverse")(inverse_renderer(job.model, engines, scene, len(clip)))
@@ -104,10 +114,11 @@ def relight(
         relit = relight_stream(clip, light, inverse, record.timed("forward")(renderer), job.options)
         relit = track(relit, "relighting", count_pictures(clip, job.options) or len(clip))
         with record.timed("write"):
-            paths = _paths(job, destination, work_dir, clip)
             write_relit_stream(paths, record.timed_items("relight", relit), job.passes, clip.fps, clip.first)
+        tally.note(record)
         record.write(work_dir / destination.record_name)
     destination.report()
+    tally.tell()
 
 
 def _check(job: RelightJob, destination: Destination, frames: int) -> None:
@@ -129,6 +140,9 @@ def _paths(job: RelightJob, destination: Destination, work_dir: Path, clip: Fram
 
     turning = len(clip) == 1 and job.turn != 0
     if destination.file is None:
-        return RelitPaths.in_folder(work_dir, clip.name, min(job.frames or len(clip), len(clip)), turning)
+        frames = min(job.frames or len(clip), len(clip))
+        paths = RelitPaths.in_folder(work_dir, clip.name, frames, turning)
+        wanted = len(clip) == 1 if job.gbuffer is None else job.gbuffer
+        return paths if wanted else replace(paths, gbuffer=None)
     file = work_dir / destination.file
     return RelitPaths(turn=file) if turning else RelitPaths((file,))

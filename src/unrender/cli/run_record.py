@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import sys
 import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from unrender.cli.notes import taken
 
 Item = TypeVar("Item")
 
+RECORD = "run.json"
 PACKAGES = ("unrender", "torch", "diffusers", "numpy", "OpenEXR", "OpenImageIO", "av", "mitsuba")
 
 
@@ -85,8 +87,40 @@ class RunRecord:
             | {"total": round(time.time() - self.started, 3)},
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.started)),
             "versions": {"python": platform.python_version()} | installed_versions(),
-            "machine": {"system": platform.platform(), "processor": platform.machine(), "cpus": os.cpu_count()},
+            "machine": {
+                "system": platform.platform(),
+                "processor": platform.machine(),
+                "cpus": os.cpu_count(),
+                "threads": _threads(),
+            },
         }
+
+
+def _threads() -> int | None:
+    """The threads that torch computes with, None where it was not needed."""
+    torch = sys.modules.get("torch")
+    return torch.get_num_threads() if torch else None
+
+
+def put_away(old: Path, new: Path) -> None:
+    """Makes room for a new run record: the `old` one of the same verb and input goes, that of another is kept under
+    their names, `INPUT.VERB.run.json`, where its name is `run.json`."""
+    kept = _told_by(old)
+    if kept and old.name == RECORD and kept != _told_by(new):
+        os.replace(old, old.with_name(f"{kept[1]}.{kept[0]}.{RECORD}"))
+    else:
+        old.unlink(missing_ok=True)
+
+
+def _told_by(record: Path) -> tuple[str, str] | None:
+    """The verb of a run record and the name of its input, None where it does not say."""
+    try:
+        told = json.loads(record.read_text(encoding="utf-8"))
+        settings = told["settings"]
+        source = Path(settings.get("input") or settings["gbuffer"])
+        return Path(told["verb"]).name, source.stem or source.name
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def installed_versions() -> dict[str, str]:

@@ -7,8 +7,10 @@ from typing import Annotated, Literal
 
 import typer
 
+from unrender.cli.guard import refuse_folder
+from unrender.cli.messages import one_line
 from unrender.cli.progress import progress_bar
-from unrender.cli.run_record import RunRecord
+from unrender.cli.run_record import RECORD, RunRecord
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,10 @@ def synth(job: SynthJob) -> None:
 
     Mitsuba renders them into shards. Stopped, the same command goes on where it was.
     """
+    from unrender.files.atomic import atomic_write
     from unrender.synth import SynthRecipe, generate, preview
 
+    refuse_folder(job.out, job.assets, job.hdris)
     record = RunRecord("synth", (job,))
     recipe = SynthRecipe(
         job.clips,
@@ -65,5 +69,6 @@ def synth(job: SynthJob) -> None:
     if job.preview:
         with record.timed("preview"):
             preview(job.out, job.out / "preview.png")
-    record.write(job.out / "run.json")
-    print(f"{job.out}: {job.clips} {'stills' if job.frames == 1 else f'clips of {job.frames} frames'}")
+    with atomic_write(job.out / RECORD) as path:
+        record.write(path)
+    print(f"{one_line(str(job.out))}: {job.clips} {'stills' if job.frames == 1 else f'clips of {job.frames} frames'}")

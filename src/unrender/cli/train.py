@@ -8,8 +8,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from unrender.cli.guard import refuse_folder
+from unrender.cli.messages import one_line
 from unrender.cli.progress import progress_bar
-from unrender.cli.run_record import RunRecord
+from unrender.cli.run_record import RECORD, RunRecord
 from unrender.cli.verb import add_verb
 
 app = typer.Typer(name="train", help="Train a model. Stopped, the same command goes on where it was.")
@@ -162,6 +164,7 @@ def _lit(model: ModelOptions) -> bool:
 
 
 def _train(name: str, jobs: tuple[Any, ...], recipe: Any, train: Callable[..., Path], *, lit: bool = False) -> None:
+    from unrender.files.atomic import atomic_write
     from unrender.train.recipe import resolved
 
     options: RunOptions = jobs[-1]
@@ -170,14 +173,24 @@ def _train(name: str, jobs: tuple[Any, ...], recipe: Any, train: Callable[..., P
     if options.dry_run:
         print(resolved(recipe), end="")
         return
+    refuse_folder(options.out, *_folders(jobs))
     record = RunRecord(f"train {name}", jobs)
     with record.timed("load"):
         stills = _stills(options, lit=lit)
     with record.timed("train"), progress_bar("training") as show:
         model = train(recipe, stills, options.out, lambda step, loss: show(step, config.steps))
     if os.environ.get("RANK", "0") == "0":  # of several processes the first one reports
-        record.write(options.out / "run.json")
-        print(model)
+        with atomic_write(options.out / RECORD) as path:
+            record.write(path)
+        print(one_line(str(model), 1 << 16))
+
+
+def _folders(jobs: tuple[Any, ...]) -> list[str | Path]:
+    """The folders that a run is told to read."""
+    options: RunOptions = jobs[-1]
+    names = ("start", "autoencoder", "base", "inverse", "forward", "photos")
+    named = [getattr(job, name, None) for job in jobs[:-1] for name in names]
+    return [*(options.data or ()), *(text.partition("=")[2] for text in options.dataset or ()), *filter(None, named)]
 
 
 def _stills(options: RunOptions, *, lit: bool) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import torch
@@ -53,7 +53,7 @@ def evaluate_pictures(
         report: called with the number of frames done.
 
     Raises:
-        UserError: other sizes or numbers of frames.
+        UserError: other sizes or numbers of frames, or a clip that gives another number than it promised.
     """
     if (len(predicted), predicted.size) != (len(target), target.size):
         raise UserError(
@@ -62,7 +62,7 @@ def evaluate_pictures(
         )
     rows: list[Scores] = []
     features: tuple[list[Tensor], list[Tensor]] = ([], [])
-    for guess, truth in zip(predicted, target, strict=True):
+    for guess, truth in _pairs(predicted, target):
         rows.append(score(guess, truth, lpips))
         if inception is not None:
             for kept, frame in zip(features, (guess, truth), strict=True):
@@ -73,6 +73,17 @@ def evaluate_pictures(
     if inception is not None:
         scores[FID] = frechet_distance(*(moments(torch.cat(kept)) for kept in features))
     return Report(PROTOCOL, len(rows), {"predicted": scores})
+
+
+def _pairs(predicted: FrameReader, target: FrameReader) -> Iterator[tuple[Frames, Frames]]:
+    """Frames with the same number; as many as were promised."""
+    guesses, truths = iter(predicted), iter(target)
+    for done in range(len(target)):
+        guess, truth = next(guesses, None), next(truths, None)
+        if guess is None or truth is None:
+            short = predicted if guess is None else target
+            raise UserError(f"{short.name}: {len(short)} frames were promised and {done} could be read")
+        yield guess, truth
 
 
 def score(predicted: Frames, target: Frames, lpips: Lpips | None = None) -> Scores:

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 from unrender.errors import UserError
+from unrender.files.leftovers import remove, removed_on_signal, unfinished_name
 
 
 @contextmanager
 def atomic_write(path: str | Path) -> Generator[Path]:
     """Yields a free sibling path; what is written there (a file or a directory) is renamed to `path` at the end.
 
-    The sibling keeps the suffix of `path`, so that libraries which choose a format by it choose the right one. Where
-    the block raises, everything written so far is removed and `path` is as it was. An existing file is replaced in one
-    step; an existing directory is replaced only when it is empty, so that no run can delete another's results.
+    The sibling keeps the suffix of `path`, so that libraries which choose a format by it choose the right one, and its
+    name says whose it is (see `leftovers`). Where the block raises, or a signal ends the command, everything written so
+    far is removed and `path` is as it was. An existing file is replaced in one step; an existing directory is replaced
+    only when it is empty, so that no run can delete another's results.
 
     Raises:
         UserError: the parent directory does not exist or cannot be written to, or `path` is a directory with
@@ -28,14 +29,15 @@ def atomic_write(path: str | Path) -> Generator[Path]:
     _check_parent(path)
     if path.is_dir() and any(path.iterdir()):
         raise UserError(f"{path} is a folder with files in it; give a new name, or empty it first")
-    sibling = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
-    try:
-        yield sibling
-        if path.is_dir():
-            path.rmdir()
-        os.replace(sibling, path)
-    finally:
-        _remove(sibling)
+    sibling = path.with_name(unfinished_name(path.suffix))
+    with removed_on_signal(lambda: remove(sibling)):
+        try:
+            yield sibling
+            if path.is_dir():
+                path.rmdir()
+            os.replace(sibling, path)
+        finally:
+            remove(sibling)
 
 
 def _check_parent(path: Path) -> None:
@@ -52,10 +54,3 @@ def _check_parent(path: Path) -> None:
         raise UserError(
             f"cannot write {path}: {error.strerror or error}; choose a folder that can be written to"
         ) from error
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

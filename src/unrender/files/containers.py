@@ -189,7 +189,7 @@ def _check_whole(path: Path, container: av.container.InputContainer, stream: av.
     # Streams for broadcasting have no header that promises anything, and joined ones jump back in time.
     indexed = container.format.name.split(",")[0] in _INDEXED
     if not found.whole and not indexed:
-        note(f"{path} has damaged or joined parts; what can be decoded is read")
+        note(path, "has damaged or joined parts; what can be decoded is read")
     if found.stored < max(stream.frames, 1) or (indexed and (ends_early or not found.whole)):
         of = f" of {stream.frames}" if stream.frames else ""
         raise UserError(

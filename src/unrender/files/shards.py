@@ -19,7 +19,8 @@ import json
 import os
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from torch import Tensor
 
 from unrender.errors import UserError
 from unrender.files.exr import read_channels
+from unrender.files.leftovers import remove, removed_on_signal
 from unrender.scene.camera import Camera
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.gbuffer import CHANNELS, DepthKind, GBuffer, concatenate
@@ -93,13 +95,16 @@ def write_shard(path: Path, clips: Iterable[tuple[str, Clip]]) -> None:
     A killed run leaves .NAME.PID.partial behind, which is not taken for a shard.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
-        for key, clip in clips:
-            for name, data in _members(key, clip):
-                info = tarfile.TarInfo(name)
-                info.size, info.mode = len(data), 0o644
-                tar.addfile(info, io.BytesIO(data))
-    temporary.replace(path)
+    try:
+        with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
+            for key, clip in clips:
+                for name, data in _members(key, clip):
+                    info = tarfile.TarInfo(name)
+                    info.size, info.mode = len(data), 0o644
+                    tar.addfile(info, io.BytesIO(data))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_clips(folder: Path | str, *, others: bool = True) -> Iterator[Clip]:
@@ -201,11 +206,18 @@ def _channels(name: str, value: Tensor) -> dict[str, np.ndarray]:
     }
 
 
+@contextmanager
+def _scratch() -> Generator[Path]:
+    """A folder for one picture: OpenEXR knows files only."""
+    with tempfile.TemporaryDirectory() as name, removed_on_signal(lambda: remove(Path(name))):
+        yield Path(name)
+
+
 def _exr_bytes(channels: dict[str, np.ndarray]) -> bytes:
     # Not `exr.write_channels`: its header would change the bytes of shards, which are reproducible.
     header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "picture.exr"
+    with _scratch() as folder:
+        path = folder / "picture.exr"
         with OpenEXR.File(header, channels) as file:
             file.write(str(path))
         return path.read_bytes()
@@ -213,8 +225,8 @@ def _exr_bytes(channels: dict[str, np.ndarray]) -> bytes:
 
 def _read_exr(data: bytes) -> dict[str, np.ndarray]:
     """Channels (H, W) by name, float32."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "picture.exr"
+    with _scratch() as folder:
+        path = folder / "picture.exr"
         path.write_bytes(data)
         return {name: pixels.astype(np.float32) for name, pixels in read_channels(path).channels.items()}
 

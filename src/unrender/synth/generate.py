@@ -6,15 +6,19 @@ import json
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unrender.errors import UserError
+from unrender.files.atomic import atomic_write
+from unrender.files.leftovers import clean_leftovers, remove, removed_on_signal
+from unrender.files.lock import LOCK_FILE, locked
 from unrender.synth.recipe import GENERATOR, SPLITS, SynthRecipe, recipe_facts
 from unrender.synth.sources import Sources
 
@@ -48,7 +52,27 @@ def generate(
         raise UserError(f"synth with {workers} workers; expected 1 or more")
     folder = Path(out)
     facts = recipe_facts(recipe)
-    _claim(facts, folder)
+    with _folder_of_ours(folder):
+        clean_leftovers(folder)
+        begun = _claim(facts, folder)
+        try:
+            _generate(recipe, facts, folder, workers, progress)
+        except Exception:
+            if begun and not any(folder.glob("shard-*.tar")):  # a recipe that cannot be rendered holds no folder
+                (folder / "recipe.json").unlink(missing_ok=True)
+            raise
+        finally:
+            _remove_partials(folder)
+
+
+def _generate(
+    recipe: SynthRecipe,
+    facts: dict[str, object],
+    folder: Path,
+    workers: int,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Renders what is missing, and the index last."""
     todo = [start for start in recipe.starts if not _shard_path(folder, recipe, start).exists()]
     done = recipe.clips - sum(recipe.count(start) for start in todo)
 
@@ -60,24 +84,47 @@ def generate(
     if not todo and (folder / "index.json").exists():
         return
     _render(recipe, folder, todo, workers, report_done)
-    for left_by_a_killed_run in folder.glob(".*.partial"):
-        left_by_a_killed_run.unlink()
-    _write_whole(folder / "index.json", json.dumps(_index(recipe, facts, folder), indent=1))
+    with atomic_write(folder / "index.json") as path:
+        path.write_text(json.dumps(_index(recipe, facts, folder), indent=1))
+
+
+@contextmanager
+def _folder_of_ours(folder: Path) -> Generator[None]:
+    """Makes the folder, and holds its lock; where the block fails and has left nothing in it, what was made goes."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file; give a new folder")
+    made = [path for path in (folder, *folder.absolute().parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror}; give a folder that can be written to") from error
+    try:
+        with locked(folder), removed_on_signal(lambda: _remove_partials(folder)):
+            yield
+    except BaseException:
+        with suppress(OSError):  # it stops at the first one that has something in it
+            for path in made:
+                path.rmdir()
+        raise
+
+
+def _remove_partials(folder: Path) -> None:
+    """Removes half-written shards, of this run or a killed one: nobody else writes here."""
+    for partial in folder.glob(".*.partial"):
+        remove(partial)
 
 
 def _shard_path(folder: Path, recipe: SynthRecipe, start: int) -> Path:
     return folder / f"shard-{start // recipe.clips_per_shard:06d}.tar"
 
 
-def _claim(facts: dict[str, object], folder: Path) -> None:
-    """Marks a new folder with the recipe's `facts`, or checks that it already has them."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file; give a new folder")
+def _claim(facts: dict[str, object], folder: Path) -> bool:
+    """Marks a new folder with the recipe's `facts`, or checks that it already has them; whether it was new."""
     wanted = json.dumps(facts, indent=1)
     mark = folder / "recipe.json"
     if mark.exists():
-        held = mark.read_text()
-        if (generator := json.loads(held).get("generator", 1)) != GENERATOR:
+        held, generator = _held(mark)
+        if generator != GENERATOR:
             raise UserError(
                 f"{folder} was begun by generator {generator}; expected generator {GENERATOR}; "
                 "finish it with the version of unrender that began it or give another folder"
@@ -87,24 +134,25 @@ def _claim(facts: dict[str, object], folder: Path) -> None:
                 f"{folder} holds clips of another recipe ({_on_one_line(held)}), not {_on_one_line(wanted)}; "
                 "give the same recipe or another folder"
             )
-        return
-    if folder.exists() and any(path.suffix != ".partial" for path in folder.iterdir()):
+        return False
+    if any(path.suffix != ".partial" and path.name != LOCK_FILE for path in folder.iterdir()):
         raise UserError(f"{folder} is not empty and no recipe began it; give a new folder")
+    with atomic_write(mark) as path:
+        path.write_text(wanted)
+    return True
+
+
+def _held(mark: Path) -> tuple[str, object]:
+    """The recipe that began a folder, and its generator."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _write_whole(mark, wanted)
-    except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror}; give a folder that can be written to") from error
+        text = mark.read_text(encoding="utf-8")
+        return text, json.loads(text).get("generator", 1)
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"{mark} is no recipe of `unrender synth`; give a new folder") from error
 
 
 def _on_one_line(recipe: str) -> str:
     return " ".join(recipe.strip("{} \n").split()).replace('"', "")
-
-
-def _write_whole(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text(text)
-    temporary.replace(path)
 
 
 def _render(
@@ -114,12 +162,13 @@ def _render(
     # A separate process even for one worker keeps Dr.Jit's threads and kernels out of the caller's. New ones for every
     # batch rather than `max_tasks_per_child`, with which an executor can deadlock (CPython gh-115634).
     context = multiprocessing.get_context("spawn")
-    done = context.Value("q", 0)
+    with _quiet_start():  # it starts a process that watches over it
+        done = context.Value("q", 0)
     batch = workers * _SHARDS_PER_PROCESS
     for first in range(0, len(starts), batch):
         pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker, initargs=(done,))
         try:
-            with one_thread_each():  # what is submitted starts the workers
+            with one_thread_each(), _quiet_start():  # what is submitted starts the workers
                 pending = {pool.submit(_render_shard, recipe, folder, start) for start in starts[first : first + batch]}
             while pending:
                 ended, pending = wait(pending, timeout=_TELL_SECONDS, return_when=FIRST_COMPLETED)
@@ -151,10 +200,32 @@ def one_thread_each() -> Generator[None]:
                 os.environ[name] = value
 
 
+@contextmanager
+def _quiet_start() -> Generator[None]:
+    """Processes started meanwhile hear Ctrl-C only from `_begin_worker` on: while they import they would report it. And
+    where a signal ends this one, nobody warns of what it has not put away."""
+    warnings = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (warnings, "ignore:resource_tracker:UserWarning")))
+    masks = hasattr(signal, "pthread_sigmask")
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else set()
+    try:
+        yield
+    finally:
+        if masks:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if warnings is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = warnings
+
+
 def _begin_worker(done: Any) -> None:
     """Makes a worker count its clips in `done`, and exit at once on Ctrl-C and when its parent has ended."""
     _clips_done.append(done)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as nohup has it
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     parent = multiprocessing.parent_process()
 
     def end_after(process: multiprocessing.process.BaseProcess) -> None:
@@ -176,6 +247,9 @@ def _render_shard(recipe: SynthRecipe, folder: Path, start: int) -> None:
     # One thread a process: several would sum in varying order, and two processes are faster than two threads.
     drjit.set_thread_count(1)
     torch.set_num_threads(1)
+    # Not in the system's folder for such files: nobody would find there what a killed worker leaves.
+    tempfile.tempdir = str(folder / f".scratch.{os.getpid()}.partial")
+    os.makedirs(tempfile.tempdir, exist_ok=True)
     write_shard(_shard_path(folder, recipe, start), _clips(recipe, range(start, start + recipe.count(start))))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from unrender.files.atomic import atomic_write
 from unrender.files.shards import Clip, read_clips
 from unrender.scene.color import linear_to_srgb
 
@@ -27,7 +28,8 @@ def preview(folder: Path | str, out_png: Path | str, rows: int = 12) -> None:
     draw = ImageDraw.Draw(image)
     for column, name in enumerate(names):
         draw.text((column * sheet.shape[1] // len(names) + 2, 1), name, fill=(255, 255, 255))
-    image.save(out_png)
+    with atomic_write(out_png) as path:
+        image.save(path)
 
 
 def _row(clip: Clip) -> dict[str, np.ndarray]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -77,7 +77,7 @@ def run(task: Task, config: TrainConfig, folder: RunFolder, report: Report | Non
         report: called after each step with (step, loss).
 
     Raises:
-        UserError: tensorboard is not installed.
+        UserError: tensorboard is not installed; another run is in the folder; its state is damaged.
     """
     _check_tensorboard()
     accelerator = Accelerator(
@@ -87,21 +87,22 @@ def run(task: Task, config: TrainConfig, folder: RunFolder, report: Report | Non
         project_dir=folder.path,
     )
     try:
-        accelerator.init_trackers("tensorboard")
-        trainer = _Trainer.start(task, config, accelerator)
-        trainer.restore(folder)
-        while trainer.step < config.steps:
-            started = time.perf_counter()
-            losses = trainer.train_step()
-            if accelerator.is_main_process:
-                trainer.after_step(folder, losses, time.perf_counter() - started)
-            accelerator.log({f"loss/{name}": value for name, value in losses.items()}, step=trainer.step)
-            if report is not None:
-                report(trainer.step, sum(losses.values()))
-        if accelerator.is_main_process and not folder.model.exists():
-            trainer.export(folder.model)
-        accelerator.wait_for_everyone()
-        accelerator.end_training()
+        with folder.held() if accelerator.is_main_process else nullcontext():
+            accelerator.init_trackers("tensorboard")
+            trainer = _Trainer.start(task, config, accelerator)
+            trainer.restore(folder)
+            while trainer.step < config.steps:
+                started = time.perf_counter()
+                losses = trainer.train_step()
+                if accelerator.is_main_process:
+                    trainer.after_step(folder, losses, time.perf_counter() - started)
+                accelerator.log({f"loss/{name}": value for name, value in losses.items()}, step=trainer.step)
+                if report is not None:
+                    report(trainer.step, sum(losses.values()))
+            if accelerator.is_main_process and not folder.model.exists():
+                trainer.export(folder.model)
+            accelerator.wait_for_everyone()
+            accelerator.end_training()
     finally:
         AcceleratorState._reset_state(reset_partial_state=True)  # or later runs in this process would keep it
     return folder.model
@@ -162,14 +163,31 @@ class _Trainer:
         """Restores the last saved state of the folder, where it has one."""
         state = folder.restore()
         if state is not None:
+            self._check(state, folder)
             _load(self.task.networks, state["weights"])
             _copy(state["ema"], self.ema)
-            self.optimiser.load_state_dict(state["optimiser"])
+            try:
+                self.optimiser.load_state_dict(state["optimiser"])
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise folder.damaged("its optimiser is another one's") from error
             self.step = state["step"]
             if self.accelerator.scaler is not None and state["scaler"]:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
         if self.accelerator.is_main_process:
             folder.cut_log(self.step)
+
+    def _check(self, state: dict[str, Any], folder: RunFolder) -> None:
+        """Raises UserError where a state is none of this run."""
+        step = state["step"]
+        if type(step) is not int or not 0 < step <= self.config.steps:
+            raise folder.damaged(f"it says step {step!r} of {self.config.steps}")
+        for name in ("weights", "ema"):
+            held, ours = state[name], _trained(self.task.networks)
+            shapes = {key: tuple(value.shape) for key, value in ours.items()}
+            if not isinstance(held, dict) or shapes != {
+                key: tuple(value.shape) for key, value in held.items() if isinstance(value, Tensor)
+            }:
+                raise folder.damaged(f"its {name} are not those of this recipe's networks")
 
     def export(self, model: Path) -> None:
         """Writes the EMA weights as a model."""
@@ -244,6 +262,7 @@ def _write_pictures(pictures: dict[str, Tensor], folder: Path, step: int, accele
     folder.mkdir(exist_ok=True)
     for name, picture in pictures.items():
         pixels = (picture.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-        Image.fromarray(pixels).save(folder / f"{name}-{step:06d}.png")
+        with atomic_write(folder / f"{name}-{step:06d}.png") as path:
+            Image.fromarray(pixels).save(path)
         tracker = accelerator.get_tracker("tensorboard")
         tracker.log_images({name: pixels[None]}, step=step, dataformats="NHWC")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
+from unrender.files.leftovers import clean_leftovers
 from unrender.scene.encoding import MINI
 from unrender.train.data import LIT_TENSORS, Lit, StillDataset
 
@@ -27,6 +28,7 @@ def prepared(cache: Path, data: Sequence[Path], kind: str, gather: Callable[[], 
         kind: of the stills, such as "lit 16x32".
     """
     cache.mkdir(parents=True, exist_ok=True)
+    clean_leftovers(cache)
     path = cache / f"stills-{_key(data, kind)}.safetensors"
     if not path.exists():
         with atomic_write(path) as temporary:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,9 @@ import torch
 
 from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
-from unrender.files.paths import existing_file
-from unrender.files.reading import reading
+from unrender.files.leftovers import PREFIX, clean_leftovers
+from unrender.files.lock import LOCK_FILE, locked
+from unrender.files.paths import refuse_pointer
 from unrender.train.recipe import resolved
 
 STATE_FILE = "state.pt"
@@ -39,24 +42,53 @@ class RunFolder:
             UserError: it holds a run of another recipe, or cannot be written to.
         """
         text, mark = resolved(recipe), self.path / RECIPE_FILE
-        if mark.is_file() and mark.read_text() != text:
-            raise UserError(
-                f"{self.path} holds a run of another recipe ({RECIPE_FILE} differs); give another folder or that recipe"
-            )
         try:
+            if mark.is_file() and mark.read_text(encoding="utf-8", errors="replace") != text:
+                raise UserError(
+                    f"{self.path} holds a run of another recipe ({RECIPE_FILE} differs); "
+                    "give another folder or that recipe"
+                )
+            if not mark.is_file() and self.path.is_dir() and any(not _is_ours(path) for path in self.path.iterdir()):
+                raise UserError(f"{self.path} is not empty and no recipe began it; give a new folder")
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"cannot create {self.path}: {error.strerror}; give another folder") from error
-        with atomic_write(mark) as temporary:
-            temporary.write_text(text)
+        if not mark.is_file():
+            with atomic_write(mark) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+
+    @contextmanager
+    def held(self) -> Generator[None]:
+        """Keeps other runs out while the block runs, and removes what killed ones left unfinished.
+
+        Raises:
+            UserError: another run is in the folder.
+        """
+        with locked(self.path):
+            clean_leftovers(self.path)
+            yield
 
     def restore(self) -> dict[str, Any] | None:
-        """The last state that was saved, None where there is none."""
+        """The last state that was saved, None where there is none.
+
+        Raises:
+            UserError: it is damaged.
+        """
         path = self.path / STATE_FILE
         if not path.is_file():
             return None
-        with reading(existing_file(path), "the state of a run"):
-            return torch.load(path, weights_only=True, map_location="cpu")
+        refuse_pointer(path)
+        try:
+            state = torch.load(path, weights_only=True, map_location="cpu")
+        except Exception as error:  # of pickle, zip files and torch: there is no end to their kinds
+            raise self.damaged("it cannot be read") from error
+        if not isinstance(state, dict) or not {"step", "weights", "ema", "optimiser", "scaler"} <= state.keys():
+            raise self.damaged("it is no state of a training run")
+        return state
+
+    def damaged(self, why: str) -> UserError:
+        """The error of a state that no run can go on from."""
+        return UserError(f"{self.path / STATE_FILE} is damaged: {why}; delete it, and the same command begins anew")
 
     def save(self, state: dict[str, Any]) -> None:
         """Replaces the last state by `state`."""
@@ -74,3 +106,8 @@ class RunFolder:
         """Adds the line of one step."""
         with (self.path / LOG_FILE).open("a") as file:
             file.write(json.dumps(line) + "\n")
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file of a new run's folder is one that a run has there before its recipe."""
+    return path.name == LOCK_FILE or path.name.startswith(PREFIX)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import safetensors.torch
 import torch
@@ -19,6 +19,7 @@ from unrender.diffusion.card import MapCodec, TargetPicture
 from unrender.diffusion.codec import encode_picture
 from unrender.diffusion.decoding import downsampling_factor
 from unrender.errors import UserError
+from unrender.files.tables import read_table
 from unrender.train.data import Batch, StillDataset, hold_out, sample_batch, whole_batch
 from unrender.train.loop import BatchSpec, Networks, Report, run
 from unrender.train.mini import MINI_PICTURES, build_autoencoder
@@ -133,11 +134,13 @@ def load_autoencoder(folder: Path) -> tuple[AutoencoderKL, float]:
     """
     if not (folder / SCALE_FILE).is_file():
         raise UserError(f"{folder} has no autoencoder of `unrender train vae`; expected its OUT/model")
-    about: dict[str, Any] = json.loads((folder / SCALE_FILE).read_text())
-    config = json.loads((folder / "config.json").read_text())
-    autoencoder = cast(AutoencoderKL, AutoencoderKL.from_config(config))
-    autoencoder.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS_FILE))
-    return autoencoder, float(about["latent_scale"])
+    about, config = read_table(folder / SCALE_FILE), read_table(folder / "config.json")
+    try:
+        autoencoder = cast(AutoencoderKL, AutoencoderKL.from_config(config))
+        autoencoder.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS_FILE))
+        return autoencoder, float(about["latent_scale"])
+    except Exception as error:  # of diffusers, torch and safetensors, for as many kinds of damage
+        raise UserError(f"{folder} is damaged: its autoencoder cannot be read ({type(error).__name__})") from error
 
 
 def _one_of_each(batch: Batch, spec: BatchSpec) -> Tensor:

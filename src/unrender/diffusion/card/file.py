@@ -40,7 +40,7 @@ def read_card(folder: Path) -> ModelCard:
         raise UserError(f"{folder} has no {CARD_FILE}; expected a model folder with a card beside its weights")
     try:
         facts = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is not a model card: {error}") from error
     if not isinstance(facts, dict):
         raise UserError(f"{path} is not a model card: expected a table of its parts")

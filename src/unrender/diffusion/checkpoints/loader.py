@@ -32,6 +32,7 @@ from unrender.diffusion.networks.small import (
 from unrender.errors import UserError
 from unrender.files.paths import existing_file
 from unrender.files.reading import reading
+from unrender.files.tables import read_table
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -192,7 +193,7 @@ def _config(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{folder} has no config.json; expected a network folder in diffusers' layout")
     with reading(existing_file(path), "a network's settings"):
-        config = json.loads(path.read_text("utf-8"))
+        config = read_table(path)
         blocks = config.get("block_out_channels") or ()
         layers = config.get("layers_per_block") or 1
         if len(blocks) > _MOST_BLOCKS or max(layers if isinstance(layers, list) else [layers]) > _MOST_LAYERS:

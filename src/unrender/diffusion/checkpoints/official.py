@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any
 
 from unrender.diffusion.card import AnySchedule, ModelCard, ScheduleCard, TargetPicture
 from unrender.diffusion.checkpoints.hub.location import ModelLocation
+from unrender.files.tables import read_table
 
 _BETAS = {
     "num_train_timesteps": "train_steps",
@@ -55,4 +55,4 @@ def _half_z(picture: TargetPicture) -> TargetPicture:
 
 
 def _read(path: Any) -> dict[str, Any]:
-    return json.loads(path.read_text()) if path.is_file() else {}
+    return read_table(path) if path.is_file() else {}

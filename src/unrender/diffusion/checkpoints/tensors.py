@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from unrender.device import Compute
 from unrender.errors import UserError
 from unrender.files.paths import existing_file, refuse_pointer
 from unrender.files.reading import reading
+from unrender.files.tables import read_table
 
 Shape = tuple[int, ...]
 
@@ -26,14 +26,20 @@ def weight_files(folder: Path, stem: str) -> list[Path]:
         index = folder / f"{stem}.safetensors.index{variant}.json"
         if index.is_file():
             with reading(existing_file(index), "an index of weights"):
-                names = {str(name) for name in json.loads(index.read_text("utf-8"))["weight_map"].values()}
-                if any(Path(name).name != name for name in names):
-                    raise UserError(f"{index} names files of other folders; expected weights beside it")
-                return [folder / name for name in sorted(names)]
+                return [folder / name for name in _named_in(index)]
         whole = folder / f"{stem}{variant}.safetensors"
         if whole.is_file():
             return [whole]
     return [folder / f"{stem}.safetensors"]
+
+
+def _named_in(index: Path) -> list[str]:
+    """The files that an index names, which lie beside it."""
+    named = read_table(index).get("weight_map")
+    names = list(named.values()) if isinstance(named, dict) else []
+    if not names or not all(isinstance(name, str) and name == Path(name).name for name in names):
+        raise UserError(f"{index} is damaged: it names no files beside it; expected a weight_map of file names")
+    return sorted(set(names))
 
 
 def tensor_shapes(path: Path) -> dict[str, Shape]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from torch.nn import functional
 from unrender.device import Compute
 from unrender.diffusion.checkpoints.hub.location import ModelLocation
 from unrender.errors import UserError
+from unrender.files.tables import read_table
 
 if TYPE_CHECKING:
     from transformers import CLIPVisionModelWithProjection
@@ -76,13 +76,7 @@ def image_tokens(encoder: ImageEncoder, rgb_unit: Tensor) -> Tensor:
 def _read_settings(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path.parent} has no {_SETTINGS}; expected a feature extractor in transformers' layout")
-    try:
-        said = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON: {error}") from error
-    if not isinstance(said, dict):
-        raise UserError(f"{path} is not a table of settings; expected a feature extractor in transformers' layout")
-    return said
+    return read_table(path)
 
 
 def _size(said: dict[str, Any], path: Path) -> tuple[int, int]:

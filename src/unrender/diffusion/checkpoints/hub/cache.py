@@ -6,6 +6,7 @@ runs take that commit, whatever the hub's newest is by then, and whatever other 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from unrender.diffusion.card import ModelCard
@@ -15,6 +16,7 @@ from unrender.diffusion.checkpoints.hub.location import ModelLocation
 from unrender.files.atomic import atomic_write
 
 PIN = "unrender"
+_COMMIT = re.compile(r"\w[\w.-]{0,99}", re.ASCII)
 
 
 def store(repository: str) -> Path:
@@ -76,5 +78,10 @@ def fallback_of(card: ModelCard, folder: Path) -> Path | None:
 
 
 def _reference(repository: str, name: str) -> str:
+    """The commit that a reference names, "" where there is none or it is damaged: it must not lead anywhere else."""
     path = store(repository) / "refs" / name
-    return path.read_text().strip() if path.is_file() else ""
+    try:
+        commit = path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+    except (OSError, ValueError):
+        return ""
+    return commit if _COMMIT.fullmatch(commit) else ""

@@ -17,6 +17,7 @@ from unrender.diffusion.checkpoints.hub.location import ModelLocation
 from unrender.diffusion.checkpoints.published import PUBLISHED
 from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
+from unrender.files.tables import read_table
 
 POINTER = "published"
 OUROBOROS = "Y-Research-Group/Ouroboros"
@@ -151,10 +152,9 @@ def _scheduler(folder: Path) -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any]:
     """The object in a JSON file; {} where there is none, or it cannot be read."""
     try:
-        said = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        return read_table(path)
+    except UserError:
         return {}
-    return said if isinstance(said, dict) else {}
 
 
 def _rest(card: ModelCard, folder: Path) -> Path | None:

@@ -1,0 +1,96 @@
+"""What is said of an error: one line of bounded length that no terminal obeys."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from unrender.errors import UserError
+
+LONGEST = 600
+"""Characters of a line; a path has rarely more than half of them."""
+
+_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_DEVICE = {errno.EROFS, errno.EIO}
+_FULL_WORDS = re.compile(
+    # The last three are torch's of a checkpoint that was cut short; it does not hand the system's reason on.
+    r"no space left on device|disk quota exceeded|file too large"
+    r"|PytorchStreamWriter failed writing|iostream error|inline_container.* unexpected pos",
+    re.IGNORECASE,
+)
+_CALLERS = {
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.ENOTEMPTY,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.EINVAL,
+}
+
+
+def one_line(text: str, longest: int = LONGEST) -> str:
+    """`text` on one line: control bytes, and bytes that are not UTF-8, are escaped; the middle of a long one is left
+    out."""
+    line = " ".join(text.split())
+    line = "".join(c if c.isprintable() else _escaped(c) for c in line)
+    if len(line) <= longest:
+        return line
+    tail = longest // 3
+    return f"{line[: longest - tail - 5]} ... {line[-tail:]}"
+
+
+def storage_trouble(error: BaseException) -> str | None:
+    """What to say where an error, or what led to it, is that the disk has no room, or fails; None else."""
+    for cause in _chain(error):
+        code = cause.errno if isinstance(cause, OSError) else None
+        # A refusal may quote a file, so its own words do not count.
+        told = not isinstance(cause, UserError) and _FULL_WORDS.search(str(cause)) is not None
+        name = getattr(cause, "filename", None)
+        where = f" for {_place(name)}" if name else ""
+        if code in _FULL or told:
+            return f"no space is left on the disk{where}; expected free space where results go; nothing is half-written"
+        if code in _DEVICE:
+            return f"the disk cannot be written to{where}: {os.strerror(code)}; nothing is half-written"
+    return None
+
+
+def callers_mistake(error: BaseException) -> str | None:
+    """What to say where an error is the system's answer to a name that the caller gave; None else."""
+    if isinstance(error, OSError) and error.errno in _CALLERS and error.filename is not None:
+        return f"{_shown(error.filename)}: {error.strerror}; expected a name that can be read or written here"
+    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
+        return f"{error.object}: a name that is not UTF-8; expected names in UTF-8"
+    return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        yield link
+        seen.add(id(link))
+        link = link.__cause__ or link.__context__
+
+
+def _shown(name: object) -> str:
+    return name.decode(errors="surrogateescape") if isinstance(name, bytes) else str(name)
+
+
+def _place(name: object) -> str:
+    """The name of a file, or of the folder of one that is unfinished: of that nobody knows the name."""
+    path = Path(_shown(name))
+    return str(path.parent if path.name.startswith(".") else path)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8, as Python has it in names
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 256 else character.encode("unicode_escape").decode("ascii")
