@@ -196,6 +196,17 @@ def test_tiff_of_every_layout(tmp_path: Path, tile: int, planar: str, dtype: typ
     assert np.abs(frames.rgb[0].permute(1, 2, 0).numpy() - expected).max() < 1e-3
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_tiff_of_other_colours(tmp_path: Path, dtype: type) -> None:
+    most = np.iinfo(dtype).max
+    write_oiio(tmp_path / "inks.tif", np.full((8, 9, 4), (0, most // 2, most, 0), dtype), **{"tiff:ColorSpace": "CMYK"})
+    white = np.zeros((8, 9, 1), dtype)
+    write_oiio(tmp_path / "white.tif", white, **{"tiff:PhotometricInterpretation": 0})
+    assert codes(read_image(tmp_path / "inks.tif"))[0, :, 2, 2].tolist() == pytest.approx([255, 128, 0], abs=2)
+    Image.new("YCbCr", (8, 8), (81, 104, 212)).save(tmp_path / "video.tif")
+    assert codes(read_image(tmp_path / "video.tif"))[0, :, 2, 2].tolist() == pytest.approx([200, 30, 40], abs=3)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_deep_tiff_is_turned(tmp_path: Path, orientation: int) -> None:
     upright = (smooth(8, 12) * 65535).astype(np.uint16)

@@ -117,7 +117,12 @@ def test_passes_add_up_and_backgrounds_are_what_they_say():
     for passes in shown.values():
         assert torch.equal(passes.beauty, passes.diffuse + passes.specular + passes.background)
     assert shown["none"].background.abs().max() == 0
-    torch.testing.assert_close(shown["photo"].beauty[outside], photo.rgb[outside])
+    assert shown["photo"].beauty[outside].abs().max() == 0  # what the photo's alpha hides does not show
+    assert shown["light"].alpha is None
+    assert torch.equal(shown["photo"].alpha, TRUTH.mask)
+    whole = recompose(decompose(replace(photo, mask=None), known, FORWARD), NEW, FORWARD)  # no surface, and no alpha
+    torch.testing.assert_close(whole.beauty[outside], photo.rgb[outside])
+    assert whole.alpha is None
     assert torch.equal(shown["light"].background, FORWARD(TRUTH, NEW).background)
 
 

@@ -35,6 +35,7 @@ _READERS: dict[Kind, tuple[str, str]] = {
 
 _PLAIN_TYPES = {"uint8": "uint8", "uint16": "uint16", "uint": "uint16", "half": "float", "float": "float"}
 _PLAIN_TYPES |= {"double": "float"}
+_WHITE_IS_0, _INKS, _LAB = 0, 5, (8, 9, 10)  # of TIFF's PhotometricInterpretation
 _REDUCED = 1  # bit 0 of TIFF's NewSubfileType: a smaller copy of another picture
 
 
@@ -72,17 +73,13 @@ def read_stored(path: Path, kind: Kind, most: str | None = None) -> StoredPictur
     Raises:
         UserError: damaged, truncated, larger than its file can be, or with samples of a type that is none of pictures.
     """
-    import OpenImageIO as oiio
 
-    settings = oiio.ImageSpec()
-    settings.attribute("oiio:UnassociatedAlpha", 1)
-    settings.attribute("oiio:RawColor", 1)
     name, ending = _READERS[kind]
     with silenced(), _called(path, ending) as alias:
-        source = oiio.ImageInput.open(str(alias), settings)
-        if source is None or source.format_name() != name:
-            oiio.geterror()
-            raise _damaged(path)
+        source = _opened(path, alias, name, raw=True)
+        if not _has_inks(source.spec()):  # raw YCbCr is of no use, and the library converts it
+            source.close()
+            source = _opened(path, alias, name, raw=False)
         try:
             pages = _pages(source)
             source.seek_subimage(pages[0], 0)
@@ -92,13 +89,18 @@ def read_stored(path: Path, kind: Kind, most: str | None = None) -> StoredPictur
             if name == "tiff" and str(spec.format) == "double" and spec.tile_width and spec.nchannels > 1:
                 _require_separate(path, attributes)
             dtype = _plain_type(path, str(spec.format), most)
+            photometric = attributes.get("tiff:PhotometricInterpretation")
+            if photometric in _LAB:
+                raise UserError(f"{path} is a TIFF in Lab; expected RGB, grey or CMYK")
             colours, alpha = _channels(path, spec, attributes)
             keep = colours + (alpha != "none")
-            if spec.alpha_channel >= 0 and spec.alpha_channel != colours:
+            if alpha != "none" and 0 <= spec.alpha_channel != colours:
                 raise UserError(f"{path} has its alpha before colour; expected it after")
             pixels = source.read_image(pages[0], 0, 0, keep, dtype)
             if pixels is None or source.has_error:
                 raise _damaged(path)
+            if photometric == _WHITE_IS_0 and str(spec.format) in ("uint16", "uint"):
+                pixels = np.iinfo(pixels.dtype).max - pixels  # which the library does of 8 bits alone
         finally:
             source.close()
     if len(pages) > 1 and kind != "psd":
@@ -132,6 +134,27 @@ def write_png16(path: Path, samples: NDArray[np.uint16]) -> None:
         path.write_bytes(whole.read_bytes())
 
 
+def _opened(path: Path, alias: Path, name: str, raw: bool) -> Any:
+    """The library's reader of that name, of `alias`; alpha unassociated where it is stored so, colour raw or not."""
+    import OpenImageIO as oiio
+
+    settings = oiio.ImageSpec()
+    settings.attribute("oiio:UnassociatedAlpha", 1)
+    settings.attribute("oiio:RawColor", int(raw))
+    source = oiio.ImageInput.open(str(alias), settings)
+    if source is None or source.format_name() != name:
+        oiio.geterror()
+        raise _damaged(path)
+    return source
+
+
+def _has_inks(spec: Any) -> bool:
+    """Whether a picture, opened raw, is CMYK."""
+    said = spec.get_string_attribute("tiff:ColorSpace") + spec.get_string_attribute("oiio:ColorSpace")
+    printed = spec.get_int_attribute("tiff:PhotometricInterpretation", -1) == _INKS
+    return printed or "CMYK" in said.upper() or tuple(spec.channelnames[:4]) == ("C", "M", "Y", "K")
+
+
 def _require_separate(path: Path, attributes: dict[str, Any]) -> None:
     """OpenImageIO 3.2 mixes up the pixels of tiles of 64-bit floats, where channels lie side by side."""
     if attributes.get("planarconfig") != "separate":
@@ -148,19 +171,7 @@ def _plain_type(path: Path, stored: str, most: str | None) -> str:
 def _channels(path: Path, spec: Any, attributes: dict[str, Any]) -> tuple[int, str]:
     """How many channels are colour, and how alpha is stored."""
     count, has_alpha = spec.nchannels, spec.alpha_channel >= 0
-    inks = attributes.get("tiff:PhotometricInterpretation") == 5 or "CMYK" in str(attributes.get("tiff:ColorSpace", ""))
-    inks = (
-        inks
-        or str(attributes.get("oiio:ColorSpace", "")).upper() == "CMYK"
-        or tuple(spec.channelnames[:4])
-        == (
-            "C",
-            "M",
-            "Y",
-            "K",
-        )
-    )
-    if inks and count >= 4:
+    if _has_inks(spec) and count >= 4:
         return 4, "none"
     straight = "straight" if attributes.get("oiio:UnassociatedAlpha") else "premultiplied"
     if count == 1:

@@ -38,7 +38,7 @@ class RelightOptions:
             None is all of a clip, and `TURN_FRAMES` of a still.
         detail: keep the photo's own detail by ratio transfer (see `detail_gain`).
         background: what shows where there is no surface (no normal, or an alpha of the source below 1): the "photo" as
-            it was, the new "light" itself, or "none" (black).
+            it was (and as transparent, where it has an alpha), the new "light" itself, or "none" (transparent).
         window: frames of a clip that the renderers are given together, and that share one estimate of their light.
         overlap: frames that a window has in common with the one before; they are taken from the one before.
 
