@@ -14,6 +14,7 @@ from unrender.cli.options import (
     NetworkOptions,
     Out,
     PromptOptions,
+    Samples,
     Steps,
     Yaw,
 )
@@ -41,6 +42,7 @@ class ForwardJob:
     ] = "deferred"
     yaw: Yaw = 0.0
     exposure: Exposure = 0.0
+    samples: Samples = None
     steps: Steps = None
     long_side: LongSide = None
     edit_mask: Annotated[
@@ -71,7 +73,8 @@ def forward(job: ForwardJob, prompt: PromptOptions, network: NetworkOptions, com
             destination.check_frames(len(gbuffers))
             light = resolve_light(job.light).exposed(job.exposure) if job.light else None
             edit = read_mask(job.edit_mask) if job.edit_mask else None
-            renderer = forward_renderer(job.model, Engines(network, compute, record), prompt, job.steps, job.long_side)
+            engines = Engines(network, compute, record)
+            renderer = forward_renderer(job.model, engines, prompt, job.steps, job.long_side, job.samples)
         rendered = (renderer(gbuffer, light, job.yaw, edit) for gbuffer in track(gbuffers, "rendering", len(gbuffers)))
         paths = passes_paths(work_dir, f"{gbuffers.name}.forward", len(gbuffers))
         with record.timed("write"):

@@ -107,19 +107,23 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     return _own_attributes(read_channels(existing_file(path)))
 
 
-def write_layers(path: str | Path, layers: Mapping[str, Tensor], beauty: Tensor) -> None:
+def write_layers(
+    path: str | Path, layers: Mapping[str, Tensor], beauty: Tensor, metadata: Mapping[str, str] | None = None
+) -> None:
     """Writes render passes as layers beside the beauty, in one EXR; in 32-bit float, so that they still add up to it.
 
     Args:
         path: an .exr file.
         layers: (3, H, W) linear each, by layer name ("diffuse" is written as diffuse.R, .G, .B).
         beauty: (3, H, W) linear, written as bare R, G, B.
+        metadata: for the header, each item as `unrender:<key>`.
     """
     named = {f"{name}.{c}": plane for name, rgb in layers.items() for c, plane in zip("RGB", rgb, strict=True)}
     named |= dict(zip("RGB", beauty, strict=True))
     channels = {name: clean(plane.detach().cpu().float().numpy()) for name, plane in named.items()}
     with atomic_write(path) as partial:
-        write_channels(partial, channels, {f"{_PREFIX}color_space": COLOR_SPACE})
+        said = {"color_space": COLOR_SPACE, **(metadata or {})}
+        write_channels(partial, channels, {f"{_PREFIX}{key}": value for key, value in said.items()})
 
 
 def _own_attributes(image: ExrImage) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -15,13 +15,17 @@ from unrender.files.images import WRITTEN_SUFFIXES
 from unrender.files.sequences import ImageWriter, frame_files, is_pattern
 from unrender.files.video import DEFAULT_FPS, VIDEO_SUFFIXES, VideoWriter
 from unrender.forward import RenderPasses
+from unrender.scene.strips import in_strips
+from unrender.scene.tone import tone_map
+
+_WITH_ALPHA = (".png", ".webp")
 
 
 def write_passes(path: str | Path, rendered: RenderPasses, layers: bool = True, fps: float | None = None) -> None:
     """Writes a rendering, scene-linear where the format is: a still as one file, a clip as a video or `name.####.exr`.
 
     An .exr has the beauty as R, G, B and, with `layers`, a layer for each pass (diffuse, specular, background), whose
-    sum in that order is the beauty to the last bit. Other formats get the beauty.
+    sum in that order is the beauty to the last bit. Other formats get the beauty for display, under `tone_map`.
 
     Args:
         path: where to.
@@ -32,10 +36,15 @@ def write_passes(path: str | Path, rendered: RenderPasses, layers: bool = True, 
     Raises:
         UserError: several frames for one picture, an unknown suffix, or an output that cannot be written.
     """
-    path = Path(path)
-    if len(rendered) > 1 and not is_pattern(path) and path.suffix.lower() not in VIDEO_SUFFIXES:
-        raise UserError(f"{path} is one picture and there are {len(rendered)} frames; expected .mp4 or name.####.exr")
+    check_frames(path, len(rendered))
     write_passes_stream([path], [rendered], layers, fps)
+
+
+def check_frames(path: str | Path, frames: int) -> None:
+    """Raises UserError where several frames are to be written as one picture."""
+    path = Path(path)
+    if frames > 1 and not is_pattern(path) and path.suffix.lower() not in VIDEO_SUFFIXES:
+        raise UserError(f"{path} is one picture and there are {frames} frames; expected .mp4 or name.####.exr")
 
 
 def write_passes_stream(
@@ -60,9 +69,9 @@ class PassesWriter:
     and not at all if it fails.
 
     Args:
-        paths: files that get every frame: a video (.mp4, .mkv, .mov) and a picture (.png, ...) the beauty, an .exr
-            the beauty and its passes as layers (see `write_passes`). A picture or .exr that has #### or %04d in its
-            name is one file a frame, else there may be one frame only.
+        paths: files that get every frame: a video (.mp4, .mkv, .mov) and a picture (.png, ...) the picture for
+            display, an .exr the beauty and its passes as layers (see `write_passes`). A picture or .exr that has ####
+            or %04d in its name is one file a frame, else there may be one frame only.
         layers: whether an .exr has the passes.
         fps: of videos, 24 where nobody says.
 
@@ -84,14 +93,32 @@ class PassesWriter:
             self._stack = stack.pop_all()
         return self
 
-    def write(self, rendered: RenderPasses) -> None:
-        """Adds frames, T or one, all of one size."""
+    def write(
+        self,
+        rendered: RenderPasses,
+        display: Tensor | None = None,
+        alpha: Tensor | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        """Adds frames, T or one, all of one size.
+
+        Args:
+            rendered: what an .exr gets, scene-linear and not exposed.
+            display: (T, 3, H, W) display-linear in [0, 1], what pictures and videos get; the beauty under `tone_map`
+                when None.
+            alpha: (T, 1, H, W), written into pictures that can hold one; None for none.
+            metadata: for the header of an .exr, each item as `unrender:<key>`.
+        """
         beauty = rendered.beauty
         for writer in self._writers:
             if isinstance(writer, _LayerWriter):
-                writer.write(rendered, beauty)
+                writer.write(rendered, beauty, metadata)
+                continue
+            display = in_strips(tone_map, beauty) if display is None else display
+            if isinstance(writer, ImageWriter):
+                writer.write(display, alpha if writer.path.suffix.lower() in _WITH_ALPHA else None)
             else:
-                writer.write(beauty)
+                writer.write(display)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -116,10 +143,10 @@ class _LayerWriter:
     def __enter__(self) -> _LayerWriter:
         return self
 
-    def write(self, rendered: RenderPasses, beauty: Tensor) -> None:
+    def write(self, rendered: RenderPasses, beauty: Tensor, metadata: Mapping[str, str] | None = None) -> None:
         for index in range(len(rendered)):
             passes = {name: value[index] for name, value in rendered.passes.items()} if self._layers else {}
-            write_layers(next(self._files), passes, beauty[index])
+            write_layers(next(self._files), passes, beauty[index], metadata)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
