@@ -98,6 +98,14 @@ def test_the_old_light_gives_the_photo_back_but_for_a_part_of_its_detail():
     assert float(((again.beauty - photo.rgb).abs() * (photo.rgb > 0.05)).sum() / bright.sum()) < 0.08
 
 
+def test_the_detail_is_divided_by_no_noise():
+    photo, noisy = taken(OLD, STRIPES), DeferredRenderer("monte_carlo", samples=2)
+    found, right = (decompose(photo, known, forward).gain for forward in (noisy, FORWARD))
+    assert torch.equal(found, right)
+    by_itself = decompose(photo, known, FORWARD, rerender=noisy).gain
+    assert float((by_itself - right).abs().mean()) > 0.01
+
+
 def test_yaw_turns_the_light():
     decomposition = decompose(taken(OLD), known, FORWARD, RelightOptions(detail=False))
     turned = recompose(decomposition, NEW, FORWARD, RelightOptions(yaw=90))

@@ -13,7 +13,7 @@ from importlib.metadata import version
 import typer
 from typer.exceptions import TyperException
 
-from unrender.cli import doctor, evaluate, forward, inverse, models, relight, synth, train
+from unrender.cli import doctor, evaluate, forward, inverse, lights, models, relight, synth, train
 from unrender.cli.verb import add_verb
 from unrender.errors import UserError
 
@@ -48,7 +48,7 @@ add_verb(app, "forward", forward.forward)
 add_verb(app, "relight", relight.relight)
 add_verb(app, "synth", synth.synth)
 add_verb(app, "doctor", doctor.doctor)
-for group in (train.app, evaluate.app, models.app):
+for group in (train.app, evaluate.app, models.app, lights.app):
     app.add_typer(group)
 
 

@@ -46,11 +46,14 @@ def soft_surface(frames: Frames, gbuffer: GBuffer, previous: Tensor | None = Non
         previous: (1, 1, H, W) the guess for the frame before, None for the first frame.
 
     Returns:
-        The G-buffer, and the guess (1, 1, H, W) for its last frame, to be handed on; None where the alpha says it.
+        The G-buffer, and the guess (1, 1, H, W) for its last frame, to be handed on; None where the alpha says it, or
+        nobody that anything is no surface.
     """
     if frames.mask is not None and bool((frames.mask < 1).any()):
         return _filled(gbuffer.with_maps(mask=frames.mask)), None
     guess = _guess(gbuffer)
+    if gbuffer.mask is None and previous is None and bool((guess == 1).all()):
+        return gbuffer.with_maps(mask=frames.mask), None  # nobody says that anything is no surface
     steady = []
     for frame in guess.split(1):
         if previous is not None and previous.shape == frame.shape:
