@@ -4,14 +4,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unrender.relight.detail import DARK, LARGEST_GAIN, SMALLEST_RATIO, STRENGTH, detail_gain
+from unrender.relight.detail import COLOUR_STRENGTH, DARK, LARGEST_GAIN, SMALLEST_RATIO, STRENGTH, detail_gain
 
 
 def test_the_ratio_comes_back_to_the_power_of_the_strength():
     generator = torch.Generator().manual_seed(1)
     rerendered = 0.1 + torch.rand(1, 3, 16, 16, generator=generator)
     photo = rerendered * (0.5 + torch.rand(1, 3, 16, 16, generator=generator))
-    torch.testing.assert_close(detail_gain(photo, rerendered), (photo / rerendered) ** STRENGTH)
+    grey = photo[:, :1].expand_as(photo)
+    flat = rerendered[:, :1].expand_as(photo)
+    torch.testing.assert_close(detail_gain(grey, flat), (grey / flat) ** STRENGTH)
+    gain, ratio = detail_gain(photo, rerendered), photo / rerendered
+    torch.testing.assert_close(gain[:, 0] / gain[:, 2], (ratio[:, 0] / ratio[:, 2]) ** COLOUR_STRENGTH)
     assert torch.equal(detail_gain(rerendered, rerendered), torch.ones_like(photo))  # a right rendering needs none
 
 

@@ -1,4 +1,4 @@
-"""Detail kept by ratio transfer: out = relit * (photo / re-rendered) ** `STRENGTH`."""
+"""Detail kept by ratio transfer: out = relit * (photo / re-rendered) ** `STRENGTH`, of its colour less."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ STRENGTH = 0.8
 """Exponent of the ratio. The whole ratio (1) also brings the old shadows and every fault of the estimated light; none
 (0) loses texture. Chosen by measurement under a second light: docs/relight.md."""
 
+COLOUR_STRENGTH = 0.6
+"""The same of what sets the channels of the ratio apart: the estimated light is wrong in colour more than in strength,
+and paints casts."""
+
 LARGEST_GAIN = LARGEST_RATIO**STRENGTH
 """3.03, or 1.6 stops: no detail makes a rendering brighter than this."""
 
@@ -30,7 +34,8 @@ NEIGHBOURHOOD = 24
 def detail_gain(photo: Tensor, rerendered: Tensor, trust: Tensor | None = None) -> Tensor:
     """What the photo has and its re-rendering under its own light has not, as a factor for what is relit.
 
-    The quotient of both, within `SMALLEST_RATIO` and `LARGEST_RATIO`, to the power of `STRENGTH`: what the G-buffer
+    The quotient of both, within `SMALLEST_RATIO` and `LARGEST_RATIO`, to the power of `STRENGTH` (its channels' mean of
+    logarithms, weighted as luminance; what sets them apart, to `COLOUR_STRENGTH`): what the G-buffer
     missed (texture finer than the network sees, soft errors of base colour) comes back, most of it, and what is left of
     the old light comes along less. Where the luminance of `rerendered` falls under `DARK` the quotient would be noise,
     so the gain fades to 1: the relit rendering as it is. At a soft edge of the surface, where a pixel is in part of
@@ -58,10 +63,11 @@ def detail_gain(photo: Tensor, rerendered: Tensor, trust: Tensor | None = None) 
 
 
 def _gain(photo: Tensor, rerendered: Tensor) -> Tensor:
-    ratio = (photo / rerendered.clamp(min=DARK / 10)).clamp(SMALLEST_RATIO, LARGEST_RATIO)
+    ratio = (photo / rerendered.clamp(min=DARK / 10)).clamp(SMALLEST_RATIO, LARGEST_RATIO).log()
+    grey = luminance(ratio)
     # One trust for all three channels: a shadow that kept its red but not its faint blue would turn blue.
     trust = (luminance(rerendered) / DARK).clamp(0, 1)
-    return ratio ** (STRENGTH * trust)
+    return (trust * (COLOUR_STRENGTH * ratio + (STRENGTH - COLOUR_STRENGTH) * grey)).exp()
 
 
 def _around(gain: Tensor, trust: Tensor) -> Tensor:
