@@ -1,4 +1,4 @@
-"""One photo under every built-in light: decomposed once, relight_decompositiond eight times.
+"""One photo under every built-in light: decomposed once, put together eight times.
 
 python examples/relight_photo.py photo.jpg out
 """
