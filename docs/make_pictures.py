@@ -1,4 +1,5 @@
-"""Draws the pictures of README.md and docs/mini.md with the software itself, from scikit-image's photos (CC0).
+"""Draws the pictures of README.md and docs/mini.md with the software itself, from scikit-image's photos (CC0), and
+every shipped light on a ball.
 
 python docs/make_pictures.py
 """
@@ -12,8 +13,10 @@ from torch import Tensor
 
 import unrender as ur
 from unrender.files import contact_sheet, tiles
-from unrender.relight import RelightOptions, decompose, recompose
+from unrender.relight import RelightOptions, Relit, decompose, display_gain, relight_decomposition
+from unrender.scene.camera import Camera, pixel_rays
 from unrender.scene.color import linear_to_srgb, srgb_to_linear
+from unrender.scene.tone import tone_map
 
 OUT = Path(__file__).parent / "images"
 PHOTOS = {"coffee": data.coffee, "astronaut": data.astronaut}
@@ -32,6 +35,11 @@ def shown(rgb: Tensor) -> Tensor:
     return linear_to_srgb(rgb[0].clamp(0, 1))
 
 
+def relit_picture(relit: Relit) -> Tensor:
+    """What was relit as a display picture (3, H, W)."""
+    return shown(relit.display)
+
+
 def save(pixels, name: str) -> None:
     Image.fromarray(pixels).save(OUT / f"{name}.jpg", quality=88)
     print(OUT / f"{name}.jpg")
@@ -39,6 +47,7 @@ def save(pixels, name: str) -> None:
 
 def main() -> None:
     OUT.mkdir(exist_ok=True)
+    save_balls()
     inverse = ur.InverseRenderer.from_pretrained("mini")
     forward = ur.ForwardRenderer.from_pretrained("deferred")
     for name, photo in PHOTOS.items():
@@ -46,16 +55,46 @@ def main() -> None:
         save(contact_sheet(inverse(frames), tile=300), f"{name}-maps")
         decomposition = decompose(frames, inverse, forward)
         relit = {
-            light: shown(recompose(decomposition, ur.builtin_environment(light), forward).beauty) for light in LIGHTS
+            light: relit_picture(relight_decomposition(decomposition, ur.builtin_environment(light), forward))
+            for light in LIGHTS
         }
         save(tiles({"photo": shown(frames.rgb), **relit, **turning(decomposition, forward)}, tile=300), f"{name}-relit")
+
+
+def ball(size: int = 200) -> ur.GBuffer:
+    """A grey ball with some gloss, before a level camera."""
+    camera = Camera.perspective((size, size), 30.0)
+    rays = pixel_rays(camera)
+    centre = torch.tensor([0.0, 0.0, -4.2])[:, None, None]
+    along, length2 = (rays * centre).sum(1, keepdim=True), (rays * rays).sum(1, keepdim=True)
+    inside = along**2 - length2 * (float(centre.square().sum()) - 1)
+    distance = (along - inside.clamp(min=0).sqrt()) / length2
+    normal = torch.where(inside > 0, rays * distance - centre, torch.zeros(()))
+    grey = torch.full((1, 3, size, size), 0.5)
+    rough = torch.full((1, 1, size, size), 0.35)
+    mask = (inside / inside.abs().amax() * size).clamp(0, 1)
+    return ur.GBuffer(base_color=grey, normal=normal, roughness=rough, mask=mask, camera=camera)
+
+
+def save_balls() -> None:
+    """Every shipped light on a ball, exposed alike, before the light itself."""
+    forward = ur.ForwardRenderer.from_pretrained("deferred")
+    pictures = {}
+    for name in ur.builtin_environment_names():
+        passes = forward(ball(), ur.builtin_environment(name))
+        gain = display_gain(torch.full_like(passes.beauty, 0.18), passes.surface, ball().mask)
+        pictures[name] = shown(tone_map(passes.beauty * gain))
+    Image.fromarray(tiles(pictures, tile=150)).save(OUT / "lights.png", optimize=True)
+    print(OUT / "lights.png")
 
 
 def turning(decomposition, forward) -> dict[str, Tensor]:
     """The studio light, turned."""
     light = ur.builtin_environment("studio")
     return {
-        f"studio, {yaw} degrees": shown(recompose(decomposition, light, forward, RelightOptions(yaw=yaw)).beauty)
+        f"studio, {yaw} degrees": relit_picture(
+            relight_decomposition(decomposition, light, forward, RelightOptions(yaw=yaw))
+        )
         for yaw in TURNS
     }
 

@@ -1,4 +1,4 @@
-"""One photo under every built-in light: decomposed once, recomposed eight times.
+"""One photo under every built-in light: decomposed once, put together eight times.
 
 python examples/relight_photo.py photo.jpg out
 """
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import unrender as ur
-from unrender.relight import decompose, recompose
+from unrender.relight import decompose, relight_decomposition
 
 
 def main(photo_path: Path, out: Path) -> None:
@@ -16,7 +16,7 @@ def main(photo_path: Path, out: Path) -> None:
     forward = ur.ForwardRenderer.from_pretrained("deferred")
     decomposition = decompose(ur.read_image(photo_path), inverse, forward)
     for name in ur.builtin_environment_names():
-        ur.write(out / f"{name}.png", recompose(decomposition, ur.builtin_environment(name), forward))
+        ur.write(out / f"{name}.png", relight_decomposition(decomposition, ur.builtin_environment(name), forward))
 
 
 if __name__ == "__main__":

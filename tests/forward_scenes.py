@@ -1,6 +1,8 @@
 """What the forward tests render: spheres and planes with G-buffers in closed form, and Mitsuba beside them."""
 
 import math
+from importlib.resources import as_file
+from importlib.resources import files as resources
 
 import torch
 from torch import Tensor
@@ -16,8 +18,9 @@ SPHERE_CENTER, SPHERE_RADIUS, SPHERE_FOV = (0.0, 0.0, -4.0), 1.0, 32.0
 
 
 def world(name: str, height: int = 128) -> EnvironmentMap:
-    """A shipped HDRI, resampled to `height` rows."""
-    return files.builtin_environment(name).resized((height, 2 * height))
+    """A shipped HDRI as its file has it, resampled to `height` rows."""
+    with as_file(resources("unrender.files").joinpath("worlds", f"{name}.exr")) as path:
+        return files.read_environment(path).resized((height, 2 * height))
 
 
 def constant_light(value: float = 1.0, height: int = 16) -> EnvironmentMap:

@@ -22,6 +22,7 @@ VERBS = (
     "evaluate claims",
     "models list",
     "models show",
+    "lights list",
     "doctor",
 )
 

@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 from unrender.cli import main
-from unrender.files.gbuffers import read_gbuffer
+from unrender.files.gbuffers import read_gbuffer, read_metadata
 from unrender.files.images import read_image
 from unrender.files.sequences import open_frames
 from unrender.files.video import VideoWriter
+from unrender.scene.color import luminance
 
 PASSES = ("diffuse", "specular", "background")
 
@@ -117,6 +118,54 @@ def test_the_light_turns_once_round(relit: Path):
     assert min(changes) > 1e-3
     still = read_image(relit / "coffee.relit.png").rgb
     assert float((frames[0][..., :67, :101] - still).abs().mean()) < 0.03  # 8 bits and 4:2:0, and padded to even sides
+
+
+def test_the_record_and_the_header_say_how_a_picture_is_shown(relit: Path, photo: Path, tmp_path: Path):
+    told = json.loads((relit / "run.json").read_text())
+    assert told["settings"]["exposure"] == "auto"
+    assert told["exposure"]["mode"] == "auto"
+    gain = told["exposure"]["gain"]
+    assert told["exposure"]["stops"] == pytest.approx(np.log2(gain))
+    assert float(read_metadata(relit / "coffee.relit.exr")["display_gain"]) == pytest.approx(gain, rel=1e-6)
+    assert run("relight", photo, "-o", tmp_path / "dim.exr", "--light", "sunset", "--exposure", "-2") == 0
+    assert run("relight", photo, "-o", tmp_path / "plain.exr", "--light", "sunset", "--exposure", "0") == 0
+    plain, dim = channels(tmp_path / "plain.exr"), channels(tmp_path / "dim.exr")
+    np.testing.assert_allclose(dim["diffuse.R"], plain["diffuse.R"] / 4, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(plain["diffuse.R"], channels(relit / "coffee.relit.exr")["diffuse.R"], rtol=1e-4)
+    assert json.loads((tmp_path / "dim.run.json").read_text())["exposure"] == {
+        "mode": "absolute",
+        "gain": 1.0,
+        "stops": 0.0,
+        "light_stops": -2.0,
+    }
+
+
+def test_a_shown_picture_is_as_bright_as_its_photo(relit: Path, photo: Path):
+    shown, taken = (read_image(path).rgb for path in (relit / "coffee.relit.png", photo))
+    averages = [float(luminance(rgb).clamp(min=0.01).log().mean()) for rgb in (shown, taken)]
+    assert averages[0] == pytest.approx(averages[1], abs=0.05)
+
+
+def test_directions_are_drawn_as_many_as_wanted_and_by_renderers_that_draw(
+    photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    drawn = ["--forward", "deferred:screen_space", "--samples", "4", "--light", "studio"]
+    assert run("relight", photo, "-o", tmp_path / "a.exr", *drawn) == 0
+    assert json.loads((tmp_path / "a.run.json").read_text())["forward"]["id"] == "deferred:screen_space"
+    capsys.readouterr()
+    assert run("relight", photo, "-o", tmp_path / "b.exr", "--light", "studio", "--samples", "4") == 2
+    assert "expected deferred:monte_carlo or deferred:screen_space" in capsys.readouterr().err
+    assert run("relight", photo, "-o", tmp_path / "b.exr", "--light", "studio", "--exposure", "lots") == 2
+    assert "expected auto, or a number of stops" in capsys.readouterr().err
+
+
+def test_lights_are_listed(capsys: pytest.CaptureFixture[str]):
+    assert run("lights", "list") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 9
+    assert max(map(len, lines)) <= 100
+    (sunset,) = (line.split() for line in lines if line.startswith("sunset"))
+    assert float(sunset[1]) > float(sunset[2]) > float(sunset[3])
 
 
 def test_relight_of_a_clip_is_a_clip(clip: Path, tmp_path: Path):

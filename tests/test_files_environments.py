@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 
 from unrender.errors import UserError
 from unrender.files.environments import (
+    DESCRIPTIONS,
     builtin_environment,
     builtin_environment_names,
     read_environment,
@@ -18,7 +21,8 @@ from unrender.files.environments import (
     write_environment,
 )
 from unrender.files.images import write_image
-from unrender.scene.environment import EnvironmentMap
+from unrender.scene.color import luminance
+from unrender.scene.environment import EnvironmentMap, mean_direction, texel_directions, texel_solid_angles
 
 
 def test_the_eight_worlds() -> None:
@@ -37,6 +41,37 @@ def test_the_eight_worlds() -> None:
     assert light.hdr
     assert light.radiance.min() >= 0
     assert light.radiance.max() > 100
+
+
+@pytest.mark.parametrize(
+    ("name", "warmth"), [("sunset", (1.3, 2.0)), ("interior", (1.3, 2.0)), ("city", (0.9, 1.1)), ("studio", (0.8, 1.0))]
+)
+def test_names_say_what_a_light_does(name: str, warmth: tuple[float, float]) -> None:
+    red, _, blue = irradiance(builtin_environment(name), (0.0, 1.0, 0.0))
+    assert warmth[0] < red / blue < warmth[1]
+
+
+def test_a_sunset_is_warm_from_every_side_of_a_low_sun_and_as_bright_as_its_file() -> None:
+    light = builtin_environment("sunset").resized((64, 128))
+    red, green, blue = irradiance(light, (0.0, 0.0, 1.0))  # what faces the camera
+    assert red > 1.5 * green > 1.5 * blue
+    direction = mean_direction(light)[0]
+    assert math.degrees(math.asin(float(direction[1] / direction.norm()))) < 45
+    with resources.as_file(resources.files("unrender.files").joinpath("worlds", "sunset.exr")) as path:
+        plain = read_environment(path)
+    before, after = (float(luminance(irradiance(one, (0.0, 1.0, 0.0)), 0)) for one in (plain, light))
+    assert after == pytest.approx(before, rel=0.05)
+
+
+def test_every_light_is_described() -> None:
+    assert tuple(sorted(DESCRIPTIONS)) == builtin_environment_names()
+
+
+def irradiance(light: EnvironmentMap, normal: tuple[float, float, float]) -> torch.Tensor:
+    """(3,) what falls on a surface with that normal."""
+    light = light.resized((64, 128))
+    cosine = (texel_directions(light.size) @ torch.tensor(normal)).clamp(min=0) * texel_solid_angles(light.size)
+    return (light.radiance[0] * cosine).sum((1, 2))
 
 
 def test_round_trip(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from unrender.errors import UserError
 from unrender.forward import ForwardOptions, ForwardRenderer
 from unrender.forward.lighting import exposure_gain, radiance_hint
 from unrender.forward.neural import NeuralRenderer
-from unrender.forward.neural_light import irradiance_picture, lit_picture
+from unrender.forward.neural_light import DEEPEST_SHADOW, irradiance_picture, lit_picture, with_detail
 from unrender.inverse.renderer import InverseRenderer
 from unrender.relight import relight
 from unrender.scene.environment import EnvironmentMap
@@ -293,3 +293,21 @@ def test_wrong_calls_are_one_line(renderer, gbuffer, light, edit, says):
 def test_it_takes_no_words(folder, options):
     with pytest.raises(UserError, match="tiny-lit is given the light itself and takes no caption, guidance or shadows"):
         NeuralRenderer.from_pretrained(folder, RUNNING, options)
+
+
+def test_dark_texture_under_a_small_network_is_dark_and_not_black():
+    seen = torch.full((1, 3, 4, 4), 0.3)
+    first = torch.full((1, 3, 32, 32), 0.3)
+    first[..., ::8, :] = 0.02  # thin dark lines, which the network does not see
+    torch.testing.assert_close(with_detail(seen, seen, first), first)
+    for answer in (seen * 2, seen * 0.5, seen * 0.0):  # it brightens, casts a shadow, answers nothing at all
+        found = with_detail(answer, seen, first)
+        assert bool((found >= DEEPEST_SHADOW * first).all())
+        assert found.min() > 0
+
+
+def test_detail_finer_than_the_network_stays_above_black_where_its_answers_change_quickly():
+    generator = torch.Generator().manual_seed(5)
+    answer, seen = torch.rand(2, 1, 3, 8, 8, generator=generator)
+    first = torch.rand(1, 3, 64, 64, generator=generator) + 1e-3
+    assert with_detail(answer, seen, first).min() > 0

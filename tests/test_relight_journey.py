@@ -9,7 +9,8 @@ import torch
 from forward_scenes import sphere
 from unrender.errors import UserError
 from unrender.forward import DeferredRenderer, RenderPasses
-from unrender.relight import RelightOptions, decompose, estimate_light, recompose, relight
+from unrender.forward.surface import coverage
+from unrender.relight import RelightOptions, decompose, estimate_light, recompose, relight, relight_decomposition
 from unrender.scene.environment import EnvironmentMap, texel_directions
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
@@ -89,13 +90,21 @@ def test_detail_that_the_gbuffer_lacks_is_kept_and_can_be_left_out():
     assert torch.equal(left_out.passes.diffuse, FORWARD(TRUTH, NEW).diffuse)
 
 
-def test_the_old_light_gives_the_photo_back():
+def test_the_old_light_gives_the_photo_back_but_for_a_part_of_its_detail():
     photo = taken(OLD, STRIPES)
     decomposition = decompose(photo, known, FORWARD)
     assert decomposition.light is not None
     again = recompose(decomposition, decomposition.light, FORWARD, RelightOptions(background="none"))
     bright = (photo.rgb > 0.05).float() * photo.rgb
-    assert float(((again.beauty - photo.rgb).abs() * (photo.rgb > 0.05)).sum() / bright.sum()) < 0.01
+    assert float(((again.beauty - photo.rgb).abs() * (photo.rgb > 0.05)).sum() / bright.sum()) < 0.08
+
+
+def test_the_detail_is_divided_by_no_noise():
+    photo, noisy = taken(OLD, STRIPES), DeferredRenderer("monte_carlo", samples=2)
+    found, right = (decompose(photo, known, forward).gain for forward in (noisy, FORWARD))
+    assert torch.equal(found, right)
+    by_itself = decompose(photo, known, FORWARD, rerender=noisy).gain
+    assert float((by_itself - right).abs().mean()) > 0.01
 
 
 def test_yaw_turns_the_light():
@@ -120,9 +129,16 @@ def test_passes_add_up_and_backgrounds_are_what_they_say():
     assert shown["photo"].beauty[outside].abs().max() == 0  # what the photo's alpha hides does not show
     assert shown["light"].alpha is None
     assert torch.equal(shown["photo"].alpha, TRUTH.mask)
-    whole = recompose(decompose(replace(photo, mask=None), known, FORWARD), NEW, FORWARD)  # no surface, and no alpha
-    torch.testing.assert_close(whole.beauty[outside], photo.rgb[outside])
-    assert whole.alpha is None
+    relit = relight_decomposition(decomposition, NEW, FORWARD)
+    assert torch.equal(relit.beauty, shown["photo"].beauty)
+    whole = decompose(replace(photo, mask=None), lambda *_: TRUTH, FORWARD)  # no surface, and no alpha
+    relit = relight_decomposition(whole, NEW, FORWARD)
+    bare = coverage(whole.gbuffer).expand_as(photo.rgb) == 0
+    assert bare.sum() > 0.5 * outside.sum()
+    torch.testing.assert_close(relit.beauty[bare] * relit.gain, photo.rgb[bare])
+    assert relit.passes.alpha is None
+    absolute = recompose(whole, NEW, FORWARD, RelightOptions(exposure=0))
+    torch.testing.assert_close(absolute.beauty[bare], photo.rgb[bare])
     assert torch.equal(shown["light"].background, FORWARD(TRUTH, NEW).background)
 
 

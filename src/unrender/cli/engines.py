@@ -32,6 +32,10 @@ if TYPE_CHECKING:
         ) -> RenderPasses: ...
 
 
+DRAWING = ("deferred:monte_carlo", "deferred:screen_space")
+"""Renderers that draw directions."""
+
+
 @dataclass(frozen=True)
 class Engines:
     """What every engine of a run is made with, and where it is written down."""
@@ -84,15 +88,29 @@ def inverse_renderer(models: str, engines: Engines, scene: SceneOptions, picture
 
 
 def forward_renderer(
-    model: str, engines: Engines, prompt: PromptOptions, steps: int | None = None, long_side: int | None = None
+    model: str,
+    engines: Engines,
+    prompt: PromptOptions,
+    steps: int | None = None,
+    long_side: int | None = None,
+    samples: int | None = None,
 ) -> Forward:
-    """The forward renderer `model`; notes its id, licence and revision in the record. Its pictures are on the CPU."""
+    """The forward renderer `model`; notes its id, licence and revision in the record. Its pictures are on the CPU.
+
+    Raises:
+        UserError: samples for a renderer that draws no directions.
+    """
     from unrender.device import choose_compute
-    from unrender.forward import ForwardRenderer
+    from unrender.forward import DeferredRenderer, ForwardRenderer
 
     compute = engines.compute
+    if samples is not None and model not in DRAWING:
+        raise UserError(f"--samples {samples}: {model} draws no directions; expected {' or '.join(DRAWING)} with it")
     renderer = ForwardRenderer.from_pretrained(
-        model, engines.inference(long_side), _forward_options(prompt, steps, engines.compute.seed)
+        model,
+        engines.inference(long_side),
+        _forward_options(prompt, steps, engines.compute.seed),
+        samples=samples or DeferredRenderer.samples,
     )
     checkpoint = getattr(getattr(renderer.engine, "engine", None), "checkpoint", None)
     engines.record.facts["forward"] = _checkpoint_facts(checkpoint) if checkpoint else {"id": model}

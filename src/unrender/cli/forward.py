@@ -15,6 +15,7 @@ from unrender.cli.options import (
     NetworkOptions,
     Out,
     PromptOptions,
+    Samples,
     Steps,
     Yaw,
 )
@@ -47,6 +48,7 @@ class ForwardJob:
     ] = "auto"
     yaw: Yaw = 0.0
     exposure: Exposure = 0.0
+    samples: Samples = None
     steps: Steps = None
     long_side: LongSide = None
     edit_mask: Annotated[
@@ -82,7 +84,8 @@ def forward(job: ForwardJob, prompt: PromptOptions, network: NetworkOptions, com
             check_results(destination, paths, InputFiles(job.gbuffer, job.edit_mask, models=models, light=job.light))
             light = resolve_light(job.light).exposed(job.exposure) if job.light else None
             edit = read_mask(job.edit_mask) if job.edit_mask else None
-            renderer = forward_renderer(job.model, Engines(network, compute, record), prompt, job.steps, job.long_side)
+            engines = Engines(network, compute, record)
+            renderer = forward_renderer(job.model, engines, prompt, job.steps, job.long_side, job.samples)
         rendered = (
             (renderer(gbuffer, light, job.yaw, edit), gbuffer.plate)
             for gbuffer in track(gbuffers, "rendering", len(gbuffers))

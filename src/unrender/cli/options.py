@@ -20,6 +20,11 @@ LongSide = Annotated[
 ]
 Exposure = Annotated[float, typer.Option(metavar="EV", help="Make the light brighter by this many stops.")]
 
+Samples = Annotated[
+    int | None,
+    typer.Option(min=2, metavar="N", help="Directions a pixel, where a deferred renderer draws them.  [default: 64]"),
+]
+
 
 @dataclass(frozen=True)
 class NetworkOptions:

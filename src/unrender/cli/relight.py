@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -12,11 +14,11 @@ from unrender.cli.engines import check_deferred
 from unrender.cli.guard import InputFiles
 from unrender.cli.options import (
     ComputeOptions,
-    Exposure,
     Light,
     NetworkOptions,
     Out,
     PromptOptions,
+    Samples,
     SceneOptions,
     Yaw,
 )
@@ -27,9 +29,10 @@ from unrender.cli.tally import FrameTally
 from unrender.errors import UserError
 
 if TYPE_CHECKING:
+    from unrender.cli.engines import Engines, Forward
     from unrender.files.readers import FrameReader
     from unrender.output import RelitPaths
-    from unrender.relight import RelightOptions
+    from unrender.relight import RelightOptions, Relit
 
 TURN_FRAMES = 48  # as `unrender.relight` has it, which --help does not wait for
 
@@ -58,7 +61,13 @@ class RelightJob:
         float,
         typer.Option(metavar="DEG", help="Turn the light by so much in all: over a clip, or of a still as a video."),
     ] = 0.0
-    exposure: Exposure = 0.0
+    exposure: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|EV",
+            help="How bright PNG and video are: auto, as the photo; or the light itself, brighter by EV stops.",
+        ),
+    ] = "auto"
     frames: Annotated[
         int | None,
         typer.Option(
@@ -69,6 +78,7 @@ class RelightJob:
     background: Annotated[
         Literal["light", "photo", "none"], typer.Option(help="What shows where there is no surface.")
     ] = "photo"
+    samples: Samples = None
     passes: Annotated[bool, typer.Option(help="Write the render passes as layers of the relit EXR.")] = True
     gbuffer: Annotated[
         bool | None,
@@ -80,7 +90,8 @@ class RelightJob:
         """The part that relighting itself takes."""
         from unrender.relight import RelightOptions
 
-        return RelightOptions(self.yaw, self.turn, self.frames, self.detail, self.background)
+        exposure = "auto" if self.exposure == "auto" else _stops(self.exposure)
+        return RelightOptions(self.yaw, self.turn, self.frames, self.detail, self.background, exposure=exposure)
 
 
 def relight(
@@ -91,6 +102,7 @@ def relight(
     Writes the relit PNG (of a clip an mp4) and EXR, whose render passes (diffuse, specular, background) add up to the
     beauty; a contact sheet; run.json; of a still the G-buffer EXR and, with --turn, an mp4 in which the light turns.
     """
+    options = job.options
     destination = parse_destination(job.out, (".exr", ".mp4", ".png"))
     tally = FrameTally(job.input)
     record = RunRecord("relight", (job, scene, prompt, network, compute))
@@ -107,18 +119,53 @@ def relight(
             paths = _paths(job, destination, work_dir, clip)
             inputs = InputFiles(job.input, models=(job.model, job.forward, network.decoder), light=job.light)
             check_results(destination, (*paths.passes, paths.gbuffer, paths.contact_sheet, paths.turn), inputs)
-            light = resolve_light(job.light).exposed(job.exposure)
+            light = resolve_light(job.light)
             engines = Engines(network, compute, record)
             inverse = record.timed("inverse")(inverse_renderer(job.model, engines, scene, len(clip)))
-            renderer = forward_renderer(job.forward, engines, prompt, job.forward_steps, job.forward_long_side)
-        relit = relight_stream(clip, light, inverse, record.timed("forward")(renderer), job.options)
-        relit = track(relit, "relighting", count_pictures(clip, job.options) or len(clip))
+            renderer = forward_renderer(
+                job.forward, engines, prompt, job.forward_steps, job.forward_long_side, job.samples
+            )
+            rerender = record.timed("forward")(_rerenderer(job, renderer, engines, prompt))
+        relit = relight_stream(clip, light, inverse, record.timed("forward")(renderer), options, rerender=rerender)
+        relit = _noting_exposure(relit, options, record)
+        relit = track(relit, "relighting", count_pictures(clip, options) or len(clip))
         with record.timed("write"):
             write_relit_stream(paths, record.timed_items("relight", relit), job.passes, clip.fps, clip.first)
         tally.note(record)
         record.write(work_dir / destination.record_name)
     destination.report()
     tally.tell()
+
+
+def _stops(text: str) -> float:
+    """The stops of `--exposure`."""
+    try:
+        return float(text)
+    except ValueError:
+        raise UserError(f"--exposure {text!r}; expected auto, or a number of stops such as -1.5") from None
+
+
+def _rerenderer(job: RelightJob, renderer: Forward, engines: Engines, prompt: PromptOptions) -> Forward:
+    """What renders the photo's own light for its detail: the split sum in place of a renderer that draws directions."""
+    from unrender.cli.engines import forward_renderer
+
+    if not job.forward.startswith("deferred:"):
+        return renderer
+    said = engines.record.facts["forward"]
+    quiet = forward_renderer("deferred", engines, prompt)
+    engines.record.facts["forward"] = said
+    return quiet
+
+
+def _noting_exposure(relit: Iterable[Relit], options: RelightOptions, record: RunRecord) -> Iterator[Relit]:
+    """Passes on what is relit, and notes in the record how it is shown."""
+    for index, part in enumerate(relit):
+        if index == 0:
+            mode = "auto" if options.exposure == "auto" else "absolute"
+            record.facts["exposure"] = {"mode": mode, "gain": part.gain, "stops": math.log2(part.gain)}
+            if options.exposure != "auto":
+                record.facts["exposure"]["light_stops"] = options.exposure
+        yield part
 
 
 def _check(job: RelightJob, destination: Destination, frames: int) -> None:

@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 import difflib
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
+
+import torch
 
 from unrender.errors import UserError
 from unrender.files.images import decode, to_frames, write_image
 from unrender.files.paths import existing_file
 from unrender.files.radiance import require_light
 from unrender.scene.environment import ASPECT_TOLERANCE, EnvironmentMap
+
+BALANCE = {"sunset": (1.4, 1.0, 0.5)}
+"""White balance of shipped maps, what their R, G and B are multiplied by. The evening sky of `sunset` was taken with
+one that makes level ground blue; this one lets it look as an evening does, with the same luminance. The file,
+from which `synth` has its test worlds, is as its maker has it."""
+
+DESCRIPTIONS = {
+    "city": "high sun between houses, nearly white",
+    "courtyard": "open shade: blue sky on one side, ochre walls around",
+    "forest": "soft daylight through trees, a low white sun behind",
+    "interior": "a hotel room: tall windows, warm lamps above",
+    "night": "dim; yellow street lamps low around",
+    "studio": "two white lamps in a dark hall, neutral to cool",
+    "sunrise": "a strong pale yellow sun, low, under a clear blue sky",
+    "sunset": "a warm orange sky after a low sun, over the sea",
+}
+"""What a photo looks like under each shipped light, in a few words."""
 
 
 def read_environment(path: str | Path) -> EnvironmentMap:
@@ -50,14 +70,17 @@ def builtin_environment_names() -> tuple[str, ...]:
 
 
 def builtin_environment(name: str) -> EnvironmentMap:
-    """A built-in environment map by name; UserError, with the nearest name, where there is none."""
+    """A built-in environment map by name, in its `BALANCE`; UserError, with the nearest name, where there is none."""
     names = builtin_environment_names()
     if name not in names:
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {near[0]}?" if near else f"the shipped ones are {', '.join(names)}"
         raise UserError(f"there is no shipped light {name!r}; {hint}")
     with resources.as_file(resources.files("unrender.files").joinpath("worlds", f"{name}.exr")) as path:
-        return read_environment(path)
+        light = read_environment(path)
+    if name not in BALANCE:
+        return light
+    return replace(light, radiance=light.radiance * torch.tensor(BALANCE[name])[:, None, None])
 
 
 def resolve_light(text: str | Path) -> EnvironmentMap:

@@ -130,6 +130,7 @@ def write_layers(
     beauty: Tensor,
     alpha: Tensor | None = None,
     plate: Plate | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Writes render passes as layers beside the beauty, in one EXR; in 32-bit float, so that they still add up to it.
 
@@ -139,6 +140,7 @@ def write_layers(
         beauty: (3, H, W) linear, written as bare R, G, B.
         alpha: (1, H, W), written as A; layers and beauty are multiplied by it already.
         plate: windows and numbers that the file carries.
+        metadata: for the header, each item as `unrender:<key>`.
     """
     named = {f"{name}.{c}": plane for name, rgb in layers.items() for c, plane in zip("RGB", rgb, strict=True)}
     named |= dict(zip("RGB", beauty, strict=True))
@@ -146,7 +148,8 @@ def write_layers(
         named["A"] = alpha[0].clamp(0, 1)
     channels = {name: clean(plane.detach().cpu().float().numpy()) for name, plane in named.items()}
     with atomic_write(path) as partial:
-        write_channels(partial, channels, {f"{_PREFIX}color_space": COLOR_SPACE}, plate)
+        said = {"color_space": COLOR_SPACE, **(metadata or {})}
+        write_channels(partial, channels, {f"{_PREFIX}{key}": value for key, value in said.items()}, plate)
 
 
 def _complete(path: Path, maps: dict[str, Tensor], normals: NormalAxes) -> None:

@@ -22,6 +22,10 @@ DARK = 0.02
 LARGEST_RATIO = 2.0
 """Detail is never made stronger than this."""
 
+DEEPEST_SHADOW = 0.05
+"""Share of a radiance hint that is left in the deepest shadow: light from all around is never wholly shut out. An
+answer below that is black for want of a number, not of light."""
+
 
 def lit_picture(
     engine: Engine,
@@ -51,7 +55,8 @@ def with_detail(answer: Tensor, seen: Tensor, first: Tensor) -> Tensor:
     """What the network answered at its own size, with the detail of a radiance hint of full size: (T, 3, H, W).
 
     What `first` has beyond the size of the network comes along as the network changed what it saw there, so in a shadow
-    that it cast texture is as much darker as all else. A network that changes nothing gives `first`.
+    that it cast texture is as much darker as all else. A network that changes nothing gives `first`. Nothing is darker
+    than `DEEPEST_SHADOW` of `first`.
 
     Args:
         answer, seen: (T, 3, h, w) what the network answered, and the radiance hint that it saw.
@@ -59,7 +64,7 @@ def with_detail(answer: Tensor, seen: Tensor, first: Tensor) -> Tensor:
     """
     ratio = (answer / seen.clamp(min=DARK)).clamp(0, LARGEST_RATIO)
     coarse, seen, ratio = (resize_picture(values, (first.shape[2], first.shape[3])) for values in (answer, seen, ratio))
-    return (coarse + ratio * (first - seen)).clamp(min=0)
+    return torch.maximum(coarse + ratio * (first - seen), DEEPEST_SHADOW * first)
 
 
 def irradiance_picture(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +19,7 @@ from unrender.files.video import DEFAULT_FPS, VIDEO_SUFFIXES, VideoWriter
 from unrender.forward import RenderPasses
 from unrender.scene.plate import Plate
 from unrender.scene.strips import in_strips
+from unrender.scene.tone import tone_map
 
 _OPAQUE = (".jpg", ".jpeg")
 
@@ -33,7 +34,7 @@ def write_passes(
     """Writes a rendering, scene-linear where the format is: a still as one file, a clip as a video or `name.####.exr`.
 
     An .exr has the beauty as R, G, B and, with `layers`, a layer for each pass (diffuse, specular, background), whose
-    sum in that order is the beauty to the last bit. Other formats get the beauty.
+    sum in that order is the beauty to the last bit. Other formats get the beauty for display, under `tone_map`.
 
     Args:
         path: where to.
@@ -45,10 +46,15 @@ def write_passes(
     Raises:
         UserError: several frames for one picture, an unknown suffix, or an output that cannot be written.
     """
-    path = Path(path)
-    if len(rendered) > 1 and not is_pattern(path) and path.suffix.lower() not in VIDEO_SUFFIXES:
-        raise UserError(f"{path} is one picture and there are {len(rendered)} frames; expected .mp4 or name.####.exr")
+    check_frames(path, len(rendered))
     write_passes_stream([path], [(rendered, plate)], layers, fps)
+
+
+def check_frames(path: str | Path, frames: int) -> None:
+    """Raises UserError where several frames are to be written as one picture."""
+    path = Path(path)
+    if frames > 1 and not is_pattern(path) and path.suffix.lower() not in VIDEO_SUFFIXES:
+        raise UserError(f"{path} is one picture and there are {frames} frames; expected .mp4 or name.####.exr")
 
 
 def write_passes_stream(
@@ -63,7 +69,7 @@ def write_passes_stream(
     with PassesWriter(paths, layers, fps, first) as writer:
         for item in rendered:
             passes, plate = item if isinstance(item, tuple) else (item, None)
-            writer.write(passes, plate)
+            writer.write(passes, plate=plate)
 
 
 def passes_paths(folder: str | Path, name: str, frames: int) -> tuple[Path, ...]:
@@ -80,9 +86,9 @@ class PassesWriter:
     and not at all if it fails.
 
     Args:
-        paths: files that get every frame: a video (.mp4, .mkv, .mov) and a picture (.png, ...) the beauty, an .exr
-            the beauty and its passes as layers (see `write_passes`). A picture or .exr that has #### or %04d in its
-            name is one file a frame, else there may be one frame only.
+        paths: files that get every frame: a video (.mp4, .mkv, .mov) and a picture (.png, ...) the picture for
+            display, an .exr the beauty and its passes as layers (see `write_passes`). A picture or .exr that has ####
+            or %04d in its name is one file a frame, else there may be one frame only.
         layers: whether an .exr has the passes.
         fps: of videos, 24 where nobody says.
         first: number of the first frame.
@@ -107,16 +113,32 @@ class PassesWriter:
             self._stack = stack.pop_all()
         return self
 
-    def write(self, rendered: RenderPasses, plate: Plate | None = None) -> None:
-        """Adds frames, T or one, all of one size; what `plate` says goes into an .exr."""
+    def write(
+        self,
+        rendered: RenderPasses,
+        display: Tensor | None = None,
+        plate: Plate | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        """Adds frames, T or one, all of one size.
+
+        Args:
+            rendered: what an .exr gets, scene-linear and not exposed. Pictures that can hold one get its alpha.
+            display: (T, 3, H, W) display-linear in [0, 1], composited, what pictures and videos get; the beauty under
+                `tone_map` when None.
+            plate: what an .exr says of windows and numbers.
+            metadata: for the header of an .exr, each item as `unrender:<key>`.
+        """
         beauty, alpha = rendered.beauty, rendered.alpha
         for writer in self._writers:
             if isinstance(writer, _LayerWriter):
-                writer.write(rendered, beauty, plate)
-            elif isinstance(writer, ImageWriter) and alpha is not None and writer.path.suffix.lower() not in _OPAQUE:
-                writer.write(in_strips(_straight, beauty, alpha), alpha)
+                writer.write(rendered, beauty, plate, metadata)
+                continue
+            display = in_strips(tone_map, beauty) if display is None else display
+            if isinstance(writer, ImageWriter) and alpha is not None and writer.path.suffix.lower() not in _OPAQUE:
+                writer.write(in_strips(_straight, display, alpha), alpha)
             else:
-                writer.write(beauty)
+                writer.write(display)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -148,11 +170,13 @@ class _LayerWriter:
     def __enter__(self) -> _LayerWriter:
         return self
 
-    def write(self, rendered: RenderPasses, beauty: Tensor, plate: Plate | None) -> None:
+    def write(
+        self, rendered: RenderPasses, beauty: Tensor, plate: Plate | None, metadata: Mapping[str, str] | None
+    ) -> None:
         for index in range(len(rendered)):
             passes = {name: value[index] for name, value in rendered.passes.items()} if self._layers else {}
             alpha = rendered.alpha[index] if rendered.alpha is not None else None
-            write_layers(next(self._files), passes, beauty[index], alpha, plate)
+            write_layers(next(self._files), passes, beauty[index], alpha, plate, metadata)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

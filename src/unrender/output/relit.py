@@ -10,8 +10,8 @@ from pathlib import Path
 from unrender.files.numbering import literal
 from unrender.files.sequences import GBufferWriter
 from unrender.files.video import DEFAULT_FPS, VideoWriter
-from unrender.output.contact_sheet import relit_thumbnail, write_thumbnails
-from unrender.output.passes import PassesWriter, passes_paths
+from unrender.output.contact_sheet import display_thumbnail, write_thumbnails
+from unrender.output.passes import PassesWriter, check_frames, passes_paths
 from unrender.relight import Relit
 
 
@@ -66,12 +66,14 @@ def write_relit_stream(
         turn = stack.enter_context(VideoWriter(paths.turn, fps or DEFAULT_FPS)) if paths.turn else None
         first = True
         for part in relit:
-            if turn is not None:
-                turn.write(part.beauty)
-            if turn is None or first:
-                passes.write(part.passes, part.decomposition.frames.plate)
             sheet = paths.contact_sheet if first else None
-            shown = relit_thumbnail(part.passes) if sheet else None
+            display = part.display
+            shown = display_thumbnail(display) if sheet else None
+            if turn is not None:
+                turn.write(display)
+            if turn is None or first:
+                passes.write(part.passes, display, part.decomposition.frames.plate, gain_metadata(part))
+            del display
             gbuffer = part.decomposition.gbuffer
             del part  # of a large picture the passes need not be kept beside what writing the rest takes
             if sheet is not None:
@@ -79,3 +81,18 @@ def write_relit_stream(
             if gbuffers is not None and (turn is None or first):
                 gbuffers.write(gbuffer)
             first = False
+
+
+def gain_metadata(relit: Relit) -> dict[str, str]:
+    """What an .exr of it says: the factor that shows its linear values as the display picture does, before the
+    shoulder."""
+    return {"display_gain": f"{relit.gain:.9g}"}
+
+
+def write_relit(path: str | Path, relit: Relit) -> None:
+    """Writes what was relit whole: to .exr the passes as they are, with the gain in the header; to any other format the
+    display picture. Errors as of `write_passes`."""
+    check_frames(path, len(relit.passes))
+    frames = relit.decomposition.frames
+    with PassesWriter([path], fps=frames.fps) as writer:
+        writer.write(relit.passes, relit.display, frames.plate, gain_metadata(relit))

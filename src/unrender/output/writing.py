@@ -7,6 +7,7 @@ from pathlib import Path
 from unrender import files
 from unrender.forward import RenderPasses
 from unrender.output.passes import write_passes
+from unrender.output.relit import write_relit
 from unrender.relight import Relit
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.frames import Frames
@@ -16,15 +17,15 @@ from unrender.scene.gbuffer import GBuffer
 def write(path: str | Path, thing: GBuffer | Frames | EnvironmentMap | RenderPasses | Relit) -> None:
     """Writes a G-buffer, frames, a light, a rendering or what was relit to `path`, whole or not at all.
 
-    A rendering goes to .exr with its render passes as layers (see `write_passes`), and its beauty to any other
-    format that frames go to; the rest is as `files.write` has it.
+    A rendering goes to .exr with its render passes as layers (see `write_passes`), and its beauty for display to any
+    other format that frames go to; of what was relit that is the exposed picture, `Relit.display`. The rest is as
+    `files.write` has it.
 
     Raises:
         UserError: a suffix that this cannot be written as, or an output that cannot be written.
     """
     if isinstance(thing, Relit):
-        frames = thing.decomposition.frames
-        write_passes(path, thing.passes, fps=frames.fps, plate=frames.plate)
+        write_relit(path, thing)
     elif isinstance(thing, RenderPasses):
         write_passes(path, thing)
     else:

@@ -1,8 +1,8 @@
 """Relighting: inverse, then another light, then forward, with the photo's own detail kept.
 
 `relight` shows a picture or clip under another light; `relight_stream` does so frame by frame, for clips of any length.
-`decompose` and `recompose` are their two halves, for one picture under many lights. The package can be called, as its
-function `relight`: `unrender.relight("photo.jpg", "sunset")`.
+`decompose` and `relight_decomposition` (or `recompose`, its passes alone) are their two halves, for one picture under
+many lights. The package can be called, as its function `relight`: `unrender.relight("photo.jpg", "sunset")`.
 """
 
 import sys
@@ -11,9 +11,10 @@ from typing import Any
 
 from unrender.relight.decomposition import Decomposition, decompose, decompose_stream
 from unrender.relight.detail import detail_gain
+from unrender.relight.exposure import display_gain
 from unrender.relight.light_estimate import estimate_light
 from unrender.relight.options import Forward, Inverse, RelightOptions
-from unrender.relight.relit import Relit, count_pictures, recompose, relight, relight_stream
+from unrender.relight.relit import Relit, count_pictures, recompose, relight, relight_decomposition, relight_stream
 
 __all__ = [
     "Decomposition",
@@ -25,9 +26,11 @@ __all__ = [
     "decompose",
     "decompose_stream",
     "detail_gain",
+    "display_gain",
     "estimate_light",
     "recompose",
     "relight",
+    "relight_decomposition",
     "relight_stream",
 ]
 

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from unrender.errors import UserError
+from unrender.forward import DeferredRenderer, ForwardRenderer
 from unrender.relight.detail import detail_gain
 from unrender.relight.light_estimate import estimate_light
 from unrender.relight.options import DEFAULTS, Forward, Inverse, RelightOptions
+from unrender.relight.surface import soft_surface
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.frames import Frames, Window, single_frames, windows
 from unrender.scene.gbuffer import GBuffer
@@ -25,7 +27,7 @@ class Decomposition:
 
     Attributes:
         frames: the picture, (T, 3, H, W) scene-linear.
-        gbuffer: what it is made of, with the picture's own mask.
+        gbuffer: what it is made of; its mask says how much of each pixel is relit (see `soft_surface`).
         light: the light it was taken in, estimated, one for all frames or one for each; None where detail is not kept.
         gain: (T, 3, H, W), what a rendering is multiplied by to keep the photo's detail; None likewise.
     """
@@ -75,26 +77,38 @@ class Decomposition:
 
 
 def decompose(
-    clip: Iterable[Frames], inverse: Inverse, forward: Forward, options: RelightOptions = DEFAULTS
+    clip: Iterable[Frames],
+    inverse: Inverse,
+    forward: Forward,
+    options: RelightOptions = DEFAULTS,
+    *,
+    rerender: Forward | None = None,
 ) -> Decomposition:
     """Takes a picture or clip apart, to be put together under any light by `recompose`: all that `decompose_stream`
     gives, as one. Arguments and errors as there."""
-    return Decomposition.concatenate(list(decompose_stream(clip, inverse, forward, options)))
+    return Decomposition.concatenate(list(decompose_stream(clip, inverse, forward, options, rerender=rerender)))
 
 
 def decompose_stream(
-    clip: Iterable[Frames], inverse: Inverse, forward: Forward, options: RelightOptions = DEFAULTS
+    clip: Iterable[Frames],
+    inverse: Inverse,
+    forward: Forward,
+    options: RelightOptions = DEFAULTS,
+    *,
+    rerender: Forward | None = None,
 ) -> Iterator[Decomposition]:
     """Takes a picture or clip apart, window by window; memory does not grow with the length of the clip.
 
-    The light that each window was taken in is estimated from it, close to that of the window before: the light of a
-    clip drifts, and does not flicker.
+    The light that each window was taken in is estimated from it, close to that of the window before, and so is the
+    guess where its surfaces are: light and mask of a clip drift, and do not flicker.
 
     Args:
         clip: `Frames`, a `FrameReader` (see `open_frames`), or frames in order from anywhere.
         inverse: an `InverseRenderer`, or anything that is called alike.
         forward: a `ForwardRenderer` or `DeferredRenderer`, or anything that is called alike.
         options: `frames`, `detail`, `window` and `overlap` count here.
+        rerender: what renders the photo's own light, for the detail; None for `forward`, or the split sum where that
+            is a deferred renderer (`noise_free`): a quotient by drawn directions would carry their noise.
 
     Yields:
         The decomposition of each window, without the frames that the window before had, too.
@@ -103,29 +117,34 @@ def decompose_stream(
         UserError: where the inverse renderer gives no base colour or normals.
     """
     frames = islice(single_frames(clip), options.frames)
-    return _decompose_windows(windows(frames, options.window, options.overlap), inverse, forward, options.detail)
+    rerender = (rerender or noise_free(forward)) if options.detail else None
+    return _decompose_windows(windows(frames, options.window, options.overlap), inverse, rerender)
 
 
-def _decompose_windows(
-    cut: Iterable[Window], inverse: Inverse, forward: Forward, detail: bool
-) -> Iterator[Decomposition]:
-    previous = None
+def noise_free(forward: Forward) -> Forward:
+    """What renders a photo's own light for its detail, where `forward` renders the new one: the split sum in place of
+    another deferred renderer, which draws directions; else `forward` itself."""
+    engine = forward.engine if isinstance(forward, ForwardRenderer) else forward
+    return DeferredRenderer(background=False) if isinstance(engine, DeferredRenderer) else forward
+
+
+def _decompose_windows(cut: Iterable[Window], inverse: Inverse, rerender: Forward | None) -> Iterator[Decomposition]:
+    light, guess = None, None
     for window in cut:
-        decomposition = _decompose_window(window.frames, inverse, forward, detail, previous)
-        previous = decomposition.light
+        gbuffer, guess = soft_surface(window.frames, inverse(window.frames, None), guess)
+        decomposition = _decompose_window(window.frames, gbuffer.with_maps(rgb=window.frames.rgb), rerender, light)
+        light = decomposition.light
         yield decomposition.part(window.repeated, len(decomposition)) if window.repeated else decomposition
 
 
 def _decompose_window(
-    frames: Frames, inverse: Inverse, forward: Forward, detail: bool, previous: EnvironmentMap | None
+    frames: Frames, gbuffer: GBuffer, rerender: Forward | None, previous: EnvironmentMap | None
 ) -> Decomposition:
-    """Takes frames that share a light apart, with that light (close to `previous`) and the detail that their
-    re-rendering lacks, where `detail` is wanted."""
-    # A mask that a network guessed says where there is no normal; as an alpha it would mix in background everywhere.
-    gbuffer = inverse(frames, None).with_maps(rgb=frames.rgb, mask=frames.mask)
-    if not detail:
+    """Frames that share a light with that light (close to `previous`) and the detail that their re-rendering lacks,
+    where one is made."""
+    if rerender is None:
         return Decomposition(frames, gbuffer)
     light = estimate_light(frames, gbuffer, previous)
     # The whole frame is rendered as surface: under a soft edge, too, the photo's colour is the surface's.
-    rerendered = forward(gbuffer.with_maps(mask=None), light, 0.0).surface
-    return Decomposition(frames, gbuffer, light, detail_gain(frames.rgb, rerendered))
+    rerendered = rerender(gbuffer.with_maps(mask=None), light, 0.0).surface
+    return Decomposition(frames, gbuffer, light, detail_gain(frames.rgb, rerendered, gbuffer.mask))

@@ -17,7 +17,11 @@ from unrender.scene.gbuffer import GBuffer
 TURN_FRAMES = 48
 """Pictures of a still whose light turns, where nobody says how many: two seconds of film."""
 
+MOST_STOPS = 100
+"""More would leave the range of single precision."""
+
 Background = Literal["light", "photo", "none"]
+Exposure = float | Literal["auto"]
 Inverse = Callable[[Frames, Sequence[str] | None], GBuffer]
 """How an inverse renderer is called: frames, and the maps wanted; None for all that it gives."""
 
@@ -39,11 +43,15 @@ class RelightOptions:
         detail: keep the photo's own detail by ratio transfer (see `detail_gain`).
         background: what shows where there is no surface (no normal, or an alpha of the source below 1): the "photo" as
             it was (and as transparent, where it has an alpha), the new "light" itself, or "none" (transparent).
+        exposure: "auto" shows what is relit as bright as the photo, by one gain for a whole clip or turn, found from
+            its first window; rendered passes stay in the units of the light. A number makes the light so many stops
+            (EV) brighter, and the picture is shown in its units, gain 1.
         window: frames of a clip that the renderers are given together, and that share one estimate of their light.
         overlap: frames that a window has in common with the one before; they are taken from the one before.
 
     Raises:
-        UserError: no frames at all, or an overlap that is not in [0, window).
+        UserError: no frames at all, an exposure that is neither "auto" nor a finite number, or an overlap that is not
+            in [0, window).
     """
 
     yaw: float = 0.0
@@ -53,10 +61,16 @@ class RelightOptions:
     background: Background = "photo"
     window: int = 1
     overlap: int = 0
+    exposure: Exposure = "auto"
 
     def __post_init__(self) -> None:
         if self.frames is not None and self.frames < 1:
             raise UserError(f"RelightOptions.frames is {self.frames}; expected at least 1, or None for all")
+        if self.exposure != "auto" and not (
+            isinstance(self.exposure, int | float) and abs(self.exposure) <= MOST_STOPS
+        ):
+            stops = f"stops from -{MOST_STOPS} to {MOST_STOPS}"
+            raise UserError(f"RelightOptions.exposure is {self.exposure!r}; expected 'auto', or {stops}")
         if not 0 <= self.overlap < self.window:
             raise UserError(
                 f"windows of {self.window} frames that overlap by {self.overlap}; expected fewer, 0 or more"

@@ -17,11 +17,13 @@ from unrender.forward import ForwardRenderer, RenderPasses
 from unrender.forward.surface import coverage
 from unrender.inverse.renderer import InverseRenderer
 from unrender.relight.decomposition import Decomposition, decompose_stream
+from unrender.relight.exposure import display_gain
 from unrender.relight.options import DEFAULTS, TURN_FRAMES, Background, Forward, Inverse, RelightOptions
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.frames import Frames
 from unrender.scene.records import same, summary
 from unrender.scene.strips import in_strips
+from unrender.scene.tone import tone_map
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -32,10 +34,14 @@ class Relit:
         passes: what surfaces send out and the background, each (T, 3, H, W) scene-linear.
         decomposition: the picture taken apart, ready for the next light; of one frame where the light turns about a
             still.
+        gain: the factor that shows the passes as they are meant to be seen; the same for a whole clip or turn.
+        background: what the background pass is: the "photo", divided by `gain`, the new "light", or "none".
     """
 
     passes: RenderPasses
     decomposition: Decomposition
+    gain: float = 1.0
+    background: Background = "photo"
 
     def __eq__(self, other: object) -> bool:
         return same(self, other)
@@ -48,6 +54,18 @@ class Relit:
         """The relit picture, (T, 3, H, W) scene-linear: the sum of the passes."""
         return self.passes.beauty
 
+    @property
+    def display(self) -> Tensor:
+        """The picture for looking at, (T, 3, H, W) display-linear in [0, 1]: the beauty times `gain`, under the
+        shoulder of `tone_map`. A display photo behind the surfaces is shown as it was."""
+        if self.background != "photo" or self.decomposition.frames.hdr:
+            return in_strips(lambda beauty: tone_map(beauty * self.gain), self.beauty)
+
+        def shown(surface: Tensor, behind: Tensor) -> Tensor:
+            return (tone_map(surface * self.gain) + behind * self.gain).clamp(0, 1)
+
+        return in_strips(shown, self.passes.surface, self.passes.background)
+
 
 def relight(
     clip: Iterable[Frames] | FramesLike,
@@ -55,14 +73,12 @@ def relight(
     inverse: Inverse | str | Path = "mini",
     forward: Forward | str | Path = "deferred",
     options: RelightOptions = DEFAULTS,
+    *,
+    rerender: Forward | None = None,
 ) -> Relit:
     """Shows a picture or clip under another light: all that `relight_stream` gives, as one. For a clip that is too long
     to be held whole, use that. Arguments and errors as there. `unrender.relight(...)` is this function."""
-    parts = list(relight_stream(clip, light, inverse, forward, options))
-    passes = RenderPasses.concatenate([part.passes for part in parts])
-    if all(part.decomposition is parts[0].decomposition for part in parts):
-        return Relit(passes, parts[0].decomposition)
-    return Relit(passes, Decomposition.concatenate([part.decomposition for part in parts]))
+    return _joined(list(relight_stream(clip, light, inverse, forward, options, rerender=rerender)))
 
 
 def relight_stream(
@@ -71,6 +87,8 @@ def relight_stream(
     inverse: Inverse | str | Path = "mini",
     forward: Forward | str | Path = "deferred",
     options: RelightOptions = DEFAULTS,
+    *,
+    rerender: Forward | None = None,
 ) -> Iterator[Relit]:
     """Shows a picture or clip under another light, window by window; memory does not grow with the length of the clip.
 
@@ -82,6 +100,7 @@ def relight_stream(
         inverse: an `InverseRenderer`, anything that is called alike, or the id of one.
         forward: a `ForwardRenderer` or `DeferredRenderer`, anything that is called alike, or the id of one.
         options: how.
+        rerender: see `decompose_stream`.
 
     Yields:
         The relit frames of each window (`options.window`, 1 frame by default), in order.
@@ -95,7 +114,7 @@ def relight_stream(
     forward = ForwardRenderer.from_pretrained(forward) if isinstance(forward, str | Path) else forward
     pictures = count_pictures(clip, options)
     _check(light, pictures, options)
-    decompositions = decompose_stream(clip, inverse, forward, options)
+    decompositions = decompose_stream(clip, inverse, forward, options, rerender=rerender)
     if _turns_about_still(clip, options):
         decompositions = (part for one in decompositions for part in repeat(one, pictures or 0))
     return _render_parts(decompositions, light, forward, options, pictures)
@@ -104,9 +123,16 @@ def relight_stream(
 def recompose(
     decomposition: Decomposition, light: EnvironmentMap, forward: Forward, options: RelightOptions = DEFAULTS
 ) -> RenderPasses:
+    """The passes of `relight_decomposition`, without the gain that shows them."""
+    return relight_decomposition(decomposition, light, forward, options).passes
+
+
+def relight_decomposition(
+    decomposition: Decomposition, light: EnvironmentMap, forward: Forward, options: RelightOptions = DEFAULTS
+) -> Relit:
     """Renders a decomposition under `light`, as `options` say (whose `detail` was settled when it was decomposed).
 
-    The gain multiplies all that surfaces send out alike, so the passes still add up to the beauty.
+    The gain of the detail multiplies all that surfaces send out alike, so the passes still add up to the beauty.
 
     Raises:
         UserError: where light and pictures differ in number.
@@ -117,7 +143,16 @@ def recompose(
         parts = [decomposition] * (pictures or 0)
     else:
         parts = _parts(decomposition, options)
-    return RenderPasses.concatenate([relit.passes for relit in _render_parts(parts, light, forward, options, pictures)])
+    return replace(_joined(list(_render_parts(parts, light, forward, options, pictures))), decomposition=decomposition)
+
+
+def _joined(parts: Sequence[Relit]) -> Relit:
+    """The parts of one clip or turn as one."""
+    passes = RenderPasses.concatenate([part.passes for part in parts])
+    if all(part.decomposition is parts[0].decomposition for part in parts):
+        return replace(parts[0], passes=passes)
+    whole = Decomposition.concatenate([part.decomposition for part in parts])
+    return replace(parts[0], passes=passes, decomposition=whole)
 
 
 def count_pictures(clip: Iterable[Frames], options: RelightOptions) -> int | None:
@@ -160,37 +195,58 @@ def _render_parts(
     options: RelightOptions,
     pictures: int | None,
 ) -> Iterator[Relit]:
+    gain = None if options.exposure == "auto" else 1.0
+    if options.exposure != "auto":
+        light = light.exposed(options.exposure)
     start = 0
     for part in parts:
         stop = start + len(part)
         own_light = replace(light, radiance=light.radiance[start:stop]) if len(light) > 1 else light
         yaws = [options.yaw + (options.turn * i / pictures if pictures else 0.0) for i in range(start, stop)]
         yaw = torch.tensor(yaws) if len(set(yaws)) > 1 else yaws[0]
-        yield Relit(_finish(forward(part.gbuffer, own_light, yaw), part, options.background), part)
+        passes = _with_detail(forward(part.gbuffer, own_light, yaw), part, options.background)
+        if gain is None:  # by the first part, for all
+            gain = _gain(passes, part, options.background)
+        yield Relit(_before(passes, part, options.background, gain), part, gain, options.background)
         start = stop
 
 
-def _finish(passes: RenderPasses, decomposition: Decomposition, background: Background) -> RenderPasses:
-    """Brings the photo's detail into a rendering, and puts it before the background that is wanted. Of a large picture
-    no more is kept than is needed: `passes` is used up."""
+def _with_detail(passes: RenderPasses, decomposition: Decomposition, background: Background) -> RenderPasses:
+    """A rendering with the photo's detail. Of a large picture no more is kept than is needed: `passes` is used up."""
     surfaces, behind = dict(passes.surfaces), passes.background
     del passes
     if background != "light":
-        behind = _behind(decomposition, background)
+        behind = behind.new_zeros(1, 1, 1, 1).expand_as(behind)
     if decomposition.gain is not None:
         for name in surfaces:
             surfaces[name] = surfaces[name] * decomposition.gain
-    return RenderPasses(surfaces, behind, _alpha(decomposition, background))
+    return RenderPasses(surfaces, behind)
 
 
-def _behind(decomposition: Decomposition, background: Background) -> Tensor:
-    """What shows where there is no surface, (T, 3, H, W): the photo, or nothing."""
+def _gain(passes: RenderPasses, decomposition: Decomposition, background: Background) -> float:
+    """What shows a rendering as bright as the photo. The photo behind the surfaces is as bright as it was; so is all,
+    where the surfaces are."""
+    rgb = decomposition.frames.rgb
+    if background == "light":
+        return display_gain(rgb, passes.beauty)
+    covered = coverage(decomposition.gbuffer)
+    # A surface that covers a part of its pixel is compared by that part of it.
+    return display_gain(rgb * covered, passes.surface, covered)
+
+
+def _before(passes: RenderPasses, decomposition: Decomposition, background: Background, gain: float) -> RenderPasses:
+    """A rendering before the background that is wanted: the light as it was rendered, the photo, which `gain` shows as
+    it was, or nothing."""
+    if background == "light":
+        return passes
     rgb = decomposition.frames.rgb
     if background == "none":
-        return torch.zeros_like(rgb)
-    covered, mask = coverage(decomposition.gbuffer), decomposition.frames.mask
-    there = torch.ones_like(covered) if mask is None else mask  # of the photo, too, what is cut out is not there
-    return in_strips(lambda photo, part: photo * part, rgb, (there - covered).clamp(min=0))
+        behind = torch.zeros_like(rgb)
+    else:
+        covered, mask = coverage(decomposition.gbuffer), decomposition.frames.mask
+        there = torch.ones_like(covered) if mask is None else mask  # of the photo, too, what is cut out is not there
+        behind = in_strips(lambda photo, part: photo * (part / gain), rgb, (there - covered).clamp(min=0))
+    return RenderPasses(passes.surfaces, behind, _alpha(decomposition, background))
 
 
 def _alpha(decomposition: Decomposition, background: Background) -> Tensor | None:
