@@ -103,7 +103,10 @@ def test_a_refusal_that_quotes_those_words_is_the_callers():
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may mount")
-@pytest.mark.parametrize("options", ["size=40k", "size=100k", "size=40k,ro"])
+@pytest.mark.parametrize(
+    "options",
+    ["size=40k", "size=40k,ro", *(pytest.param(f"size={k}k", marks=pytest.mark.slow) for k in (8, 100, 300))],
+)
 def test_a_real_disk(options: str, here: Path):
     disk = here / "disk"
     disk.mkdir()
