@@ -176,6 +176,7 @@ def test_pictures_that_come_pixel_by_pixel_are_as_exact(folders):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # minutes of float64 on a busy machine
 @pytest.mark.parametrize("kind", PICTURES)
 @pytest.mark.parametrize("size", [256, 384])
 @torch.inference_mode()

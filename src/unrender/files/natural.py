@@ -15,7 +15,7 @@ from unrender.files.environments import resolve_light
 from unrender.files.readers import FrameReader, Reader
 from unrender.files.sequences import open_frames, open_gbuffers
 from unrender.scene.color import srgb_to_linear
-from unrender.scene.environment import EnvironmentMap
+from unrender.scene.environment import EnvironmentMap, require_equirectangular
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
 
@@ -64,14 +64,14 @@ def as_light(value: LightLike) -> EnvironmentMap:
     Raises:
         UserError: no such light, another type or shape, or a map that is not twice as wide as high.
     """
-    if isinstance(value, EnvironmentMap):
-        return value
     if isinstance(value, str | PathLike):
         return resolve_light(Path(value))
-    if not isinstance(value, Tensor | np.ndarray):
+    if not isinstance(value, EnvironmentMap | Tensor | np.ndarray):
         raise _unknown("a light", value, "an EnvironmentMap, a path or a name, a tensor or an array")
-    radiance = torch.as_tensor(value)
-    return EnvironmentMap(_linear(value), hdr=radiance.is_floating_point())
+    if not isinstance(value, EnvironmentMap):
+        value = EnvironmentMap(_linear(value), hdr=torch.as_tensor(value).is_floating_point())
+    require_equirectangular(value)
+    return value
 
 
 def as_gbuffer(value: GBufferLike) -> GBuffer:

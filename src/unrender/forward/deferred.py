@@ -16,7 +16,7 @@ from unrender.forward.light_sampling import LightSampler
 from unrender.forward.prefilter import PrefilteredLight
 from unrender.forward.surface import RenderPasses, coverage_of, shading_points, world_rotation
 from unrender.scene.camera import Camera, pixel_rays
-from unrender.scene.environment import EnvironmentMap, sample
+from unrender.scene.environment import EnvironmentMap, require_equirectangular, sample
 from unrender.scene.gbuffer import GBuffer
 from unrender.scene.strips import strips
 
@@ -60,9 +60,11 @@ class DeferredRenderer:
             RenderPasses of (T, 3, H, W), scene-linear.
 
         Raises:
-            UserError: where a map is missing, or light and G-buffer have different numbers of frames.
+            UserError: where a map is missing, the light is not twice as wide as high, or light and G-buffer have
+                different numbers of frames.
         """
         gbuffer.require("base_color", "normal", by="the deferred renderer")
+        require_equirectangular(light)
         if len(light) not in (1, len(gbuffer)):
             raise UserError(f"a light of {len(light)} frames for a G-buffer of {len(gbuffer)}; expected 1 or as many")
         camera = gbuffer.camera_or_default()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -80,12 +80,12 @@ class RenderPasses:
     @property
     def surface(self) -> Tensor:
         """All that surfaces send out, (T, 3, H, W)."""
-        return sum_in_order(self.surfaces)
+        return sum_in_order(self.surfaces.values())
 
     @property
     def beauty(self) -> Tensor:
         """The picture, (T, 3, H, W): the sum of the passes, in their order."""
-        return sum_in_order(self.passes)
+        return sum_in_order(self.passes.values())
 
     def frame(self, index: int) -> RenderPasses:
         """Frame `index` alone, with T = 1."""
@@ -109,9 +109,9 @@ class RenderPasses:
         return RenderPasses(surfaces, self.background.to(device), alpha)
 
 
-def sum_in_order(passes: Mapping[str, Tensor]) -> Tensor:
+def sum_in_order(passes: Iterable[Tensor]) -> Tensor:
     """The sum of pictures of one shape, added up in their order, to the last bit."""
-    first, *others = passes.values()
+    first, *others = passes
     if not others:
         return first
     total = first + others[0]

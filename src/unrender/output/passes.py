@@ -129,16 +129,20 @@ class PassesWriter:
             plate: what an .exr says of windows and numbers.
             metadata: for the header of an .exr, each item as `unrender:<key>`.
         """
-        beauty, alpha = rendered.beauty, rendered.alpha
-        for writer in self._writers:
-            if isinstance(writer, _LayerWriter):
-                writer.write(rendered, beauty, plate, metadata)
-                continue
-            display = in_strips(tone_map, beauty) if display is None else display
+        pictures = [writer for writer in self._writers if not isinstance(writer, _LayerWriter)]
+        if pictures and display is None:
+            display = in_strips(tone_map, rendered.beauty)
+        for writer in pictures:
+            assert display is not None
+            alpha = rendered.alpha if isinstance(writer, ImageWriter) else None
             if isinstance(writer, ImageWriter) and alpha is not None and writer.path.suffix.lower() not in _OPAQUE:
                 writer.write(in_strips(_straight, display, alpha), alpha)
             else:
                 writer.write(display)
+        del display  # a large one is let go, where the caller does not hold it, before the linear picture is made
+        for writer in self._writers:
+            if isinstance(writer, _LayerWriter):
+                writer.write(rendered, rendered.beauty, plate, metadata)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

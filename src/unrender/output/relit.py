@@ -67,13 +67,12 @@ def write_relit_stream(
         first = True
         for part in relit:
             sheet = paths.contact_sheet if first else None
-            display = part.display
-            shown = display_thumbnail(display) if sheet else None
+            # Made anew for each: of a large picture, none is held beside the others.
+            shown = display_thumbnail(part.display) if sheet else None
             if turn is not None:
-                turn.write(display)
+                turn.write(part.display)
             if turn is None or first:
-                passes.write(part.passes, display, part.decomposition.frames.plate, gain_metadata(part))
-            del display
+                passes.write(part.passes, part.display, part.decomposition.frames.plate, gain_metadata(part))
             gbuffer = part.decomposition.gbuffer
             del part  # of a large picture the passes need not be kept beside what writing the rest takes
             if sheet is not None:

@@ -16,6 +16,9 @@ there. Darker ones count as this: relighting lifts blacks, and what the eye take
 LIMIT = 2.0**20
 ROUNDS = 12
 
+SAMPLES = 2**18
+"""Pixels of a frame that its brightness is taken from."""
+
 
 def display_gain(photo: Tensor, relit: Tensor, weights: Tensor | None = None) -> float:
     """The factor on `relit` that shows it as bright as the photo: under the shoulder of `tone_map`, both have the same
@@ -30,18 +33,23 @@ def display_gain(photo: Tensor, relit: Tensor, weights: Tensor | None = None) ->
         In [1 / `LIMIT`, `LIMIT`]; 1 for a black photo, a black picture, or where nothing counts.
     """
     counted = torch.ones_like(photo[:, :1]) if weights is None else weights
+    photo, relit, counted = (sparse(value) for value in (photo, relit, counted))
     total = float(counted.sum())
     if total <= 0 or not float((photo * counted).amax()) > 0 or not float((relit * counted).amax()) > 0:
         return 1.0
-    # The log-average of an exposed picture is found again and again: of a large one, every few pixels say enough.
-    step = max(1, round((photo[0, 0].numel() / 262144) ** 0.5))
-    photo, relit, counted = (value[:, :, ::step, ::step] for value in (photo, relit, counted))
     wanted = _log_average(in_strips(tone_map, photo), counted)
     # What is the log-average of the positive part is a good start, however bright the light.
     gain = _clamped(wanted / _log_average(relit, counted, floor=1e-9))
     for _ in range(ROUNDS):
         gain = _clamped(gain * wanted / _log_average(tone_map(relit * gain), counted))
     return gain
+
+
+def sparse(values: Tensor) -> Tensor:
+    """Every few pixels of a large picture (T, C, H, W), some `SAMPLES` in all, as a view: they say enough of how bright
+    it is, and nothing of the size of a picture is made of them."""
+    step = max(1, round((values[0, 0].numel() / SAMPLES) ** 0.5))
+    return values[:, :, ::step, ::step]
 
 
 def _clamped(gain: float) -> float:

@@ -14,10 +14,10 @@ from unrender.errors import UserError
 from unrender.files.natural import FramesLike, LightLike, as_clip, as_light
 from unrender.files.readers import Reader
 from unrender.forward import ForwardRenderer, RenderPasses
-from unrender.forward.surface import coverage
+from unrender.forward.surface import coverage, sum_in_order
 from unrender.inverse.renderer import InverseRenderer
 from unrender.relight.decomposition import Decomposition, decompose_stream
-from unrender.relight.exposure import display_gain
+from unrender.relight.exposure import display_gain, sparse
 from unrender.relight.options import DEFAULTS, TURN_FRAMES, Background, Forward, Inverse, RelightOptions
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.frames import Frames
@@ -59,12 +59,13 @@ class Relit:
         """The picture for looking at, (T, 3, H, W) display-linear in [0, 1]: the beauty times `gain`, under the
         shoulder of `tone_map`. A display photo behind the surfaces is shown as it was."""
         if self.background != "photo" or self.decomposition.frames.hdr:
-            return in_strips(lambda beauty: tone_map(beauty * self.gain), self.beauty)
+            return in_strips(lambda *passes: tone_map(sum_in_order(passes) * self.gain), *self.passes.passes.values())
 
-        def shown(surface: Tensor, behind: Tensor) -> Tensor:
-            return (tone_map(surface * self.gain) + behind * self.gain).clamp(0, 1)
+        def shown(*passes: Tensor) -> Tensor:
+            *surfaces, behind = passes
+            return (tone_map(sum_in_order(surfaces) * self.gain) + behind * self.gain).clamp(0, 1)
 
-        return in_strips(shown, self.passes.surface, self.passes.background)
+        return in_strips(shown, *self.passes.passes.values())
 
 
 def relight(
@@ -226,12 +227,13 @@ def _with_detail(passes: RenderPasses, decomposition: Decomposition, background:
 def _gain(passes: RenderPasses, decomposition: Decomposition, background: Background) -> float:
     """What shows a rendering as bright as the photo. The photo behind the surfaces is as bright as it was; so is all,
     where the surfaces are."""
-    rgb = decomposition.frames.rgb
+    rgb = sparse(decomposition.frames.rgb)
+    seen = RenderPasses({name: sparse(value) for name, value in passes.surfaces.items()}, sparse(passes.background))
     if background == "light":
-        return display_gain(rgb, passes.beauty)
-    covered = coverage(decomposition.gbuffer)
+        return display_gain(rgb, seen.beauty)
+    covered = sparse(coverage(decomposition.gbuffer))
     # A surface that covers a part of its pixel is compared by that part of it.
-    return display_gain(rgb * covered, passes.surface, covered)
+    return display_gain(rgb * covered, seen.surface, covered)
 
 
 def _before(passes: RenderPasses, decomposition: Decomposition, background: Background, gain: float) -> RenderPasses:

@@ -40,11 +40,6 @@ class EnvironmentMap:
         if not self.radiance.is_floating_point():
             kind = str(self.radiance.dtype).removeprefix("torch.")
             raise UserError(f"EnvironmentMap.radiance holds {kind} numbers; expected linear floats")
-        height, width = self.size
-        if abs(width - 2 * height) > max(2, 2 * ASPECT_TOLERANCE * height):
-            raise UserError(
-                f"the light {self.name} is {width}x{height}; an equirectangular map is twice as wide as high"
-            )
 
     @staticmethod
     def read(path: str | Path) -> EnvironmentMap:
@@ -107,6 +102,14 @@ class EnvironmentMap:
     def exposed(self, stops: float) -> EnvironmentMap:
         """The light made brighter by `stops` (EV): radiance times 2 ** stops."""
         return replace(self, radiance=self.radiance * 2.0**stops)
+
+
+def require_equirectangular(light: EnvironmentMap) -> None:
+    """Raises UserError for a light that is not twice as wide as high: a photo, say, or a cube map. Lights that were
+    brought to a grid of another shape for a network (`EnvironmentMap.resized`) are no business of this."""
+    height, width = light.size
+    if abs(width - 2 * height) > max(2, 2 * ASPECT_TOLERANCE * height):
+        raise UserError(f"the light {light.name} is {width}x{height}; expected a map twice as wide as high")
 
 
 def turned(light: EnvironmentMap, frames: int, degrees: float = 360.0) -> Iterator[EnvironmentMap]:
