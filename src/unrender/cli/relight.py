@@ -159,13 +159,16 @@ def _rerenderer(job: RelightJob, renderer: Forward, engines: Engines, prompt: Pr
 
 def _noting_exposure(relit: Iterable[Relit], options: RelightOptions, record: RunRecord) -> Iterator[Relit]:
     """Passes on what is relit, and notes in the record how it is shown."""
-    for index, part in enumerate(relit):
-        if index == 0:
+    made = []
+    for part in relit:
+        if "exposure" not in record.facts:
             mode = "auto" if options.exposure == "auto" else "absolute"
             record.facts["exposure"] = {"mode": mode, "gain": part.gain, "stops": math.log2(part.gain)}
             if options.exposure != "auto":
                 record.facts["exposure"]["light_stops"] = options.exposure
-        yield part
+        made.append(part)
+        del part
+        yield made.pop()  # and is not kept: it may be as large as a picture
 
 
 def _check(job: RelightJob, destination: Destination, frames: int) -> None:

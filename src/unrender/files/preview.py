@@ -65,9 +65,12 @@ def depth_to_rgb(depth: Tensor) -> Tensor:
     if not finite.any():
         return torch.zeros(3, *depth.shape[1:])
     inverse = torch.where(finite, 1 / depth.clamp(min=1e-9), torch.zeros_like(depth))
-    # Percentiles of at most a few thousand pixels: torch.quantile refuses large inputs, and a preview needs no more.
-    known = inverse[finite]
-    low, high = torch.quantile(known[:: max(1, known.numel() // 65536)], torch.tensor([0.02, 0.98]))
+    # Percentiles of some ten thousand pixels at most: torch.quantile refuses large inputs, picking pixels out of a
+    # large picture takes six times its memory, and a preview needs no more.
+    step = max(1, depth.numel() // 65536)
+    known = inverse.flatten()[::step][finite.flatten()[::step]]
+    known = known if len(known) else inverse[finite]
+    low, high = torch.quantile(known[:: max(1, len(known) // 65536)], torch.tensor([0.02, 0.98]))
 
     def coloured(inverse: Tensor, finite: Tensor) -> Tensor:
         level = ((inverse - low) / (high - low).clamp(min=1e-9)).clamp(0, 1)

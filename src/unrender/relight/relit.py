@@ -205,10 +205,11 @@ def _render_parts(
         own_light = replace(light, radiance=light.radiance[start:stop]) if len(light) > 1 else light
         yaws = [options.yaw + (options.turn * i / pictures if pictures else 0.0) for i in range(start, stop)]
         yaw = torch.tensor(yaws) if len(set(yaws)) > 1 else yaws[0]
-        passes = _with_detail(forward(part.gbuffer, own_light, yaw), part, options.background)
+        made = [_with_detail(forward(part.gbuffer, own_light, yaw), part, options.background)]
         if gain is None:  # by the first part, for all
-            gain = _gain(passes, part, options.background)
-        yield Relit(_before(passes, part, options.background, gain), part, gain, options.background)
+            gain = _gain(made[0], part, options.background)
+        # What is yielded is not kept here: it may be as large as a picture.
+        yield Relit(_before(made.pop(), part, options.background, gain), part, gain, options.background)
         start = stop
 
 
