@@ -90,6 +90,25 @@ def test_an_input_is_never_overwritten(command: tuple[str, ...], here: Path, cap
     assert before == {path: (path.lstat().st_ino, path.read_bytes()) for path in here.rglob("*") if path.is_file()}
 
 
+@pytest.mark.parametrize("name", ["shot#2", "50%d", "a#b_%02d"])
+def test_signs_of_patterns_in_names_hide_no_input(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = tmp_path / name
+    folder.mkdir()
+    for number in (1, 2):
+        write_image(folder / f"{name}.{number:04d}.exr", randoms(3, 32, 32))
+    write_image(tmp_path / f"{name}.exr", randoms(3, 32, 32))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.exr")}
+    commands = [
+        ("inverse", folder, "-o", folder),
+        ("inverse", folder / f"{name}.####.exr", "-o", folder),
+        ("inverse", tmp_path / f"{name}.exr", "-o", tmp_path),
+    ]
+    for command in commands:
+        assert main([str(word) for word in command]) == 2, command
+        assert "would overwrite an input" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.exr")} == before
+
+
 def test_a_shipped_light_is_an_input(tmp_path: Path):
     import unrender.files
 

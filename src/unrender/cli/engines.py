@@ -12,6 +12,7 @@ from unrender.cli.run_record import RunRecord
 from unrender.errors import UserError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from unrender.diffusion.checkpoints.loader import Checkpoint
@@ -114,13 +115,29 @@ def forward_renderer(
     )
     checkpoint = getattr(getattr(renderer.engine, "engine", None), "checkpoint", None)
     engines.record.facts["forward"] = _checkpoint_facts(checkpoint) if checkpoint else {"id": model}
-    device = choose_compute(compute.device, compute.dtype).device
+    if checkpoint is not None:
+        return renderer
+    return _on_device(renderer, choose_compute(compute.device, compute.dtype).device)
+
+
+def rerenderer(model: str, renderer: Forward, engines: Engines) -> Forward:
+    """What renders the photo's own light for its detail, where `renderer` of id `model` renders the new one: the split
+    sum in place of one that draws directions, else itself (see `relight.decompose_stream`)."""
+    from unrender.device import choose_compute
+    from unrender.forward import DeferredRenderer, ForwardRenderer
+
+    if model not in DRAWING:
+        return renderer
+    quiet = ForwardRenderer(DeferredRenderer(background=False))
+    return _on_device(quiet, choose_compute(engines.compute.device, engines.compute.dtype).device)
+
+
+def _on_device(renderer: Forward, device: torch.device) -> Forward:
+    """A renderer of no network, which computes where its arguments are, on `device`; its pictures are on the CPU."""
 
     def render(
         gbuffer: GBuffer, light: EnvironmentMap | None, yaw: float | Tensor, edit: Tensor | None = None, /
     ) -> RenderPasses:
-        if checkpoint is not None:
-            return renderer(gbuffer, light, yaw, edit)
         return renderer(gbuffer.to(device), light.to(device) if light else None, yaw, edit).to("cpu")
 
     return render

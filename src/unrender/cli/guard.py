@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from unrender.errors import UserError
+from unrender.files.numbering import files_of, is_pattern, plain
 
-_NUMBER = re.compile(r"#+|%0?\d*d")  # as `files.sequences` has it
 Identity = tuple[int, int]
 
 
@@ -36,10 +35,13 @@ class InputFiles:
 
     def refuse(self, result: Path) -> None:
         """Raises UserError where `result` is the name of an input, or where a folder has that name."""
-        if _NUMBER.search(result.name) and not os.path.lexists(result):
-            for frame in _numbered(result):
-                self.refuse(frame)
-            return
+        if is_pattern(result) and not os.path.lexists(result):
+            for frame in files_of(result):
+                self._refuse_file(frame)
+        else:
+            self._refuse_file(plain(result))
+
+    def _refuse_file(self, result: Path) -> None:
         if result.is_dir():
             raise UserError(f"{result} is a folder; a file of that name is to be written: move it, or give another OUT")
         found = self._names.get(_identity(result))
@@ -65,7 +67,7 @@ def _files(path: Path) -> Iterable[Path]:
     """The file, the files of a folder, or those of a numbered sequence."""
     if os.path.lexists(path):
         return _in(path) if path.is_dir() else (path,)
-    return _numbered(path) if _NUMBER.search(path.name) else ()
+    return files_of(path) if is_pattern(path) else (plain(path),)
 
 
 def _in(folder: Path) -> Iterator[Path]:
@@ -85,14 +87,6 @@ def _weights(model: str) -> Iterator[Path]:
         return
     for here, _, names in os.walk(model):
         yield from (Path(here, name) for name in names)
-
-
-def _numbered(pattern: Path) -> Iterator[Path]:
-    match = _NUMBER.search(pattern.name)
-    assert match is not None, "callers ask first"
-    before, after = re.escape(pattern.name[: match.start()]), re.escape(pattern.name[match.end() :])
-    frame = re.compile(rf"{before}\d+{after}", re.IGNORECASE)  # as file systems without case see it
-    return (path for path in _in(pattern.parent) if frame.fullmatch(path.name))
 
 
 def _shipped(light: str) -> Path:

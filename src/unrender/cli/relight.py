@@ -29,7 +29,6 @@ from unrender.cli.tally import FrameTally
 from unrender.errors import UserError
 
 if TYPE_CHECKING:
-    from unrender.cli.engines import Engines, Forward
     from unrender.files.readers import FrameReader
     from unrender.output import RelitPaths
     from unrender.relight import RelightOptions, Relit
@@ -108,7 +107,7 @@ def relight(
     record = RunRecord("relight", (job, scene, prompt, network, compute))
     with atomic_outputs(destination) as work_dir:
         with record.timed("load"):
-            from unrender.cli.engines import Engines, forward_renderer, inverse_renderer
+            from unrender.cli.engines import Engines, forward_renderer, inverse_renderer, rerenderer
             from unrender.files.environments import resolve_light
             from unrender.files.sequences import open_frames
             from unrender.output import write_relit_stream
@@ -125,7 +124,7 @@ def relight(
             renderer = forward_renderer(
                 job.forward, engines, prompt, job.forward_steps, job.forward_long_side, job.samples
             )
-            rerender = record.timed("forward")(_rerenderer(job, renderer, engines, prompt))
+            rerender = record.timed("forward")(rerenderer(job.forward, renderer, engines))
         relit = relight_stream(clip, light, inverse, record.timed("forward")(renderer), options, rerender=rerender)
         relit = _noting_exposure(relit, options, record)
         relit = track(relit, "relighting", count_pictures(clip, options) or len(clip))
@@ -143,18 +142,6 @@ def _stops(text: str) -> float:
         return float(text)
     except ValueError:
         raise UserError(f"--exposure {text!r}; expected auto, or a number of stops such as -1.5") from None
-
-
-def _rerenderer(job: RelightJob, renderer: Forward, engines: Engines, prompt: PromptOptions) -> Forward:
-    """What renders the photo's own light for its detail: the split sum in place of a renderer that draws directions."""
-    from unrender.cli.engines import forward_renderer
-
-    if not job.forward.startswith("deferred:"):
-        return renderer
-    said = engines.record.facts["forward"]
-    quiet = forward_renderer("deferred", engines, prompt)
-    engines.record.facts["forward"] = said
-    return quiet
 
 
 def _noting_exposure(relit: Iterable[Relit], options: RelightOptions, record: RunRecord) -> Iterator[Relit]:

@@ -21,8 +21,9 @@ from unrender.files.kinds import Kind, still_kind
 from unrender.files.layers import find_picture
 from unrender.files.notes import note
 from unrender.files.openimageio import StoredPicture, read_stored
-from unrender.files.paths import in_one_line, require_affordable
+from unrender.files.paths import require_affordable
 from unrender.files.quiet import silenced
+from unrender.files.reading import brief
 from unrender.scene.plate import Plate
 
 _PILLOW: dict[Kind, tuple[str, ...]] = {
@@ -192,7 +193,7 @@ def _decode_display(path: Path, kind: Kind) -> Samples:
     except Image.DecompressionBombError as error:
         raise UserError(f"{path} is too large to be a picture: {error}") from error
     except Exception as error:  # decoders raise whatever a damaged file brings them to
-        raise UserError(f"{path} is damaged or truncated: {in_one_line(error)}") from error
+        raise UserError(f"{path} is damaged or truncated: {brief(error)}") from error
     if frames > 1:
         note(path, f"has {frames} frames, and the first alone is used")
     colour = _display_statement(path, kind, image, index)
@@ -242,7 +243,7 @@ def _decode_heif(path: Path) -> Samples:
     except UserError:
         raise
     except Exception as error:  # whatever a damaged file brings the decoder to
-        raise UserError(f"{path} is damaged or truncated, or a HEIC that is not read: {in_one_line(error)}") from error
+        raise UserError(f"{path} is damaged or truncated, or a HEIC that is not read: {brief(error)}") from error
     if count > 1:
         note(path, f"holds {count} pictures, and the main one alone is used")
     colour = colour_statements.of_matrix_profile(profile) if isinstance(profile, bytes) else None

@@ -63,6 +63,20 @@ def find_numbered(pattern: str | Path) -> tuple[list[Path], str]:
     raise UserError(f"no file is called {pattern}; check the name and the number of digits")
 
 
+def files_of(pattern: str | Path) -> list[Path]:
+    """All files that a pattern could mean, whichever of its places is the number's, in upper or lower case, as file
+    systems without case see them; for finding out which files must not be touched."""
+    pattern = Path(pattern)
+    shapes = []
+    for run in _runs(pattern.name):
+        before, after = (re.escape(_LITERAL.sub(r"\1", part)) for part in _around(pattern.name, run))
+        shapes.append(re.compile(f"{before}[0-9]+{after}", re.IGNORECASE))
+    try:
+        return [path for path in pattern.parent.iterdir() if any(shape.fullmatch(path.name) for shape in shapes)]
+    except OSError:
+        return []
+
+
 def natural_order(path: Path) -> list[tuple[int, int | str]]:
     """A sorting key by which frame 9 comes before frame 10."""
     parts = re.split(r"([0-9]+)", path.name)

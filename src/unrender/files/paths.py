@@ -61,9 +61,3 @@ def refuse_pointer(path: Path, head: bytes | None = None) -> None:
             f"{path} is only the pointer that Git LFS leaves where a repository was cloned without its large files; "
             "run `git lfs pull` in its folder (for a published model's weights, `unrender models pull ID` does, too)"
         )
-
-
-def in_one_line(error: Exception) -> str:
-    """What a library says of a damaged file, as one short line of printable characters."""
-    said = " ".join("".join(c if c.isprintable() else " " for c in str(error)[:1000]).split())
-    return said[:200] or type(error).__name__
