@@ -19,15 +19,19 @@ from torch import Tensor
 from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
 from unrender.files.containers import FILM_SUFFIXES, demuxer
+from unrender.files.exr import read_channels
 from unrender.files.gbuffers import read_gbuffer, write_gbuffer
-from unrender.files.images import PICTURE_SUFFIXES, read_image, write_image
-from unrender.files.layers import Profile
+from unrender.files.images import PICTURE_SUFFIXES, read_image, read_mask, write_image
+from unrender.files.kinds import still_kind
+from unrender.files.layers import Profile, choose_maps
 from unrender.files.normal_axes import NormalAxes
 from unrender.files.numbering import check_one_sequence, find_numbered, is_pattern, natural_order, numbered, plain
 from unrender.files.paths import existing_file
 from unrender.files.quiet import silenced
 from unrender.files.readers import FrameReader, GBufferReader, Item, Reader
 from unrender.files.video import open_video
+from unrender.scene.color import linear_to_srgb, luminance
+from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
 from unrender.scene.plate import Plate
 
@@ -71,6 +75,51 @@ def open_gbuffers(path: str | Path, normals: NormalAxes = "auto") -> GBufferRead
     if path.is_dir():
         return _folder(path, frozenset({".exr"}), read)
     return _sequence([path], path.stem, read)
+
+
+def holds_gbuffers(path: str | Path) -> bool:
+    """Whether an input is G-buffers, as `open_gbuffers` reads them, and no picture: an EXR (the first one of a folder
+    or a sequence) that has a base colour or normals.
+
+    Raises:
+        UserError: an EXR that cannot be read.
+    """
+    path = Path(path)
+    if is_pattern(path) and not path.exists():
+        paths = find_numbered(path)[0]
+    elif path.is_dir():
+        paths = sorted(path.glob("[!.]*.[eE][xX][rR]"), key=natural_order)
+    else:
+        paths = [existing_file(path)]
+    if not paths or still_kind(paths[0]) != "exr":
+        return False
+    maps = choose_maps(read_channels(paths[0]).channels).channels
+    return not maps.keys().isdisjoint(("base_color", "normal"))
+
+
+def open_masks(path: str | Path) -> FrameReader:
+    """Opens masks: a picture, a video, a folder or `name.####.png`, as `open_frames` does. Their `rgb` is the mask in
+    all three channels, the code values of what is no EXR (see `read_mask`)."""
+    path = Path(path)
+    if is_pattern(path) and not path.exists():
+        return _pattern(path, _mask_frame)
+    if path.is_dir():
+        return _folder(path, PICTURE_SUFFIXES, _mask_frame)
+    if demuxer(existing_file(path)) is None:
+        mask = _mask_frame(path)
+        return Reader(path.stem, mask.size, None, 1, lambda: iter((mask,)))
+    clip = open_video(path)
+
+    def masks() -> Iterator[Frames]:
+        for frame in clip:
+            grey = linear_to_srgb(luminance(frame.rgb)).clamp(0, 1)
+            yield replace(frame, rgb=grey.expand(-1, 3, -1, -1))
+
+    return replace(clip, open=masks)
+
+
+def _mask_frame(path: Path) -> Frames:
+    return Frames(read_mask(path).expand(-1, 3, -1, -1), name=path.stem)
 
 
 class GBufferWriter:

@@ -2,7 +2,8 @@
 
 `relight` shows a picture or clip under another light; `relight_stream` does so frame by frame, for clips of any length.
 `decompose` and `relight_decomposition` (or `recompose`, its passes alone) are their two halves, for one picture under
-many lights. The package can be called, as its function `relight`: `unrender.relight("photo.jpg", "sunset")`.
+many lights. `edit_stream` and `edit_gbuffer` change materials, or lay an object over it. The package can be called, as
+its function `relight`: `unrender.relight("photo.jpg", "sunset")`.
 """
 
 import sys
@@ -11,24 +12,34 @@ from typing import Any
 
 from unrender.relight.decomposition import Decomposition, decompose, decompose_stream
 from unrender.relight.detail import detail_gain
+from unrender.relight.edit import Edit, decompose_gbuffers, edit_gbuffer, edit_stream, region
 from unrender.relight.exposure import display_gain
 from unrender.relight.light_estimate import estimate_light
+from unrender.relight.materials import MaterialChange, change_materials, material_of
 from unrender.relight.options import Forward, Inverse, RelightOptions
 from unrender.relight.relit import Relit, count_pictures, recompose, relight, relight_decomposition, relight_stream
 
 __all__ = [
     "Decomposition",
+    "Edit",
     "Forward",
     "Inverse",
+    "MaterialChange",
     "RelightOptions",
     "Relit",
+    "change_materials",
     "count_pictures",
     "decompose",
+    "decompose_gbuffers",
     "decompose_stream",
     "detail_gain",
     "display_gain",
+    "edit_gbuffer",
+    "edit_stream",
     "estimate_light",
+    "material_of",
     "recompose",
+    "region",
     "relight",
     "relight_decomposition",
     "relight_stream",

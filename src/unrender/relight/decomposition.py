@@ -132,12 +132,12 @@ def _decompose_windows(cut: Iterable[Window], inverse: Inverse, rerender: Forwar
     light, guess = None, None
     for window in cut:
         gbuffer, guess = soft_surface(window.frames, inverse(window.frames, None), guess)
-        decomposition = _decompose_window(window.frames, gbuffer.with_maps(rgb=window.frames.rgb), rerender, light)
+        decomposition = decompose_frames(window.frames, gbuffer.with_maps(rgb=window.frames.rgb), rerender, light)
         light = decomposition.light
         yield decomposition.part(window.repeated, len(decomposition)) if window.repeated else decomposition
 
 
-def _decompose_window(
+def decompose_frames(
     frames: Frames, gbuffer: GBuffer, rerender: Forward | None, previous: EnvironmentMap | None
 ) -> Decomposition:
     """Frames that share a light with that light (close to `previous`) and the detail that their re-rendering lacks,

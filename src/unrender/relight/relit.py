@@ -118,7 +118,7 @@ def relight_stream(
     decompositions = decompose_stream(clip, inverse, forward, options, rerender=rerender)
     if _turns_about_still(clip, options):
         decompositions = (part for one in decompositions for part in repeat(one, pictures or 0))
-    return _render_parts(decompositions, light, forward, options, pictures)
+    return relight_parts(decompositions, light, forward, options, pictures)
 
 
 def recompose(
@@ -144,7 +144,7 @@ def relight_decomposition(
         parts = [decomposition] * (pictures or 0)
     else:
         parts = _parts(decomposition, options)
-    return replace(_joined(list(_render_parts(parts, light, forward, options, pictures))), decomposition=decomposition)
+    return replace(_joined(list(relight_parts(parts, light, forward, options, pictures))), decomposition=decomposition)
 
 
 def _joined(parts: Sequence[Relit]) -> Relit:
@@ -189,7 +189,7 @@ def _parts(decomposition: Decomposition, options: RelightOptions) -> list[Decomp
     return [decomposition.part(a, b) for a, b in zip(starts, [*starts[1:], frames], strict=True)]
 
 
-def _render_parts(
+def relight_parts(
     parts: Iterable[Decomposition],
     light: EnvironmentMap,
     forward: Forward,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from unrender.errors import UserError
+from unrender.scene import compositing
 from unrender.scene.camera import Camera
 from unrender.scene.plate import Plate
 from unrender.scene.records import same, summary
@@ -145,6 +146,11 @@ class GBuffer:
     def with_maps(self, **maps: Tensor | None) -> GBuffer:
         """The same G-buffer with some maps replaced (or, given None, taken out)."""
         return replace(self, **maps)
+
+    def over(self, back: GBuffer) -> GBuffer:
+        """This G-buffer, of an object with a mask, before that of a scene, and hidden by it where it is farther away:
+        see `compositing.over`."""
+        return compositing.over(self, back)[0]
 
     def frame(self, index: int) -> GBuffer:
         """Frame `index` alone, as a G-buffer with T = 1."""

@@ -1,0 +1,228 @@
+"""`unrender edit`: other materials in a picture, or an object over it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice, repeat
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from unrender.cli.guard import InputFiles
+from unrender.cli.options import ComputeOptions, NetworkOptions, Out, PromptOptions, SceneOptions, Yaw
+from unrender.cli.outputs import Destination, atomic_outputs, check_results, parse_destination
+from unrender.cli.progress import track
+from unrender.cli.run_record import RunRecord
+from unrender.cli.tally import FrameTally
+from unrender.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from unrender.cli.engines import Inverse
+    from unrender.files.readers import Reader
+    from unrender.output import RelitPaths
+    from unrender.relight import Edit, MaterialChange, RelightOptions
+    from unrender.scene.gbuffer import GBuffer
+
+
+@dataclass(frozen=True)
+class EditJob:
+    """What to edit, and how."""
+
+    input: Annotated[
+        Path,
+        typer.Argument(metavar="INPUT", help="A picture or clip, or G-buffers (EXR, a folder of them, name.####.exr)."),
+    ]
+    out: Out
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="MAP=VALUE",
+            help="base_color, roughness or metallic; = sets, *= multiplies, += adds. A colour is #rrggbb, or three "
+            "linear numbers with commas. May be given several times.",
+        ),
+    ] = None
+    mask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MASK|CONDITION", help="Where: a picture or clip, white there; or 'metallic>0.5 & instance==3'."
+        ),
+    ] = None
+    material_from: Annotated[
+        Path | None, typer.Option(metavar="PICTURE", help="Take the material of this picture (or G-buffer EXR).")
+    ] = None
+    material_mask: Annotated[
+        str | None, typer.Option(metavar="MASK|CONDITION", help="The part of it whose material is taken.")
+    ] = None
+    insert: Annotated[
+        Path | None,
+        typer.Option(metavar="GBUFFER", help="G-buffers of an object with a mask, laid over the picture's by depth."),
+    ] = None
+    light: Annotated[
+        str | None, typer.Option(metavar="HDRI", help="Another light; the picture's own, estimated, without.")
+    ] = None
+    yaw: Yaw = 0.0
+    background: Annotated[
+        Literal["light", "photo", "none"], typer.Option(help="What shows where there is no surface under --light.")
+    ] = "photo"
+    model: Annotated[str, typer.Option(help="The inverse model: an id, or the folder of a checkpoint.")] = "mini"
+    forward: Annotated[str, typer.Option(help="The forward renderer: an id, a folder, or deferred[:QUALITY].")] = (
+        "deferred"
+    )
+    frames: Annotated[int | None, typer.Option(min=1, metavar="N", help="Of a clip, its first N frames.")] = None
+
+    @property
+    def options(self) -> RelightOptions:
+        """The part that rendering takes."""
+        from unrender.relight import RelightOptions
+
+        return RelightOptions(self.yaw, frames=self.frames, background=self.background)
+
+
+def edit(
+    job: EditJob, scene: SceneOptions, prompt: PromptOptions, network: NetworkOptions, compute: ComputeOptions
+) -> None:
+    """Change materials in a picture, or lay an object over it.
+
+    Writes the edited picture as PNG (of a clip an mp4) and EXR with its passes, the edited G-buffer, a contact sheet
+    and run.json. Without --light all that is not edited stays as it was.
+    """
+    changes = _check(job)
+    destination = parse_destination(job.out, (".exr", ".mp4", ".png"))
+    tally = FrameTally(job.input)
+    record = RunRecord("edit", (job, scene, prompt, network, compute))
+    with atomic_outputs(destination) as work_dir:
+        with record.timed("load"):
+            from unrender.cli.engines import Engines, forward_renderer, inverse_renderer
+            from unrender.files.environments import resolve_light
+            from unrender.files.sequences import holds_gbuffers, open_frames, open_gbuffers
+            from unrender.output import write_relit_stream
+            from unrender.relight import decompose_gbuffers, decompose_stream, edit_stream
+
+            given = holds_gbuffers(job.input)
+            clip = tally.counted(open_gbuffers(job.input) if given else open_frames(job.input))
+            destination.check_frames(len(clip))
+            paths = _paths(destination, work_dir, clip, job.frames)
+            masks = [Path(mask) for mask in (job.mask, job.material_mask) if mask and _is_file(mask)]
+            inputs = InputFiles(
+                job.input, job.material_from, job.insert, *masks, models=(job.model, job.forward), light=job.light
+            )
+            check_results(destination, (*paths.passes, paths.gbuffer, paths.contact_sheet), inputs)
+            light = resolve_light(job.light) if job.light else None
+            engines = Engines(network, compute, record)
+            # Of given G-buffers no photo is taken apart, but perhaps the one that a material is from.
+            photos = not given or (job.material_from and not holds_gbuffers(job.material_from))
+            inverse = inverse_renderer(job.model, engines, scene, len(clip)) if photos else _no_model
+            inverse = record.timed("inverse")(inverse)
+            forward = record.timed("forward")(forward_renderer(job.forward, engines, prompt))
+            edits = _edits(job, (*_taken(job, inverse), *changes), len(clip))
+        if given:
+            parts = decompose_gbuffers(islice(clip, job.frames), forward, light, job.options)
+        else:
+            parts = decompose_stream(clip, inverse, forward, job.options)
+        edited = track(edit_stream(parts, edits, forward, light, job.options), "editing", job.frames or len(clip))
+        with record.timed("write"):
+            write_relit_stream(paths, record.timed_items("edit", edited), True, clip.fps, clip.first)
+        tally.note(record)
+        record.write(work_dir / destination.record_name)
+    destination.report()
+    tally.tell()
+
+
+def _check(job: EditJob) -> tuple[MaterialChange, ...]:
+    """The changes by `--set`. Raises UserError where the settings do not fit together."""
+    from unrender.relight.materials import MaterialChange
+
+    if not (job.changes or job.material_from or job.insert):
+        raise UserError("nothing is edited; expected --set, --material-from or --insert")
+    if job.mask and not (job.changes or job.material_from):
+        raise UserError("--mask is where materials are changed; expected --set or --material-from with it")
+    if job.material_mask and not job.material_from:
+        raise UserError("--material-mask is a part of --material-from's picture; expected both")
+    if job.light is None and (job.yaw or job.background != "photo"):
+        raise UserError("--yaw and --background are another light's; expected --light HDRI with them")
+    return tuple(MaterialChange.parse(text) for text in job.changes or ())
+
+
+def _no_model(*_: object) -> GBuffer:
+    raise AssertionError("G-buffers are not taken apart")
+
+
+def _taken(job: EditJob, inverse: Inverse) -> tuple[MaterialChange, ...]:
+    """The material that `--material-from` gives."""
+    if job.material_from is None:
+        return ()
+    from unrender.files.sequences import holds_gbuffers, open_frames, open_gbuffers
+    from unrender.relight import material_of, region
+
+    if holds_gbuffers(job.material_from):
+        source = next(iter(open_gbuffers(job.material_from)))
+    else:
+        source = inverse(next(iter(open_frames(job.material_from))), None)
+    where = _first_mask(job.material_mask) if job.material_mask else None
+    return material_of(source, region(source, where))
+
+
+def _edits(job: EditJob, changes: tuple[MaterialChange, ...], frames: int) -> Edit | Iterator[Edit]:
+    """One edit for all frames, or that of every frame, where a mask or an object is read from files."""
+    from unrender.files.sequences import open_gbuffers, open_masks
+    from unrender.relight import Edit
+
+    if not job.insert and not (job.mask and _is_file(job.mask)):
+        return Edit(changes, job.mask)
+    masks = repeat(job.mask)
+    if job.mask and _is_file(job.mask):
+        masks = (mask.rgb[:, :1] for mask in _one_or_all(open_masks(Path(job.mask)), frames, "--mask"))
+    objects = repeat(None)
+    if job.insert:
+        objects = _one_or_all(open_gbuffers(job.insert), frames, "--insert")
+    return (Edit(changes, mask, inserted) for mask, inserted in zip(masks, objects, strict=False))
+
+
+def _one_or_all(reader: Reader, frames: int, option: str) -> Iterator:
+    """The frames of a clip that goes along with another, or its only one for ever."""
+    if len(reader) not in (1, frames):
+        raise UserError(
+            f"{option} {reader.name} has {len(reader)} frames and the input {frames}; expected 1 or as many"
+        )
+    return repeat(next(iter(reader))) if len(reader) == 1 else iter(reader)
+
+
+def _first_mask(mask: str) -> str | Tensor:
+    """A condition as it is, a file as its first mask."""
+    if not _is_file(mask):
+        return mask
+    from unrender.files.sequences import open_masks
+
+    return next(iter(open_masks(Path(mask)))).rgb[:, :1]
+
+
+def _is_file(mask: str) -> bool:
+    """Whether a mask is a file, a folder or a sequence, and no condition: it is there, or its name ends as one's."""
+    from unrender.files.numbering import is_pattern
+
+    path = Path(mask)
+    return path.exists() or is_pattern(path) or path.suffix.lower().removeprefix(".") in _MASK_ENDINGS
+
+
+_MASK_ENDINGS = ("png", "jpg", "jpeg", "tif", "tiff", "exr", "webp", "mp4", "mov", "mkv")
+
+
+def _paths(destination: Destination, work_dir: Path, clip: Reader, frames: int | None) -> RelitPaths:
+    """The files that were asked for."""
+    from unrender.files.numbering import literal
+    from unrender.output import RelitPaths, passes_paths
+
+    if destination.file is not None:
+        return RelitPaths((work_dir / destination.file,))
+    count = min(frames or len(clip), len(clip))
+    number = "" if count == 1 else ".####"
+    return RelitPaths(
+        passes_paths(work_dir, f"{clip.name}.edited", count),
+        work_dir / f"{literal(clip.name)}.edited.gbuffer{number}.exr",
+        work_dir / f"{clip.name}.edited.maps.png",
+    )
