@@ -2,7 +2,7 @@
 
 `relight` shows a picture or clip under another light; `relight_stream` does so frame by frame, for clips of any length.
 `decompose` and `relight_decomposition` (or `recompose`, its passes alone) are their two halves, for one picture under
-many lights. `edit_stream` and `edit_gbuffer` change materials, or lay an object over it. The package can be called, as
+many lights. `edit` changes materials, or lays an object over it (`edit_stream` of clips). The package can be called, as
 its function `relight`: `unrender.relight("photo.jpg", "sunset")`.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from unrender.relight.decomposition import Decomposition, decompose, decompose_stream
 from unrender.relight.detail import detail_gain
-from unrender.relight.edit import Edit, decompose_gbuffers, edit_gbuffer, edit_stream, region
+from unrender.relight.editing import Edit, decompose_gbuffers, edit, edit_gbuffer, edit_stream, region
 from unrender.relight.exposure import display_gain
 from unrender.relight.light_estimate import estimate_light
 from unrender.relight.materials import MaterialChange, change_materials, material_of
@@ -34,6 +34,7 @@ __all__ = [
     "decompose_stream",
     "detail_gain",
     "display_gain",
+    "edit",
     "edit_gbuffer",
     "edit_stream",
     "estimate_light",

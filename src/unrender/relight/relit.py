@@ -79,7 +79,7 @@ def relight(
 ) -> Relit:
     """Shows a picture or clip under another light: all that `relight_stream` gives, as one. For a clip that is too long
     to be held whole, use that. Arguments and errors as there. `unrender.relight(...)` is this function."""
-    return _joined(list(relight_stream(clip, light, inverse, forward, options, rerender=rerender)))
+    return joined(list(relight_stream(clip, light, inverse, forward, options, rerender=rerender)))
 
 
 def relight_stream(
@@ -144,10 +144,10 @@ def relight_decomposition(
         parts = [decomposition] * (pictures or 0)
     else:
         parts = _parts(decomposition, options)
-    return replace(_joined(list(relight_parts(parts, light, forward, options, pictures))), decomposition=decomposition)
+    return replace(joined(list(relight_parts(parts, light, forward, options, pictures))), decomposition=decomposition)
 
 
-def _joined(parts: Sequence[Relit]) -> Relit:
+def joined(parts: Sequence[Relit]) -> Relit:
     """The parts of one clip or turn as one."""
     passes = RenderPasses.concatenate([part.passes for part in parts])
     if all(part.decomposition is parts[0].decomposition for part in parts):

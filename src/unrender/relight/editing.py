@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from unrender.errors import UserError
-from unrender.files.natural import LightLike, as_light
-from unrender.forward import RenderPasses
-from unrender.relight.decomposition import Decomposition, decompose_frames, noise_free
+from unrender.files.natural import FramesLike, GBufferLike, LightLike, as_clip, as_gbuffer, as_light
+from unrender.files.sequences import holds_gbuffers
+from unrender.forward import ForwardRenderer, RenderPasses
+from unrender.inverse.renderer import InverseRenderer
+from unrender.relight.decomposition import Decomposition, decompose_frames, decompose_stream, noise_free
 from unrender.relight.materials import MaterialChange, change_materials
-from unrender.relight.options import DEFAULTS, Forward, RelightOptions
-from unrender.relight.relit import Relit, relight_parts
+from unrender.relight.options import DEFAULTS, Forward, Inverse, RelightOptions
+from unrender.relight.relit import Relit, joined, relight_parts
 from unrender.relight.surface import follow_photo
 from unrender.scene.compositing import over
 from unrender.scene.frames import Frames
@@ -47,6 +51,39 @@ class Edit:
     def __post_init__(self) -> None:
         if not self.changes and self.inserted is None:
             raise UserError("an edit that changes nothing; expected changes of material, or an object to insert")
+
+
+def edit(
+    picture: FramesLike | GBufferLike,
+    changes: Sequence[str | MaterialChange] = (),
+    where: str | Tensor | None = None,
+    *,
+    inserted: GBufferLike | None = None,
+    light: LightLike | None = None,
+    inverse: Inverse | str | Path = "mini",
+    forward: Forward | str | Path = "deferred",
+) -> Relit:
+    """A picture or clip, held whole, with other materials or an object over it. `unrender.edit` is this function.
+
+    Args:
+        picture: what `files.as_frames` takes, to be taken apart; or a G-buffer, or the path of one.
+        changes: `MaterialChange`s, or as they are written: "roughness=0.1", "base_color=#c04020".
+        where, inserted: see `Edit`.
+        light: another light; None for the picture's own.
+        inverse, forward: renderers, or ids of some.
+
+    Raises:
+        UserError: all that `Edit`, `edit_stream`, `as_frames` and `as_gbuffer` raise.
+    """
+    parsed = tuple(MaterialChange.parse(change) if isinstance(change, str) else change for change in changes)
+    wanted = Edit(parsed, where, as_gbuffer(inserted) if inserted is not None else None)
+    forward = ForwardRenderer.from_pretrained(forward) if isinstance(forward, str | Path) else forward
+    if isinstance(picture, GBuffer) or (isinstance(picture, str | PathLike) and holds_gbuffers(Path(picture))):
+        parts = decompose_gbuffers([as_gbuffer(picture)], forward, light)
+    else:
+        inverse = InverseRenderer.from_pretrained(inverse) if isinstance(inverse, str | Path) else inverse
+        parts = decompose_stream(as_clip(picture), inverse, forward)
+    return joined(list(edit_stream(parts, wanted, forward, light)))
 
 
 def edit_gbuffer(gbuffer: GBuffer, edit: Edit) -> GBuffer:
