@@ -16,6 +16,7 @@ VERBS = (
     "relight",
     "edit",
     "synth",
+    "label",
     "train e2e",
     "evaluate maps",
     "evaluate pictures",

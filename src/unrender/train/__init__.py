@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from unrender.train.datasets import load_dataset as load_dataset
     from unrender.train.e2e import E2ERecipe as E2ERecipe
     from unrender.train.e2e import train_e2e as train_e2e
+    from unrender.train.labelling import LabelRecipe as LabelRecipe
+    from unrender.train.labelling import LabelReport as LabelReport
+    from unrender.train.labelling import label_footage as label_footage
     from unrender.train.loop import Task as Task
     from unrender.train.ouroboros import OuroborosRecipe as OuroborosRecipe
     from unrender.train.ouroboros import train_ouroboros as train_ouroboros
@@ -31,6 +34,7 @@ _HOMES = {
     "data": ("Batch", "StillDataset", "join", "lit_frames", "load_lit_still_dataset", "load_still_dataset"),
     "datasets": ("load_dataset",),
     "e2e": ("E2ERecipe", "RECIPES as E2E_RECIPES", "train_e2e"),
+    "labelling": ("LabelRecipe", "LabelReport", "label_footage"),
     "loop": ("Task", "run as run_task"),
     "ouroboros": ("OuroborosRecipe", "RECIPES as OUROBOROS_RECIPES", "train_ouroboros"),
     "pretrain": ("PretrainRecipe", "RECIPES as PRETRAIN_RECIPES", "pretrain as train_pretrain"),
