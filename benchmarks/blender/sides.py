@@ -33,7 +33,7 @@ from unrender.synth.world import World
 # Columns of Cycles' importance map of a light of 256: a map of 256 has twice the noise under a sun, and the one of 4096
 # that Cycles takes by itself no less noise for another second of processor time and 320 MB.
 IMPORTANCE = 1024
-SCRIPT = Path(__file__).with_name("cycles.py")
+SCRIPT = Path(__file__).with_name("cycles_scene.py")
 
 
 @dataclass(frozen=True)
@@ -228,18 +228,18 @@ def _read(wanted: Wanted, folder: Path, result: dict, camera: Camera) -> Side:
         parts = [Seconds(*result["renders"][name]) for name in names]
         took.setdefault(key[:2], Seconds(*(sum(each) for each in zip(*parts, strict=True))))
         channels = [read_channels(folder / f"{name}.exr").channels for name in names]
-        rgb[key] = np.stack([_layer(each, "Combined", "RGB") for each in channels])
+        rgb[key] = np.stack([layer(each, "Combined", "RGB") for each in channels])
         irradiance[key] = np.stack(
-            [np.pi * (_layer(each, "DiffDir", "RGB") + _layer(each, "DiffInd", "RGB")) for each in channels]
+            [np.pi * (layer(each, "DiffDir", "RGB") + layer(each, "DiffInd", "RGB")) for each in channels]
         )
     last = read_channels(folder / f"{_name(1, wanted.counts[1], 1, 0)}.exr").channels
     turn = camera.pose[0, :3, :3].double().numpy().T @ Z_UP_TO_Y_UP[:3, :3]
     maps = {
-        "base_color": _layer(last, "base_color", "RGB"),
-        "normal": np.einsum("ij,jhw->ihw", turn, _layer(last, "Normal", "XYZ")),
-        "depth": _layer(last, "Depth", "Z")[0],
-        "instance": _layer(last, "IndexOB", "X")[0],
-        "metallic": _layer(last, "metallic", "X")[0],
+        "base_color": layer(last, "base_color", "RGB"),
+        "normal": np.einsum("ij,jhw->ihw", turn, layer(last, "Normal", "XYZ")),
+        "depth": layer(last, "Depth", "Z")[0],
+        "instance": layer(last, "IndexOB", "X")[0],
+        "metallic": layer(last, "metallic", "X")[0],
     }
     peaks = list(result["peaks"].values())
     return Side(
@@ -255,6 +255,6 @@ def _read(wanted: Wanted, folder: Path, result: dict, camera: Camera) -> Side:
     )
 
 
-def _layer(channels: Channels, name: str, components: str) -> Array:
+def layer(channels: Channels, name: str, components: str) -> Array:
     """A pass (C, H, W) float32."""
     return np.stack([channels[f"ViewLayer.{name}.{component}"] for component in components]).astype(np.float32)

@@ -76,17 +76,11 @@ class DeferredRenderer:
     def _frame(
         self, gbuffer: GBuffer, light: EnvironmentMap, camera: Camera, yaw: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        radiance = light.radiance[0]
-        if self.quality == "split_sum":
+        if self.quality != "monte_carlo":
             return self._split_sum(gbuffer, light, camera, yaw)
         surface = shading_points(gbuffer, camera, yaw)
-        if self.quality == "monte_carlo":
-            diffuse, specular = monte_carlo.shade(surface, LightSampler.of(radiance), self.samples, self.seed)
-        else:
-            gbuffer.require("depth", by="screen-space ray tracing")
-            solid = gbuffer if gbuffer.depth_kind == "metric" else calibrate_depth(gbuffer)
-            scene = screen_space.DepthScene.of(solid, camera, yaw)
-            diffuse, specular = screen_space.shade(surface, scene, light, self.samples, self.seed)
+        sampler = LightSampler.of(light.radiance[0])
+        diffuse, specular = monte_carlo.shade(surface, sampler, self.samples, self.seed)
         picture = surface.picture(diffuse)
         background = backdrop(gbuffer, light, camera, yaw) if self.background else torch.zeros_like(picture)
         return picture, surface.picture(specular), background
@@ -96,12 +90,21 @@ class DeferredRenderer:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Strip by strip, as each pixel is shaded by itself, in far more numbers than it has."""
         prefiltered = PrefilteredLight.of(light.radiance[0])
+        obstruction = None
+        if self.quality == "screen_space":
+            gbuffer.require("depth", by="screen-space ray tracing")
+            gbuffer = gbuffer if gbuffer.depth_kind == "metric" else calibrate_depth(gbuffer)
+            obstruction = screen_space.obstruct(gbuffer, light, camera, yaw, self.samples, self.seed)
 
         def shade(rows: slice) -> tuple[Tensor, Tensor, Tensor]:
             view = camera.cropped(rows.start, 0, (rows.stop - rows.start, camera.size[1]))
             part = replace(gbuffer, camera=view, **{name: value[:, :, rows] for name, value in gbuffer.maps.items()})
             surface = shading_points(part, view, yaw)
-            diffuse, specular = (surface.picture(values) for values in split_sum.shade(surface, prefiltered))
+            if obstruction is None:
+                shaded = split_sum.shade(surface, prefiltered)
+            else:
+                shaded = obstruction.shade(part, surface, view, split_sum.factors(surface, prefiltered), rows.start)
+            diffuse, specular = (surface.picture(values) for values in shaded)
             return diffuse, specular, backdrop(part, light, view, yaw) if self.background else torch.zeros_like(diffuse)
 
         parts = list(strips(gbuffer.size))

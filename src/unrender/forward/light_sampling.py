@@ -33,11 +33,20 @@ class LightSampler:
     columns: Tensor
 
     @classmethod
-    def of(cls, radiance: Tensor) -> LightSampler:
-        """For one frame of radiance (3, H, W); gradients reach the look-ups, never the density."""
+    def of(cls, radiance: Tensor, *, defensive: bool = False) -> LightSampler:
+        """For one frame of radiance (3, H, W); gradients reach the look-ups, never the density.
+
+        Args:
+            radiance: of the map.
+            defensive: draw half of the directions in proportion to the root of the light, so that a sky beside a sun
+                has its share.
+        """
         _, height, width = radiance.shape
         theta = math.pi * (torch.arange(height, device=radiance.device, dtype=torch.float64) + 0.5) / height
         weight = luminance(radiance.detach(), dim=0)[0].double()
+        if defensive:
+            root = weight.sqrt()
+            weight = weight + root * (weight.mean() / root.mean().clamp(min=1e-12))
         # A floor, so that a black map still has directions and no direction has density zero.
         weight = (weight + 1e-4 * weight.mean() + 1e-12) * torch.sin(theta)[:, None]
         totals = weight.sum(1)

@@ -47,17 +47,40 @@ class Response:
     level: Tensor
 
 
+@dataclass(frozen=True)
+class Factors:
+    """Diffuse and specular radiance as products: what a surface reflects, times the light on it; each (3, N).
+
+    Attributes:
+        diffuse_albedo: of the diffuse lobe.
+        irradiance: over pi, of light that meets nothing on its way.
+        specular_albedo: of the specular lobe.
+        reflected: mean radiance of the light in the specular lobe, likewise.
+    """
+
+    diffuse_albedo: Tensor
+    irradiance: Tensor
+    specular_albedo: Tensor
+    reflected: Tensor
+
+
 def shade(surface: ShadingPoints, light: PrefilteredLight) -> tuple[Tensor, Tensor]:
     """Diffuse and specular radiance towards the camera, each (3, N); differentiable in light and material."""
+    parts = factors(surface, light)
+    return parts.diffuse_albedo * parts.irradiance, parts.specular_albedo * parts.reflected
+
+
+def factors(surface: ShadingPoints, light: PrefilteredLight) -> Factors:
+    """The products that `shade` gives, taken apart."""
     cos_view = surface.cos_view
     response = look_up_response(cos_view, surface.roughness)
     irradiance = sample(light.diffuse[None], surface.normal.T)[0]
-    diffuse = surface.base_color * ((1 - surface.metallic) * response.diffuse) * irradiance
+    diffuse = surface.base_color * ((1 - surface.metallic) * response.diffuse)
     sideways = brdf.unit(surface.view - cos_view * surface.normal)
     direction = torch.cos(response.angle) * surface.normal - torch.sin(response.angle) * sideways
     reflected = light.look_up(direction, response.level)
     neutral = (1 - surface.metallic) * response.dielectric + surface.metallic * response.fresnel
-    return diffuse, (neutral + surface.base_color * (surface.metallic * response.metal)) * reflected
+    return Factors(diffuse, irradiance, neutral + surface.base_color * (surface.metallic * response.metal), reflected)
 
 
 def look_up_response(cos_view: Tensor, roughness: Tensor) -> Response:

@@ -1,6 +1,6 @@
 """Runs inside Blender 3.x: builds what `export.py` wrote and renders what job.json asks for, with Cycles on the CPU.
 
-    blender --background --factory-startup --python-exit-code 1 --python cycles.py -- FOLDER
+    blender --background --factory-startup --python-exit-code 1 --python cycles_scene.py -- FOLDER
 
 Writes NAME.exr (multi-layer, float) for each render, and result.json: seconds by the clock and of the processor for
 start, load and each render, and the peak of memory in MB.
@@ -27,8 +27,8 @@ def build(folder: Path, job: dict[str, Any]) -> Any:
     """The scene, but for its light; returns the node whose image the light is."""
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
     scene = bpy.context.scene
-    _settings(scene, job)
-    _passes(scene.view_layers[0])
+    render_settings(scene, job)
+    add_passes(scene.view_layers[0])
     _camera(scene, json.loads((folder / "camera.json").read_text()))
     material = _material(folder)
     mesh = np.load(folder / "mesh.npz")
@@ -47,7 +47,7 @@ def build(folder: Path, job: dict[str, Any]) -> Any:
     return texture
 
 
-def _settings(scene: Any, job: dict[str, Any]) -> None:
+def render_settings(scene: Any, job: dict[str, Any]) -> None:
     scene.render.engine = "CYCLES"
     cycles = scene.cycles
     cycles.device, cycles.use_adaptive_sampling, cycles.use_denoising = "CPU", False, False
@@ -64,7 +64,7 @@ def _settings(scene: Any, job: dict[str, Any]) -> None:
     picture.file_format, picture.color_depth, picture.exr_codec = "OPEN_EXR_MULTILAYER", "32", "ZIP"
 
 
-def _passes(layer: Any) -> None:
+def add_passes(layer: Any) -> None:
     for name in ("z", "normal", "diffuse_direct", "diffuse_indirect", "diffuse_color", "glossy_color", "object_index"):
         setattr(layer, f"use_pass_{name}", True)
     for name, kind in (("base_color", "COLOR"), ("roughness", "VALUE"), ("metallic", "VALUE")):
@@ -175,4 +175,5 @@ def main() -> None:
     (folder / "result.json").write_text(json.dumps(result))
 
 
-main()
+if __name__ == "__main__":
+    main()
