@@ -13,6 +13,8 @@ from torch import Tensor
 from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
 from unrender.files.leftovers import clean_leftovers
+from unrender.files.paths import existing_file
+from unrender.files.reading import reading
 from unrender.scene.encoding import MINI
 from unrender.train.data import LIT_TENSORS, Lit, StillDataset
 
@@ -33,7 +35,8 @@ def prepared(cache: Path, data: Sequence[Path], kind: str, gather: Callable[[], 
     if not path.exists():
         with atomic_write(path) as temporary:
             safetensors.torch.save_file(_tensors(gather()), temporary)
-    return _stills(safetensors.torch.load_file(path))
+    with reading(existing_file(path), "cached stills; delete it, and it is made anew"):
+        return _stills(safetensors.torch.load_file(path))
 
 
 def _key(data: Sequence[Path], kind: str) -> str:
