@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import partial
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +18,7 @@ from torch import Tensor
 from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
 from unrender.files.containers import FILM_SUFFIXES, demuxer
-from unrender.files.gbuffers import read_gbuffer, write_gbuffer
+from unrender.files.gbuffers import CameraLike, read_gbuffer, write_gbuffer
 from unrender.files.images import PICTURE_SUFFIXES, read_image, write_image
 from unrender.files.layers import Profile
 from unrender.files.normal_axes import NormalAxes
@@ -28,6 +27,7 @@ from unrender.files.paths import existing_file
 from unrender.files.quiet import silenced
 from unrender.files.readers import FrameReader, GBufferReader, Item, Reader
 from unrender.files.video import open_video
+from unrender.scene.camera import Camera
 from unrender.scene.gbuffer import GBuffer
 from unrender.scene.plate import Plate
 
@@ -47,9 +47,9 @@ def open_frames(path: str | Path) -> FrameReader:
     """
     path = Path(path)
     if is_pattern(path) and not path.exists():
-        return _pattern(path, read_image)
+        return _sequence(*_numbered_files(path), read_image)
     if path.is_dir():
-        return _folder(path, PICTURE_SUFFIXES, read_image)
+        return _sequence(*_files_in(path, PICTURE_SUFFIXES), read_image)
     if demuxer(existing_file(path)) is not None:
         clip = open_video(path)
         return replace(clip, name=_visible(clip.name))
@@ -62,15 +62,34 @@ def open_frames(path: str | Path) -> FrameReader:
     return Reader(_visible(frames.name), frames.size, frames.fps, 1, lambda: iter((frames,)))
 
 
-def open_gbuffers(path: str | Path, normals: NormalAxes = "auto") -> GBufferReader:
-    """Opens G-buffers: one EXR, a folder of EXR files in natural order, or `name.####.exr`; `normals` and errors as
-    `read_gbuffer`."""
-    path, read = Path(path), partial(read_gbuffer, normals=normals)
+def open_gbuffers(path: str | Path, normals: NormalAxes = "auto", camera: CameraLike | None = None) -> GBufferReader:
+    """Opens G-buffers: one EXR, a folder of EXR files in natural order, or `name.####.exr`.
+
+    Args:
+        path: what to open.
+        normals: as for `read_gbuffer`.
+        camera: of all frames, or one a frame, or a vertical field of view, where the caller knows it.
+
+    Raises:
+        UserError: as of `read_gbuffer`, or another number of cameras than of frames.
+    """
+    path = Path(path)
     if is_pattern(path) and not path.exists():
-        return _pattern(path, read)
-    if path.is_dir():
-        return _folder(path, frozenset({".exr"}), read)
-    return _sequence([path], path.stem, read)
+        paths, name = _numbered_files(path)
+    elif path.is_dir():
+        paths, name = _files_in(path, frozenset({".exr"}))
+    else:
+        paths, name = [path], path.stem
+    if isinstance(camera, Camera) and len(camera) not in (1, len(paths)):
+        raise UserError(f"{len(camera)} cameras for {len(paths)} frames of {path}; expected 1, or as many as frames")
+    numbers = {file: index for index, file in enumerate(paths)}
+
+    def read(file: Path) -> GBuffer:
+        if isinstance(camera, Camera):
+            return read_gbuffer(file, normals, camera.frame(numbers[file]))
+        return read_gbuffer(file, normals, camera)
+
+    return _sequence(paths, name, read)
 
 
 class GBufferWriter:
@@ -193,12 +212,14 @@ def _first_number(paths: list[Path]) -> int:
     return numbers[0] if follow else 1
 
 
-def _pattern(pattern: Path, read: Callable[[Path], Item]) -> Reader[Item]:
+def _numbered_files(pattern: Path) -> tuple[list[Path], str]:
+    """The files that a pattern means, in order, and a name for what is made of them."""
     paths, name = find_numbered(pattern)
-    return _sequence(paths, _visible(name) if name else _folder_name(pattern.parent), read)
+    return paths, _visible(name) if name else _folder_name(pattern.parent)
 
 
-def _folder(folder: Path, suffixes: frozenset[str], read: Callable[[Path], Item]) -> Reader[Item]:
+def _files_in(folder: Path, suffixes: frozenset[str]) -> tuple[list[Path], str]:
+    """The frames in a folder, in order, and a name for what is made of them."""
     try:
         found = [path for path in folder.iterdir() if path.suffix.lower() in suffixes and not path.is_dir()]
     except OSError as error:
@@ -208,7 +229,7 @@ def _folder(folder: Path, suffixes: frozenset[str], read: Callable[[Path], Item]
         raise UserError(f"the folder {folder} has no frames in it; expected {', '.join(sorted(suffixes))} files")
     check_one_sequence(folder, paths)
     _check_sizes(folder, paths)
-    return _sequence(paths, _folder_name(folder), read)
+    return paths, _folder_name(folder)
 
 
 def _check_sizes(folder: Path, paths: list[Path]) -> None:

@@ -36,7 +36,10 @@ def prepared(cache: Path, data: Sequence[Path], kind: str, gather: Callable[[], 
         with atomic_write(path) as temporary:
             safetensors.torch.save_file(_tensors(gather()), temporary)
     with reading(existing_file(path), "cached stills; delete it, and it is made anew"):
-        return _stills(safetensors.torch.load_file(path))
+        try:
+            return _stills(safetensors.torch.load_file(path))
+        except UserError as error:
+            raise UserError(f"{path} is damaged: {error}; delete it, and it is made anew") from error
 
 
 def _key(data: Sequence[Path], kind: str) -> str:
@@ -59,6 +62,8 @@ def _stills(tensors: dict[str, Tensor]) -> StillDataset:
     def of(prefix: str) -> dict[str, Tensor]:
         return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
+    if not all(values.isfinite().all() for values in tensors.values()):
+        raise UserError("values that are not finite")
     lit = of("lit.")
     return StillDataset(
         of("maps."), of("known."), Lit(lit["radiance_hint"], lit["rgb"], lit["picture"]) if lit else None

@@ -16,7 +16,7 @@ from unrender.diffusion.card.sampling import FlowCard, KarrasCard, ScheduleCard
 from unrender.errors import UserError
 from unrender.files.notes import note
 from unrender.files.paths import existing_file
-from unrender.files.reading import printable, reading
+from unrender.files.reading import brief, printable, reading
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
@@ -46,7 +46,7 @@ def read_card(folder: Path) -> ModelCard:
     except UserError:
         raise
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not a model card: {error}") from error
+        raise UserError(f"{path} is not a model card ({brief(error)})") from error
     if not isinstance(facts, dict):
         raise UserError(f"{path} is not a model card: expected a table of its parts")
     if is_flat(facts):
