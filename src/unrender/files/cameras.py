@@ -27,6 +27,7 @@ from unrender.files.gbuffers import read_gbuffer
 from unrender.files.images import read_image
 from unrender.files.paths import existing_file
 from unrender.files.reading import brief, reading
+from unrender.files.textures import beside
 from unrender.files.views import Matrix, View, entry, join, mapping, number, numbers, side, text, transform
 from unrender.scene.camera import Camera
 
@@ -215,7 +216,7 @@ def _check_pinhole(path: Path, said: dict[str, Any]) -> None:
 def _transforms_size(path: Path, said: dict[str, Any], name: str) -> tuple[int, int]:
     if "w" in said and "h" in said:
         return side(said["h"], f"{path}: h"), side(said["w"], f"{path}: w")
-    picture = path.parent / name
+    picture = beside(path.parent, name)
     # The NeRF synthetic scenes leave the suffix out.
     return read_image(picture if picture.suffix else picture.with_suffix(".png")).size
 

@@ -129,7 +129,7 @@ def _claim(facts: dict[str, object], folder: Path) -> bool:
         held, generator = _held(mark)
         if generator != GENERATOR:
             raise UserError(
-                f"{folder} was begun by generator {generator}; expected generator {GENERATOR}; "
+                f"{folder} was begun by generator {_on_one_line(str(generator))}; expected generator {GENERATOR}; "
                 "finish it with the version of unrender that began it or give another folder"
             )
         if held != wanted:
@@ -150,7 +150,7 @@ def _held(mark: Path) -> tuple[str, object]:
     try:
         text = existing_file(mark).read_text(encoding="utf-8")
         return text, json.loads(text).get("generator", 1)
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise UserError(f"{mark} is no recipe of `unrender synth`; give a new folder") from error
 
 
