@@ -48,6 +48,7 @@ from unrender.files import (
     write_gbuffer,
     write_image,
 )
+from unrender.files.cameras import read_cameras
 from unrender.files.lock import LOCK_FILE, locked
 from unrender.files.shards import read_about, write_shard
 from unrender.raytrace.assets import read_asset
@@ -222,6 +223,13 @@ def _foreign(folder: Path) -> Path:
     channels |= {f"ViewLayer.{name}": np.full((12, 16), value, np.float32) for name, value in wall.items()}
     write_channels(folder / "a.exr", channels, {})
     return folder / "a.exr"
+
+
+def _map_pictures(folder: Path) -> Path:
+    (folder / "normal").mkdir()
+    for name in ("0.albedo.png", "normal/0.png", "0.depth.png", "0.material.jpg"):
+        Image.fromarray(_picture()).save(folder / name)
+    return folder
 
 
 # Meshes.
@@ -487,6 +495,8 @@ def _seeds() -> tuple[Seed, ...]:
         Seed("gbuffer", _gbuffer, lambda path: list(open_gbuffers(path))),
         Seed("gbuffer nuke", partial(_gbuffer, profile="nuke"), lambda path: list(open_gbuffers(path))),
         Seed("gbuffer foreign", _foreign, lambda path: list(open_gbuffers(path))),
+        Seed("gbuffer pictures", _map_pictures, lambda path: list(open_gbuffers(path))),
+        Seed("camera file", _gbuffer, lambda path: read_cameras(path).camera),
         Seed("glb", _glb, read_meshes),
         Seed("gltf", _gltf, read_meshes),
         Seed("obj", _obj, read_meshes),

@@ -37,7 +37,14 @@ if TYPE_CHECKING:
 class ForwardJob:
     """What to render, and under what."""
 
-    gbuffer: Annotated[Path, typer.Argument(metavar="GBUFFER", help="A multi-layer EXR, as `unrender inverse` writes.")]
+    gbuffer: Annotated[
+        Path,
+        typer.Argument(
+            metavar="GBUFFER",
+            help="A multi-layer EXR, as `unrender inverse` writes; name.####.exr; or a folder of EXR files, or of "
+            "pictures named by maps (albedo.png, normal.png, ...).",
+        ),
+    ]
     out: Out
     light: Annotated[
         str | None,

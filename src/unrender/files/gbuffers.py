@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar, get_args
 
@@ -17,6 +18,7 @@ from unrender.conventions import CAMERA_AXES, COLOR_SPACE
 from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
 from unrender.files.exr import Compression, ExrImage, read_channels, to_half, write_channels
+from unrender.files.gbuffer_pictures import find_frames, read_pictures
 from unrender.files.layers import Profile, channel_names, choose_maps
 from unrender.files.normal_axes import NormalAxes, find_axes
 from unrender.files.notes import note
@@ -68,7 +70,8 @@ def write_gbuffer(
 
 
 def read_gbuffer(path: str | Path, normals: NormalAxes = "auto", camera: CameraLike | None = None) -> GBuffer:
-    """Reads a G-buffer of one frame from an EXR of any profile (see `layers`).
+    """Reads a G-buffer of one frame from an EXR of any profile (see `layers`), or from a folder with a picture for
+    each map, as official codes write them (see `gbuffer_pictures`).
 
     Depths that are not positive, not finite or at least `DEPTH_OF_NOTHING` become +inf; maps that live in [0, 1] are
     clipped to it. A picture with alpha has its colour un-premultiplied, and gives the mask where the file has no other.
@@ -79,7 +82,7 @@ def read_gbuffer(path: str | Path, normals: NormalAxes = "auto", camera: CameraL
     one is taken as the other, which is right for all that is no metal, and said, too.
 
     Args:
-        path: an EXR.
+        path: an EXR, or a folder of pictures.
         normals: "camera" takes normals as they are, "world" turns them by what the depth says, "auto" finds out.
         camera: that of the picture, T = 1, or its vertical field of view in degrees, where the caller knows it; in
             place of what the file says.
@@ -88,6 +91,8 @@ def read_gbuffer(path: str | Path, normals: NormalAxes = "auto", camera: CameraL
         UserError: a missing, damaged or foreign file, one with other axes, one without a map of a G-buffer (its
             channels are listed), or normals in axes that cannot be found out.
     """
+    if Path(path).is_dir():
+        return _of_pictures(Path(path), camera)
     path = existing_file(path)
     image = read_channels(path)
     chosen = choose_maps(image.channels)
@@ -125,6 +130,24 @@ def read_gbuffer(path: str | Path, normals: NormalAxes = "auto", camera: CameraL
         model=header.get("model", ""),
         plate=plate,
     )
+
+
+def with_camera(gbuffer: GBuffer, camera: CameraLike | None, what: str) -> GBuffer:
+    """The G-buffer of one frame, seen by a camera that the caller knows; None for its own."""
+    if camera is None:
+        return gbuffer
+    known = camera if isinstance(camera, Camera) else Camera.perspective(gbuffer.size, require_angle(camera))
+    return replace(gbuffer, camera=known.fitted(gbuffer.size, what))
+
+
+def _of_pictures(folder: Path, camera: CameraLike | None) -> GBuffer:
+    frames = find_frames(folder)
+    if len(frames) != 1:
+        what = (
+            f"{len(frames)} frames of maps; `open_gbuffers` reads them all" if frames else "no pictures named by maps"
+        )
+        raise UserError(f"{folder} has {what}; expected one picture for each map (albedo.png, normal.png, ...)")
+    return with_camera(read_pictures(folder, frames[0][1]), camera, str(folder))
 
 
 def require_angle(degrees: float) -> float:

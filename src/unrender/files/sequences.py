@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from itertools import count
@@ -18,7 +18,8 @@ from torch import Tensor
 from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
 from unrender.files.containers import FILM_SUFFIXES, demuxer
-from unrender.files.gbuffers import CameraLike, read_gbuffer, write_gbuffer
+from unrender.files.gbuffer_pictures import Files, find_frames, read_pictures
+from unrender.files.gbuffers import CameraLike, read_gbuffer, with_camera, write_gbuffer
 from unrender.files.images import PICTURE_SUFFIXES, read_image, write_image
 from unrender.files.layers import Profile
 from unrender.files.normal_axes import NormalAxes
@@ -63,7 +64,8 @@ def open_frames(path: str | Path) -> FrameReader:
 
 
 def open_gbuffers(path: str | Path, normals: NormalAxes = "auto", camera: CameraLike | None = None) -> GBufferReader:
-    """Opens G-buffers: one EXR, a folder of EXR files in natural order, or `name.####.exr`.
+    """Opens G-buffers: one EXR, a folder of EXR files in natural order, `name.####.exr`, or a folder with a picture for
+    each map of each frame, as official codes write them (see `gbuffer_pictures`).
 
     Args:
         path: what to open.
@@ -77,19 +79,14 @@ def open_gbuffers(path: str | Path, normals: NormalAxes = "auto", camera: Camera
     if is_pattern(path) and not path.exists():
         paths, name = _numbered_files(path)
     elif path.is_dir():
+        if pictures := _map_pictures(path):
+            return _frames_of_pictures(path, pictures, camera)
         paths, name = _files_in(path, frozenset({".exr"}))
     else:
         paths, name = [path], path.stem
-    if isinstance(camera, Camera) and len(camera) not in (1, len(paths)):
-        raise UserError(f"{len(camera)} cameras for {len(paths)} frames of {path}; expected 1, or as many as frames")
+    cameras = _camera_of_each(camera, len(paths), path)
     numbers = {file: index for index, file in enumerate(paths)}
-
-    def read(file: Path) -> GBuffer:
-        if isinstance(camera, Camera):
-            return read_gbuffer(file, normals, camera.frame(numbers[file]))
-        return read_gbuffer(file, normals, camera)
-
-    return _sequence(paths, name, read)
+    return _sequence(paths, name, lambda file: read_gbuffer(file, normals, cameras[numbers[file]]))
 
 
 class GBufferWriter:
@@ -200,6 +197,40 @@ def _sequence(paths: list[Path], name: str, read: Callable[[Path], Item]) -> Rea
             yield frame
 
     return Reader(name, first.size, first.fps, len(paths), frames, _first_number(paths))
+
+
+def _camera_of_each(camera: CameraLike | None, frames: int, path: Path) -> Sequence[CameraLike | None]:
+    """The camera of every frame."""
+    if not isinstance(camera, Camera):
+        return [camera] * frames
+    if len(camera) not in (1, frames):
+        raise UserError(f"{len(camera)} cameras for {frames} frames of {path}; expected 1, or as many as frames")
+    return [camera.frame(index) for index in range(frames)]
+
+
+def _map_pictures(folder: Path) -> list[tuple[str, Files]]:
+    """The frames of a folder that has no EXR in it, and pictures that are named by maps."""
+    if any(path.suffix.lower() == ".exr" for path in folder.iterdir()):
+        return []
+    return find_frames(folder)
+
+
+def _frames_of_pictures(folder: Path, pictures: list[tuple[str, Files]], camera: CameraLike | None) -> GBufferReader:
+    cameras = _camera_of_each(camera, len(pictures), folder)
+
+    def read(index: int) -> GBuffer:
+        return with_camera(read_pictures(folder, pictures[index][1]), cameras[index], str(folder))
+
+    first = read(0)
+
+    def frames() -> Iterator[GBuffer]:
+        for index, (key, _) in enumerate(pictures):
+            frame = first if index == 0 else read(index)
+            if frame.size != first.size:
+                raise UserError(f"{folder}: frame {key} is {frame.size} and the first {first.size}; expected one size")
+            yield frame
+
+    return Reader(_folder_name(folder), first.size, first.fps, len(pictures), frames)
 
 
 def _first_number(paths: list[Path]) -> int:
