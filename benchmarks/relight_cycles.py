@@ -116,7 +116,9 @@ def trivial_methods() -> dict[str, Method]:
     """What needs no model; "mean colour" is told the truth's."""
 
     def mean_colour(case: Case) -> Tensor:
-        scale = [case.target[0, c][case.inside[0]].mean() / case.photo.rgb[0, c][case.inside[0]].mean() for c in range(3)]
+        scale = [
+            case.target[0, c][case.inside[0]].mean() / case.photo.rgb[0, c][case.inside[0]].mean() for c in range(3)
+        ]
         return case.photo.rgb * torch.stack(scale)[None, :, None, None] / case.gain
 
     return {"photo unchanged": lambda case: case.photo.rgb / case.gain, "photo, true mean colour": mean_colour}

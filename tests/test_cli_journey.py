@@ -191,7 +191,7 @@ def test_forward_renders_what_inverse_wrote(relit: Path, tmp_path: Path):
 def test_models_and_doctor_report(capsys: pytest.CaptureFixture[str]):
     assert run("models", "list") == 0
     assert any(line.startswith("mini ") for line in capsys.readouterr().out.splitlines())
-    assert run("models", "show", "mini") == 0
+    assert run("models", "show", "mini", "--json") == 0
     assert [card["identity"]["licence"] for card in json.loads(capsys.readouterr().out)] == [
         "Apache-2.0"
     ] * 2  # one each way

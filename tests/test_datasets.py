@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -10,38 +9,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 
+from dataset_layouts import (
+    BLOCK,
+    CITY,
+    ROOM,
+    SIZE,
+    TO_CAMERA,
+    VKITTI,
+    coded,
+    exr,
+    write_interiorverse,
+    write_matrixcity,
+    write_vkitti,
+)
 from planes import NORMAL, everywhere, plane_depth
 from unrender.errors import UserError
 from unrender.files import open_dataset
 from unrender.files.datasets.interiorverse import open_interiorverse, valid_material
 from unrender.files.datasets.matrixcity import open_matrixcity
 from unrender.files.datasets.vkitti2 import open_vkitti2
-from unrender.files.exr import write_channels
-from unrender.files.images import write_image
-from unrender.scene.camera import Camera, project
+from unrender.scene.camera import project
 from unrender.scene.color import srgb_to_linear
 from unrender.scene.gbuffer import GBuffer
-
-SIZE = (12, 16)
-CODES = torch.full((3, *SIZE), 128 / 255)
-
-
-def coded(path: Path, codes: Tensor = CODES, bits: int = 8) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_image(path, codes, transfer="linear", bits=bits)  # ty: ignore[invalid-argument-type]
-
-
-def exr(path: Path, values: Tensor, names: str = "RGB", kind: type = np.float32) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_channels(path, {n: p.numpy().astype(kind) for n, p in zip(names, values, strict=True)}, {})
-
-
-def grey16(path: Path, values: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(values.astype(np.uint16)).save(path)
 
 
 def angle(one: Tensor, other: Tensor) -> float:
@@ -51,24 +42,10 @@ def angle(one: Tensor, other: Tensor) -> float:
 
 # Virtual KITTI 2
 
-VKITTI = Camera(torch.tensor([[[20.0, 0, 8.0], [0, 20, 6.5], [0, 0, 1]]]), torch.eye(4)[None], SIZE)
-TO_CAMERA = np.array([[0.0, 0, -1, 3], [0, 1, 0, -2], [1, 0, 0, 5], [0, 0, 0, 1]])
-
 
 @pytest.fixture
 def vkitti(tmp_path: Path) -> Path:
-    depth = (plane_depth(VKITTI, offset=-30)[0, 0] * 100).round().numpy()
-    depth[0, :3] = 65535
-    for scene, variation in (("Scene01", "clone"), ("Scene02", "fog"), ("Scene20", "sunset")):
-        inside = f"{scene}/{variation}/frames"
-        coded(tmp_path / "vkitti_2.0.3_rgb" / inside / "rgb" / "Camera_1" / "rgb_00007.jpg")
-        grey16(tmp_path / "vkitti_2.0.3_depth" / inside / "depth" / "Camera_1" / "depth_00007.png", depth)
-        text = tmp_path / "vkitti_2.0.3_textgt" / scene / variation
-        text.mkdir(parents=True)
-        (text / "intrinsic.txt").write_text("frame cameraID K[0,0] ...\n7 0 1 1 1 1\n7 1 20 20 7.5 6\n")
-        numbers = " ".join(map(str, TO_CAMERA.ravel()))
-        (text / "extrinsic.txt").write_text(f"frame cameraID r1,1\n7 0 1\n7 1 {numbers}\n")
-    return tmp_path
+    return write_vkitti(tmp_path)
 
 
 def test_vkitti_depth_is_centimetres_and_the_sky_is_nothing(vkitti: Path) -> None:
@@ -123,30 +100,10 @@ def test_vkitti_without_text_has_the_published_lens_and_a_crop_keeps_rays(tmp_pa
 
 # InteriorVerse
 
-ROOM = Camera.perspective(SIZE, math.degrees(2 * math.atan(12 / 16 * math.tan(math.radians(85 / 2)))))
-
 
 @pytest.fixture
 def interiorverse(tmp_path: Path) -> Path:
-    root = tmp_path / "dataset_85"
-    depth = 1000 * plane_depth(ROOM)[0]
-    depth[..., 0, 0] = torch.inf
-    material = everywhere(torch.tensor([0.3, 0.7, 0.0]), SIZE)[0]
-    material[:, 2, 2] = 0
-    mask = torch.ones(1, *SIZE)
-    mask[..., 1, 1] = 0
-    for name, values, channels in (
-        ("im", everywhere(torch.tensor([0.5, 1.0, 3.0]), SIZE)[0], "RGB"),
-        ("albedo", everywhere(torch.tensor([0.2, 0.4, 0.6]), SIZE)[0], "RGB"),
-        ("normal", everywhere(2 * NORMAL, SIZE)[0], "RGB"),
-        ("depth", depth.expand(3, *SIZE), "RGB"),
-        ("material", material, "RGB"),
-        ("mask", mask, "Y"),
-    ):
-        exr(root / "L3D1" / f"004_{name}.exr", values, channels)
-    (root / "train.txt").write_text("L3D1\nL3D2\n")
-    (root / "test.txt").write_text("L3D3\n")
-    return tmp_path
+    return write_interiorverse(tmp_path)
 
 
 def test_interiorverse_is_millimetres_and_metallic_roughness(interiorverse: Path) -> None:
@@ -184,36 +141,10 @@ def test_interiorverse_lists_of_marigold(interiorverse: Path) -> None:
 
 # MatrixCity
 
-BLOCK = "block_1"
-TO_WORLD = np.array([[0.0, -0.6, 0.8, 100], [1, 0, 0, 200], [0, 0.8, 0.6, 50], [0, 0, 0, 1]])
-CITY = Camera.perspective(SIZE, math.degrees(2 * math.atan(12 / 16)), torch.eye(4)[None])
-
 
 @pytest.fixture
 def matrixcity(tmp_path: Path) -> Path:
-    poses = TO_WORLD.copy()
-    poses[:3, :3] /= 100
-    for split, block in (("train", BLOCK), ("test", f"{BLOCK}_test")):
-        folder = tmp_path / "small_city" / "aerial" / split / block
-        coded(folder / "0012.png")
-        frames = [{"frame_index": 12, "rot_mat": poses.tolist()}]
-        (folder / "transforms.json").write_text(json.dumps({"camera_angle_x": math.pi / 2, "frames": frames}))
-    # The engine's world is that of the poses with Y the other way.
-    engine = torch.from_numpy(np.diag([1.0, -1, 1]) @ TO_WORLD[:3, :3] @ NORMAL.numpy()).float()
-    normal = everywhere(engine, SIZE)[0] / 2 + 0.5
-    normal[:, 0] = 0
-    depth = 100 * plane_depth(CITY)[0].expand(3, *SIZE).clone()
-    depth[:, 1] = 65504
-    inside = Path("aerial") / "train"
-    exr(tmp_path / "small_city_normal" / inside / f"{BLOCK}_normal" / "0012.exr", normal)
-    exr(
-        tmp_path / "small_city_depth" / inside / f"{BLOCK}_depth" / f"{BLOCK}_depth" / "0012.exr",
-        depth,
-        kind=np.float16,
-    )
-    for name, code in (("diffuse", 64), ("roughness", 128), ("metallic", 255)):
-        coded(tmp_path / f"small_city_{name}" / inside / f"{BLOCK}_{name}" / "0012.png", CODES / 128 * code)
-    return tmp_path
+    return write_matrixcity(tmp_path)
 
 
 def test_matrixcity_normals_come_from_the_engines_world(matrixcity: Path) -> None:
@@ -337,7 +268,7 @@ def test_interiorverse_mistakes(interiorverse: Path, message: str, act: Act) -> 
         ("no block of MatrixCity for the split train_dense", lambda f: open_matrixcity(f, "train_dense")),
         ("follows from depth or normal", lambda f: open_matrixcity(f, maps=["mask"])),
         ("block_1_test_diffuse/0012.png does not exist", lambda f: open_matrixcity(f, "test")[0]),
-        ("is not a block of MatrixCity", lambda f: _rewritten(f, "transforms.json", "{}")),
+        ("transforms.json has no camera_angle_x", lambda f: _rewritten(f, "transforms.json", "{}")),
     ],
 )
 def test_matrixcity_mistakes(matrixcity: Path, message: str, act: Act) -> None:

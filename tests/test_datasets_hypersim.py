@@ -2,94 +2,37 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import pickle
 import sys
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
+from dataset_layouts import (
+    FIXED,
+    METRES,
+    POSITION,
+    SCENE,
+    SIZE,
+    TURN,
+    table,
+    write_hypersim,
+    write_scene,
+)
 from planes import NORMAL, everywhere, plane_depth
 from unrender.errors import UserError
 from unrender.files.datasets.hypersim import CAMERA_FILE, SPLIT_FILE, official_gain, open_hypersim
-from unrender.scene.camera import Camera, depth_to_ray_distance, project
+from unrender.scene.camera import project
 from unrender.scene.gbuffer import GBuffer
 from unrender.train.datasets import load_dataset
-
-SIZE = (12, 16)
-FIXED = Camera.perspective(SIZE, math.degrees(2 * math.atan(12 / 16 * math.tan(math.pi / 6))))
-TURN = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
-POSITION = np.array([10.0, 20, 30])
-METRES = 0.5
-SCENE, FRAME = "ai_001_002", 3
-
-
-def dataset(path: Path, values: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with h5py.File(path, "w") as file:
-        file["dataset"] = values
-
-
-def table(path: Path, rows: list[dict[str, object]]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def image(value: Tensor) -> np.ndarray:
-    return value[0].permute(1, 2, 0).squeeze(-1).numpy()
-
-
-def split_row(scene: str, frame: int, split: str, public: bool = True) -> dict[str, object]:
-    return {
-        "scene_name": scene,
-        "camera_name": "cam_00",
-        "frame_id": frame,
-        "included_in_public_release": public,
-        "exclude_reason": "",
-        "split_partition_name": split,
-    }
-
-
-def write_scene(folder: Path, distance: Tensor, normal: Tensor) -> None:
-    """One frame: color = albedo illumination + residual, two pixels without a surface."""
-    images = folder / SCENE / "images"
-    final, geometry = images / "scene_cam_00_final_hdf5", images / "scene_cam_00_geometry_hdf5"
-    albedo = np.full((*SIZE, 3), (0.25, 0.5, 0.75), np.float16)
-    light = np.linspace(0, 4, 192, dtype=np.float16).reshape(*SIZE, 1).repeat(3, 2)
-    residual = np.full((*SIZE, 3), 0.125, np.float16)
-    entity = np.ones(SIZE, np.int32)
-    entity[0, :2] = -1
-    stored = {"color": albedo * light + residual, "diffuse_reflectance": albedo}
-    stored |= {"diffuse_illumination": light, "residual": residual}
-    for name, values in stored.items():
-        dataset(final / f"frame.{FRAME:04d}.{name}.hdf5", values)
-    shapes = {"depth_meters": image(distance), "normal_cam": image(normal), "render_entity_id": entity}
-    for name, values in shapes.items():
-        dataset(geometry / f"frame.{FRAME:04d}.{name}.hdf5", values)
-    detail = folder / SCENE / "_detail"
-    dataset(detail / "cam_00" / "camera_keyframe_orientations.hdf5", np.stack([np.eye(3)] * FRAME + [TURN]))
-    dataset(detail / "cam_00" / "camera_keyframe_positions.hdf5", np.stack([np.zeros(3)] * FRAME + [POSITION]))
-    table(detail / "metadata_scene.csv", [{"parameter_name": "meters_per_asset_unit", "parameter_value": METRES}])
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    normal = everywhere(0.5 * NORMAL, SIZE)
-    normal[..., 5, :] *= -1
-    normal[..., 6, 6] = 0
-    distance = depth_to_ray_distance(plane_depth(FIXED), FIXED)
-    distance[..., 7, 7] = 70
-    write_scene(tmp_path, distance, normal)
-    rows = [split_row(SCENE, FRAME, "train"), split_row(SCENE, 4, "train", public=False), split_row(SCENE, 9, "test")]
-    table(tmp_path / SPLIT_FILE, [*rows, split_row("ai_055_010", 0, "train")])
-    return tmp_path
+    return write_hypersim(tmp_path)
 
 
 def only(pictures: object) -> GBuffer:

@@ -12,6 +12,7 @@ from huggingface_hub import constants
 
 from model_folders import NEW, WORDS, hold, snapshot
 from unrender.cli import main
+from unrender.diffusion.card import ModelCard
 from unrender.diffusion.checkpoints.hub.registry import cards
 from unrender.diffusion.checkpoints.published import PUBLISHED
 
@@ -28,18 +29,43 @@ def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_list_is_a_table_of_plain_lines(capsys: pytest.CaptureFixture[str]):
     snapshot(MARIGOLD, NEW, "unet", "vae", *WORDS)
     assert main(["models", "list"]) == 0
-    heading, *rows, foot, decoders = capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 100
+    heading, *rows = lines[: 1 + len(cards())]
+    told = " ".join(" ".join(lines[1 + len(cards()) :]).split())
     assert "\x1b" not in "".join(rows)
     assert [row.split()[0] for row in rows] == [card.id for card in cards()]
-    assert " ".join(heading.split()) == ("id system task maps resolution licence commercial download memory here")
+    assert " ".join(heading.split()) == "id task maps commercial GB memory here"
     lines = {row.split()[0]: row.split() for row in rows}
     assert lines["mini"][-1] == "embedded"
     # 2 bytes each of 865922244 + 83653863 numbers, 340387840 of words, and 3 * 256 * 768 * 768 of activations.
-    assert " ".join(lines[MARIGOLD]) == f"{MARIGOLD} Marigold inverse depth 768 OpenRAIL++-M yes 2.58 2.81 pulled"
+    assert " ".join(lines[MARIGOLD]) == f"{MARIGOLD} inverse depth yes 2.58 2.81 pulled"
     assert lines[X_TO_RGB][-4:] == ["no", "2.58", "2.81", "no"]
-    assert lines[X_TO_RGB][4] == "native"
-    assert "estimate" in foot
-    assert decoders.endswith("madebyollin/taesd.")
+    assert "OpenRAIL++-M: Marigold" in told
+    assert "estimate" in told
+    assert told.endswith("madebyollin/taesd.")
+
+
+def test_list_leaves_out_what_may_not_be_sold(capsys: pytest.CaptureFixture[str]):
+    assert main(["models", "list", "--commercial"]) == 0
+    said = capsys.readouterr().out
+    assert [
+        line.split()[0] for line in said.splitlines()[1 : 1 + sum(c.identity.commercial is True for c in cards())]
+    ] == [card.id for card in cards() if card.identity.commercial]
+    assert X_TO_RGB not in said
+    assert "Adobe" not in said
+
+
+@pytest.mark.parametrize("card", cards(), ids=lambda card: f"{card.id}-{card.task}")
+def test_every_page_fits_and_says_what_a_person_asks(card: ModelCard, capsys: pytest.CaptureFixture[str]):
+    assert main(["models", "show", card.id]) == 0
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 100
+    words = " ".join(said.split())
+    for part in (card.identity.licence, f"commercial use: {card.identity.commercial_use}", ", ".join(card.map_names)):
+        assert part in words
+    assert f"--model {card.id}" in words
+    assert "{" not in said
 
 
 def test_no_id_is_cut_off_on_a_narrow_terminal():
@@ -61,13 +87,13 @@ def test_no_id_is_cut_off_on_a_narrow_terminal():
 
 
 def test_show_gives_every_field(capsys: pytest.CaptureFixture[str]):
-    assert main(["models", "show", MARIGOLD]) == 0
+    assert main(["models", "show", MARIGOLD, "--json"]) == 0
     said = capsys.readouterr()
     shown = json.loads(said.out)
     assert (shown["identity"]["id"], shown["sampling"]["schedule"]["steps"]) == (MARIGOLD, 4)
     assert shown["conditioning"][0] == {"padded": False, "domains": [], "kind": "text"}
     assert said.err == f"{MARIGOLD}: licence OpenRAIL++-M; commercial use: yes\n"
-    assert main(["models", "show", OUROBOROS]) == 0
+    assert main(["models", "show", OUROBOROS, "--json"]) == 0
     assert [card["identity"]["source"]["unet"] for card in json.loads(capsys.readouterr().out)] == ["unet_1", "unet_0"]
 
 
@@ -77,7 +103,7 @@ def test_show_and_adopt_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err.count("\n") == 1
     assert main(["models", "adopt", folder, X_TO_RGB]) == 0
     assert capsys.readouterr().out == f"{folder} holds {X_TO_RGB}\n"
-    assert main(["models", "show", folder]) == 0
+    assert main(["models", "show", folder, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["identity"]["id"] == X_TO_RGB
 
 

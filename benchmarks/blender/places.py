@@ -56,7 +56,14 @@ def room(rng: Random, scene: Any, size: tuple[int, int]) -> None:
     windowed = rng.sample(sides, rng.choice((1, 1, 2, 3)))
     for side in [*sides, *([] if open_back else ["back"])]:
         across = width if side in ("far", "back") else depth
-        _wall(rng, side, across, (width, depth, height), walls, side in windowed or (side == "back" and rng.random() < 0.4))
+        _wall(
+            rng,
+            side,
+            across,
+            (width, depth, height),
+            walls,
+            side in windowed or (side == "back" and rng.random() < 0.4),
+        )
     for _ in range(rng.randint(2, 4)):
         _furniture(rng, width, depth)
     for _ in range(rng.randint(1, 3)):

@@ -169,7 +169,8 @@ def _taken(job: EditJob, inverse: Inverse) -> tuple[MaterialChange, ...]:
 
 def _edits(job: EditJob, changes: tuple[MaterialChange, ...], frames: int) -> Edit | Iterator[Edit]:
     """One edit for all frames, or that of every frame, where a mask or an object is read from files."""
-    from unrender.files.sequences import open_gbuffers, open_masks
+    from unrender.files.masks import open_masks
+    from unrender.files.sequences import open_gbuffers
     from unrender.relight import Edit
 
     if not job.insert and not (job.mask and _is_file(job.mask)):
@@ -196,7 +197,7 @@ def _first_mask(mask: str) -> str | Tensor:
     """A condition as it is, a file as its first mask."""
     if not _is_file(mask):
         return mask
-    from unrender.files.sequences import open_masks
+    from unrender.files.masks import open_masks
 
     return next(iter(open_masks(Path(mask)))).rgb[:, :1]
 

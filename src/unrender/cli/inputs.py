@@ -2,9 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from difflib import get_close_matches
+from fractions import Fraction
+from typing import TYPE_CHECKING
 
+from unrender.cli.outputs import Destination
 from unrender.errors import UserError
+
+if TYPE_CHECKING:
+    from unrender.files.readers import Item, Reader
+    from unrender.output import PictureFormat
+
+_FASTEST = 1000
+_NTSC = tuple(Fraction(rate * 1000, 1001) for rate in (24, 30, 48, 60, 120))
+
+
+def parse_rate(text: str | None) -> Fraction | None:
+    """`25`, `23.976` or `24000/1001` to frames a second; decimals near a broadcast rate mean that rate. None stays
+    None."""
+    if text is None:
+        return None
+    try:
+        rate = Fraction(text.strip())
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if not 0 < rate <= _FASTEST:
+        raise UserError(f"--fps {text}: expected frames a second above 0 and up to {_FASTEST}, 24000/1001 for example")
+    near = min(_NTSC, key=lambda known: abs(known - rate))
+    return near if "." in text and abs(near - rate) < Fraction(1, 200) else rate
+
+
+def at_rate(reader: Reader[Item], rate: Fraction | None) -> Reader[Item]:
+    """The same frames, played at another rate, which is said in every EXR that is made of them; None for their own."""
+    if rate is None:
+        return reader
+    fps = float(rate)
+
+    def frames() -> Iterator[Item]:
+        for frame in reader:
+            plate = frame.plate.at_rate(fps) if frame.plate is not None else None
+            yield replace(frame, fps=fps, plate=plate)
+
+    return replace(reader, fps=fps, open=frames)
+
+
+def picture_format(destination: Destination, bits: str, compression: str, frames: int) -> PictureFormat:
+    """How pictures are stored; `compression` "auto" is lossless for a still and lossy for a clip.
+
+    Raises:
+        UserError: a choice that the one file asked for cannot follow.
+    """
+    from unrender.output import PictureFormat
+
+    if bits == "16" and not destination.wants(".png"):
+        raise UserError(f"-o {destination.file}: --bits 16 is for PNG; expected an OUT ending in .png, or a folder")
+    if compression != "auto" and not destination.wants(".exr"):
+        raise UserError(f"-o {destination.file}: --compression is for EXR; expected an OUT ending in .exr, or a folder")
+    lossy = compression == "dwaa" or (compression == "auto" and frames > 1)
+    return PictureFormat(16 if bits == "16" else 8, "dwaa" if lossy else "zip")
 
 
 def parse_maps(text: str | None) -> tuple[str, ...] | None:

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from unrender.cli.guard import InputFiles
-from unrender.cli.inputs import parse_maps
-from unrender.cli.options import ComputeOptions, NetworkOptions, Out, SceneOptions
+from unrender.cli.inputs import at_rate, parse_maps, parse_rate
+from unrender.cli.options import ComputeOptions, Fps, NetworkOptions, Out, Profile, SceneOptions
 from unrender.cli.outputs import atomic_outputs, check_results, parse_destination
 from unrender.cli.progress import track
 from unrender.cli.run_record import RunRecord
@@ -29,9 +29,8 @@ class InverseJob:
     maps: Annotated[str | None, typer.Option(metavar="A,B,...", help="The maps wanted; all that the model gives.")] = (
         None
     )
-    profile: Annotated[
-        Literal["unrender", "blender", "arnold", "nuke"], typer.Option(help="Whose channel names the EXR carries.")
-    ] = "unrender"
+    profile: Profile = "unrender"
+    fps: Fps = None
 
 
 def inverse(job: InverseJob, scene: SceneOptions, network: NetworkOptions, compute: ComputeOptions) -> None:
@@ -40,7 +39,7 @@ def inverse(job: InverseJob, scene: SceneOptions, network: NetworkOptions, compu
     Writes base colour, normals, depth, roughness and metallic as one multi-layer float EXR (one for every frame of a
     clip), a contact sheet, and run.json.
     """
-    maps = parse_maps(job.maps)
+    maps, rate = parse_maps(job.maps), parse_rate(job.fps)
     destination = parse_destination(job.out, (".exr", ".png"))
     tally = FrameTally(job.input)
     record = RunRecord("inverse", (job, scene, network, compute))
@@ -51,7 +50,7 @@ def inverse(job: InverseJob, scene: SceneOptions, network: NetworkOptions, compu
             from unrender.files.sequences import open_frames
             from unrender.output import write_gbuffer_stream
 
-            frames = tally.counted(open_frames(job.input))
+            frames = tally.counted(at_rate(open_frames(job.input), rate))
             destination.check_frames(len(frames))
             number = "" if len(frames) == 1 else ".####"
             exr = destination.path(work_dir, f"{literal(frames.name)}{number}.exr")

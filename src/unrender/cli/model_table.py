@@ -1,6 +1,7 @@
-"""The table of `unrender models list`."""
+"""The table of `unrender models list`, a hundred columns wide."""
 
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,52 +14,71 @@ from unrender.diffusion.checkpoints.hub.cache import pulled
 from unrender.diffusion.checkpoints.hub.decoders import DECODERS
 from unrender.diffusion.checkpoints.hub.ids import embedded
 
-PIPE_WIDTH = 1000
-"""Columns where nobody looks: no line is folded, so that `grep` finds whole ones."""
-LEAST_WIDTH = 150
-"""Columns on a terminal, which folds what is over itself: an id that is cut off cannot be copied."""
-FOLDED = ("maps", "licence")
+PAGE_WIDTH = 100
+"""Columns, on a terminal or not: no line is folded, so that `grep` finds whole ones and an id can be copied."""
 
-HEADINGS = ("id", "system", "task", "maps", "resolution", "licence", "commercial", "download", "memory", "here")
+HEADINGS = ("id", "task", "maps", "commercial", "GB", "memory", "here")
+_RIGHT = ("GB", "memory")
+_MAPS_WIDTH = 18
 FOOT = (
-    "download, memory: GB in half precision. memory is an estimate: the weights that inference reads, and the widest "
-    f"moment of the decoder for a square picture of that resolution (native: of {NATIVE_SIDE})."
-    f"\nTiny decoders for --decoder, pulled alike: {', '.join(DECODERS)}."
+    "GB: to fetch; memory: of GPU or CPU; both in half precision. memory is an estimate: the weights that inference "
+    f"reads, and the widest moment of the decoder for a square picture (native size: of {NATIVE_SIDE}).",
+    f"Tiny decoders for --decoder, pulled alike: {', '.join(DECODERS)}.",
 )
 
 
 def print_table(cards: Sequence[ModelCard]) -> None:
-    """Prints a line for each card; plain text, and as wide as it needs to be, where it is not read on a terminal."""
-    console = Console(file=sys.stdout, highlight=False)
-    console.width = max(console.width, LEAST_WIDTH) if sys.stdout.isatty() else PIPE_WIDTH
-    table = Table(box=None, pad_edge=False)
+    """Prints a line for each card, the licences by system, and what the columns mean; plain text where it is not read
+    on a terminal."""
+    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    console.width = PAGE_WIDTH
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     rows = [_row(card) for card in cards]
-    for heading, *column in zip(HEADINGS, *rows, strict=True):
-        width = 12 if heading in FOLDED else max(map(len, (heading, *column)))
-        justify = "right" if heading in ("resolution", "download", "memory") else "left"
-        table.add_column(heading, min_width=width, overflow="fold", justify=justify)
+    for heading in HEADINGS:
+        table.add_column(heading, no_wrap=True, overflow="ignore", justify="right" if heading in _RIGHT else "left")
     for row in rows:
         table.add_row(*row)
     console.print(table)
-    console.print(FOOT)
+    for line in (*_licences(cards), *FOOT):
+        console.print(textwrap.fill(line, PAGE_WIDTH, subsequent_indent="  "))
+
+
+def bytes_of(card: ModelCard) -> tuple[int, int]:
+    """What there is to fetch, and about what inference takes, in bytes of half precision."""
+    own = embedded(card.task).get(card.id)
+    return _embedded_bytes(card, own) if own else _published_bytes(card)
+
+
+def here_of(card: ModelCard) -> str:
+    """Whether a model is on this machine: "embedded", "pulled" or "no"."""
+    return "embedded" if card.id in embedded(card.task) else "pulled" if pulled(card) else "no"
 
 
 def _row(card: ModelCard) -> tuple[str, ...]:
-    own = embedded(card.task).get(card.id)
-    here = "embedded" if own else "pulled" if pulled(card) else "no"
-    size, memory = _embedded_bytes(card, own) if own else _published_bytes(card)
+    size, memory = bytes_of(card)
     return (
         card.id,
-        card.identity.system,
         card.task,
-        ", ".join(card.map_names),
-        str(card.maps.size.long_side or "native"),
-        card.identity.licence,
+        _few(card.map_names),
         card.identity.commercial_use,
         f"{size / 1e9:.2f}",
         f"{memory / 1e9:.2f}",
-        here,
+        here_of(card),
     )
+
+
+def _few(maps: Sequence[str]) -> str:
+    """The maps, as many as fit; `models show` has them all."""
+    whole = ", ".join(maps)
+    return whole if len(whole) <= _MAPS_WIDTH else f"{maps[0]}, +{len(maps) - 1}"
+
+
+def _licences(cards: Sequence[ModelCard]) -> list[str]:
+    """Which systems have which licence, a line each."""
+    systems: dict[str, list[str]] = {}
+    for card in cards:
+        systems.setdefault(card.identity.licence or "not stated", []).append(card.identity.system or card.id)
+    return [f"{licence}: {', '.join(dict.fromkeys(names))}" for licence, names in systems.items()]
 
 
 def _published_bytes(card: ModelCard) -> tuple[int, int]:

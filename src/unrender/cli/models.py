@@ -20,10 +20,20 @@ app = typer.Typer(name="models", help="List models, show one, pull one from its 
 
 
 @dataclass(frozen=True)
-class ModelChoice:
-    """Which model."""
+class ListChoice:
+    """Which models."""
+
+    commercial: Annotated[
+        bool, typer.Option("--commercial", help="Those alone whose licence allows commercial use.")
+    ] = False
+
+
+@dataclass(frozen=True)
+class ShowChoice:
+    """Which model, and for whom."""
 
     model: Annotated[str, typer.Argument(metavar="ID", help="A model's id, or the folder of a checkpoint.")]
+    as_json: Annotated[bool, typer.Option("--json", help="The whole card, for programs.")] = False
 
 
 @dataclass(frozen=True)
@@ -55,17 +65,23 @@ class FolderChoice:
     folder: Annotated[str, typer.Argument(metavar="FOLDER", help="A folder of weights, or a model's id.")]
 
 
-def list_models() -> None:
+def list_models(choice: ListChoice) -> None:
     """List the models that can be named by id: what they give, their licence and size, and whether they are here."""
     from unrender.cli.model_table import print_table
     from unrender.diffusion.checkpoints.hub.registry import cards
 
-    print_table(cards())
+    print_table([card for card in cards() if card.identity.commercial or not choice.commercial])
 
 
-def show(choice: ModelChoice) -> None:
-    """Show a model's card, everything that sets it apart from another; a list of two where it goes both ways."""
+def show(choice: ShowChoice) -> None:
+    """Show what a model gives, takes and costs; with --json its card, all that sets it apart from another: a list of
+    two where it goes both ways."""
     cards = _cards(choice.model)
+    if not choice.as_json:
+        from unrender.cli.model_page import page
+
+        print(page(cards))
+        return
     for line in dict.fromkeys(map(_licence, cards)):
         print(line, file=sys.stderr)
     shown = [asdict(card) for card in cards]

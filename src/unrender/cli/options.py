@@ -20,6 +20,23 @@ LongSide = Annotated[
 ]
 Exposure = Annotated[float, typer.Option(metavar="EV", help="Make the light brighter by this many stops.")]
 
+Fps = Annotated[
+    str | None,
+    typer.Option(metavar="RATE", help="Frames a second of the result, such as 25, 23.976 or 24000/1001; the input's."),
+]
+Bits = Annotated[Literal["8", "16"], typer.Option(help="Bits of a channel of a PNG.")]
+Compression = Annotated[
+    Literal["auto", "zip", "dwaa"],
+    typer.Option(
+        help="Of pictures in EXR. zip: lossless, 32 bits; dwaa: 16 bits, lossy, a quarter as large. auto: zip for a "
+        "still, dwaa for a clip. Maps are always lossless."
+    ),
+]
+Profile = Annotated[
+    Literal["unrender", "blender", "arnold", "nuke"],
+    typer.Option(help="Whose channel names the EXR of a G-buffer carries."),
+]
+
 Samples = Annotated[
     int | None,
     typer.Option(min=2, metavar="N", help="Directions a pixel, where a deferred renderer draws them.  [default: 64]"),

@@ -39,6 +39,13 @@ _FILE_ENDINGS = frozenset(
 """By these a person means a file; any other dot is one in a folder's name (shot.v001, 2026.11.27-run)."""
 
 
+VIDEOS = (".mp4", ".mov", ".mkv")
+"""Videos that are written; as `files.video` has them, which is slow to import."""
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".exr")
+"""Pictures that are written; as `files.images` has them."""
+
+
 @dataclass(frozen=True)
 class Destination:
     """Where results go.
@@ -66,7 +73,7 @@ class Destination:
 
     def check_frames(self, frames: int) -> None:
         """Raises UserError where the one file asked for cannot hold so many frames."""
-        if frames == 1 or not self.file or self.ending == ".mp4":
+        if frames == 1 or not self.file or self.ending in VIDEOS:
             return
         from unrender.files.numbering import is_pattern
 

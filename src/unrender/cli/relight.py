@@ -12,17 +12,22 @@ import typer
 
 from unrender.cli.engines import check_deferred
 from unrender.cli.guard import InputFiles
+from unrender.cli.inputs import at_rate, parse_rate, picture_format
 from unrender.cli.options import (
+    Bits,
+    Compression,
     ComputeOptions,
+    Fps,
     Light,
     NetworkOptions,
     Out,
+    Profile,
     PromptOptions,
     Samples,
     SceneOptions,
     Yaw,
 )
-from unrender.cli.outputs import Destination, atomic_outputs, check_results, parse_destination
+from unrender.cli.outputs import PICTURES, VIDEOS, Destination, atomic_outputs, check_results, parse_destination
 from unrender.cli.progress import track
 from unrender.cli.run_record import RunRecord
 from unrender.cli.tally import FrameTally
@@ -78,6 +83,10 @@ class RelightJob:
         Literal["light", "photo", "none"], typer.Option(help="What shows where there is no surface.")
     ] = "photo"
     samples: Samples = None
+    fps: Fps = None
+    bits: Bits = "8"
+    compression: Compression = "auto"
+    profile: Profile = "unrender"
     passes: Annotated[bool, typer.Option(help="Write the render passes as layers of the relit EXR.")] = True
     gbuffer: Annotated[
         bool | None,
@@ -101,8 +110,8 @@ def relight(
     Writes the relit PNG (of a clip an mp4) and EXR, whose render passes (diffuse, specular, background) add up to the
     beauty; a contact sheet; run.json; of a still the G-buffer EXR and, with --turn, an mp4 in which the light turns.
     """
-    options = job.options
-    destination = parse_destination(job.out, (".exr", ".mp4", ".png"))
+    options, rate = job.options, parse_rate(job.fps)
+    destination = parse_destination(job.out, (*PICTURES, *VIDEOS))
     tally = FrameTally(job.input)
     record = RunRecord("relight", (job, scene, prompt, network, compute))
     with atomic_outputs(destination) as work_dir:
@@ -113,9 +122,10 @@ def relight(
             from unrender.output import write_relit_stream
             from unrender.relight import count_pictures, relight_stream
 
-            clip = tally.counted(open_frames(job.input))
+            clip = tally.counted(at_rate(open_frames(job.input), rate))
             _check(job, destination, len(clip))
             paths = _paths(job, destination, work_dir, clip)
+            stored = picture_format(destination, job.bits, job.compression, len(clip))
             inputs = InputFiles(job.input, models=(job.model, job.forward, network.decoder), light=job.light)
             check_results(destination, (*paths.passes, paths.gbuffer, paths.contact_sheet, paths.turn), inputs)
             light = resolve_light(job.light)
@@ -129,7 +139,8 @@ def relight(
         relit = _noting_exposure(relit, options, record)
         relit = track(relit, "relighting", count_pictures(clip, options) or len(clip))
         with record.timed("write"):
-            write_relit_stream(paths, record.timed_items("relight", relit), job.passes, clip.fps, clip.first)
+            made = record.timed_items("relight", relit)
+            write_relit_stream(paths, made, job.passes, clip.fps, clip.first, job.profile, stored)
         tally.note(record)
         record.write(work_dir / destination.record_name)
     destination.report()
@@ -164,9 +175,9 @@ def _check(job: RelightJob, destination: Destination, frames: int) -> None:
     still = frames == 1
     if still and job.frames and not job.turn:
         raise UserError(f"--frames {job.frames}: {job.input} is a still; expected --turn 360 with it")
-    if still and destination.ending == ".mp4" and not job.turn:
+    if still and destination.ending in VIDEOS and not job.turn:
         raise UserError(f"-o {job.out}: {job.input} is a still; expected --turn 360, or an OUT ending in .png")
-    if still and destination.ending in (".exr", ".png") and job.turn:
+    if still and destination.ending in PICTURES and job.turn:
         raise UserError(f"-o {job.out}: a turning light is a video; expected an OUT ending in .mp4, or a folder")
     destination.check_frames(frames)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from unrender.cli.notes import taken
+from unrender.files.tables import read_table
 
 Item = TypeVar("Item")
 
@@ -115,7 +116,7 @@ def put_away(old: Path, new: Path) -> None:
 def _told_by(record: Path) -> tuple[str, str] | None:
     """The verb of a run record and the name of its input, None where it does not say."""
     try:
-        told = json.loads(record.read_text(encoding="utf-8"))
+        told = read_table(record)
         settings = told["settings"]
         source = Path(settings.get("input") or settings["gbuffer"])
         return Path(told["verb"]).name, source.stem or source.name

@@ -23,9 +23,11 @@ from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
 from unrender.files.colmap import OPENCV_TO_OPENGL as OPENCV_TO_OPENGL
 from unrender.files.colmap import colmap_views
+from unrender.files.gbuffers import read_gbuffer
 from unrender.files.images import read_image
 from unrender.files.paths import existing_file
 from unrender.files.reading import brief, reading
+from unrender.files.textures import beside
 from unrender.files.views import Matrix, View, entry, join, mapping, number, numbers, side, text, transform
 from unrender.scene.camera import Camera
 
@@ -87,6 +89,28 @@ def read_transforms(path: str | Path, *, world_up: Literal["z", "y"] = "z") -> N
             size = _transforms_size(path, both, name)
             views.append(View(name, _transforms_intrinsics(both, size, what), pose, size))
         return _join(path, views)
+
+
+def read_cameras(path: str | Path) -> NamedCameras:
+    """Reads the cameras of any file that has such: `transforms.json`, a folder of COLMAP's, or an EXR that was written
+    here; see `read_transforms`, `read_colmap` and `gbuffers.read_gbuffer`. (CO3D's annotations are of many sequences:
+    `read_co3d`.)
+
+    Raises:
+        UserError: another kind of file, or what those raise.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return read_colmap(path)
+    suffix = existing_file(path).suffix.lower()
+    if suffix == ".json":
+        return read_transforms(path)
+    if suffix != ".exr":
+        raise UserError(f"{path} holds no cameras; expected transforms.json, a folder of COLMAP's, or an EXR with one")
+    camera = read_gbuffer(path, "camera").camera
+    if camera is None:
+        raise UserError(f"{path} says nothing of its camera; expected an EXR with unrender:camera")
+    return NamedCameras((path.name,), camera)
 
 
 def write_transforms(path: str | Path, cameras: NamedCameras, *, world_up: Literal["z", "y"] = "z") -> None:
@@ -192,7 +216,7 @@ def _check_pinhole(path: Path, said: dict[str, Any]) -> None:
 def _transforms_size(path: Path, said: dict[str, Any], name: str) -> tuple[int, int]:
     if "w" in said and "h" in said:
         return side(said["h"], f"{path}: h"), side(said["w"], f"{path}: w")
-    picture = path.parent / name
+    picture = beside(path.parent, name)
     # The NeRF synthetic scenes leave the suffix out.
     return read_image(picture if picture.suffix else picture.with_suffix(".png")).size
 

@@ -23,7 +23,7 @@ from unrender.files.notes import note
 from unrender.files.openimageio import StoredPicture, read_stored
 from unrender.files.paths import require_affordable
 from unrender.files.quiet import silenced
-from unrender.files.reading import brief
+from unrender.files.reading import brief, reading
 from unrender.scene.plate import Plate
 
 _PILLOW: dict[Kind, tuple[str, ...]] = {
@@ -70,7 +70,16 @@ def decode(path: Path) -> Samples:
     Raises:
         UserError: damaged, truncated, of a kind that is not read, or larger than its file can be.
     """
-    kind = still_kind(path)
+    with reading(path, "a picture"):
+        try:
+            return _decode(path, still_kind(path))
+        except UserError as error:
+            if str(path) in str(error):
+                raise
+            raise UserError(f"{path}: {error}") from error
+
+
+def _decode(path: Path, kind: Kind | None) -> Samples:
     if kind is None:
         raise UserError(f"{path} is not a picture that is read here; expected PNG, JPEG, WebP, TIFF, EXR, HDR or HEIF")
     if kind == "exr":
@@ -186,6 +195,7 @@ def _decode_display(path: Path, kind: Kind) -> Samples:
             frames = getattr(image, "n_frames", 1) if kind != "jpeg" else 1
             image.load()
             image = ImageOps.exif_transpose(image)
+            image = _in_plain_mode(image) if image.mode in ("P", "PA") else image  # a palette may lack colours
     except UserError:
         raise
     except UnidentifiedImageError as error:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import OpenEXR  # ty: ignore[import-not-found]  # compiled, without type stubs
@@ -22,10 +22,16 @@ from unrender.files.exr_parts import Naming, name_channels
 from unrender.files.notes import note
 from unrender.files.paths import require_affordable
 from unrender.files.quiet import silenced
-from unrender.files.radiance import HALF_MAX
+from unrender.files.radiance import HALF_MAX, rec709_matrix
 from unrender.scene.plate import Box, Plate, union
 
 Channels = dict[str, NDArray[Any]]
+
+Compression = Literal["zip", "dwaa"]
+"""`zip` loses nothing. `dwaa` loses what eyes do not see, in channels called R, G, B and Y: for pictures, never for
+data, and no choice for a file that has both."""
+
+_COMPRESSIONS = {"zip": OpenEXR.ZIP_COMPRESSION, "dwaa": OpenEXR.DWAA_COMPRESSION}
 
 _CARRIED = (
     "adoptedNeutral",
@@ -115,19 +121,27 @@ def read_channels(path: Path) -> ExrImage:
     header = headers[naming.main]
     text = {name: value for h in (*reversed(headers), header) for name, value in h.items() if isinstance(value, str)}
     chromaticities = tuple(float(v) for v in header.get("chromaticities", REC709_CHROMATICITIES))
+    try:
+        rec709_matrix(chromaticities)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     return ExrImage(channels, text, chromaticities, _plate(header, windows, naming))
 
 
 def write_channels(
-    path: Path, channels: Mapping[str, NDArray[Any]], header: Mapping[str, str], plate: Plate | None = None
+    path: Path,
+    channels: Mapping[str, NDArray[Any]],
+    header: Mapping[str, str],
+    plate: Plate | None = None,
+    compression: Compression = "zip",
 ) -> None:
-    """Writes (H, W) arrays, half or float by their dtype, as one ZIP-compressed (lossless) scan-line part.
+    """Writes (H, W) arrays, half or float by their dtype, as one scan-line part.
 
     `header` becomes text attributes; Rec.709 chromaticities are added. Arrays that are of the size of `plate` get its
-    windows, pixel aspect, frame rate and time code.
+    windows, pixel aspect, frame rate and time code. Which compression a file has, holds for all of its channels.
     """
     attributes: dict[str, object] = {
-        "compression": OpenEXR.ZIP_COMPRESSION,
+        "compression": _COMPRESSIONS[compression],
         "type": OpenEXR.scanlineimage,
         "chromaticities": REC709_CHROMATICITIES,
     }

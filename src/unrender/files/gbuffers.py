@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar, get_args
 
@@ -16,7 +17,8 @@ from torch import Tensor
 from unrender.conventions import CAMERA_AXES, COLOR_SPACE
 from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
-from unrender.files.exr import ExrImage, read_channels, to_half, write_channels
+from unrender.files.exr import Compression, ExrImage, read_channels, to_half, write_channels
+from unrender.files.gbuffer_pictures import find_frames, read_pictures
 from unrender.files.layers import Profile, channel_names, choose_maps
 from unrender.files.normal_axes import NormalAxes, find_axes
 from unrender.files.notes import note
@@ -28,6 +30,8 @@ from unrender.scene.plate import Plate
 from unrender.version import VERSION
 
 Kind = TypeVar("Kind", bound=str)
+CameraLike = Camera | float
+"""A camera, or the vertical field of view, in degrees, of one that is centred and level."""
 
 DEPTH_OF_NOTHING = 1e10
 """The value in files for a depth of +inf, as Blender writes it and Nuke users key on it."""
@@ -62,11 +66,12 @@ def write_gbuffer(
         stored = planes if name in _FLOAT_MAPS else (to_half(clean(plane)) for plane in planes)
         channels |= dict(zip(names[name], stored, strict=True))
     with atomic_write(path) as partial:
-        write_channels(partial, channels, _header(gbuffer, metadata or {}), gbuffer.plate)
+        write_channels(partial, channels, _header(gbuffer, metadata or {}), _plate(gbuffer))
 
 
-def read_gbuffer(path: str | Path, normals: NormalAxes = "auto") -> GBuffer:
-    """Reads a G-buffer of one frame from an EXR of any profile (see `layers`).
+def read_gbuffer(path: str | Path, normals: NormalAxes = "auto", camera: CameraLike | None = None) -> GBuffer:
+    """Reads a G-buffer of one frame from an EXR of any profile (see `layers`), or from a folder with a picture for
+    each map, as official codes write them (see `gbuffer_pictures`).
 
     Depths that are not positive, not finite or at least `DEPTH_OF_NOTHING` become +inf; maps that live in [0, 1] are
     clipped to it. A picture with alpha has its colour un-premultiplied, and gives the mask where the file has no other.
@@ -77,13 +82,17 @@ def read_gbuffer(path: str | Path, normals: NormalAxes = "auto") -> GBuffer:
     one is taken as the other, which is right for all that is no metal, and said, too.
 
     Args:
-        path: an EXR.
+        path: an EXR, or a folder of pictures.
         normals: "camera" takes normals as they are, "world" turns them by what the depth says, "auto" finds out.
+        camera: that of the picture, T = 1, or its vertical field of view in degrees, where the caller knows it; in
+            place of what the file says.
 
     Raises:
         UserError: a missing, damaged or foreign file, one with other axes, one without a map of a G-buffer (its
             channels are listed), or normals in axes that cannot be found out.
     """
+    if Path(path).is_dir():
+        return _of_pictures(Path(path), camera)
     path = existing_file(path)
     image = read_channels(path)
     chosen = choose_maps(image.channels)
@@ -103,8 +112,12 @@ def read_gbuffer(path: str | Path, normals: NormalAxes = "auto") -> GBuffer:
     header = _own_attributes(image)
     if header.get("axes", CAMERA_AXES) != CAMERA_AXES:
         raise UserError(f"{path} has its normals in the axes {header['axes']!r}; expected {CAMERA_AXES!r}")
+    if isinstance(camera, Camera):
+        camera = camera.fitted(image.size, str(path))
+    elif camera is not None:
+        camera = Camera.perspective(image.size, require_angle(camera))
     if "axes" not in header and "version" not in header:
-        _complete(path, maps, normals)
+        _complete(path, maps, normals, camera)
     plate = image.plate
     fps = plate.fps[0] / plate.fps[1] if plate is not None and plate.fps is not None else None
     return GBuffer(
@@ -112,11 +125,36 @@ def read_gbuffer(path: str | Path, normals: NormalAxes = "auto") -> GBuffer:
         # A file that states no kind comes from a renderer, whose depth is metric.
         depth_kind=_one_of(get_args(DepthKind), header, "depth_kind", path),
         irradiance_kind=_one_of(get_args(IrradianceKind), header, "irradiance_kind", path),
-        camera=_camera_from_json(header["camera"], path, image.size) if "camera" in header else None,
+        camera=_said_camera(header, path, image.size) if camera is None else camera,
         fps=_rate(header["fps"], path) if "fps" in header else fps,
         model=header.get("model", ""),
         plate=plate,
     )
+
+
+def with_camera(gbuffer: GBuffer, camera: CameraLike | None, what: str) -> GBuffer:
+    """The G-buffer of one frame, seen by a camera that the caller knows; None for its own."""
+    if camera is None:
+        return gbuffer
+    known = camera if isinstance(camera, Camera) else Camera.perspective(gbuffer.size, require_angle(camera))
+    return replace(gbuffer, camera=known.fitted(gbuffer.size, what))
+
+
+def _of_pictures(folder: Path, camera: CameraLike | None) -> GBuffer:
+    frames = find_frames(folder)
+    if len(frames) != 1:
+        what = (
+            f"{len(frames)} frames of maps; `open_gbuffers` reads them all" if frames else "no pictures named by maps"
+        )
+        raise UserError(f"{folder} has {what}; expected one picture for each map (albedo.png, normal.png, ...)")
+    return with_camera(read_pictures(folder, frames[0][1]), camera, str(folder))
+
+
+def require_angle(degrees: float) -> float:
+    """`degrees`, if they are a field of view; else a UserError."""
+    if not 0.01 <= degrees <= 179:
+        raise UserError(f"a field of view of {degrees:g} degrees; expected 0.01 to 179")
+    return float(degrees)
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
@@ -131,8 +169,12 @@ def write_layers(
     alpha: Tensor | None = None,
     plate: Plate | None = None,
     metadata: Mapping[str, str] | None = None,
+    compression: Compression = "zip",
 ) -> None:
-    """Writes render passes as layers beside the beauty, in one EXR; in 32-bit float, so that they still add up to it.
+    """Writes render passes as layers beside the beauty, in one EXR.
+
+    With the compression "zip" in 32-bit float, so that they still add up to it; with "dwaa" in 16 bits, a quarter as
+    large.
 
     Args:
         path: an .exr file.
@@ -141,21 +183,26 @@ def write_layers(
         alpha: (1, H, W), written as A; layers and beauty are multiplied by it already.
         plate: windows and numbers that the file carries.
         metadata: for the header, each item as `unrender:<key>`.
+        compression: see `exr.Compression`.
     """
     named = {f"{name}.{c}": plane for name, rgb in layers.items() for c, plane in zip("RGB", rgb, strict=True)}
     named |= dict(zip("RGB", beauty, strict=True))
     if alpha is not None:
         named["A"] = alpha[0].clamp(0, 1)
-    channels = {name: clean(plane.detach().cpu().float().numpy()) for name, plane in named.items()}
+    channels: dict[str, NDArray[np.floating]] = {}
+    for name, plane in named.items():
+        values = clean(plane.detach().cpu().float().numpy())
+        channels[name] = values if compression == "zip" else to_half(values)
     with atomic_write(path) as partial:
         said = {"color_space": COLOR_SPACE, **(metadata or {})}
-        write_channels(partial, channels, {f"{_PREFIX}{key}": value for key, value in said.items()}, plate)
+        header = {f"{_PREFIX}{key}": value for key, value in said.items()}
+        write_channels(partial, channels, header, plate, compression)
 
 
-def _complete(path: Path, maps: dict[str, Tensor], normals: NormalAxes) -> None:
+def _complete(path: Path, maps: dict[str, Tensor], normals: NormalAxes, camera: Camera | None) -> None:
     """Makes of a renderer's maps what a G-buffer here has: normals in camera axes, a base colour."""
     if "normal" in maps:
-        finding = find_axes(maps["normal"], maps.get("depth"), normals)
+        finding = find_axes(maps["normal"], maps.get("depth"), normals, camera)
         if finding.axes == "unknown":
             raise UserError(
                 f"{path} has normals in other axes than the camera's ({finding.why}); expected camera axes, a depth to "
@@ -173,6 +220,13 @@ def _complete(path: Path, maps: dict[str, Tensor], normals: NormalAxes) -> None:
             "has no base colour, and its diffuse colour is taken as one, which metals lack; AOVs base_color, roughness "
             "and metallic would be right for all",
         )
+
+
+def _plate(gbuffer: GBuffer) -> Plate | None:
+    """What an EXR of it says of windows and numbers, its frame rate too."""
+    if gbuffer.fps is None:
+        return gbuffer.plate
+    return (gbuffer.plate or Plate.of_size(gbuffer.size)).at_rate(gbuffer.fps)
 
 
 def _own_attributes(image: ExrImage) -> dict[str, str]:
@@ -236,7 +290,11 @@ def _camera_to_json(camera: Camera) -> str:
     )
 
 
-def _camera_from_json(text: str, path: Path, size: tuple[int, int]) -> Camera:
+def _said_camera(header: Mapping[str, str], path: Path, size: tuple[int, int]) -> Camera | None:
+    """The camera that a file says was its own; None where it says none."""
+    text = header.get("camera")
+    if text is None:
+        return None
     try:
         said = json.loads(text)
         height, width = said["size"]

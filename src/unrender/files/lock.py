@@ -60,8 +60,10 @@ def _take(path: Path, folder: Path) -> int:
                 os.ftruncate(handle, 0)
                 os.pwrite(handle, json.dumps(owner).encode(), 0)
                 return handle
-        except BaseException:
+        except BaseException as error:
             os.close(handle)
+            if isinstance(error, OSError):
+                raise UserError(f"{path} is no lock file ({error.strerror}); remove it") from error
             raise
         os.close(handle)  # its owner removed it between our opening and locking it
 

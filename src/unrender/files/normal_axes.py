@@ -42,13 +42,16 @@ class AxesFinding:
     why: str
 
 
-def find_axes(normal: Tensor, depth: Tensor | None, said: NormalAxes = "auto") -> AxesFinding:
+def find_axes(
+    normal: Tensor, depth: Tensor | None, said: NormalAxes = "auto", camera: Camera | None = None
+) -> AxesFinding:
     """Finds out in which axes normals are.
 
     Args:
         normal: (1, 3, H, W) as stored.
         depth: (1, 1, H, W) planar, or None.
         said: what the caller knows; "world" leaves the turn to be found.
+        camera: that of the picture; several fields of view are tried where nobody knows it.
     """
     if said == "camera":
         return AxesFinding("camera", torch.eye(3), "taken as they are")
@@ -56,7 +59,10 @@ def find_axes(normal: Tensor, depth: Tensor | None, said: NormalAxes = "auto") -
     stored = unit_normals(normal[..., ::step, ::step])
     if depth is None:
         return _without_depth(stored, said)
-    tried = [_against_depth(stored, depth[..., ::step, ::step], field) for field in FIELDS_OF_VIEW]
+    size = (stored.shape[2], stored.shape[3])
+    guessed = [Camera.perspective(size, field) for field in FIELDS_OF_VIEW]
+    cameras = guessed if camera is None else [camera.resized(size)]
+    tried = [_against_depth(stored, depth[..., ::step, ::step], one) for one in cameras]
     compared = [one for one in tried if one is not None]
     if not compared:
         return _without_depth(stored, said)
@@ -89,11 +95,10 @@ def _away(stored: Tensor) -> bool:
     return float(((stored * rays).sum(1)[there] > _AWAY).float().mean()) > _SHARE
 
 
-def _against_depth(stored: Tensor, depth: Tensor, field: float) -> tuple[float, float, Tensor] | None:
+def _against_depth(stored: Tensor, depth: Tensor, camera: Camera) -> tuple[float, float, Tensor] | None:
     """Degrees between normals and those of the depth, as they are and turned, and the turn; None where too few pixels
     have both."""
-    size = (stored.shape[2], stored.shape[3])
-    of_depth = normal_from_depth(depth, Camera.perspective(size, field))
+    of_depth = normal_from_depth(depth, camera)
     both = (stored.square().sum(1) > 0.25) & (of_depth.square().sum(1) > 0.25)
     if int(both.sum()) < _FEWEST:
         return None

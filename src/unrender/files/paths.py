@@ -21,7 +21,8 @@ def existing_file(path: str | Path) -> Path:
     are not opened: they may never end. Nor is the pointer that stands for a large file in a Git repository."""
     path = Path(path)
     try:
-        mode = path.stat().st_mode
+        told = path.stat()
+        mode = told.st_mode
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{path} does not exist; check the name") from None
     except (OSError, ValueError) as error:
@@ -30,13 +31,13 @@ def existing_file(path: str | Path) -> Path:
         raise UserError(f"{path} is a folder; expected a file")
     if not stat.S_ISREG(mode):
         raise UserError(f"{path} is a pipe, a socket or a device; expected a regular file")
+    if not told.st_size:  # so are the files of /proc, of which some wait for ever
+        raise UserError(f"{path} is empty; it may not have been copied completely")
     try:
         with path.open("rb") as file:
             head = file.read(len(_LFS_POINTER))
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
-    if not head:
-        raise UserError(f"{path} is empty; it may not have been copied completely")
     refuse_pointer(path, head)
     return path
 

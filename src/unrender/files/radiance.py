@@ -27,6 +27,10 @@ def clean(radiance: Array) -> Array:
     return np.maximum(np.nan_to_num(radiance, nan=0.0, posinf=HALF_MAX, neginf=0.0), 0.0)
 
 
+_LARGEST_ENTRY = 100.0
+"""Of a matrix from any primaries that colours are stored in; those of ACES, the widest in use, stay below 3."""
+
+
 def require_light(radiance: Array, name: str) -> None:
     """Raises UserError, with counts, unless `radiance` is finite, not negative and not black everywhere.
 
@@ -64,8 +68,19 @@ def to_rec709(rgb: Array, chromaticities: tuple[float, ...]) -> Array:
 
 
 def rec709_matrix(chromaticities: tuple[float, ...]) -> NDArray[np.float64]:
-    """(3, 3), linear rgb of primaries and white (x, y each) to Rec.709, the white adapted by Bradford's method."""
-    return xyz_to_rec709(tuple(_xyz(*chromaticities[6:8]))) @ _rgb_to_xyz(chromaticities)
+    """(3, 3), linear rgb of primaries and white (x, y each) to Rec.709, the white adapted by Bradford's method.
+
+    Raises:
+        UserError: points that are no primaries and no white.
+    """
+    try:
+        matrix = xyz_to_rec709(tuple(_xyz(*chromaticities[6:8]))) @ _rgb_to_xyz(chromaticities)
+    except (ZeroDivisionError, OverflowError, np.linalg.LinAlgError):
+        matrix = np.full((3, 3), np.nan)
+    if not (np.abs(matrix) < _LARGEST_ENTRY).all():
+        said = ", ".join(f"{value:.3g}" for value in chromaticities[:8])
+        raise UserError(f"the chromaticities {said} are none of three colours and a white; expected x and y of each")
+    return matrix
 
 
 def xyz_to_rec709(white: tuple[float, ...]) -> NDArray[np.float64]:

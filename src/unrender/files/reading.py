@@ -24,7 +24,7 @@ def reading(path: str | Path, kind: str) -> Generator[None]:
         if str(error).isprintable():
             raise
         # Control characters of a file have no place on a terminal.
-        raise UserError(_printable(str(error))) from error
+        raise UserError(printable(str(error))) from error
     except MemoryError as error:
         raise UserError(f"{path} does not fit into memory as {kind}; expected a smaller file") from error
     except Exception as error:
@@ -35,10 +35,11 @@ def reading(path: str | Path, kind: str) -> Generator[None]:
 
 def brief(error: BaseException) -> str:
     """What an exception says, on one line of printable characters, and not at length."""
-    said = _printable(str(error)[: 4 * _LONGEST])
+    said = printable(str(error)[: 4 * _LONGEST])
     said = said if len(said) <= _LONGEST else f"{said[:_LONGEST]}..."
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
-def _printable(said: str) -> str:
+def printable(said: str) -> str:
+    """Text on one line, without what a terminal would obey."""
     return " ".join("".join(character if character.isprintable() else " " for character in said).split())

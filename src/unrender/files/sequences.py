@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import partial
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -20,8 +19,9 @@ from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
 from unrender.files.containers import FILM_SUFFIXES, demuxer
 from unrender.files.exr import read_channels
-from unrender.files.gbuffers import read_gbuffer, write_gbuffer
-from unrender.files.images import PICTURE_SUFFIXES, read_image, read_mask, write_image
+from unrender.files.gbuffer_pictures import Files, find_frames, read_pictures
+from unrender.files.gbuffers import CameraLike, read_gbuffer, with_camera, write_gbuffer
+from unrender.files.images import PICTURE_SUFFIXES, read_image, write_image
 from unrender.files.kinds import still_kind
 from unrender.files.layers import Profile, choose_maps
 from unrender.files.normal_axes import NormalAxes
@@ -30,8 +30,7 @@ from unrender.files.paths import existing_file
 from unrender.files.quiet import silenced
 from unrender.files.readers import FrameReader, GBufferReader, Item, Reader
 from unrender.files.video import open_video
-from unrender.scene.color import linear_to_srgb, luminance
-from unrender.scene.frames import Frames
+from unrender.scene.camera import Camera
 from unrender.scene.gbuffer import GBuffer
 from unrender.scene.plate import Plate
 
@@ -50,10 +49,9 @@ def open_frames(path: str | Path) -> FrameReader:
             that is damaged or of another size.
     """
     path = Path(path)
-    if is_pattern(path) and not path.exists():
-        return _pattern(path, read_image)
-    if path.is_dir():
-        return _folder(path, PICTURE_SUFFIXES, read_image)
+    sequence = open_sequence(path, read_image)
+    if sequence is not None:
+        return sequence
     if demuxer(existing_file(path)) is not None:
         clip = open_video(path)
         return replace(clip, name=_visible(clip.name))
@@ -66,60 +64,61 @@ def open_frames(path: str | Path) -> FrameReader:
     return Reader(_visible(frames.name), frames.size, frames.fps, 1, lambda: iter((frames,)))
 
 
-def open_gbuffers(path: str | Path, normals: NormalAxes = "auto") -> GBufferReader:
-    """Opens G-buffers: one EXR, a folder of EXR files in natural order, or `name.####.exr`; `normals` and errors as
-    `read_gbuffer`."""
-    path, read = Path(path), partial(read_gbuffer, normals=normals)
+def open_gbuffers(path: str | Path, normals: NormalAxes = "auto", camera: CameraLike | None = None) -> GBufferReader:
+    """Opens G-buffers: one EXR, a folder of EXR files in natural order, `name.####.exr`, or a folder with a picture for
+    each map of each frame, as official codes write them (see `gbuffer_pictures`).
+
+    Args:
+        path: what to open.
+        normals: as for `read_gbuffer`.
+        camera: of all frames, or one a frame, or a vertical field of view, where the caller knows it.
+
+    Raises:
+        UserError: as of `read_gbuffer`, or another number of cameras than of frames.
+    """
+    path = Path(path)
     if is_pattern(path) and not path.exists():
-        return _pattern(path, read)
-    if path.is_dir():
-        return _folder(path, frozenset({".exr"}), read)
-    return _sequence([path], path.stem, read)
+        paths, name = _numbered_files(path)
+    elif path.is_dir():
+        if pictures := _map_pictures(path):
+            return _frames_of_pictures(path, pictures, camera)
+        paths, name = _files_in(path, frozenset({".exr"}))
+    else:
+        paths, name = [path], path.stem
+    cameras = _camera_of_each(camera, len(paths), path)
+    numbers = {file: index for index, file in enumerate(paths)}
+    return _sequence(paths, name, lambda file: read_gbuffer(file, normals, cameras[numbers[file]]))
 
 
 def holds_gbuffers(path: str | Path) -> bool:
     """Whether an input is G-buffers, as `open_gbuffers` reads them, and no picture: an EXR (the first one of a folder
-    or a sequence) that has a base colour or normals.
+    or a sequence) that has a base colour or normals, or a folder with a picture for each map.
 
     Raises:
-        UserError: an EXR that cannot be read.
+        UserError: no such input, or an EXR that cannot be read.
     """
     path = Path(path)
     if is_pattern(path) and not path.exists():
-        paths = find_numbered(path)[0]
+        first = _numbered_files(path)[0][0]
     elif path.is_dir():
-        paths = sorted(path.glob("[!.]*.[eE][xX][rR]"), key=natural_order)
+        exr = sorted(path.glob("[!.]*.[eE][xX][rR]"), key=natural_order)
+        if not exr:
+            return bool(find_frames(path))
+        first = exr[0]
     else:
-        paths = [existing_file(path)]
-    if not paths or still_kind(paths[0]) != "exr":
+        first = existing_file(path)
+    if still_kind(first) != "exr":
         return False
-    maps = choose_maps(read_channels(paths[0]).channels).channels
+    maps = choose_maps(read_channels(first).channels).channels
     return not maps.keys().isdisjoint(("base_color", "normal"))
 
 
-def open_masks(path: str | Path) -> FrameReader:
-    """Opens masks: a picture, a video, a folder or `name.####.png`, as `open_frames` does. Their `rgb` is the mask in
-    all three channels, the code values of what is no EXR (see `read_mask`)."""
-    path = Path(path)
+def open_sequence(path: Path, read: Callable[[Path], Item]) -> Reader[Item] | None:
+    """The pictures of a folder or of `name.####.png`, each as `read` gives it; None of anything else. Raises UserError
+    as `open_frames` does."""
     if is_pattern(path) and not path.exists():
-        return _pattern(path, _mask_frame)
-    if path.is_dir():
-        return _folder(path, PICTURE_SUFFIXES, _mask_frame)
-    if demuxer(existing_file(path)) is None:
-        mask = _mask_frame(path)
-        return Reader(path.stem, mask.size, None, 1, lambda: iter((mask,)))
-    clip = open_video(path)
-
-    def masks() -> Iterator[Frames]:
-        for frame in clip:
-            grey = linear_to_srgb(luminance(frame.rgb)).clamp(0, 1)
-            yield replace(frame, rgb=grey.expand(-1, 3, -1, -1))
-
-    return replace(clip, open=masks)
-
-
-def _mask_frame(path: Path) -> Frames:
-    return Frames(read_mask(path).expand(-1, 3, -1, -1), name=path.stem)
+        return _sequence(*_numbered_files(path), read)
+    return _sequence(*_files_in(path, PICTURE_SUFFIXES), read) if path.is_dir() else None
 
 
 class GBufferWriter:
@@ -232,6 +231,40 @@ def _sequence(paths: list[Path], name: str, read: Callable[[Path], Item]) -> Rea
     return Reader(name, first.size, first.fps, len(paths), frames, _first_number(paths))
 
 
+def _camera_of_each(camera: CameraLike | None, frames: int, path: Path) -> Sequence[CameraLike | None]:
+    """The camera of every frame."""
+    if not isinstance(camera, Camera):
+        return [camera] * frames
+    if len(camera) not in (1, frames):
+        raise UserError(f"{len(camera)} cameras for {frames} frames of {path}; expected 1, or as many as frames")
+    return [camera.frame(index) for index in range(frames)]
+
+
+def _map_pictures(folder: Path) -> list[tuple[str, Files]]:
+    """The frames of a folder that has no EXR in it, and pictures that are named by maps."""
+    if any(path.suffix.lower() == ".exr" for path in folder.iterdir()):
+        return []
+    return find_frames(folder)
+
+
+def _frames_of_pictures(folder: Path, pictures: list[tuple[str, Files]], camera: CameraLike | None) -> GBufferReader:
+    cameras = _camera_of_each(camera, len(pictures), folder)
+
+    def read(index: int) -> GBuffer:
+        return with_camera(read_pictures(folder, pictures[index][1]), cameras[index], str(folder))
+
+    first = read(0)
+
+    def frames() -> Iterator[GBuffer]:
+        for index, (key, _) in enumerate(pictures):
+            frame = first if index == 0 else read(index)
+            if frame.size != first.size:
+                raise UserError(f"{folder}: frame {key} is {frame.size} and the first {first.size}; expected one size")
+            yield frame
+
+    return Reader(_folder_name(folder), first.size, first.fps, len(pictures), frames)
+
+
 def _first_number(paths: list[Path]) -> int:
     """The number of the first of files that follow one another by the last number in their names; else 1."""
     if len(paths) == 1:
@@ -242,12 +275,14 @@ def _first_number(paths: list[Path]) -> int:
     return numbers[0] if follow else 1
 
 
-def _pattern(pattern: Path, read: Callable[[Path], Item]) -> Reader[Item]:
+def _numbered_files(pattern: Path) -> tuple[list[Path], str]:
+    """The files that a pattern means, in order, and a name for what is made of them."""
     paths, name = find_numbered(pattern)
-    return _sequence(paths, _visible(name) if name else _folder_name(pattern.parent), read)
+    return paths, _visible(name) if name else _folder_name(pattern.parent)
 
 
-def _folder(folder: Path, suffixes: frozenset[str], read: Callable[[Path], Item]) -> Reader[Item]:
+def _files_in(folder: Path, suffixes: frozenset[str]) -> tuple[list[Path], str]:
+    """The frames in a folder, in order, and a name for what is made of them."""
     try:
         found = [path for path in folder.iterdir() if path.suffix.lower() in suffixes and not path.is_dir()]
     except OSError as error:
@@ -257,7 +292,7 @@ def _folder(folder: Path, suffixes: frozenset[str], read: Callable[[Path], Item]
         raise UserError(f"the folder {folder} has no frames in it; expected {', '.join(sorted(suffixes))} files")
     check_one_sequence(folder, paths)
     _check_sizes(folder, paths)
-    return _sequence(paths, _folder_name(folder), read)
+    return paths, _folder_name(folder)
 
 
 def _check_sizes(folder: Path, paths: list[Path]) -> None:

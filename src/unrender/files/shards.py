@@ -33,10 +33,15 @@ from torch import Tensor
 from unrender.errors import UserError
 from unrender.files.exr import read_channels
 from unrender.files.leftovers import remove, removed_on_signal
+from unrender.files.paths import existing_file
+from unrender.files.radiance import HALF_MAX
+from unrender.files.reading import brief, reading
+from unrender.files.views import mapping, require_sound, side
 from unrender.scene.camera import Camera
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.gbuffer import CHANNELS, DepthKind, GBuffer, concatenate
 
+_AGAIN = "delete it and run the same `unrender synth` again"
 _FLOAT_MAPS = ("normal", "depth")  # geometry needs 32 bits; 16 are enough for colours and materials
 _LETTERS = {"normal": "XYZ", "depth": "Z", "mask": "A"}
 
@@ -122,7 +127,9 @@ def read_clips(folder: Path | str, *, others: bool = True) -> Iterator[Clip]:
         for name, data in _read_members(shard):
             members[name] = data
             if name.endswith(".json"):
-                yield _clip(name.removesuffix(".json"), members, others)
+                with reading(shard, "a shard of clips"):
+                    clip = _clip(name.removesuffix(".json"), members, others)
+                yield clip
                 members = {}
 
 
@@ -132,8 +139,10 @@ def read_about(shard: Path) -> Iterator[dict[str, Any]]:
     Raises:
         UserError: the shard is damaged.
     """
-    for _, data in _read_members(shard, ".json"):
-        yield json.loads(data)
+    for name, data in _read_members(shard, ".json"):
+        with reading(shard, "a shard of clips"):
+            about = mapping(json.loads(data), f"{shard}: {name}")
+        yield about
 
 
 def _shards(folder: Path | str) -> list[Path]:
@@ -144,14 +153,19 @@ def _shards(folder: Path | str) -> list[Path]:
 
 
 def _read_members(shard: Path, ending: str = "") -> Iterator[tuple[str, bytes]]:
+    whole = existing_file(shard).stat().st_size
     try:
-        with tarfile.open(shard) as tar:
+        with tarfile.open(shard, "r:") as tar:
             for info in tar:
+                if not info.isreg() or info.issparse() or info.size > whole:
+                    raise UserError(f"{shard} is damaged: {info.name[:80]!r} in it is no plain file; {_AGAIN}")
                 file = tar.extractfile(info) if info.name.endswith(ending) else None
                 if file is not None:
                     yield info.name, file.read()
-    except tarfile.TarError as error:
-        raise UserError(f"{shard} is damaged ({error}); delete it and run the same `unrender synth` again") from error
+    except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{shard} is damaged ({brief(error)}); {_AGAIN}") from error
 
 
 def _members(key: str, clip: Clip) -> Iterator[tuple[str, bytes]]:
@@ -232,7 +246,7 @@ def _read_exr(data: bytes) -> dict[str, np.ndarray]:
 
 
 def _clip(key: str, members: dict[str, bytes], others: bool) -> Clip:
-    about: dict[str, Any] = json.loads(members[f"{key}.json"])
+    about = mapping(json.loads(members[f"{key}.json"]), f"{key}.json")
     clip = Clip(
         _view(f"{key}.gbuffer", members, about["camera"], about),
         _light(members[f"{key}.light.exr"], about["light"]),
@@ -256,11 +270,9 @@ def _clip(key: str, members: dict[str, bytes], others: bool) -> Clip:
 
 def _view(stem: str, members: dict[str, bytes], camera_facts: dict[str, Any], about: dict[str, Any]) -> GBuffer:
     """The frames under `stem` and their camera."""
-    camera = Camera(
-        torch.tensor(camera_facts["intrinsics"]),
-        torch.tensor(camera_facts["pose"]),
-        (camera_facts["size"][0], camera_facts["size"][1]),
-    )
+    height, width = (side(value, f"{stem}: a side of its camera") for value in camera_facts["size"])
+    camera = Camera(torch.tensor(camera_facts["intrinsics"]), torch.tensor(camera_facts["pose"]), (height, width))
+    require_sound(camera, stem)
     pictures = _pictures(stem, members)
     gbuffers = [_gbuffer(picture, camera.frame(i), about["depth_kind"]) for i, picture in enumerate(pictures)]
     return replace(concatenate(gbuffers), fps=about.get("fps"))
@@ -287,8 +299,13 @@ def _gbuffer(channels: dict[str, np.ndarray], camera: Camera, depth_kind: DepthK
 
 
 def _map(channels: dict[str, np.ndarray], name: str) -> Tensor:
-    """The map `name`, (1, C, H, W), out of an EXR's channels."""
-    return torch.from_numpy(np.stack([channels[channel] for channel in _channel_names(name)]))[None]
+    """The map `name`, (1, C, H, W), out of an EXR's channels; what was too bright for a half is the largest one."""
+    values = np.stack([channels[channel] for channel in _channel_names(name)])
+    if np.isnan(values).any():
+        raise UserError(f"the map {name} has NaN in it; {_AGAIN}")
+    if name != "depth":
+        values = np.nan_to_num(values, posinf=HALF_MAX, neginf=-HALF_MAX)
+    return torch.from_numpy(values)[None]
 
 
 def _channel_names(name: str) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from unrender.errors import UserError
+from unrender.files.paths import existing_file
 
 
 def read_table(path: Path) -> dict[str, Any]:
@@ -16,7 +17,9 @@ def read_table(path: Path) -> dict[str, Any]:
         UserError: the file cannot be read, is no JSON, or holds something else.
     """
     try:
-        said = json.loads(path.read_bytes())
+        said = json.loads(existing_file(path).read_bytes())
+    except UserError:
+        raise
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:

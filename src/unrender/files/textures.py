@@ -48,6 +48,7 @@ def beside(folder: Path, name: str) -> Path:
         UserError: a name that leads out of the folder.
     """
     named = Path(name.replace("\\", "/"))
-    if named.is_absolute() or ".." in named.parts or ":" in name[:2] or "\0" in name:
+    leads_out = named.is_absolute() or ".." in named.parts or ":" in name[:2] or "\0" in name
+    if leads_out or any(len(part) > 255 for part in named.parts):
         raise UserError(f"{folder} has a file that names {name[:80]!r}; expected a file in the same folder or under it")
     return folder / named

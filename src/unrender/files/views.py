@@ -123,6 +123,18 @@ def join(path: Any, views: Sequence[View]) -> tuple[tuple[str, ...], Camera]:
     return tuple(view.name for view in views), camera
 
 
+def require_sound(camera: Camera, what: str) -> None:
+    """Raises UserError where a camera has numbers that none has: such as are not finite, or no focal length."""
+    shapes = camera.intrinsics.shape[1:], camera.pose.shape[1:], len(camera.intrinsics) - len(camera.pose)
+    if shapes != ((3, 3), (4, 4), 0):
+        raise UserError(
+            f"the camera of {what} has no matrices of 3 x 3 and 4 x 4 numbers; expected one of each a frame"
+        )
+    finite = bool(camera.intrinsics.isfinite().all() and camera.pose.isfinite().all())
+    if not finite or not (camera.intrinsics[:, (0, 1), (0, 1)] > 0).all():
+        raise UserError(f"the camera of {what} has numbers that no camera has; expected finite ones, and focal lengths")
+
+
 def _shown(value: Any) -> str:
     try:
         said = repr(value)

@@ -165,7 +165,9 @@ class Rays:
         chosen = order[:, None] * from_light + torch.arange(from_light)
         frame = tangent_frame(surface.normal)
         view = to_local(frame, surface.view)[..., None]
-        points = _sobol(TILE**2 * from_lobe, seed + 1).to(radiance)[order[:, None] * from_lobe + torch.arange(from_lobe)]
+        points = _sobol(TILE**2 * from_lobe, seed + 1).to(radiance)[
+            order[:, None] * from_lobe + torch.arange(from_lobe)
+        ]
         alpha = brdf.alpha_of(surface.roughness)[:, None]
         glossy = brdf.sample_ggx(view.expand(3, len(order), from_lobe), alpha, points[..., 0], points[..., 1])
         world = torch.cat((shared[:, chosen], to_world(frame, glossy)), dim=2)
@@ -213,8 +215,6 @@ def _trace(rays: Rays, surface: ShadingPoints, scene: DepthScene) -> tuple[Tenso
     met = met.reshape(shape)
     trusted = scene.support[met.clamp(min=0)] * scene.support[surface.pixel][:, None]
     return met, torch.where(met >= 0, trusted, 0.0)
-
-
 
 
 def _sobol(count: int, seed: int) -> Tensor:

@@ -6,12 +6,13 @@
 
 from unrender.output.contact_sheet import write_contact_sheet
 from unrender.output.gbuffers import write_gbuffer_stream
-from unrender.output.passes import PassesWriter, passes_paths, write_passes, write_passes_stream
+from unrender.output.passes import PassesWriter, PictureFormat, passes_paths, write_passes, write_passes_stream
 from unrender.output.relit import RelitPaths, write_relit_stream
 from unrender.output.writing import write
 
 __all__ = [
     "PassesWriter",
+    "PictureFormat",
     "RelitPaths",
     "passes_paths",
     "write",

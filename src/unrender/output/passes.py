@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from unrender.errors import UserError
+from unrender.files.exr import Compression
 from unrender.files.gbuffers import write_layers
 from unrender.files.images import WRITTEN_SUFFIXES
 from unrender.files.numbering import literal
@@ -22,6 +25,25 @@ from unrender.scene.strips import in_strips
 from unrender.scene.tone import tone_map
 
 _OPAQUE = (".jpg", ".jpeg")
+Metadata = Mapping[str, str] | Sequence[Mapping[str, str]]
+"""For headers, each item as `unrender:<key>`: the same for all frames, or of each frame its own."""
+
+
+@dataclass(frozen=True)
+class PictureFormat:
+    """How pictures are stored.
+
+    Attributes:
+        bits: of a channel of a PNG.
+        compression: of an EXR. "zip" keeps 32-bit floats as they are, so that passes add up to the beauty to the last
+            bit; "dwaa" loses what eyes do not see, in 16 bits.
+    """
+
+    bits: Literal[8, 16] = 8
+    compression: Compression = "zip"
+
+
+DEFAULT_FORMAT = PictureFormat()
 
 
 def write_passes(
@@ -63,13 +85,15 @@ def write_passes_stream(
     layers: bool = True,
     fps: float | None = None,
     first: int = 1,
+    metadata: Metadata | None = None,
+    stored: PictureFormat = DEFAULT_FORMAT,
 ) -> None:
     """Writes the renderings of a clip, alone or each with its plate, to each of `paths` as they come; see
     `PassesWriter`."""
-    with PassesWriter(paths, layers, fps, first) as writer:
+    with PassesWriter(paths, layers, fps, first, stored) as writer:
         for item in rendered:
             passes, plate = item if isinstance(item, tuple) else (item, None)
-            writer.write(passes, plate=plate)
+            writer.write(passes, plate=plate, metadata=metadata)
 
 
 def passes_paths(folder: str | Path, name: str, frames: int) -> tuple[Path, ...]:
@@ -90,22 +114,28 @@ class PassesWriter:
             display, an .exr the beauty and its passes as layers (see `write_passes`). A picture or .exr that has ####
             or %04d in its name is one file a frame, else there may be one frame only.
         layers: whether an .exr has the passes.
-        fps: of videos, 24 where nobody says.
+        fps: of videos, 24 where nobody says; an .exr says it, too, where somebody does.
         first: number of the first frame.
+        stored: bits of PNG, compression of EXR.
 
     Raises:
         UserError: an unknown suffix, or an output that cannot be written.
     """
 
     def __init__(
-        self, paths: Sequence[str | Path], layers: bool = True, fps: float | None = None, first: int = 1
+        self,
+        paths: Sequence[str | Path],
+        layers: bool = True,
+        fps: float | None = None,
+        first: int = 1,
+        stored: PictureFormat = DEFAULT_FORMAT,
     ) -> None:
         self.paths = [Path(path) for path in paths]
         for path in self.paths:
             if path.suffix.lower() not in (*WRITTEN_SUFFIXES, *VIDEO_SUFFIXES):
                 known = ", ".join((*WRITTEN_SUFFIXES, *VIDEO_SUFFIXES))
                 raise UserError(f"cannot write a rendering as {path}; expected {known}")
-        self._layers, self._fps, self._first = layers, fps or DEFAULT_FPS, first
+        self._layers, self._fps, self._first, self._stored = layers, fps, first, stored
 
     def __enter__(self) -> PassesWriter:
         with ExitStack() as stack:
@@ -118,7 +148,7 @@ class PassesWriter:
         rendered: RenderPasses,
         display: Tensor | None = None,
         plate: Plate | None = None,
-        metadata: Mapping[str, str] | None = None,
+        metadata: Metadata | None = None,
     ) -> None:
         """Adds frames, T or one, all of one size.
 
@@ -127,7 +157,7 @@ class PassesWriter:
             display: (T, 3, H, W) display-linear in [0, 1], composited, what pictures and videos get; the beauty under
                 `tone_map` when None.
             plate: what an .exr says of windows and numbers.
-            metadata: for the header of an .exr, each item as `unrender:<key>`.
+            metadata: for the header of an .exr.
         """
         pictures = [writer for writer in self._writers if not isinstance(writer, _LayerWriter)]
         if pictures and display is None:
@@ -152,10 +182,10 @@ class PassesWriter:
     def _open(self, path: Path) -> VideoWriter | ImageWriter | _LayerWriter:
         suffix = path.suffix.lower()
         if suffix in VIDEO_SUFFIXES:
-            return VideoWriter(path, self._fps)
+            return VideoWriter(path, self._fps or DEFAULT_FPS)
         if suffix == ".exr":
-            return _LayerWriter(path, self._layers, self._first)
-        return ImageWriter(path, first=self._first)
+            return _LayerWriter(path, self._layers, self._first, self._fps, self._stored.compression)
+        return ImageWriter(path, first=self._first, bits=self._stored.bits if suffix == ".png" else 8)
 
 
 def _straight(beauty: Tensor, alpha: Tensor) -> Tensor:
@@ -164,23 +194,24 @@ def _straight(beauty: Tensor, alpha: Tensor) -> Tensor:
 
 
 class _LayerWriter:
-    """Renderings as .exr in 32-bit float, one file a frame."""
+    """Renderings as .exr, one file a frame."""
 
-    def __init__(self, path: Path, layers: bool, first: int) -> None:
-        self._layers = layers
+    def __init__(self, path: Path, layers: bool, first: int, fps: float | None, compression: Compression) -> None:
+        self._layers, self._fps, self._compression = layers, fps, compression
         self._stack = ExitStack()
         self._files = self._stack.enter_context(frame_files(path, first))
 
     def __enter__(self) -> _LayerWriter:
         return self
 
-    def write(
-        self, rendered: RenderPasses, beauty: Tensor, plate: Plate | None, metadata: Mapping[str, str] | None
-    ) -> None:
+    def write(self, rendered: RenderPasses, beauty: Tensor, plate: Plate | None, metadata: Metadata | None) -> None:
+        if self._fps is not None:
+            plate = (plate or Plate.of_size(beauty.shape[2:])).at_rate(self._fps)
         for index in range(len(rendered)):
             passes = {name: value[index] for name, value in rendered.passes.items()} if self._layers else {}
             alpha = rendered.alpha[index] if rendered.alpha is not None else None
-            write_layers(next(self._files), passes, beauty[index], alpha, plate, metadata)
+            own = metadata if metadata is None or isinstance(metadata, Mapping) else metadata[index]
+            write_layers(next(self._files), passes, beauty[index], alpha, plate, own, self._compression)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

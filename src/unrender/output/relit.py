@@ -7,11 +7,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from unrender.files.layers import Profile
 from unrender.files.numbering import literal
 from unrender.files.sequences import GBufferWriter
 from unrender.files.video import DEFAULT_FPS, VideoWriter
 from unrender.output.contact_sheet import display_thumbnail, write_thumbnails
-from unrender.output.passes import PassesWriter, check_frames, passes_paths
+from unrender.output.passes import DEFAULT_FORMAT, PassesWriter, PictureFormat, check_frames, passes_paths
 from unrender.relight import Relit
 
 
@@ -46,7 +47,13 @@ class RelitPaths:
 
 
 def write_relit_stream(
-    paths: RelitPaths, relit: Iterable[Relit], layers: bool = True, fps: float | None = None, number: int = 1
+    paths: RelitPaths,
+    relit: Iterable[Relit],
+    layers: bool = True,
+    fps: float | None = None,
+    number: int = 1,
+    profile: Profile = "unrender",
+    stored: PictureFormat = DEFAULT_FORMAT,
 ) -> None:
     """Writes what `relight_stream` gives, as it comes; each file appears whole or not at all.
 
@@ -56,13 +63,17 @@ def write_relit_stream(
         layers: whether an .exr of relit frames has the passes.
         fps: of videos, 24 where nobody says.
         number: of the first frame, where files are numbered.
+        profile: whose channel names the G-buffers have.
+        stored: bits of PNG, compression of EXR.
 
     Raises:
         UserError: several frames for one file, or an output that cannot be written.
     """
     with ExitStack() as stack:
-        passes = stack.enter_context(PassesWriter(paths.passes, layers, fps, number))
-        gbuffers = stack.enter_context(GBufferWriter(paths.gbuffer, first=number)) if paths.gbuffer else None
+        passes = stack.enter_context(PassesWriter(paths.passes, layers, fps, number, stored))
+        gbuffers = None
+        if paths.gbuffer:
+            gbuffers = stack.enter_context(GBufferWriter(paths.gbuffer, profile=profile, first=number))
         turn = stack.enter_context(VideoWriter(paths.turn, fps or DEFAULT_FPS)) if paths.turn else None
         first = True
         for part in relit:
@@ -72,7 +83,7 @@ def write_relit_stream(
             if turn is not None:
                 turn.write(part.display)
             if turn is None or first:
-                passes.write(part.passes, part.display, part.decomposition.frames.plate, gain_metadata(part))
+                passes.write(part.passes, part.display, part.decomposition.frames.plate, relit_metadata(part))
             gbuffer = part.decomposition.gbuffer
             del part  # of a large picture the passes need not be kept beside what writing the rest takes
             if sheet is not None:
@@ -82,10 +93,12 @@ def write_relit_stream(
             first = False
 
 
-def gain_metadata(relit: Relit) -> dict[str, str]:
-    """What an .exr of it says: the factor that shows its linear values as the display picture does, before the
-    shoulder."""
-    return {"display_gain": f"{relit.gain:.9g}"}
+def relit_metadata(relit: Relit) -> list[dict[str, str]]:
+    """What the .exr of each frame says: the light, the degrees that it is turned by, "auto" or the stops that it is
+    brighter by, and the factor that shows the linear values as the display picture does, before the shoulder."""
+    shown = {"light": relit.light, "exposure": str(relit.exposure), "display_gain": f"{relit.gain:.9g}"}
+    yaws = relit.yaws if len(relit.yaws) == len(relit.passes) else (0.0,) * len(relit.passes)
+    return [{**shown, "yaw": f"{yaw:.9g}"} for yaw in yaws]
 
 
 def write_relit(path: str | Path, relit: Relit) -> None:
@@ -94,4 +107,4 @@ def write_relit(path: str | Path, relit: Relit) -> None:
     check_frames(path, len(relit.passes))
     frames = relit.decomposition.frames
     with PassesWriter([path], fps=frames.fps) as writer:
-        writer.write(relit.passes, relit.display, frames.plate, gain_metadata(relit))
+        writer.write(relit.passes, relit.display, frames.plate, relit_metadata(relit))

@@ -18,7 +18,7 @@ from unrender.forward.surface import coverage, sum_in_order
 from unrender.inverse.renderer import InverseRenderer
 from unrender.relight.decomposition import Decomposition, decompose_stream
 from unrender.relight.exposure import display_gain, sparse
-from unrender.relight.options import DEFAULTS, TURN_FRAMES, Background, Forward, Inverse, RelightOptions
+from unrender.relight.options import DEFAULTS, TURN_FRAMES, Background, Exposure, Forward, Inverse, RelightOptions
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.frames import Frames
 from unrender.scene.records import same, summary
@@ -36,12 +36,18 @@ class Relit:
             still.
         gain: the factor that shows the passes as they are meant to be seen; the same for a whole clip or turn.
         background: what the background pass is: the "photo", divided by `gain`, the new "light", or "none".
+        light: the name of the light.
+        yaws: degrees that the light is turned by in each of T frames.
+        exposure: as it was asked for: "auto", or the stops that the light was made brighter by.
     """
 
     passes: RenderPasses
     decomposition: Decomposition
     gain: float = 1.0
     background: Background = "photo"
+    light: str = ""
+    yaws: tuple[float, ...] = ()
+    exposure: Exposure = "auto"
 
     def __eq__(self, other: object) -> bool:
         return same(self, other)
@@ -150,10 +156,11 @@ def relight_decomposition(
 def joined(parts: Sequence[Relit]) -> Relit:
     """The parts of one clip or turn as one."""
     passes = RenderPasses.concatenate([part.passes for part in parts])
+    yaws = tuple(yaw for part in parts for yaw in part.yaws)
     if all(part.decomposition is parts[0].decomposition for part in parts):
-        return replace(parts[0], passes=passes)
+        return replace(parts[0], passes=passes, yaws=yaws)
     whole = Decomposition.concatenate([part.decomposition for part in parts])
-    return replace(parts[0], passes=passes, decomposition=whole)
+    return replace(parts[0], passes=passes, decomposition=whole, yaws=yaws)
 
 
 def count_pictures(clip: Iterable[Frames], options: RelightOptions) -> int | None:
@@ -209,7 +216,15 @@ def relight_parts(
         if gain is None:  # by the first part, for all
             gain = _gain(made[0], part, options.background)
         # What is yielded is not kept here: it may be as large as a picture.
-        yield Relit(_before(made.pop(), part, options.background, gain), part, gain, options.background)
+        yield Relit(
+            _before(made.pop(), part, options.background, gain),
+            part,
+            gain,
+            options.background,
+            light.name,
+            tuple(yaws),
+            options.exposure,
+        )
         start = stop
 
 

@@ -76,6 +76,21 @@ class Camera:
         scale = self.intrinsics.new_tensor([size[1] / self.size[1], size[0] / self.size[0], 1.0])
         return Camera(self.intrinsics * scale[:, None], self.pose, size)
 
+    def fitted(self, size: tuple[int, int], what: str) -> Camera:
+        """The same view at another size of the same shape; `what` names the picture.
+
+        Raises:
+            UserError: a picture of another shape.
+        """
+        if self.size == size:
+            return self
+        if abs(self.size[0] * size[1] - self.size[1] * size[0]) > self.size[1] * max(size) * 0.01:
+            raise UserError(
+                f"the camera is of pictures {self.size[1]} x {self.size[0]}, and {what} is {size[1]} x {size[0]}; "
+                "expected one of the same shape"
+            )
+        return self.resized(size)
+
     def cropped(self, top: int, left: int, size: tuple[int, int]) -> Camera:
         """The camera of a (height, width) window of the picture; one that reaches beyond it is padding."""
         shift = torch.zeros_like(self.intrinsics)

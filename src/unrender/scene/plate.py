@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Any
 
 Box = tuple[int, int, int, int]
@@ -32,6 +33,13 @@ class Plate:
         """The plate of a picture (height, width) whose windows are both all of it."""
         box = (0, 0, size[1] - 1, size[0] - 1)
         return Plate(box, box, pixel_aspect)
+
+    def at_rate(self, fps: float) -> Plate:
+        """The same plate at so many frames a second; where it says about as many itself, it is as it was."""
+        if self.fps is not None and abs(self.fps[0] / self.fps[1] - fps) < 1e-4 * fps:
+            return self
+        rate = Fraction(fps).limit_denominator(1001)  # as all broadcast rates have
+        return replace(self, fps=(rate.numerator, rate.denominator))
 
     @property
     def canvas(self) -> Box:

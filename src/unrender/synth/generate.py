@@ -19,6 +19,8 @@ from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
 from unrender.files.leftovers import clean_leftovers, remove, removed_on_signal
 from unrender.files.lock import LOCK_FILE, locked
+from unrender.files.paths import existing_file
+from unrender.files.reading import printable
 from unrender.synth.recipe import GENERATOR, SPLITS, SynthRecipe, recipe_facts
 from unrender.synth.sources import Sources
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 _SHARDS_PER_PROCESS = 32  # Mitsuba leaks a little memory for every scene; a new process frees it
 _TELL_SECONDS = 0.5
+_LONGEST_RECIPE = 400
 _THREAD_COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _clips_done: list[Any] = []  # in a worker: the counter that it shares with its parent
 
@@ -126,7 +129,7 @@ def _claim(facts: dict[str, object], folder: Path) -> bool:
         held, generator = _held(mark)
         if generator != GENERATOR:
             raise UserError(
-                f"{folder} was begun by generator {generator}; expected generator {GENERATOR}; "
+                f"{folder} was begun by generator {_on_one_line(str(generator))}; expected generator {GENERATOR}; "
                 "finish it with the version of unrender that began it or give another folder"
             )
         if held != wanted:
@@ -145,14 +148,15 @@ def _claim(facts: dict[str, object], folder: Path) -> bool:
 def _held(mark: Path) -> tuple[str, object]:
     """The recipe that began a folder, and its generator."""
     try:
-        text = mark.read_text(encoding="utf-8")
+        text = existing_file(mark).read_text(encoding="utf-8")
         return text, json.loads(text).get("generator", 1)
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise UserError(f"{mark} is no recipe of `unrender synth`; give a new folder") from error
 
 
 def _on_one_line(recipe: str) -> str:
-    return " ".join(recipe.strip("{} \n").split()).replace('"', "")
+    told = printable(recipe.strip("{} \n")).replace('"', "")
+    return told if len(told) <= _LONGEST_RECIPE else f"{told[:_LONGEST_RECIPE]}..."
 
 
 def _render(

@@ -13,6 +13,8 @@ from torch import Tensor
 from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
 from unrender.files.leftovers import clean_leftovers
+from unrender.files.paths import existing_file
+from unrender.files.reading import reading
 from unrender.scene.encoding import MINI
 from unrender.train.data import LIT_TENSORS, Lit, StillDataset
 
@@ -33,7 +35,11 @@ def prepared(cache: Path, data: Sequence[Path], kind: str, gather: Callable[[], 
     if not path.exists():
         with atomic_write(path) as temporary:
             safetensors.torch.save_file(_tensors(gather()), temporary)
-    return _stills(safetensors.torch.load_file(path))
+    with reading(existing_file(path), "cached stills; delete it, and it is made anew"):
+        try:
+            return _stills(safetensors.torch.load_file(path))
+        except UserError as error:
+            raise UserError(f"{path} is damaged: {error}; delete it, and it is made anew") from error
 
 
 def _key(data: Sequence[Path], kind: str) -> str:
@@ -56,6 +62,8 @@ def _stills(tensors: dict[str, Tensor]) -> StillDataset:
     def of(prefix: str) -> dict[str, Tensor]:
         return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
+    if not all(values.isfinite().all() for values in tensors.values()):
+        raise UserError("values that are not finite")
     lit = of("lit.")
     return StillDataset(
         of("maps."), of("known."), Lit(lit["radiance_hint"], lit["rgb"], lit["picture"]) if lit else None

@@ -98,9 +98,9 @@ class RunFolder:
     def cut_log(self, steps: int) -> None:
         """Removes what was logged after the state from which a run resumes."""
         log = self.path / LOG_FILE
-        lines = log.read_text().splitlines() if log.is_file() else []
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
         with atomic_write(log) as path:
-            path.write_text("".join(line + "\n" for line in lines[:steps]))
+            path.write_text("".join(line + "\n" for line in lines[:steps]), encoding="utf-8")
 
     def log(self, line: dict[str, float]) -> None:
         """Adds the line of one step."""

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unrender.diffusion.card.conditioning import ImageTokens, LightTokens, TaskNumbers, TextPrompt
 from unrender.diffusion.card.legacy import from_flat, is_flat
+from unrender.diffusion.card.mistakes import mistake
 from unrender.diffusion.card.model import ModelCard
 from unrender.diffusion.card.sampling import FlowCard, KarrasCard, ScheduleCard
 from unrender.errors import UserError
+from unrender.files.notes import note
+from unrender.files.paths import existing_file
+from unrender.files.reading import brief, printable, reading
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
@@ -39,14 +42,17 @@ def read_card(folder: Path) -> ModelCard:
     if not path.is_file():
         raise UserError(f"{folder} has no {CARD_FILE}; expected a model folder with a card beside its weights")
     try:
-        facts = json.loads(path.read_bytes())
+        facts = json.loads(existing_file(path).read_bytes())
+    except UserError:
+        raise
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not a model card: {error}") from error
+        raise UserError(f"{path} is not a model card ({brief(error)})") from error
     if not isinstance(facts, dict):
         raise UserError(f"{path} is not a model card: expected a table of its parts")
     if is_flat(facts):
-        facts = from_flat(facts)
-        print(f"{path}: read in the layout of unrender 0.1; saving the model writes it anew", file=sys.stderr)
+        with reading(path, "a model card of unrender 0.1"):
+            facts = from_flat(facts)
+        note(path, "is read in the layout of unrender 0.1; saving the model writes it anew")
     return _validated(facts, path)
 
 
@@ -81,8 +87,13 @@ def _first(error: ValidationError, facts: dict[str, Any]) -> str:
             where.append(str(part))
             inside = _step(inside, part)
         if not other:
-            return f"{'.'.join(where) + ': ' if where else ''}{one['msg']}"
-    return str(error.errors(include_url=False)[0]["msg"])
+            return _about(where, mistake(one))
+    return _about([], mistake(error.errors(include_url=False)[0]))
+
+
+def _about(where: list[str], what: str) -> str:
+    """A mistake in one line of printable characters, after the name of its field."""
+    return printable(f"{'.'.join(where)[:200] or 'it'} {what}")
 
 
 def _step(inside: Any, part: int | str) -> Any:

@@ -31,6 +31,7 @@ from unrender.diffusion.networks.small import (
 )
 from unrender.errors import UserError
 from unrender.files.paths import existing_file
+from unrender.files.quiet import silenced
 from unrender.files.reading import reading
 from unrender.files.tables import read_table
 
@@ -144,7 +145,7 @@ def load_network(kind: type[Network], folder: Path, compute: Compute) -> Network
     if kind.__name__ == "AutoencoderTiny":
         config.pop("block_out_channels", None)  # diffusers writes it down itself, and then warns of it
     # Built without memory, then given the tensors themselves: no time goes into random weights that are thrown away.
-    with reading(folder / "config.json", f"the settings of a {kind.__name__}"), torch.device("meta"):
+    with reading(folder / "config.json", f"the settings of a {kind.__name__}"), silenced(), torch.device("meta"):
         network: Network = cast(Any, kind).from_config(config)
     files = weight_files(folder, WEIGHTS)
     rename = _modern_name if kind.__name__ == "AutoencoderKL" else str

@@ -13,7 +13,7 @@ from torch import Tensor
 from unrender.device import Compute
 from unrender.errors import UserError
 from unrender.files.paths import existing_file, refuse_pointer
-from unrender.files.reading import reading
+from unrender.files.reading import brief, reading
 from unrender.files.tables import read_table
 
 Shape = tuple[int, ...]
@@ -88,4 +88,4 @@ def _opened(path: Path) -> Generator[Any]:
     except (SafetensorError, OSError, ValueError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{path} is damaged or not a safetensors file: {error}") from error
+        raise UserError(f"{path} is damaged or not a safetensors file ({brief(error)})") from error

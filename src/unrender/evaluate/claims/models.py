@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from unrender.diffusion.card.file import CARD_FILE
 from unrender.diffusion.options import InferenceOptions
 from unrender.errors import UserError
 from unrender.evaluate.claims.contestants import TRAINING, Contestant
+from unrender.files.tables import read_table
 from unrender.forward import DeferredRenderer, ForwardOptions, ForwardRenderer
 from unrender.forward.neural import NeuralRenderer
 from unrender.inverse.renderer import InverseRenderer
@@ -97,4 +97,8 @@ def _steps(model: Path) -> int | None:
     run = model.resolve().parent
     run = run.parent if run.name == "model" else run  # a pair of models lies one folder deeper
     recipe = run / "recipe.json"
-    return json.loads(recipe.read_text()).get("config", {}).get("steps") if recipe.is_file() else None
+    if not recipe.is_file():
+        return None
+    config = read_table(recipe).get("config")
+    steps = config.get("steps") if isinstance(config, dict) else None
+    return steps if type(steps) is int else None

@@ -37,10 +37,12 @@ from unrender.files.datasets.pictures import (
     planes,
     read_list,
     require_folder,
+    require_inside,
     require_known,
 )
-from unrender.files.paths import existing_file
+from unrender.files.paths import existing_file, require_affordable
 from unrender.files.radiance import clean
+from unrender.files.reading import reading
 from unrender.scene.camera import Camera, ray_distance_to_depth
 from unrender.scene.color import luminance
 from unrender.scene.gbuffer import GBuffer
@@ -133,21 +135,23 @@ def _split(folder: Path, split: str) -> list[str]:
     if path is None:
         raise UserError(f"{places[0]} does not exist; copy it from apple/ml-hypersim, evermotion_dataset/analysis")
     rows = _table(path, ("scene_name", "camera_name", "frame_id", "included_in_public_release", "split_partition_name"))
-    return [
-        f"{row['scene_name']}/{row['camera_name']}/{int(row['frame_id']):04d}"
-        for row in rows
-        if row["included_in_public_release"] == "True" and row["split_partition_name"] == split
+    wanted = [
+        row for row in rows if row["included_in_public_release"] == "True" and row["split_partition_name"] == split
     ]
+    with reading(path, "the table of Hypersim's pictures"):
+        keys = [f"{row['scene_name']}/{row['camera_name']}/{int(row['frame_id']):04d}" for row in wanted]
+        return [require_inside(path, key) for key in keys]
 
 
 def _read_lenses(path: Path) -> dict[str, _Rays]:
     names = [[f"M_cam_from_uv_{row}{column}" for column in range(3)] for row in range(3)]
     rows = _table(existing_file(path), ("scene_name", *(name for line in names for name in line)))
-    return {row["scene_name"]: tuple(tuple(float(row[name]) for name in line) for line in names) for row in rows}
+    with reading(path, "the table of Hypersim's lenses"):
+        return {row["scene_name"]: tuple(tuple(float(row[name]) for name in line) for line in names) for row in rows}
 
 
 def _table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
+    with reading(existing_file(path), "a table of text"), path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         missing = [column for column in columns if column not in (reader.fieldnames or ())]
         if missing:
@@ -255,8 +259,10 @@ def _dataset(path: Path) -> NDArray[Any]:
     except ImportError as error:
         raise UserError(_INSTALL) from error
     path = existing_file(path)
-    try:
-        with h5py.File(path, "r") as file:
-            return np.asarray(file["dataset"])
-    except (OSError, KeyError) as error:
-        raise UserError(f"{path} cannot be read as HDF5 with an array `dataset`; it is damaged or another") from error
+    with reading(path, "HDF5 with an array `dataset`"), h5py.File(path, "r") as file:
+        found = file["dataset"] if isinstance(file.get("dataset", getlink=True), h5py.HardLink) else None
+        # Links, and arrays whose values lie elsewhere, would read any file of this machine.
+        if not isinstance(found, h5py.Dataset) or found.is_virtual or found.external or found.dtype.kind not in "fiu":
+            raise UserError(f"{path} has no array `dataset` of numbers of its own; expected a file of Hypersim")
+        require_affordable(path, found.size, 1, 1)
+        return np.asarray(found)

@@ -30,8 +30,10 @@ from unrender.files.datasets.pictures import (
     exr_planes,
     is_list,
     open_present,
+    read_lines,
     read_list,
     require_folder,
+    require_inside,
     require_known,
 )
 from unrender.files.exr import read_channels
@@ -103,7 +105,7 @@ def _split(root: Path, split: str) -> list[str]:
     path = root / f"{split}.txt"
     if not path.is_file():
         raise UserError(f"{path} does not exist; expected the dataset's list of scenes, or a list of pictures as split")
-    scenes = path.read_text("utf-8").split()
+    scenes = [require_inside(path, scene) for line in read_lines(path) for scene in line.split()]
     return [key for scene in scenes for key in _pictures(root, scene)]
 
 

@@ -11,7 +11,6 @@ poses      transforms.json: camera axes as here, world +Z up, metres; the rotati
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -36,6 +35,9 @@ from unrender.files.exr import read_channels
 from unrender.files.images import read_image
 from unrender.files.paths import existing_file
 from unrender.files.radiance import HALF_MAX
+from unrender.files.reading import reading
+from unrender.files.tables import read_table
+from unrender.files.views import entry, number, numbers
 from unrender.scene.gbuffer import GBuffer
 from unrender.scene.normals import unit_normals
 
@@ -52,6 +54,7 @@ _FOLDERS = {
     "metallic": (("metallic",), "metallic"),
 }
 MAPS = (*_FOLDERS, "mask")
+_BLOCK = "a block of MatrixCity (camera_angle_x, frame_index, rot_mat)"
 
 
 @dataclass(frozen=True)
@@ -119,19 +122,19 @@ def _top(folder: Path, city: str, name: str) -> Path:
 def _views(path: Path) -> dict[str, _View]:
     """The views of a block, by key: city/view/split/block/number."""
     block = "/".join(path.parts[-5:-1])
-    try:
-        said = json.loads(existing_file(path).read_text("utf-8"))
-        half_angle = float(said["camera_angle_x"]) / 2
-        return {
-            f"{block}/{int(frame['frame_index']):04d}": _View(
-                tuple(tuple(float(x) for x in row) for row in frame["rot_mat"]), half_angle
-            )
-            for frame in said["frames"]
-        }
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path} is not a block of MatrixCity; expected camera_angle_x, frame_index, rot_mat"
-        ) from error
+    with reading(existing_file(path), _BLOCK):
+        said = read_table(path)
+        angle = number(entry(said, "camera_angle_x", f"{path}"), f"{path}: camera_angle_x")
+        if not 0 < angle < math.pi:
+            raise UserError(f"{path}: camera_angle_x is {angle:g}; expected an angle between 0 and pi")
+        views = {}
+        for frame in said["frames"]:
+            index = number(frame["frame_index"], f"{path}: frame_index")
+            rows = [numbers(row, 4, f"{path}: rot_mat") for row in frame["rot_mat"]]
+            if len(rows) not in (3, 4):
+                raise UserError(f"{path}: rot_mat has {len(rows)} rows; expected 4 of 4 numbers")
+            views[f"{block}/{int(index):04d}"] = _View(tuple(tuple(row.tolist()) for row in rows), angle / 2)
+        return views
 
 
 def _read(selection: _Selection, key: str) -> GBuffer:

@@ -15,6 +15,9 @@ from torch import Tensor
 
 from unrender.errors import UserError
 from unrender.files.exr import ExrImage
+from unrender.files.paths import existing_file
+from unrender.files.reading import reading
+from unrender.files.views import require_sound
 from unrender.scene.camera import Camera
 from unrender.scene.gbuffer import GBuffer
 
@@ -50,10 +53,23 @@ class Pictures:
     def __getitem__(self, index: int | slice) -> GBuffer | Pictures:
         if isinstance(index, slice):
             return replace(self, keys=self.keys[index])
-        return self.read(self.keys[index])
+        return self._one(self.keys[index])
 
     def __iter__(self) -> Iterator[GBuffer]:
-        return map(self.read, self.keys)
+        return map(self._one, self.keys)
+
+    def _one(self, key: str) -> GBuffer:
+        what = f"the picture {key} of {self.name}"
+        with reading(what, "ground truth"):
+            picture = self.read(key)
+            if picture.camera is not None:
+                require_sound(picture.camera, what)
+            for name, value in picture.maps.items():
+                if value.isnan().any() or (name != "depth" and value.isinf().any()):
+                    raise UserError(
+                        f"{what} has values in its {name} that are not finite; expected the set's own files"
+                    )
+            return picture
 
 
 def require_folder(folder: Path, holds: str) -> Path:
@@ -86,13 +102,28 @@ def read_list(path: Path, pattern: str) -> list[str]:
     """The keys of a list of pictures, one a line: the groups of `pattern`, which is searched in it, joined by "/"."""
     if not path.is_file():
         raise UserError(f"the list {path} does not exist; expected a text file with a picture a line")
-    lines = [line for line in path.read_text("utf-8").splitlines() if line.strip()]
+    lines = [line for line in read_lines(path) if line.strip()]
     found = [re.search(pattern, line) for line in lines]
     keys = ["/".join(match.groups()) for match in found if match is not None]
+    for key in keys:
+        require_inside(path, key)
     if not lines or len(keys) < len(lines):
         wrong = next((line for line, match in zip(lines, found, strict=True) if match is None), "")
         raise UserError(f"the list {path} has the line {wrong[:80]!r}; expected names that match {pattern}")
     return keys
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file; UserError where it is none."""
+    with reading(existing_file(path), "text"):
+        return path.read_text("utf-8").splitlines()
+
+
+def require_inside(path: Path, name: str) -> str:
+    """`name`, if it leads to nowhere but under the folder of the set; else a UserError: `path` is the list it is in."""
+    if not name or Path(name).is_absolute() or not {"..", "."}.isdisjoint(name.split("/")) or "\0" in name:
+        raise UserError(f"{path} names {name[:80]!r}; expected names of folders and files of the set")
+    return name
 
 
 def open_present(

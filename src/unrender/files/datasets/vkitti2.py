@@ -28,12 +28,15 @@ from unrender.files.datasets.pictures import (
     is_list,
     open_present,
     planes,
+    read_lines,
     read_list,
     require_folder,
     require_known,
 )
 from unrender.files.images import decode, read_image
 from unrender.files.paths import existing_file
+from unrender.files.reading import reading
+from unrender.files.views import number as finite
 from unrender.scene.camera import Camera
 from unrender.scene.gbuffer import GBuffer
 from unrender.scene.normals import normal_from_depth, unit_normals
@@ -182,12 +185,13 @@ def _camera(folder: Path, eye: int, number: int, size: tuple[int, int]) -> Camer
 def _row(path: Path, eye: int, number: int, count: int) -> list[float]:
     """The numbers of a frame in one of the dataset's tables, whose lines begin with frame and camera."""
     start = [str(number), str(eye)]
-    for line in existing_file(path).read_text("utf-8").splitlines():
+    for line in read_lines(path):
         words = line.split()
         if words[:2] == start:
             if len(words) != count + 2:
                 raise UserError(f"{path} has {len(words) - 2} numbers for frame {number}; expected {count}")
-            return [float(word) for word in words[2:]]
+            with reading(path, "a table of numbers"):
+                return [finite(float(word), f"{path}: a number of frame {start[0]}") for word in words[2:]]
     raise UserError(f"{path} has no line for frame {number} of camera {eye}; expected the file of the dataset")
 
 

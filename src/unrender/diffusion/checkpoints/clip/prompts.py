@@ -17,6 +17,7 @@ from unrender.diffusion.checkpoints.hub.location import ModelLocation
 from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
 from unrender.files.paths import refuse_pointer
+from unrender.files.reading import brief
 
 TOKENS_FILE = "tokens.safetensors"
 
@@ -77,7 +78,7 @@ def _read(path: Path, padded: bool) -> dict[str, Tensor]:
             stored = (file.metadata() or {}).get(_PADDED, _flag(padded))
             found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except SafetensorError as error:
-        raise UserError(f"{path} is damaged or not a safetensors file: {error}; {_REMEDY}") from error
+        raise UserError(f"{path} is damaged or not a safetensors file ({brief(error)}); {_REMEDY}") from error
     for name, value in found.items():
         if value.ndim != 2 or not value.is_floating_point():
             raise UserError(f"{path} has no tokens: {name!r} is {tuple(value.shape)}; expected (N, D); {_REMEDY}")

@@ -17,6 +17,7 @@ from unrender.diffusion.checkpoints.hub.location import ModelLocation
 from unrender.diffusion.checkpoints.published import PUBLISHED
 from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
+from unrender.files.reading import reading
 from unrender.files.tables import read_table
 
 POINTER = "published"
@@ -50,7 +51,8 @@ def cards_in(folder: Path) -> tuple[ModelCard, ...]:
     if (folder / CARD_FILE).is_file():
         known = _pointed(folder)
         return (read_card(folder),) if known is None else cards_of(known)
-    known = _cached(folder)[0] or _cloned(folder) or _called(folder) or _made_of(folder)
+    with reading(folder, "a model's folder"):  # whose tables may hold anything
+        known = _cached(folder)[0] or _cloned(folder) or _called(folder) or _made_of(folder)
     if known is None:
         raise UserError(
             f"{folder} does not say whose weights it holds; run `unrender models adopt {folder} ID`, "
