@@ -25,6 +25,10 @@ GAMMA = 0.1
 """Share of the latents of the window before in what a window starts from, where both see a frame."""
 
 
+WINDOW, VIDEO_WINDOW = 8, 24
+"""Frames of a window."""
+
+
 @dataclass(frozen=True)
 class ClipOptions:
     """How a clip is cut, and what its frames know of one another.
@@ -42,13 +46,23 @@ class ClipOptions:
     """
 
     temporal: Temporal = "attention"
-    window: int = 8
-    overlap: int = 2
+    window: int = WINDOW
+    overlap: int = WINDOW // 4
     steady: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < self.window:
             raise UserError(f"windows of {self.window} frames that overlap by {self.overlap}; expected fewer, or more")
+
+    @classmethod
+    def of(
+        cls, card: ModelCard | None, temporal: Temporal = "attention", window: int | None = None, overlap: int | None = None
+    ) -> ClipOptions:
+        """What suits a model, where nobody says otherwise: a network that is made for clips sees `VIDEO_WINDOW` frames,
+        as Stable Video Diffusion and what came of it were trained on, and any other `WINDOW`."""
+        video = card is not None and card.sampling.grouping.joins_frames
+        window = window or (VIDEO_WINDOW if video else WINDOW)
+        return cls(temporal, window, min(window // 4, window - 1) if overlap is None else overlap)
 
     @property
     def spans(self) -> tuple[int, int]:
