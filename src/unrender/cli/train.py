@@ -179,7 +179,9 @@ def _clips(options: RunOptions, *, lit: bool) -> Any:
     from unrender.train.clips import load_training_clips
 
     if options.dataset or not options.data:
-        raise UserError("temporal layers learn from rendered clips with known motion; expected --data DIR, no --dataset")
+        raise UserError(
+            "temporal layers learn from rendered clips with known motion; expected --data DIR, no --dataset"
+        )
     clips = (clip for folder in options.data for clip in read_clips(folder, others=False))
     return load_training_clips(clips, LightTokens() if lit else None)
 

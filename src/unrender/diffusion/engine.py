@@ -172,9 +172,7 @@ def run(
         known = previous[index] if index < len(previous) else None
         begin = overlap_start(start, known, card, plan.targets)
         parts = _parts(card, len(begin))
-        latents.append(
-            torch.cat([_denoise(engine, plan, view.part(part), begin[part], steps, seed) for part in parts])
-        )
+        latents.append(torch.cat([_denoise(engine, plan, view.part(part), begin[part], steps, seed) for part in parts]))
     return Prediction(engine, plan, inputs, latents[0], latents[1] if len(views) > 1 else None)
 
 

@@ -62,7 +62,9 @@ def load_layers(engine: Engine) -> TemporalLayers | None:
         note(folder, f"holds temporal layers trained over other weights than those of {engine.card.id}: left out")
         return None
     layers, path = TemporalLayers.of(engine.checkpoint.unet), folder / _WEIGHTS
-    check_tensors({name: tuple(value.shape) for name, value in layers.state_dict().items()}, tensor_shapes(path), folder)
+    check_tensors(
+        {name: tuple(value.shape) for name, value in layers.state_dict().items()}, tensor_shapes(path), folder
+    )
     layers.load_state_dict(dict(read_tensors(path, engine.compute)), assign=True)
     return layers.eval()
 

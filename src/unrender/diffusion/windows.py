@@ -56,7 +56,11 @@ class ClipOptions:
 
     @classmethod
     def of(
-        cls, card: ModelCard | None, temporal: Temporal = "attention", window: int | None = None, overlap: int | None = None
+        cls,
+        card: ModelCard | None,
+        temporal: Temporal = "attention",
+        window: int | None = None,
+        overlap: int | None = None,
     ) -> ClipOptions:
         """What suits a model, where nobody says otherwise: a network that is made for clips sees `VIDEO_WINDOW` frames,
         as Stable Video Diffusion and what came of it were trained on, and any other `WINDOW`."""

@@ -29,9 +29,9 @@ def known_motion(truth: GBuffer) -> OpticalFlow:
         UserError: a map is missing, or there is one frame only.
     """
     truth.require("depth", "base_color", "normal", by="known motion")
-    assert truth.depth is not None and truth.base_color is not None and truth.normal is not None
-    motion = flow_of_geometry(truth.depth, truth.camera_or_default())
-    colour, normal = linear_to_srgb(truth.base_color.clamp(0, 1)), world_normals(truth, truth.normal)
+    maps = truth.maps
+    motion = flow_of_geometry(maps["depth"], truth.camera_or_default())
+    colour, normal = linear_to_srgb(maps["base_color"].clamp(0, 1)), world_normals(truth, maps["normal"])
     there = [warp(values[1:], motion.flow) for values in (colour, normal)]
     same = (there[0] - colour[:-1]).abs().amax(1, keepdim=True) < SAME_COLOUR
     same &= (there[1] * normal[:-1]).sum(1, keepdim=True) > SAME_NORMAL

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -107,13 +108,36 @@ def part_renderer(forward: Any, clip: ClipOptions) -> PartRenderer:
     return PlainForward(forward)
 
 
-def render_stream(parts: Iterable[tuple[GBuffer, bool]], renderer: PartRenderer, lighting: Lighting) -> Iterator[RenderPasses]:
-    """The pictures of a clip, as its G-buffers come: in parts, each with whether it is the last."""
-    state = RenderState()
-    for gbuffer, last in parts:
-        passes, state = renderer.next_part(gbuffer, lighting, state, last=last)
-        if passes is not None:
-            yield passes
+@dataclass(frozen=True)
+class RenderRun:
+    """From where a run over a clip of G-buffers can go on: how many are read, and what the last part left."""
+
+    read: int = 0
+    render: RenderState = RenderState()
+
+
+def render_steps(
+    gbuffers: Iterable[GBuffer], renderer: PartRenderer, lighting: Lighting, clip: ClipOptions, state: RenderRun | None
+) -> Iterator[tuple[RenderPasses | None, RenderRun]]:
+    """The pictures of a clip, as its G-buffers come, from `state` on, each with the state after it; None where a part
+    finishes no frame.
+
+    Args:
+        gbuffers: of one frame each.
+        clip: how it is cut: a part is a window without what it shares with the next.
+    """
+    state, (window, overlap) = state or RenderRun(), clip.spans
+    held: list[GBuffer] = []
+    ahead = iter(islice(gbuffers, state.read, None))
+    following = next(ahead, None)
+    while following is not None:
+        held.append(following)
+        following = next(ahead, None)
+        if following is None or len(held) == window - overlap:
+            part, held = GBuffer.concatenate(held), []
+            passes, render = renderer.next_part(part, lighting, state.render, last=following is None)
+            state = RenderRun(state.read + len(part), render)
+            yield passes, state
 
 
 def _joined(before: RenderPasses, after: RenderPasses) -> RenderPasses:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Protocol
 
 from torch import Tensor
@@ -30,11 +31,21 @@ class ClipState:
         found: the latents of the last frames that the next window may have, too, as `Prediction.found` has them.
         pending: their maps, of as many as are not finished, at the size of the network.
         held: see `steady`.
+        models: the states of several models, where those share a clip.
     """
 
     found: tuple[Tensor, ...] = ()
     pending: GBuffer | None = None
     held: Held | None = None
+    models: tuple[ClipState, ...] = ()
+
+
+@dataclass(frozen=True)
+class InverseState:
+    """From where a run over a clip can go on: how many windows are done, and what the last one left."""
+
+    windows: int = 0
+    clip: ClipState = ClipState()
 
 
 class WindowInverse(Protocol):
@@ -50,6 +61,17 @@ class WindowInverse(Protocol):
     ) -> tuple[GBuffer, ClipState]:
         """The G-buffer of the frames that are finished with a window, and the state after it."""
         ...
+
+
+def inverse_steps(
+    clip: Iterable[Frames], inverse: WindowInverse, maps: Sequence[str] | None = None, state: InverseState | None = None
+) -> Iterator[tuple[GBuffer, InverseState]]:
+    """The G-buffers of a clip from `state` on, in parts, each with the state after it."""
+    state, (size, overlap) = state or InverseState(), inverse.clip.spans
+    for window in islice(windows(clip, size, overlap, look_ahead=True), state.windows, None):
+        gbuffer, after = inverse.next_window(window, state.clip, maps)
+        state = InverseState(state.windows + 1, after)
+        yield gbuffer, state
 
 
 @dataclass(frozen=True)
@@ -84,10 +106,7 @@ class ClipInverse:
         Raises:
             UserError: as `InverseRenderer.__call__`.
         """
-        state, (size, overlap) = ClipState(), self.clip.spans
-        for window in windows(as_clip(clip), size, overlap, look_ahead=True):
-            gbuffer, state = self.next_window(window, state, maps)
-            yield gbuffer
+        return (gbuffer for gbuffer, _ in inverse_steps(as_clip(clip), self, maps))
 
     def next_window(
         self, window: Window, state: ClipState, maps: Sequence[str] | None = None
@@ -107,9 +126,7 @@ class ClipInverse:
         before = 0 if pending is None else len(pending)
         first = window.repeated - before
         known = tuple(latents[-window.repeated :] for latents in state.found) if window.repeated else ()
-        prediction = run(
-            engine, Inputs.of_photo(seen), maps=wanted, steps=self.steps, seed=self.seed, previous=known
-        )
+        prediction = run(engine, Inputs.of_photo(seen), maps=wanted, steps=self.steps, seed=self.seed, previous=known)
         small = prediction.network_gbuffer((*wanted, "mask")).part(first, frames)
         small = join_windows(pending, small)
         stop = frames - (0 if window.last else self.clip.spans[1])
@@ -133,12 +150,12 @@ class ClipInverse:
 class PlainInverse:
     """Anything that is called as an inverse renderer is, window by window: it knows nothing of what came before."""
 
-    inverse: object
+    inverse: Callable[[Frames, Sequence[str] | None], GBuffer]
     clip: ClipOptions
 
     def next_window(
         self, window: Window, state: ClipState, maps: Sequence[str] | None = None
     ) -> tuple[GBuffer, ClipState]:
         """See `WindowInverse`; frames that the window before had are taken from that one."""
-        gbuffer = self.inverse(window.frames, maps)  # ty: ignore[call-non-callable]
+        gbuffer = self.inverse(window.frames, maps)
         return gbuffer.part(window.repeated, len(gbuffer)), state

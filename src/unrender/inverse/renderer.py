@@ -180,4 +180,5 @@ def finish_maps(gbuffer: GBuffer, photo: Frames, wanted: Sequence[str]) -> GBuff
         if gbuffer.depth is not None:
             gbuffer = gbuffer.with_maps(depth=gbuffer.depth.masked_fill(nothing, torch.inf))
     unwanted = {name: None for name in gbuffer.maps if name not in wanted}
-    return replace(gbuffer.with_maps(**unwanted, rgb=photo.rgb), fps=photo.fps, plate=photo.plate).with_maps(mask=mask)
+    kept = gbuffer.with_maps(**unwanted, rgb=photo.rgb)
+    return replace(kept, fps=photo.fps, plate=photo.plate, plates=photo.plates).with_maps(mask=mask)

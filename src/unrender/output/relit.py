@@ -72,7 +72,7 @@ def write_relit_stream(
             if turn is not None:
                 turn.write(part.display)
             if turn is None or first:
-                passes.write(part.passes, part.display, part.decomposition.frames.plate, gain_metadata(part))
+                _write_frames(passes, part)
             gbuffer = part.decomposition.gbuffer
             del part  # of a large picture the passes need not be kept beside what writing the rest takes
             if sheet is not None:
@@ -80,6 +80,16 @@ def write_relit_stream(
             if gbuffers is not None and (turn is None or first):
                 gbuffers.write(gbuffer)
             first = False
+
+
+def _write_frames(writer: PassesWriter, relit: Relit) -> None:
+    """Each frame with its own plate."""
+    frames, display = relit.decomposition.frames, relit.display
+    if not frames.plates:
+        writer.write(relit.passes, display, frames.plate, gain_metadata(relit))
+        return
+    for index, plate in enumerate(frames.plates):
+        writer.write(relit.passes.frame(index), display[index : index + 1], plate, gain_metadata(relit))
 
 
 def gain_metadata(relit: Relit) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import torch
@@ -137,7 +137,7 @@ class DecomposeState:
     """
 
     windows: int = 0
-    clip: ClipState = ClipState()
+    clip: ClipState = field(default_factory=ClipState)
     light: EnvironmentMap | None = None
     guess: Tensor | None = None
 
@@ -176,7 +176,7 @@ def decompose_steps(
 def window_inverse(inverse: Inverse | WindowInverse, options: RelightOptions) -> WindowInverse:
     """What takes the windows of a clip apart by `inverse`, as `options` say."""
     if hasattr(inverse, "next_window"):
-        return inverse  # ty: ignore[invalid-return-type]
+        return inverse  # ty: ignore[invalid-explicit-return]
     if isinstance(inverse, InverseRenderer):
         return ClipInverse(inverse, ClipOptions.of(inverse.card, options.temporal, options.window, options.overlap))
     return PlainInverse(inverse, ClipOptions(window=options.window or 1, overlap=options.overlap or 0))

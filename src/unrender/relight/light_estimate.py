@@ -54,9 +54,9 @@ def estimate_light(frames: Frames, gbuffer: GBuffer, previous: EnvironmentMap | 
 
 
 def drifted(estimate: EnvironmentMap, previous: EnvironmentMap | None, frames: int) -> EnvironmentMap:
-    """The light of each of the next `frames` frames of a clip, (T, 3, H, W): from that of the frame before towards a new
-    estimate, which it comes closer to by 1 / `DRIFT_FRAMES` of the way with every frame. The first estimate is taken as
-    it is, (1, 3, H, W)."""
+    """The light of each of the next `frames` frames of a clip, (T, 3, H, W): from that of the frame before towards a
+    new estimate, which it comes closer to by 1 / `DRIFT_FRAMES` of the way with every frame. The first estimate is
+    taken as it is, (1, 3, H, W)."""
     if previous is None:
         return estimate
     left = (1 - 1 / DRIFT_FRAMES) ** torch.arange(1, frames + 1).to(estimate.radiance)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import repeat
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -20,8 +21,8 @@ from unrender.forward.surface import coverage, sum_in_order
 from unrender.inverse.clips import WindowInverse
 from unrender.inverse.renderer import InverseRenderer
 from unrender.relight.decomposition import (
-    Decomposition,
     DecomposeState,
+    Decomposition,
     decompose_steps,
     decompose_stream,
     noise_free,
@@ -138,8 +139,8 @@ class RelightState:
         gain: what shows the pictures; None before the first.
     """
 
-    decompose: DecomposeState = DecomposeState()
-    render: RenderState = RenderState()
+    decompose: DecomposeState = field(default_factory=DecomposeState)
+    render: RenderState = field(default_factory=RenderState)
     waiting: Decomposition | None = None
     gain: float | None = None
 
@@ -155,19 +156,20 @@ def relight_steps(
     state: RelightState | None = None,
 ) -> Iterator[tuple[Relit | None, RelightState]]:
     """`relight_stream` from `state` on, with the state after each window, from which another run can go on; None where
-    a window finishes no frame. Arguments and errors as there."""
+    a window finishes no frame. Arguments and errors as there; beside a `forward` that renders parts, `rerender` has to
+    be given where detail is kept."""
     pictures = count_pictures(clip, options)
     _check(light, pictures, options)
     state = state or RelightState()
     if _turns_about_still(clip, options):
-        still = decompose_stream(clip, inverse, forward, options, rerender=rerender)
-        turning = _Rendering(light, PlainForward(forward), options, pictures)
-        return turning.steps(((part, False, state.decompose) for one in still for part in repeat(one, pictures or 0)), state)
+        plain = cast("Forward", forward)
+        still = decompose_stream(clip, inverse, plain, options, rerender=rerender)
+        turned = ((part, False, state.decompose) for one in still for part in repeat(one, pictures or 0))
+        return _Rendering(light, PlainForward(plain), options, pictures).steps(turned, state)
     source = window_inverse(inverse, options)
-    again = (rerender or noise_free(forward)) if options.detail else None
+    again = (rerender or noise_free(cast("Forward", forward))) if options.detail else None
     parts = (
-        (step.part, step.last, step.state)
-        for step in decompose_steps(clip, source, again, options, state.decompose)
+        (step.part, step.last, step.state) for step in decompose_steps(clip, source, again, options, state.decompose)
     )
     return _Rendering(light, part_renderer(forward, source.clip), options, pictures).steps(parts, state)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from unrender.errors import UserError
-from unrender.scene.plate import Plate
+from unrender.scene.plate import Plate, Plates, join_plates
 from unrender.scene.records import same, summary
 
 
@@ -26,6 +26,7 @@ class Frames:
         hdr: True where the source was scene-referred (EXR, HDR), False for display pictures.
         metadata: from the file (ICC profile name, focal length, decoder, ...).
         plate: windows and numbers of a film plate, None where the source has none; of a clip those of its first frame.
+        plates: those of each frame of a clip, where they are not all the same; else ().
     """
 
     rgb: Tensor
@@ -35,6 +36,7 @@ class Frames:
     hdr: bool = False
     metadata: dict[str, str] = field(default_factory=dict)
     plate: Plate | None = None
+    plates: Plates = ()
 
     def __post_init__(self) -> None:
         if self.rgb.ndim != 4 or self.rgb.shape[1] != 3:
@@ -69,7 +71,9 @@ class Frames:
         masks = [part.mask for part in parts if part.mask is not None]
         if len(parts) == 1:
             return first
-        return replace(first, rgb=torch.cat([part.rgb for part in parts]), mask=torch.cat(masks) if masks else None)
+        plates = join_plates([(part.plate, part.plates, len(part)) for part in parts])
+        rgb, mask = torch.cat([part.rgb for part in parts]), torch.cat(masks) if masks else None
+        return replace(first, rgb=rgb, mask=mask, plates=plates)
 
     def __eq__(self, other: object) -> bool:
         return same(self, other)
@@ -96,8 +100,9 @@ class Frames:
 
     def part(self, start: int, stop: int) -> Frames:
         """Frames `start` to `stop`, the last one left out."""
-        mask = self.mask[start:stop] if self.mask is not None else None
-        return replace(self, rgb=self.rgb[start:stop], mask=mask)
+        mask, plates = self.mask[start:stop] if self.mask is not None else None, self.plates[start:stop]
+        plate = plates[0] if plates else self.plate
+        return replace(self, rgb=self.rgb[start:stop], mask=mask, plate=plate, plates=plates)
 
 
 @dataclass(frozen=True)
@@ -115,9 +120,7 @@ class Window:
     last: bool = False
 
 
-def windows(
-    clip: Iterable[Frames], size: int = 1, overlap: int = 0, *, look_ahead: bool = False
-) -> Iterator[Window]:
+def windows(clip: Iterable[Frames], size: int = 1, overlap: int = 0, *, look_ahead: bool = False) -> Iterator[Window]:
     """Cuts a clip into windows of `size` frames, each of which begins with the last `overlap` frames of the one before.
 
     The clip is read as the windows are taken, and one window is held at a time, so that memory does not grow with its

@@ -1,5 +1,5 @@
-"""Temporal layers over a picture model that stays as it is: how the errors of its frames differ along the true motion is
-added to the picture model's own losses."""
+"""Temporal layers over a picture model that stays as it is: how the errors of its frames differ along the true motion
+is added to the picture model's own losses."""
 
 from __future__ import annotations
 
@@ -27,6 +27,15 @@ from unrender.train.run_folder import RunFolder
 from unrender.train.start import Start, starting_checkpoint
 from unrender.train.task_losses import Weights, task_losses
 
+CONFIG = TrainConfig(
+    steps=700,
+    stages=(Stage(0.8, 64, 1), Stage(0.2, 128, 1)),
+    lr=1e-3,
+    warmup=50,
+    save_every=50,
+    validate_every=0,
+)
+
 
 @dataclass(frozen=True)
 class TemporalRecipe:
@@ -38,14 +47,7 @@ class TemporalRecipe:
     weights: of each map's loss.
     """
 
-    config: TrainConfig = TrainConfig(
-        steps=1000,
-        stages=(Stage(0.8, 64, 1), Stage(0.2, 128, 1)),
-        lr=1e-3,
-        warmup=50,
-        save_every=50,
-        validate_every=0,
-    )
+    config: TrainConfig = CONFIG
     start: Start = field(default_factory=lambda: Start(model="mini"))
     window: int = 6
     steadiness: float = 10.0
@@ -59,9 +61,7 @@ SMOKE = replace(MINI, config=replace(MINI.config, steps=4, stages=(Stage(1.0, 32
 RECIPES = {"mini": MINI, "smoke": SMOKE}
 
 
-def train_temporal(
-    recipe: TemporalRecipe, clips: list[TrainingClip], out: Path, report: Report | None = None
-) -> Path:
+def train_temporal(recipe: TemporalRecipe, clips: list[TrainingClip], out: Path, report: Report | None = None) -> Path:
     """Trains temporal layers over the picture model that `recipe.start` names, which stays as it is; see `loop.run`.
 
     Returns:

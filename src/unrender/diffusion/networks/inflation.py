@@ -7,6 +7,7 @@ frames. Self-attention goes over the patches of all frames of a window. Cross-at
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -44,7 +45,8 @@ class WindowNorm(nn.Module):
 
     def __init__(self, norm: nn.Module) -> None:
         super().__init__()
-        self.norm, self.group_size = norm, 1
+        self.norm: Any = norm
+        self.group_size = 1
 
     def forward(self, features: Tensor) -> Tensor:
         """(items, C, h, w) to the same."""

@@ -3,7 +3,7 @@ section 3.2; the frames of an inflated picture model; the views of a set)."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -50,7 +50,7 @@ def set_group_size(network: nn.Module, group_size: int) -> None:
         if isinstance(processor, JointAttention):
             processor.group_size = group_size
         elif hasattr(module, "group_size"):
-            module.group_size = group_size
+            cast("Any", module).group_size = group_size
 
 
 def _heads(values: Tensor, attn: Any) -> Tensor:
