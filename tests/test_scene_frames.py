@@ -45,7 +45,9 @@ def test_what_does_not_fit_cannot_be_joined(other: Frames, named: str):
         (3, 1, 0, [([0], 0), ([1], 0), ([2], 0)]),
         (5, 2, 0, [([0, 1], 0), ([2, 3], 0), ([4], 0)]),
         (6, 4, 2, [([0, 1, 2, 3], 0), ([2, 3, 4, 5], 2)]),
-        (7, 4, 2, [([0, 1, 2, 3], 0), ([2, 3, 4, 5], 2), ([4, 5, 6], 2)]),
+        (7, 4, 2, [([0, 1, 2, 3], 0), ([2, 3, 4, 5], 2), ([3, 4, 5, 6], 3)]),
+        (9, 4, 1, [([0, 1, 2, 3], 0), ([3, 4, 5, 6], 1), ([5, 6, 7, 8], 2)]),
+        (5, 4, 0, [([0, 1, 2, 3], 0), ([4], 0)]),
         (2, 4, 2, [([0, 1], 0)]),
         (0, 4, 2, []),
     ],
@@ -55,6 +57,15 @@ def test_windows(length: int, size: int, overlap: int, right: list[tuple[list[in
     assert [(numbers(window.frames), window.repeated) for window in windows(clip, size, overlap)] == right
     batches = [clip.part(0, 2), clip.part(2, length)]
     assert [(numbers(window.frames), window.repeated) for window in windows(batches, size, overlap)] == right
+
+
+@pytest.mark.parametrize("length", [1, 3, 4, 6, 7])
+def test_a_look_ahead_tells_the_last_window(length: int):
+    clip = counted(8).part(0, length)
+    plain = [(numbers(window.frames), window.repeated) for window in windows(clip, 4, 2)]
+    ahead = list(windows(clip, 4, 2, look_ahead=True))
+    assert [(numbers(window.frames), window.repeated) for window in ahead] == plain
+    assert [window.last for window in ahead] == [False] * (len(plain) - 1) + [True]
 
 
 def test_windows_read_no_further_than_they_are_taken():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from unrender.cli.guard import InputFiles
-from unrender.cli.options import ComputeOptions, NetworkOptions, Out, PromptOptions, SceneOptions, Yaw
+from unrender.cli.options import ClipSettings, ComputeOptions, NetworkOptions, Out, PromptOptions, SceneOptions, Yaw
 from unrender.cli.outputs import Destination, atomic_outputs, check_results, parse_destination
 from unrender.cli.progress import track
 from unrender.cli.run_record import RunRecord
@@ -21,11 +21,9 @@ from unrender.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from unrender.cli.engines import Inverse
     from unrender.files.readers import Reader
     from unrender.output import RelitPaths
-    from unrender.relight import Edit, MaterialChange, RelightOptions
-    from unrender.scene.gbuffer import GBuffer
+    from unrender.relight import Edit, Inverse, MaterialChange, RelightOptions
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,12 @@ class EditJob:
 
 
 def edit(
-    job: EditJob, scene: SceneOptions, prompt: PromptOptions, network: NetworkOptions, compute: ComputeOptions
+    job: EditJob,
+    scene: SceneOptions,
+    clip: ClipSettings,
+    prompt: PromptOptions,
+    network: NetworkOptions,
+    compute: ComputeOptions,
 ) -> None:
     """Change materials in a picture, or lay an object over it.
 
@@ -93,20 +96,21 @@ def edit(
     """
     changes = _check(job)
     destination = parse_destination(job.out, (".exr", ".mp4", ".png"))
+    options = replace(job.options, temporal=clip.temporal, window=clip.window, overlap=clip.overlap)
     tally = FrameTally(job.input)
-    record = RunRecord("edit", (job, scene, prompt, network, compute))
+    record = RunRecord("edit", (job, scene, clip, prompt, network, compute))
     with atomic_outputs(destination) as work_dir:
         with record.timed("load"):
-            from unrender.cli.engines import Engines, forward_renderer, inverse_renderer
+            from unrender.cli.engines import Engines, TimedWindows, forward_renderer, inverse_renderer
             from unrender.files.environments import resolve_light
             from unrender.files.sequences import holds_gbuffers, open_frames, open_gbuffers
             from unrender.output import write_relit_stream
             from unrender.relight import decompose_gbuffers, decompose_stream, edit_stream
 
             given = holds_gbuffers(job.input)
-            clip = tally.counted(open_gbuffers(job.input) if given else open_frames(job.input))
-            destination.check_frames(len(clip))
-            paths = _paths(destination, work_dir, clip, job.frames)
+            frames = tally.counted(open_gbuffers(job.input) if given else open_frames(job.input))
+            destination.check_frames(len(frames))
+            paths = _paths(destination, work_dir, frames, job.frames)
             masks = [Path(mask) for mask in (job.mask, job.material_mask) if mask and _is_file(mask)]
             inputs = InputFiles(
                 job.input, job.material_from, job.insert, *masks, models=(job.model, job.forward), light=job.light
@@ -116,17 +120,16 @@ def edit(
             engines = Engines(network, compute, record)
             # Of given G-buffers no photo is taken apart, but perhaps the one that a material is from.
             photos = not given or (job.material_from and not holds_gbuffers(job.material_from))
-            inverse = inverse_renderer(job.model, engines, scene, len(clip)) if photos else _no_model
-            inverse = record.timed("inverse")(inverse)
+            inverse = inverse_renderer(job.model, engines, scene, len(frames), clip) if photos else None
             forward = record.timed("forward")(forward_renderer(job.forward, engines, prompt))
-            edits = _edits(job, (*_taken(job, inverse), *changes), len(clip))
-        if given:
-            parts = decompose_gbuffers(islice(clip, job.frames), forward, light, job.options)
+            edits = _edits(job, (*_taken(job, inverse), *changes), len(frames))
+        if given or inverse is None:
+            parts = decompose_gbuffers(islice(frames, job.frames), forward, light, options)
         else:
-            parts = decompose_stream(clip, inverse, forward, job.options)
-        edited = track(edit_stream(parts, edits, forward, light, job.options), "editing", job.frames or len(clip))
+            parts = decompose_stream(frames, TimedWindows(inverse, record), forward, options)
+        edited = track(edit_stream(parts, edits, forward, light, options), "editing", job.frames or len(frames))
         with record.timed("write"):
-            write_relit_stream(paths, record.timed_items("edit", edited), True, clip.fps, clip.first)
+            write_relit_stream(paths, record.timed_items("edit", edited), True, frames.fps, frames.first)
         tally.note(record)
         record.write(work_dir / destination.record_name)
     destination.report()
@@ -148,11 +151,7 @@ def _check(job: EditJob) -> tuple[MaterialChange, ...]:
     return tuple(MaterialChange.parse(text) for text in job.changes or ())
 
 
-def _no_model(*_: object) -> GBuffer:
-    raise AssertionError("G-buffers are not taken apart")
-
-
-def _taken(job: EditJob, inverse: Inverse) -> tuple[MaterialChange, ...]:
+def _taken(job: EditJob, inverse: Inverse | None) -> tuple[MaterialChange, ...]:
     """The material that `--material-from` gives."""
     if job.material_from is None:
         return ()
@@ -162,6 +161,7 @@ def _taken(job: EditJob, inverse: Inverse) -> tuple[MaterialChange, ...]:
     if holds_gbuffers(job.material_from):
         source = next(iter(open_gbuffers(job.material_from)))
     else:
+        assert inverse is not None
         source = inverse(next(iter(open_frames(job.material_from))), None)
     where = _first_mask(job.material_mask) if job.material_mask else None
     return material_of(source, region(source, where))

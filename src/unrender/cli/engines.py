@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from unrender.cli.options import ComputeOptions, NetworkOptions, PromptOptions, SceneOptions
+from unrender.cli.options import ClipSettings, ComputeOptions, NetworkOptions, PromptOptions, SceneOptions
 from unrender.cli.run_record import RunRecord
 from unrender.errors import UserError
 
@@ -15,15 +15,18 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from unrender.diffusion.card import ModelCard
     from unrender.diffusion.checkpoints.loader import Checkpoint
     from unrender.diffusion.options import InferenceOptions
+    from unrender.diffusion.windows import ClipOptions
     from unrender.forward import ForwardOptions, RenderPasses
+    from unrender.forward.clips import Lighting, PartRenderer, RenderState
+    from unrender.inverse.clips import ClipInverse, ClipState
+    from unrender.inverse.multi_model import MultiModelClip
     from unrender.inverse.renderer import InverseRenderer
     from unrender.scene.environment import EnvironmentMap
-    from unrender.scene.frames import Frames
+    from unrender.scene.frames import Window
     from unrender.scene.gbuffer import GBuffer
-
-    Inverse = Callable[[Frames, Sequence[str] | None], GBuffer]
 
     class Forward(Protocol):
         """How a verb calls a forward renderer."""
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
             self, gbuffer: GBuffer, light: EnvironmentMap | None, yaw: float | Tensor, edit: Tensor | None = None, /
         ) -> RenderPasses: ...
 
+
+DEFAULT_CLIP = ClipSettings()
 
 DRAWING = ("deferred:monte_carlo", "deferred:screen_space")
 """Renderers that draw directions."""
@@ -61,14 +66,17 @@ class Engines:
         )
 
 
-def inverse_renderer(models: str, engines: Engines, scene: SceneOptions, pictures: int = 1) -> Inverse:
+def inverse_renderer(
+    models: str, engines: Engines, scene: SceneOptions, pictures: int = 1, clip: ClipSettings = DEFAULT_CLIP
+) -> ClipInverse | MultiModelClip:
     """The inverse renderer of one model, or of several with commas between, with its seed and steps; notes ids,
     licences and revisions in the record. Of several models each is loaded in its turn where there is one picture."""
-    from unrender.inverse.multi_model import MultiModelRenderer
+    from unrender.inverse.clips import ClipInverse
+    from unrender.inverse.multi_model import MultiModelClip, MultiModelRenderer
     from unrender.inverse.renderer import InverseRenderer
 
     record = engines.record
-    settings = {"steps": scene.steps, "seed": engines.compute.seed, "ensemble_size": scene.ensemble}
+    settings: dict[str, Any] = {"steps": scene.steps, "seed": engines.compute.seed, "ensemble_size": scene.ensemble}
 
     def load(model: str) -> InverseRenderer:
         renderer = InverseRenderer.from_pretrained(model, engines.inference(scene.long_side), domain=scene.domain)
@@ -80,12 +88,62 @@ def inverse_renderer(models: str, engines: Engines, scene: SceneOptions, picture
     names = [name.strip() for name in models.split(",") if name.strip()]
     if not names:
         raise UserError(f"--model {models!r} names no model; expected an id, a folder, or several with commas")
+
+    def of_clip(renderer: InverseRenderer) -> ClipInverse:
+        return ClipInverse(renderer, clip_options(clip, renderer.card, engines.network), **settings)
+
     if len(names) == 1:
-        return partial(load(names[0]), **settings)
+        return of_clip(load(names[0]))
     if pictures == 1:
-        return partial(MultiModelRenderer(tuple(partial(load, name) for name in names)), **settings)
+        return MultiModelClip(MultiModelRenderer(tuple(partial(load, name) for name in names)), (), settings)
     loaded = [load(name) for name in names]
-    return partial(MultiModelRenderer(tuple(partial(_itself, renderer) for renderer in loaded)), **settings)
+    several = MultiModelRenderer(tuple(partial(_itself, renderer) for renderer in loaded))
+    return MultiModelClip(several, tuple(of_clip(renderer) for renderer in loaded), settings)
+
+
+def clip_options(settings: ClipSettings, card: ModelCard | None, network: NetworkOptions) -> ClipOptions:
+    """How a clip is cut for a model. Official code of picture models knows no clips, so a faithful reading is frame by
+    frame."""
+    from unrender.diffusion.windows import ClipOptions
+
+    video = card is not None and card.sampling.grouping.joins_frames
+    temporal = "none" if network.faithful and not video else settings.temporal
+    return ClipOptions.of(card, temporal, settings.window, settings.overlap)
+
+
+@dataclass(frozen=True)
+class TimedWindows:
+    """An inverse renderer of clips whose time is counted."""
+
+    inverse: ClipInverse | MultiModelClip
+    record: RunRecord
+
+    @property
+    def clip(self) -> ClipOptions:
+        """How clips are cut."""
+        return self.inverse.clip
+
+    def next_window(
+        self, window: Window, state: ClipState, maps: Sequence[str] | None = None
+    ) -> tuple[GBuffer, ClipState]:
+        """See `WindowInverse`."""
+        with self.record.timed("inverse"):
+            return self.inverse.next_window(window, state, maps)
+
+
+@dataclass(frozen=True)
+class TimedParts:
+    """A forward renderer of clips whose time is counted."""
+
+    renderer: PartRenderer
+    record: RunRecord
+
+    def next_part(
+        self, gbuffer: GBuffer, lighting: Lighting, state: RenderState, *, last: bool
+    ) -> tuple[RenderPasses | None, RenderState]:
+        """See `PartRenderer`."""
+        with self.record.timed("forward"):
+            return self.renderer.next_part(gbuffer, lighting, state, last=last)
 
 
 def forward_renderer(

@@ -11,7 +11,7 @@ import typer
 
 from unrender.cli.engines import check_deferred
 from unrender.cli.guard import InputFiles
-from unrender.cli.options import ComputeOptions, Steps
+from unrender.cli.options import ClipSettings, ComputeOptions, Steps
 from unrender.cli.progress import progress_bar
 from unrender.cli.verb import add_verb
 from unrender.errors import UserError
@@ -19,6 +19,7 @@ from unrender.errors import UserError
 if TYPE_CHECKING:
     from unrender.evaluate.metrics.lpips import Lpips
     from unrender.evaluate.report import Report
+    from unrender.scene.frames import Frames
 
 app = typer.Typer(name="evaluate", help="Measure a model against ground truth, or pictures against others.")
 
@@ -42,6 +43,18 @@ class ForwardJob:
     data: Annotated[Path, typer.Option(metavar="DIR", help="A folder that `unrender synth --split test` has written.")]
     clips: Annotated[int | None, typer.Option(min=1, metavar="N", help="The first N clips only; all.")] = None
     steps: Steps = None
+
+
+@dataclass(frozen=True)
+class ClipsJob:
+    """What to measure, and on what."""
+
+    model: Annotated[str, typer.Option(help="A model's id, or the folder of a checkpoint.")]
+    data: Annotated[
+        Path, typer.Option(metavar="DIR", help="A folder that `unrender synth --split test --frames 10` has written.")
+    ]
+    clips: Annotated[int | None, typer.Option(min=1, metavar="N", help="The first N clips only; all.")] = None
+    steady: Annotated[bool, typer.Option(help="Hold maps steady along the photo's motion.")] = True
 
 
 @dataclass(frozen=True)
@@ -148,6 +161,37 @@ def forward(job: ForwardJob, files: ReportOptions, compute: ComputeOptions) -> N
     _tell(report, files, {"model": job.model, "data": str(job.data)})
 
 
+def clips(job: ClipsJob, clip: ClipSettings, files: ReportOptions, compute: ComputeOptions) -> None:
+    """Print how steady a model's maps are on clips with known motion, and how good, beside frame by frame."""
+    from dataclasses import replace
+    from functools import partial
+    from itertools import islice
+
+    from unrender.diffusion.options import InferenceOptions
+    from unrender.diffusion.windows import ClipOptions
+    from unrender.evaluate.clips import evaluate_clips
+    from unrender.files.shards import read_clips
+    from unrender.inverse.clips import ClipInverse
+    from unrender.inverse.renderer import InverseRenderer
+    from unrender.scene.gbuffer import GBuffer
+
+    _check_files((files.json, files.markdown), InputFiles(job.data, models=(job.model,)))
+    renderer = InverseRenderer.from_pretrained(job.model, InferenceOptions(compute.device, compute.dtype))
+    options = ClipOptions.of(renderer.card, clip.temporal, clip.window, clip.overlap)
+    whole = ClipInverse(renderer, replace(options, steady=job.steady), seed=compute.seed)
+    alone = ClipInverse(renderer, ClipOptions.of(renderer.card, "none"), seed=compute.seed)
+
+    def answer(inverse: ClipInverse, photo: Frames) -> GBuffer:
+        return GBuffer.concatenate(list(inverse.stream(photo)))
+
+    answers = {"clip": partial(answer, whole), "frame by frame": partial(answer, alone)}
+    truths = (one.gbuffer for one in islice(read_clips(job.data, others=False), job.clips))
+    with progress_bar("measuring") as show:
+        report = evaluate_clips(answers, truths, options, lambda done: show(done, job.clips))
+    print(f"{job.model} on clips of {report.pictures} frames in all, of {job.data}: {report.protocol}\n")
+    _tell(report, files, {"model": job.model, "data": str(job.data)})
+
+
 def claims(job: ClaimsJob, compute: ComputeOptions) -> None:
     """Print papers' claims beside what trained models do on held-out scenes, with verdicts, as a Markdown table."""
     if job.out is not None and job.out.suffix.lower() != ".md":
@@ -221,5 +265,6 @@ def _tell(report: Report, files: ReportOptions, facts: dict[str, str]) -> None:
 
 add_verb(app, "maps", maps)
 add_verb(app, "forward", forward)
+add_verb(app, "clips", clips)
 add_verb(app, "claims", claims)
 add_verb(app, "pictures", pictures)

@@ -1,16 +1,22 @@
 """`unrender forward`: a G-buffer and a light to a picture."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from unrender.cli.clip_run import Progress, clip_outputs, tracked, write_in_segments
 from unrender.cli.engines import check_deferred
 from unrender.cli.guard import InputFiles
 from unrender.cli.inputs import at_rate, parse_rate, picture_format
 from unrender.cli.options import (
     Bits,
+    ClipSettings,
     Compression,
     ComputeOptions,
     Exposure,
@@ -23,14 +29,20 @@ from unrender.cli.options import (
     Steps,
     Yaw,
 )
-from unrender.cli.outputs import PICTURES, VIDEOS, atomic_outputs, check_results, parse_destination
-from unrender.cli.progress import track
+from unrender.cli.outputs import PICTURES, VIDEOS, check_results, parse_destination
 from unrender.cli.run_record import RunRecord
 from unrender.cli.tally import FrameTally
 from unrender.errors import UserError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from unrender.cli.engines import Forward
     from unrender.files.gbuffers import CameraLike
+    from unrender.forward import RenderPasses
+    from unrender.forward.clips import RenderRun
+    from unrender.scene.gbuffer import GBuffer
+    from unrender.scene.plate import Plate
 
 
 @dataclass(frozen=True)
@@ -85,30 +97,36 @@ class ForwardJob:
     ] = None
 
 
-def forward(job: ForwardJob, prompt: PromptOptions, network: NetworkOptions, compute: ComputeOptions) -> None:
+def forward(
+    job: ForwardJob, clip: ClipSettings, prompt: PromptOptions, network: NetworkOptions, compute: ComputeOptions
+) -> None:
     """Render a G-buffer under a light.
 
     Writes a PNG for looking (of a clip an mp4), an EXR whose render passes (diffuse, specular, background) add up to
     the beauty, and run.json. A network takes the light itself where its card has a `light`; else the irradiance of the
-    G-buffer, or that of --light in its place.
+    G-buffer, or that of --light in its place. Killed in the middle of a clip, the same command goes on where it was.
     """
     _check(job, prompt, network)
     rate = parse_rate(job.fps)
     destination = parse_destination(job.out, (*PICTURES, *VIDEOS))
     tally = FrameTally(job.gbuffer)
-    record = RunRecord("forward", (job, prompt, network, compute))
-    with atomic_outputs(destination) as work_dir:
+    settings = (job, clip, prompt, network, compute)
+    record = RunRecord("forward", settings)
+    with ExitStack() as stack:
         with record.timed("load"):
-            from unrender.cli.engines import Engines, forward_renderer
+            from unrender.cli.engines import Engines, clip_options, forward_renderer
             from unrender.files.environments import resolve_light
             from unrender.files.images import read_mask
             from unrender.files.sequences import open_gbuffers
+            from unrender.forward.clips import part_renderer, render_steps
             from unrender.output import passes_paths, write_passes_stream
 
             gbuffers = tally.counted(at_rate(open_gbuffers(job.gbuffer, job.normals, _camera(job)), rate))
             destination.check_frames(len(gbuffers))
-            paths = passes_paths(work_dir, f"{gbuffers.name}.forward", len(gbuffers))
-            paths = [work_dir / destination.file] if destination.file else paths
+            read = [one for one in (job.gbuffer, job.edit_mask, job.camera, job.light, job.model) if one is not None]
+            run = stack.enter_context(clip_outputs(destination, len(gbuffers), settings, read))
+            paths = passes_paths(run.folder, f"{gbuffers.name}.forward", len(gbuffers))
+            paths = (run.folder / destination.file,) if destination.file else paths
             stored = picture_format(destination, job.bits, job.compression, len(gbuffers))
             models = (job.model, network.decoder)
             inputs = InputFiles(job.gbuffer, job.edit_mask, job.camera, models=models, light=job.light)
@@ -117,26 +135,32 @@ def forward(job: ForwardJob, prompt: PromptOptions, network: NetworkOptions, com
             edit = read_mask(job.edit_mask) if job.edit_mask else None
             engines = Engines(network, compute, record)
             renderer = forward_renderer(job.model, engines, prompt, job.steps, job.long_side, job.samples)
-        rendered = (
-            (renderer(gbuffer, light, job.yaw, edit), gbuffer.plate)
-            for gbuffer in track(gbuffers, "rendering", len(gbuffers))
-        )
+            cut = clip_options(clip, getattr(renderer, "card", None), network)
+            parts = part_renderer(renderer if edit is None else _edited(renderer, edit), cut)
+        plates: list[Plate | None] = []  # of each frame, as it is read
+
+        def steps(state: RenderRun | None) -> Iterator[tuple[RenderPasses | None, RenderRun]]:
+            stream = render_steps(_noting(gbuffers, plates), parts, lambda start, stop: (light, job.yaw), cut, state)
+            return record.timed_items("forward", stream)
+
+        def write(rendered: Iterable[RenderPasses], done: Progress) -> None:
+            frames = (passes.frame(index) for passes in rendered for index in range(len(passes)))
+            numbered = enumerate(frames, start=done.frames)
+            told = ((passes, plates[number]) for number, passes in numbered)
+            files = tuple(map(run.segment, paths))
+            first = gbuffers.first + done.frames
+            write_passes_stream(files, told, fps=gbuffers.fps, first=first, metadata=_metadata(job), stored=stored)
+
         with record.timed("write"):
-            write_passes_stream(
-                paths,
-                record.timed_items("forward", rendered),
-                fps=gbuffers.fps,
-                first=gbuffers.first,
-                metadata=_metadata(job),
-                stored=stored,
-            )
+            write_in_segments(run, tracked(steps, "rendering", len(gbuffers), run), write)
+            run.join(paths, gbuffers, job.gbuffer)
         tally.note(record)
-        record.write(work_dir / destination.record_name)
+        record.write(run.folder / destination.record_name)
     destination.report()
     tally.tell()
 
 
-def _camera(job: ForwardJob) -> "CameraLike | None":
+def _camera(job: ForwardJob) -> CameraLike | None:
     """The camera that the command names; a camera file's poses are kept, a field of view alone is level."""
     if job.camera is None:
         return job.fov
@@ -150,6 +174,18 @@ def _metadata(job: ForwardJob) -> dict[str, str]:
     if job.light is None:
         return {}
     return {"light": Path(job.light).stem, "yaw": f"{job.yaw:.9g}", "exposure": f"{job.exposure:.9g}"}
+
+
+def _edited(renderer: Forward, edit: Tensor) -> Callable[..., RenderPasses]:
+    """A renderer that renders a part of its pictures."""
+    return lambda gbuffer, light, yaw: renderer(gbuffer, light, yaw, edit)
+
+
+def _noting(gbuffers: Iterable[GBuffer], plates: list[Plate | None]) -> Iterator[GBuffer]:
+    """Passes G-buffers on, and notes their plates."""
+    for gbuffer in gbuffers:
+        plates.append(gbuffer.plate)
+        yield gbuffer
 
 
 def _check(job: ForwardJob, prompt: PromptOptions, network: NetworkOptions) -> None:

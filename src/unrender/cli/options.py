@@ -78,6 +78,22 @@ class SceneOptions:
 
 
 @dataclass(frozen=True)
+class ClipSettings:
+    """What the frames of a clip know of one another."""
+
+    temporal: Annotated[
+        Literal["attention", "none"],
+        typer.Option(help="Of a clip: frames see one another and maps are held steady, or each is by itself."),
+    ] = "attention"
+    window: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Frames of a clip that are seen together; the model's.")
+    ] = None
+    overlap: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Frames that neighbouring windows share; a quarter.")
+    ] = None
+
+
+@dataclass(frozen=True)
 class PromptOptions:
     """What conditions a forward network besides its maps."""
 

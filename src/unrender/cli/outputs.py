@@ -145,11 +145,7 @@ def atomic_outputs(destination: Destination) -> Generator[Path]:
     Raises UserError at once where nothing can be written, before any work is done.
     """
     folder = destination.folder
-    parents = [parent for parent in (folder, *folder.absolute().parents) if parent.is_dir()]
-    beside = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    for parent in parents[:3]:
-        clean_leftovers(parent)
-    work_dir = beside / unfinished_name()
+    work_dir = place_beside(destination) / unfinished_name()
     try:
         work_dir.mkdir(mode=0o700)
     except OSError as error:
@@ -157,12 +153,23 @@ def atomic_outputs(destination: Destination) -> Generator[Path]:
     with removed_on_signal(lambda: remove(work_dir)):
         try:
             yield work_dir
-            _move(work_dir, destination)
+            move_results(work_dir, destination)
         finally:
             remove(work_dir)
 
 
-def _move(work_dir: Path, destination: Destination) -> None:
+def place_beside(destination: Destination) -> Path:
+    """The folder in which unfinished results lie: on the same disk as their place. What killed runs left there, and in
+    the two above, is removed."""
+    folder = destination.folder
+    parents = [parent for parent in (folder, *folder.absolute().parents) if parent.is_dir()]
+    for parent in parents[:3]:
+        clean_leftovers(parent)
+    return next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+
+
+def move_results(work_dir: Path, destination: Destination) -> None:
+    """Moves the files of a folder to their place, the run record last."""
     folder, record = destination.folder, destination.record_name
     names = sorted((path.name for path in work_dir.iterdir()), key=lambda name: (name == record, name))
     for name in names:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from unrender.cli.clip_run import ClipRun, Progress, clip_outputs, tracked, write_in_segments
 from unrender.cli.engines import check_deferred
 from unrender.cli.guard import InputFiles
 from unrender.cli.inputs import at_rate, parse_rate, picture_format
 from unrender.cli.options import (
     Bits,
+    ClipSettings,
     Compression,
     ComputeOptions,
     Fps,
@@ -27,8 +30,7 @@ from unrender.cli.options import (
     SceneOptions,
     Yaw,
 )
-from unrender.cli.outputs import PICTURES, VIDEOS, Destination, atomic_outputs, check_results, parse_destination
-from unrender.cli.progress import track
+from unrender.cli.outputs import PICTURES, VIDEOS, Destination, check_results, parse_destination
 from unrender.cli.run_record import RunRecord
 from unrender.cli.tally import FrameTally
 from unrender.errors import UserError
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from unrender.files.readers import FrameReader
     from unrender.output import RelitPaths
     from unrender.relight import RelightOptions, Relit
+    from unrender.relight.relit import RelightState
 
 TURN_FRAMES = 48  # as `unrender.relight` has it, which --help does not wait for
 
@@ -103,48 +106,85 @@ class RelightJob:
 
 
 def relight(
-    job: RelightJob, scene: SceneOptions, prompt: PromptOptions, network: NetworkOptions, compute: ComputeOptions
+    job: RelightJob,
+    scene: SceneOptions,
+    clip: ClipSettings,
+    prompt: PromptOptions,
+    network: NetworkOptions,
+    compute: ComputeOptions,
 ) -> None:
     """Show a picture under another light.
 
     Writes the relit PNG (of a clip an mp4) and EXR, whose render passes (diffuse, specular, background) add up to the
     beauty; a contact sheet; run.json; of a still the G-buffer EXR and, with --turn, an mp4 in which the light turns.
+    Killed in the middle of a clip, the same command goes on where it was.
     """
-    options, rate = job.options, parse_rate(job.fps)
+    rate = parse_rate(job.fps)
+    options = replace(job.options, temporal=clip.temporal, window=clip.window, overlap=clip.overlap)
     destination = parse_destination(job.out, (*PICTURES, *VIDEOS))
     tally = FrameTally(job.input)
-    record = RunRecord("relight", (job, scene, prompt, network, compute))
-    with atomic_outputs(destination) as work_dir:
+    settings = (job, scene, clip, prompt, network, compute)
+    record = RunRecord("relight", settings)
+    with ExitStack() as stack:
         with record.timed("load"):
-            from unrender.cli.engines import Engines, forward_renderer, inverse_renderer, rerenderer
+            from unrender.cli.engines import (
+                Engines,
+                TimedParts,
+                TimedWindows,
+                forward_renderer,
+                inverse_renderer,
+                rerenderer,
+            )
             from unrender.files.environments import resolve_light
             from unrender.files.sequences import open_frames
+            from unrender.forward.clips import part_renderer
             from unrender.output import write_relit_stream
-            from unrender.relight import count_pictures, relight_stream
+            from unrender.relight import count_pictures
+            from unrender.relight.relit import relight_steps
 
-            clip = tally.counted(at_rate(open_frames(job.input), rate))
-            _check(job, destination, len(clip))
-            paths = _paths(job, destination, work_dir, clip)
-            stored = picture_format(destination, job.bits, job.compression, len(clip))
+            frames = tally.counted(at_rate(open_frames(job.input), rate))
+            _check(job, destination, len(frames))
+            read = (job.input, job.light, job.model, job.forward)
+            run = stack.enter_context(clip_outputs(destination, len(frames), settings, read))
+            paths = _paths(job, destination, run.folder, frames)
+            stored = picture_format(destination, job.bits, job.compression, len(frames))
             inputs = InputFiles(job.input, models=(job.model, job.forward, network.decoder), light=job.light)
             check_results(destination, (*paths.passes, paths.gbuffer, paths.contact_sheet, paths.turn), inputs)
             light = resolve_light(job.light)
             engines = Engines(network, compute, record)
-            inverse = record.timed("inverse")(inverse_renderer(job.model, engines, scene, len(clip)))
+            inverse = inverse_renderer(job.model, engines, scene, len(frames), clip)
             renderer = forward_renderer(
                 job.forward, engines, prompt, job.forward_steps, job.forward_long_side, job.samples
             )
             rerender = record.timed("forward")(rerenderer(job.forward, renderer, engines))
-        relit = relight_stream(clip, light, inverse, record.timed("forward")(renderer), options, rerender=rerender)
-        relit = _noting_exposure(relit, options, record)
-        relit = track(relit, "relighting", count_pictures(clip, options) or len(clip))
+            if len(frames) > 1:
+                renderer = TimedParts(part_renderer(renderer, inverse.clip), record)
+            else:
+                renderer = record.timed("forward")(renderer)
+            inverse = TimedWindows(inverse, record)
+
+        def steps(state: RelightState | None) -> Iterator[tuple[Relit | None, RelightState]]:
+            stream = relight_steps(frames, light, inverse, renderer, options, rerender=rerender, state=state)
+            return _noting_exposure(record.timed_items("relight", stream), options, record)
+
+        def write(relit: Iterable[Relit], done: Progress) -> None:
+            files, first = _of_segment(paths, run), frames.first + done.frames
+            write_relit_stream(files, relit, job.passes, frames.fps, first, job.profile, stored)
+
+        pictures = count_pictures(frames, options) or len(frames)
         with record.timed("write"):
-            made = record.timed_items("relight", relit)
-            write_relit_stream(paths, made, job.passes, clip.fps, clip.first, job.profile, stored)
+            write_in_segments(run, tracked(steps, "relighting", pictures, run), write)
+            run.join(paths.passes, frames, job.input)
         tally.note(record)
-        record.write(work_dir / destination.record_name)
+        record.write(run.folder / destination.record_name)
     destination.report()
     tally.tell()
+
+
+def _of_segment(paths: RelitPaths, run: ClipRun) -> RelitPaths:
+    """The files of the present segment of a run."""
+    sheet = None if run.progress.frames else paths.contact_sheet
+    return replace(paths, passes=tuple(map(run.segment, paths.passes)), contact_sheet=sheet)
 
 
 def _stops(text: str) -> float:
@@ -155,17 +195,19 @@ def _stops(text: str) -> float:
         raise UserError(f"--exposure {text!r}; expected auto, or a number of stops such as -1.5") from None
 
 
-def _noting_exposure(relit: Iterable[Relit], options: RelightOptions, record: RunRecord) -> Iterator[Relit]:
+def _noting_exposure(
+    steps: Iterable[tuple[Relit | None, RelightState]], options: RelightOptions, record: RunRecord
+) -> Iterator[tuple[Relit | None, RelightState]]:
     """Passes on what is relit, and notes in the record how it is shown."""
-    made = []
-    for part in relit:
-        if "exposure" not in record.facts:
+    for step in steps:
+        gain = step[1].gain
+        if "exposure" not in record.facts and gain is not None:
             mode = "auto" if options.exposure == "auto" else "absolute"
-            record.facts["exposure"] = {"mode": mode, "gain": part.gain, "stops": math.log2(part.gain)}
+            record.facts["exposure"] = {"mode": mode, "gain": gain, "stops": math.log2(gain)}
             if options.exposure != "auto":
                 record.facts["exposure"]["light_stops"] = options.exposure
-        made.append(part)
-        del part
+        made = [step]
+        del step
         yield made.pop()  # and is not kept: it may be as large as a picture
 
 

@@ -99,6 +99,20 @@ class OuroborosJob:
     lora: Annotated[int, typer.Option(min=0, metavar="RANK", help="Train adapters of this rank; 0: all weights.")] = 0
 
 
+@dataclass(frozen=True)
+class TemporalJob:
+    """Which recipe, and over which model."""
+
+    recipe: Annotated[Literal["mini", "smoke"], typer.Option(help="`smoke` only shows that it runs.")] = "mini"
+    start: Annotated[str, typer.Option(metavar="MODEL", help="The picture model that gets the layers.")] = "mini"
+    task: Annotated[Literal["inverse", "forward"], typer.Option(help="Picture to maps, or maps to picture.")] = (
+        "inverse"
+    )
+    steadiness: Annotated[
+        float | None, typer.Option(min=0, metavar="W", help="Weight of the temporal loss; the recipe's own.")
+    ] = None
+
+
 def vae(job: VaeJob, options: RunOptions) -> None:
     """Train an autoencoder of photos and maps, from nothing."""
     from unrender.train.vae import RECIPES, train_vae
@@ -147,6 +161,31 @@ def ouroboros(job: OuroborosJob, options: RunOptions) -> None:
     _train("ouroboros", (job, options), recipe, partial(train_ouroboros, photos=photos), lit=True)
 
 
+def temporal(job: TemporalJob, options: RunOptions) -> None:
+    """Train temporal layers over a picture model, which stays as it is, from clips: what a window of frames sees."""
+    from unrender.train.start import Start
+    from unrender.train.temporal import RECIPES, train_temporal
+
+    known = RECIPES[job.recipe]
+    steadiness = known.steadiness if job.steadiness is None else job.steadiness
+    recipe = replace(known, start=Start(job.task, job.start), steadiness=steadiness)
+    _train("temporal", (job, options), recipe, train_temporal, lit=job.task == "forward", load=_clips)
+
+
+def _clips(options: RunOptions, *, lit: bool) -> Any:
+    from unrender.diffusion.card import LightTokens
+    from unrender.errors import UserError
+    from unrender.files.shards import read_clips
+    from unrender.train.clips import load_training_clips
+
+    if options.dataset or not options.data:
+        raise UserError(
+            "temporal layers learn from rendered clips with known motion; expected --data DIR, no --dataset"
+        )
+    clips = (clip for folder in options.data for clip in read_clips(folder, others=False))
+    return load_training_clips(clips, LightTokens() if lit else None)
+
+
 def _started(recipe: Any, model: ModelOptions) -> Any:
     """The recipe with the caller's start; where there is none, its own."""
     from unrender.diffusion.lora import Lora
@@ -163,7 +202,15 @@ def _lit(model: ModelOptions) -> bool:
     return model.task == "forward"
 
 
-def _train(name: str, jobs: tuple[Any, ...], recipe: Any, train: Callable[..., Path], *, lit: bool = False) -> None:
+def _train(
+    name: str,
+    jobs: tuple[Any, ...],
+    recipe: Any,
+    train: Callable[..., Path],
+    *,
+    lit: bool = False,
+    load: Callable[..., Any] | None = None,
+) -> None:
     from unrender.files.atomic import atomic_write
     from unrender.train.recipe import resolved
 
@@ -176,9 +223,9 @@ def _train(name: str, jobs: tuple[Any, ...], recipe: Any, train: Callable[..., P
     refuse_folder(options.out, *_folders(jobs))
     record = RunRecord(f"train {name}", jobs)
     with record.timed("load"):
-        stills = _stills(options, lit=lit)
+        data = (load or _stills)(options, lit=lit)
     with record.timed("train"), progress_bar("training") as show:
-        model = train(recipe, stills, options.out, lambda step, loss: show(step, config.steps))
+        model = train(recipe, data, options.out, lambda step, loss: show(step, config.steps))
     if os.environ.get("RANK", "0") == "0":  # of several processes the first one reports
         with atomic_write(options.out / RECORD) as path:
             record.write(path)
@@ -224,5 +271,5 @@ def _synthetic(folders: list[Path], cache: Path | None, *, lit: bool) -> Any:
     return gather() if cache is None else prepared(cache, folders, kind, gather)
 
 
-for verb in (vae, pretrain, e2e, ouroboros):
+for verb in (vae, pretrain, e2e, ouroboros, temporal):
     add_verb(app, verb.__name__, verb)

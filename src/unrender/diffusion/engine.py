@@ -26,6 +26,7 @@ from unrender.diffusion.preprocessing import preprocess, preprocess_kept, prepro
 from unrender.diffusion.sampler import CleanItems, sample
 from unrender.diffusion.schedule import make_schedule
 from unrender.diffusion.upsampling import upsample
+from unrender.diffusion.windows import overlap_start
 from unrender.errors import UserError
 from unrender.scene.gbuffer import GBuffer, concatenate
 from unrender.scene.resize import resize_picture
@@ -64,6 +65,11 @@ class Prediction:
     latents: Tensor
     flipped: Tensor | None = None
 
+    @property
+    def found(self) -> tuple[Tensor, ...]:
+        """The latents (T, targets x C, h, w) of the picture, and of the mirrored one where there is one."""
+        return (self.latents,) if self.flipped is None else (self.latents, self.flipped)
+
     @torch.inference_mode()
     def pictures(self) -> dict[str, Tensor]:
         """The decoded pictures by name, (T, C', h, w) float32 on the CPU, about [-1, 1], without padding, at the size
@@ -80,20 +86,35 @@ class Prediction:
         names = self.engine.card.map_names if maps is None else maps
         return concatenate([self._frames(part, names) for part in _parts(self.engine.card, len(self.latents))])
 
+    @torch.inference_mode()
+    def network_gbuffer(self, maps: Sequence[str]) -> GBuffer:
+        """The maps named at the size of the network (or, where the card resizes as the official pipeline does, of the
+        inputs), in unrender's conventions; `upsampled` does the rest."""
+        return concatenate([self._small(part, maps) for part in _parts(self.engine.card, len(self.latents))])
+
+    @torch.inference_mode()
+    def upsampled(self, gbuffer: GBuffer, first: int = 0) -> GBuffer:
+        """Maps of the size of the network, of the frames from `first` on, at the size of the inputs."""
+        rule = self.engine.card.maps.size
+        guide = self.inputs.maps["rgb"][first : first + len(gbuffer)] if rule.guided else None
+        return upsample(gbuffer, self.inputs.size, guide, rule.guided)
+
     def _frames(self, part: slice, names: Sequence[str]) -> GBuffer:
+        first, _, _ = part.indices(len(self.latents))
+        return self.upsampled(self._small(part, names), first)
+
+    def _small(self, part: slice, names: Sequence[str]) -> GBuffer:
         card = self.engine.card
         maps = self._maps(self._decoded(self.latents[part]))
         if self.flipped is not None:
             maps = average_flipped(maps, self._maps(self._decoded(self.flipped[part])))
-        gbuffer = GBuffer(
+        return GBuffer(
             depth_kind=card.maps.depth_kind,
             # The irradiance of a network has an exposure of its own.
             irradiance_kind="relative" if "irradiance" in card.map_names else "metric",
             model=card.id,
             **{name: value for name, value in maps.items() if name in names},  # ty: ignore[invalid-argument-type]
         )
-        guide = self.inputs.maps["rgb"][part] if card.maps.size.guided else None
-        return upsample(gbuffer, self.inputs.size, guide, card.maps.size.guided)
 
     def _decoded(self, latents: Tensor) -> dict[str, Tensor]:
         pictures = decode_latents(self.engine, latents).cpu()
@@ -122,6 +143,7 @@ def run(
     steps: int | None = None,
     seed: int = 0,
     flip_tta: bool = True,
+    previous: Sequence[Tensor] = (),
 ) -> Prediction:
     """Denoises the targets of `inputs`; the prediction decodes them, and reads their maps.
 
@@ -131,6 +153,8 @@ def run(
         steps: denoising steps; the card's own number when None.
         seed: of the noise.
         flip_tta: whether the mirrored picture is run too, where the card averages both.
+        previous: `Prediction.found` of the window before, as far as it had the first frames of this one, which then
+            start from it (`windows.overlap_start`); () in the first window.
 
     Raises:
         UserError: the picture is too small or too narrow for the network, or the noise has another shape.
@@ -143,12 +167,12 @@ def run(
     if tuple(start.shape) != shape:
         raise UserError(f"the noise has shape {tuple(start.shape)}; expected {shape}")
     views = [inputs, inputs.flipped()] if flip_tta and card.maps.flip_tta else [inputs]
-    latents = [
-        torch.cat(
-            [_denoise(engine, plan, view.part(part), start[part], steps, seed) for part in _parts(card, len(start))]
-        )
-        for view in views
-    ]
+    latents = []
+    for index, view in enumerate(views):
+        known = previous[index] if index < len(previous) else None
+        begin = overlap_start(start, known, card, plan.targets)
+        parts = _parts(card, len(begin))
+        latents.append(torch.cat([_denoise(engine, plan, view.part(part), begin[part], steps, seed) for part in parts]))
     return Prediction(engine, plan, inputs, latents[0], latents[1] if len(views) > 1 else None)
 
 
@@ -217,5 +241,5 @@ def _card_noise(card: ModelCard, shape: tuple[int, int, int, int], seed: int) ->
 
 def _parts(card: ModelCard, frames: int) -> list[slice]:
     """Frames that see one another, as one; others one at a time: a clip needs no more memory than a still."""
-    together = frames if card.sampling.grouping.joint == "frames" else 1
+    together = frames if card.sampling.grouping.joins_frames else 1
     return [slice(start, start + together) for start in range(0, frames, together)]

@@ -36,8 +36,9 @@ class Layout:
     @classmethod
     def of(cls, card: ModelCard, frames: int, targets: int) -> Layout:
         """As the card's grouping has it."""
-        joint = card.sampling.grouping.joint
-        return cls(frames, targets, joint == "targets", {"none": 1, "targets": targets, "frames": frames}[joint])
+        grouping = card.sampling.grouping
+        group_size = (targets if grouping.joins_targets else 1) * (frames if grouping.joins_frames else 1)
+        return cls(frames, targets, grouping.joins_targets, group_size)
 
     def stack(self, by_target: Sequence[Tensor]) -> Tensor:
         """P tensors (F, ...) to one of the items, (F x P, ...)."""

@@ -9,6 +9,7 @@ from unrender.lazy import lazy_names
 
 if TYPE_CHECKING:
     from unrender.evaluate.claims.run import evaluate_claims as evaluate_claims
+    from unrender.evaluate.clips import evaluate_clips as evaluate_clips
     from unrender.evaluate.forward import evaluate_forward as evaluate_forward
     from unrender.evaluate.maps import evaluate_maps as evaluate_maps
     from unrender.evaluate.metrics import Angles as Angles
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from unrender.evaluate.metrics.temporal import flow_of_geometry as flow_of_geometry
     from unrender.evaluate.metrics.temporal import warp as warp
     from unrender.evaluate.metrics.temporal import warp_error as warp_error
+    from unrender.evaluate.motion import known_motion as known_motion
     from unrender.evaluate.pictures import evaluate_pictures as evaluate_pictures
     from unrender.evaluate.report import Figure as Figure
     from unrender.evaluate.report import Report as Report
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "claims.run": ("evaluate_claims",),
+    "clips": ("evaluate_clips",),
     "forward": ("evaluate_forward",),
     "maps": ("evaluate_maps",),
     "metrics": (
@@ -67,6 +70,7 @@ _HOMES = {
     "metrics.inception": ("Inception",),
     "metrics.lpips": ("Lpips",),
     "metrics.temporal": ("OpticalFlow", "flow_of_geometry", "warp", "warp_error"),
+    "motion": ("known_motion",),
     "pictures": ("evaluate_pictures",),
     "report": ("Figure", "Report", "as_dict", "markdown", "table"),
     "scenes": ("Scene", "scenes_of"),

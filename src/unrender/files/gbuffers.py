@@ -121,7 +121,7 @@ def read_gbuffer(path: str | Path, normals: NormalAxes = "auto", camera: CameraL
     plate = image.plate
     fps = plate.fps[0] / plate.fps[1] if plate is not None and plate.fps is not None else None
     return GBuffer(
-        **maps,
+        **maps,  # ty: ignore[invalid-argument-type]
         # A file that states no kind comes from a renderer, whose depth is metric.
         depth_kind=_one_of(get_args(DepthKind), header, "depth_kind", path),
         irradiance_kind=_one_of(get_args(IrradianceKind), header, "irradiance_kind", path),

@@ -51,7 +51,8 @@ def open_video(path: str | Path) -> FrameReader:
     Covers are passed over. Frames are counted over the packets, where the container has one for each, else by decoding
     once. The display matrix is applied: turns by quarters, and mirrors. Alpha is the mask, WebM's too. Colour goes by
     the file's tags (see `yuv` and `transfer`) to scene-linear Rec.709. Sound is not read. Frames that do not last
-    equally long are taken as if they did, over the same time; a note says so.
+    equally long have `times`; where those are of no use they are taken as equally long, over the same time. A note says
+    so.
 
     Raises:
         UserError: a missing, empty, damaged or truncated file, one that is no film or has no video, or (while
@@ -63,7 +64,8 @@ def open_video(path: str | Path) -> FrameReader:
     if first is None:
         raise UserError(f"{path} has no frame that can be decoded; expected at least one")
     length = _frame_count(path, film)
-    return FrameReader(path.stem, first.size, first.fps, length, lambda: _decode(path, film, length))
+    times = film.times if film.times is not None and len(film.times) == length + 1 else None
+    return FrameReader(path.stem, first.size, first.fps, length, lambda: _decode(path, film, length), times=times)
 
 
 class VideoWriter:
@@ -103,7 +105,9 @@ class VideoWriter:
     def __enter__(self) -> VideoWriter:
         partial = self._stack.enter_context(atomic_write(self.path))
         try:
-            self._container = self._stack.enter_context(av.open(f"file:{partial}", "w", options=_muxer(self.path)))
+            self._container = self._stack.enter_context(
+                av.open(f"file:{partial}", "w", options=muxer_options(self.path))
+            )
         except (av.FFmpegError, ValueError) as error:
             self._stack.close()
             raise UserError(f"cannot write {self.path}: {error}") from error
@@ -163,7 +167,8 @@ class VideoWriter:
         self._stream, self._size, self._count = stream, size, 0
 
 
-def _muxer(path: Path) -> dict[str, str]:
+def muxer_options(path: Path) -> dict[str, str]:
+    """What FFmpeg is told of a container that it writes."""
     return {"movflags": "+faststart"} if path.suffix.lower() in (".mp4", ".mov") else {}
 
 

@@ -3,6 +3,7 @@ conditioned on a light."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from unrender.errors import UserError
 from unrender.forward import neural_light
 from unrender.forward.deferred import DeferredRenderer, backdrops
 from unrender.forward.irradiance import lit_irradiance
+from unrender.forward.lighting import LightConditioning
 from unrender.forward.options import ForwardOptions
 from unrender.forward.surface import RenderPasses, coverage
 from unrender.scene.color import luminance
@@ -95,22 +97,40 @@ class NeuralRenderer:
             UserError: no map that the card is given, an edit where the card makes none or none where it does, or
                 neither light nor irradiance where the card wants a light.
         """
+        return self.next_window(gbuffer, light, yaw, edit=edit, noise=noise)[0]
+
+    def next_window(
+        self,
+        gbuffer: GBuffer,
+        light: EnvironmentMap | None = None,
+        yaw: float | Tensor = 0.0,
+        *,
+        edit: Tensor | None = None,
+        noise: Tensor | None = None,
+        previous: Sequence[Tensor] = (),
+    ) -> tuple[RenderPasses, tuple[Tensor, ...]]:
+        """The pictures of a window of a clip, and the latents that the window after may start from.
+
+        Args:
+            gbuffer, light, yaw, edit, noise: as in `__call__`.
+            previous: the latents of the window before, as far as it had the first frames of this one.
+        """
         self._check(gbuffer, edit, light)
         yaws = torch.as_tensor(yaw, dtype=torch.float32).expand(len(gbuffer))
-        if light is not None and self.card.light is not None:
-            picture = neural_light.lit_picture(self.engine, self.options, gbuffer, light, yaws, noise)
-            return _before_light(picture, coverage(gbuffer), gbuffer, light, yaws)
-        if self.card.light is not None:
-            picture = neural_light.irradiance_picture(self.engine, self.options, gbuffer, noise)
-            picture = picture * coverage(gbuffer).to(picture)
-            return RenderPasses({"rendered": picture}, torch.zeros_like(picture))
-        gbuffer = self._lit(gbuffer, light, yaws)
-        picture = self._picture(gbuffer, edit, noise)
-        if light is None or edit is not None:
-            return RenderPasses({"rendered": picture}, torch.zeros_like(picture))
+        prediction, shown = self._raw(gbuffer, light, yaws, edit, noise, previous)
         covered = coverage(gbuffer)
-        picture = picture * _brightness(gbuffer, light, yaws, picture, covered)
-        return _before_light(picture, covered, gbuffer, light, yaws)
+        if self.card.light is not None and light is not None and shown is not None:
+            picture = neural_light.lit_answer(prediction, shown, gbuffer, light, yaws)
+            return _before_light(picture, covered, gbuffer, light, yaws), prediction.found
+        if self.card.light is not None:
+            picture = neural_light.irradiance_answer(prediction, gbuffer)
+            picture = picture * covered.to(picture)
+            return RenderPasses({"rendered": picture}, torch.zeros_like(picture)), prediction.found
+        picture = self._picture(prediction, gbuffer, edit)
+        if light is None or edit is not None:
+            return RenderPasses({"rendered": picture}, torch.zeros_like(picture)), prediction.found
+        picture = picture * _brightness(self._lit(gbuffer, light, yaws), light, yaws, picture, covered)
+        return _before_light(picture, covered, gbuffer, light, yaws), prediction.found
 
     def pictures(
         self,
@@ -124,7 +144,7 @@ class NeuralRenderer:
         """The decoded pictures by name, (T, C, h, w) float32, about [-1, 1], without padding, at the size of the
         network, as the VAE gives them. Arguments and errors as in `__call__`. For holding the engine against another
         implementation number by number."""
-        return self._raw(gbuffer, light, yaw, edit, noise).pictures()
+        return self._checked(gbuffer, light, yaw, edit, noise).pictures()
 
     def latents(
         self,
@@ -136,14 +156,14 @@ class NeuralRenderer:
         yaw: float | Tensor = 0.0,
     ) -> Tensor:
         """The clean latents (T, C, h, w), float32. Arguments and errors as in `__call__`."""
-        return self._raw(gbuffer, light, yaw, edit, noise).latents
+        return self._checked(gbuffer, light, yaw, edit, noise).latents
 
     def noise_shape(self, gbuffer: GBuffer) -> tuple[int, int, int, int]:
         """The shape that `noise` must have for `gbuffer`."""
         size = neural_light.network_size(self.engine, gbuffer) if self.card.light is not None else gbuffer.size
         return self.engine.noise_shape(size, len(gbuffer), "the G-buffer")
 
-    def _raw(
+    def _checked(
         self,
         gbuffer: GBuffer,
         light: EnvironmentMap | None,
@@ -151,14 +171,25 @@ class NeuralRenderer:
         edit: Tensor | None,
         noise: Tensor | None,
     ) -> Prediction:
-        """What the network makes of it, before anything is read of it."""
         self._check(gbuffer, edit, light)
         yaws = torch.as_tensor(yaw, dtype=torch.float32).expand(len(gbuffer))
-        if self.card.light is not None:
-            if light is None:
-                return neural_light.unlit_prediction(self.engine, self.options, gbuffer, noise)
-            return neural_light.lit_prediction(self.engine, self.options, gbuffer, light, yaws, noise)[0]
-        return self._prediction(self._lit(gbuffer, light, yaws), edit, noise)
+        return self._raw(gbuffer, light, yaws, edit, noise)[0]
+
+    def _raw(
+        self,
+        gbuffer: GBuffer,
+        light: EnvironmentMap | None,
+        yaws: Tensor,
+        edit: Tensor | None,
+        noise: Tensor | None,
+        previous: Sequence[Tensor] = (),
+    ) -> tuple[Prediction, LightConditioning | None]:
+        """What the network makes of it, before anything is read of it, and what it was shown of the light itself."""
+        if self.card.light is None:
+            return self._prediction(self._lit(gbuffer, light, yaws), edit, noise, previous), None
+        if light is None:
+            return neural_light.unlit_prediction(self.engine, self.options, gbuffer, noise, previous), None
+        return neural_light.lit_prediction(self.engine, self.options, gbuffer, light, yaws, noise, previous)
 
     def _lit(self, gbuffer: GBuffer, light: EnvironmentMap | None, yaws: Tensor) -> GBuffer:
         """The G-buffer with the irradiance of a light, where there is one, in place of its own."""
@@ -167,7 +198,9 @@ class NeuralRenderer:
         lit = lit_irradiance(gbuffer, light, yaws, shadows=self.options.shadows)
         return replace(gbuffer, irradiance=lit, irradiance_kind="metric")
 
-    def _prediction(self, gbuffer: GBuffer, edit: Tensor | None, noise: Tensor | None) -> Prediction:
+    def _prediction(
+        self, gbuffer: GBuffer, edit: Tensor | None, noise: Tensor | None, previous: Sequence[Tensor]
+    ) -> Prediction:
         metric = "irradiance" in gbuffer.maps and gbuffer.irradiance_kind == "metric"
         inputs = Inputs(
             gbuffer.size,
@@ -178,11 +211,12 @@ class NeuralRenderer:
             tokens=self.caption,
             name="the G-buffer",
         )
-        return run(self.engine, inputs, noise=noise, steps=self.options.steps, seed=self.options.seed)
+        options = self.options
+        return run(self.engine, inputs, noise=noise, steps=options.steps, seed=options.seed, previous=previous)
 
-    def _picture(self, gbuffer: GBuffer, edit: Tensor | None, noise: Tensor | None) -> Tensor:
+    def _picture(self, prediction: Prediction, gbuffer: GBuffer, edit: Tensor | None) -> Tensor:
         """(T, 3, H, W) linear, in [0, 1]: as bright as a photograph of it."""
-        rgb = self._prediction(gbuffer, edit, noise).gbuffer().rgb
+        rgb = prediction.gbuffer().rgb
         assert rgb is not None
         if edit is None or gbuffer.rgb is None or not self.card.maps.composite:
             return rgb

@@ -3,6 +3,8 @@ that it gives."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -45,6 +47,13 @@ def lit_picture(
         UserError: base_color or normal is missing.
     """
     prediction, shown = lit_prediction(engine, options, gbuffer, light, yaw, noise)
+    return lit_answer(prediction, shown, gbuffer, light, yaw)
+
+
+def lit_answer(
+    prediction: Prediction, shown: LightConditioning, gbuffer: GBuffer, light: EnvironmentMap, yaw: float | Tensor = 0.0
+) -> Tensor:
+    """`lit_picture` of what `lit_prediction` found."""
     rgb = prediction.gbuffer().rgb
     assert rgb is not None
     gain = shown.gain.to(rgb)
@@ -73,12 +82,15 @@ def irradiance_picture(
     """The surfaces of `gbuffer` under its own irradiance, (T, 3, H, W), linear, in [0, 1]: as bright as a photograph of
     them, whatever the network paints where there is none.
 
-    No light conditions it: neither tokens nor a radiance hint, as in cycle training (`train.cycle`).
-
     Raises:
         UserError: the irradiance is missing.
     """
-    rgb = unlit_prediction(engine, options, gbuffer, noise).gbuffer().rgb
+    return irradiance_answer(unlit_prediction(engine, options, gbuffer, noise), gbuffer)
+
+
+def irradiance_answer(prediction: Prediction, gbuffer: GBuffer) -> Tensor:
+    """`irradiance_picture` of what `unlit_prediction` found."""
+    rgb = prediction.gbuffer().rgb
     assert rgb is not None
     return resize_picture(rgb, gbuffer.size)
 
@@ -90,19 +102,35 @@ def lit_prediction(
     light: EnvironmentMap,
     yaw: float | Tensor = 0.0,
     noise: Tensor | None = None,
+    previous: Sequence[Tensor] = (),
 ) -> tuple[Prediction, LightConditioning]:
-    """What the network makes of `lit_picture`'s arguments, and what it was shown of the light."""
+    """What the network makes of `gbuffer` under `light` turned by `yaw` degrees, and what it was shown of the light;
+    `previous` as in `engine.run`.
+
+    Raises:
+        UserError: base_color or normal is missing.
+    """
     inputs, shown = _lit_inputs(engine, gbuffer, light, yaw)
-    return run(engine, inputs, noise=noise, steps=options.steps, seed=options.seed), shown
+    found = run(engine, inputs, noise=noise, steps=options.steps, seed=options.seed, previous=previous)
+    return found, shown
 
 
 def unlit_prediction(
-    engine: Engine, options: ForwardOptions, gbuffer: GBuffer, noise: Tensor | None = None
+    engine: Engine,
+    options: ForwardOptions,
+    gbuffer: GBuffer,
+    noise: Tensor | None = None,
+    previous: Sequence[Tensor] = (),
 ) -> Prediction:
-    """What the network makes of `irradiance_picture`'s arguments."""
+    """What the network makes of `gbuffer` under its own irradiance. No light conditions it: neither tokens nor a
+    radiance hint, as in cycle training (`train.cycle`). `previous` as in `engine.run`.
+
+    Raises:
+        UserError: the irradiance is missing.
+    """
     gbuffer.require("irradiance", by=engine.card.id)
     inputs = _unlit_inputs(engine, gbuffer)
-    return run(engine, inputs, noise=noise, steps=options.steps, seed=options.seed)
+    return run(engine, inputs, noise=noise, steps=options.steps, seed=options.seed, previous=previous)
 
 
 def check_options(model: str, options: ForwardOptions) -> None:

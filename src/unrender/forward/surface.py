@@ -90,9 +90,13 @@ class RenderPasses:
     def frame(self, index: int) -> RenderPasses:
         """Frame `index` alone, with T = 1."""
         i = range(len(self))[index]
-        surfaces = {name: value[i : i + 1] for name, value in self.surfaces.items()}
-        alpha = self.alpha[i : i + 1] if self.alpha is not None else None
-        return RenderPasses(surfaces, self.background[i : i + 1], alpha)
+        return self.part(i, i + 1)
+
+    def part(self, start: int, stop: int) -> RenderPasses:
+        """Frames `start` to `stop`, the last one left out."""
+        surfaces = {name: value[start:stop] for name, value in self.surfaces.items()}
+        alpha = self.alpha[start:stop] if self.alpha is not None else None
+        return RenderPasses(surfaces, self.background[start:stop], alpha)
 
     def times(self, gain: Tensor) -> RenderPasses:
         """The same with every surface multiplied by `gain`, which broadcasts to (T, 3, H, W)."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from unrender.diffusion.latent_cache import LatentCache
+from unrender.diffusion.windows import ClipOptions
+from unrender.inverse.clips import ClipInverse, ClipState
 from unrender.inverse.renderer import InverseRenderer, unknown_map
-from unrender.scene.frames import Frames
+from unrender.scene.frames import Frames, Window
 from unrender.scene.gbuffer import GBuffer
 
 
@@ -62,6 +65,51 @@ class MultiModelRenderer:
 
     def _sharing(self, renderer: InverseRenderer) -> InverseRenderer:
         return replace(renderer, engine=replace(renderer.engine, cache=self.cache))
+
+
+@dataclass(frozen=True)
+class MultiModelClip:
+    """Several inverse renderers on the windows of a clip; called with a picture, all of them on that.
+
+    Attributes:
+        pictures: takes pictures apart.
+        models: take windows apart, all cut as for the first; () where there are pictures only.
+        settings: keywords of `pictures`.
+    """
+
+    pictures: MultiModelRenderer
+    models: tuple[ClipInverse, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def clip(self) -> ClipOptions:
+        """How clips are cut."""
+        return self.models[0].clip if self.models else ClipOptions()
+
+    def __call__(self, photo: Frames, maps: Sequence[str] | None = None) -> GBuffer:
+        """The G-buffer of a picture."""
+        return self.pictures(photo, maps, **self.settings)
+
+    def next_window(
+        self, window: Window, state: ClipState, maps: Sequence[str] | None = None
+    ) -> tuple[GBuffer, ClipState]:
+        """See `ClipInverse.next_window`; the state holds one of each model."""
+        if not self.models:
+            return self(window.frames, maps), state
+        parts, states, known = [], [], dict[str, None]()
+        before = state.models or tuple(ClipState() for _ in self.models)
+        for model, own in zip(self.models, before, strict=True):
+            names = [name for name in model.renderer.card.map_names if name not in known]
+            wanted = [name for name in names if maps is None or name in maps]
+            known |= dict.fromkeys(names)
+            if wanted:
+                part, own = replace(model, clip=self.clip).next_window(window, own, wanted)
+                parts.append(part)
+            states.append(own)
+        for name in maps or ():
+            if name not in known:
+                raise unknown_map(name, known, "the models give")
+        return _merged(parts), ClipState(models=tuple(states))
 
 
 def _merged(parts: Sequence[GBuffer]) -> GBuffer:

@@ -95,7 +95,7 @@ class InverseRenderer:
                 [once(photo, wanted, steps=steps, noise=own, seed=seed + k) for k, own in enumerate(noises)]
             )
         prediction = run(self.engine, Inputs.of_photo(seen), maps=wanted, noise=noise, steps=steps, seed=seed)
-        return _finish(prediction.gbuffer((*wanted, "mask")), photo, wanted)
+        return finish_maps(prediction.gbuffer((*wanted, "mask")), photo, wanted)
 
     def pictures(
         self,
@@ -168,7 +168,7 @@ def unknown_map(name: str, known: Collection[str], by: str) -> UserError:
     return UserError(f"{by} no map {name}; {hint}")
 
 
-def _finish(gbuffer: GBuffer, photo: Frames, wanted: Sequence[str]) -> GBuffer:
+def finish_maps(gbuffer: GBuffer, photo: Frames, wanted: Sequence[str]) -> GBuffer:
     """Puts the photo in, its alpha into the mask, and takes normal and depth away where there is no surface."""
     mask = gbuffer.mask
     if photo.mask is not None:
@@ -180,4 +180,5 @@ def _finish(gbuffer: GBuffer, photo: Frames, wanted: Sequence[str]) -> GBuffer:
         if gbuffer.depth is not None:
             gbuffer = gbuffer.with_maps(depth=gbuffer.depth.masked_fill(nothing, torch.inf))
     unwanted = {name: None for name in gbuffer.maps if name not in wanted}
-    return replace(gbuffer.with_maps(**unwanted, rgb=photo.rgb), fps=photo.fps, plate=photo.plate).with_maps(mask=mask)
+    kept = gbuffer.with_maps(**unwanted, rgb=photo.rgb)
+    return replace(kept, fps=photo.fps, plate=photo.plate, plates=photo.plates).with_maps(mask=mask)

@@ -83,7 +83,7 @@ def write_relit_stream(
             if turn is not None:
                 turn.write(part.display)
             if turn is None or first:
-                passes.write(part.passes, part.display, part.decomposition.frames.plate, relit_metadata(part))
+                _write_frames(passes, part)
             gbuffer = part.decomposition.gbuffer
             del part  # of a large picture the passes need not be kept beside what writing the rest takes
             if sheet is not None:
@@ -91,6 +91,16 @@ def write_relit_stream(
             if gbuffers is not None and (turn is None or first):
                 gbuffers.write(gbuffer)
             first = False
+
+
+def _write_frames(writer: PassesWriter, relit: Relit) -> None:
+    """Each frame with its own plate."""
+    frames, display, told = relit.decomposition.frames, relit.display, relit_metadata(relit)
+    if not frames.plates:
+        writer.write(relit.passes, display, frames.plate, told)
+        return
+    for index, plate in enumerate(frames.plates):
+        writer.write(relit.passes.frame(index), display[index : index + 1], plate, told[index])
 
 
 def relit_metadata(relit: Relit) -> list[dict[str, str]]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import torch
 from torch import Tensor
 
+from unrender.diffusion.windows import ClipOptions
 from unrender.errors import UserError
 from unrender.forward import DeferredRenderer, ForwardRenderer
+from unrender.inverse.clips import ClipInverse, ClipState, PlainInverse, WindowInverse
+from unrender.inverse.renderer import InverseRenderer
 from unrender.relight.detail import detail_gain
-from unrender.relight.light_estimate import estimate_light
+from unrender.relight.light_estimate import drifted, estimate_light
 from unrender.relight.options import DEFAULTS, Forward, Inverse, RelightOptions
 from unrender.relight.surface import soft_surface
 from unrender.scene.environment import EnvironmentMap
@@ -78,7 +81,7 @@ class Decomposition:
 
 def decompose(
     clip: Iterable[Frames],
-    inverse: Inverse,
+    inverse: Inverse | WindowInverse,
     forward: Forward,
     options: RelightOptions = DEFAULTS,
     *,
@@ -91,7 +94,7 @@ def decompose(
 
 def decompose_stream(
     clip: Iterable[Frames],
-    inverse: Inverse,
+    inverse: Inverse | WindowInverse,
     forward: Forward,
     options: RelightOptions = DEFAULTS,
     *,
@@ -99,26 +102,84 @@ def decompose_stream(
 ) -> Iterator[Decomposition]:
     """Takes a picture or clip apart, window by window; memory does not grow with the length of the clip.
 
-    The light that each window was taken in is estimated from it, close to that of the window before, and so is the
-    guess where its surfaces are: light and mask of a clip drift, and do not flicker.
+    The light that a clip was taken in is estimated from its first window, and then follows the estimates of later ones
+    slowly; the guess where its surfaces are stays close to that of the frame before: light and mask of a clip drift,
+    and do not flicker.
 
     Args:
         clip: `Frames`, a `FrameReader` (see `open_frames`), or frames in order from anywhere.
-        inverse: an `InverseRenderer`, or anything that is called alike.
+        inverse: an `InverseRenderer`, a `ClipInverse`, or anything that is called alike.
         forward: a `ForwardRenderer` or `DeferredRenderer`, or anything that is called alike.
-        options: `frames`, `detail`, `window` and `overlap` count here.
+        options: `frames`, `detail`, `temporal`, `window` and `overlap` count here.
         rerender: what renders the photo's own light, for the detail; None for `forward`, or the split sum where that
             is a deferred renderer (`noise_free`): a quotient by drawn directions would carry their noise.
 
     Yields:
-        The decomposition of each window, without the frames that the window before had, too.
+        The decomposition of the frames that are finished with each window.
 
     Raises:
         UserError: where the inverse renderer gives no base colour or normals.
     """
-    frames = islice(single_frames(clip), options.frames)
+    source = window_inverse(inverse, options)
     rerender = (rerender or noise_free(forward)) if options.detail else None
-    return _decompose_windows(windows(frames, options.window, options.overlap), inverse, rerender)
+    return (step.part for step in decompose_steps(clip, source, rerender, options, DecomposeState()))
+
+
+@dataclass(frozen=True)
+class DecomposeState:
+    """What one window of a clip leaves to the next; all that a run needs to go on behind it.
+
+    Attributes:
+        windows: how many are done.
+        clip: of the inverse renderer.
+        light: of the last frame.
+        guess: where its surfaces are; see `soft_surface`.
+    """
+
+    windows: int = 0
+    clip: ClipState = field(default_factory=ClipState)
+    light: EnvironmentMap | None = None
+    guess: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class DecomposeStep:
+    """The frames that are finished with one window, whether they are the last, and the state after it."""
+
+    part: Decomposition
+    last: bool
+    state: DecomposeState
+
+
+def decompose_steps(
+    clip: Iterable[Frames],
+    inverse: WindowInverse,
+    rerender: Forward | None,
+    options: RelightOptions,
+    state: DecomposeState,
+) -> Iterator[DecomposeStep]:
+    """`decompose_stream` from `state` on, with the state after each window. See there; without `rerender` neither light
+    nor detail are found."""
+    size, overlap = inverse.clip.spans
+    frames = islice(single_frames(clip), options.frames)
+    cut = windows(frames, size, overlap, look_ahead=overlap > 0)
+    for window in islice(cut, state.windows, None):
+        gbuffer, after = inverse.next_window(window, state.clip)
+        done = _finished(window, len(gbuffer), overlap)
+        gbuffer, guess = soft_surface(done, gbuffer, state.guess)
+        part = decompose_frames(done, gbuffer.with_maps(rgb=done.rgb), rerender, state.light)
+        light = part.light and part.light.frame(len(part.light) - 1)
+        state = DecomposeState(state.windows + 1, after, light, guess)
+        yield DecomposeStep(part, window.last, state)
+
+
+def window_inverse(inverse: Inverse | WindowInverse, options: RelightOptions) -> WindowInverse:
+    """What takes the windows of a clip apart by `inverse`, as `options` say."""
+    if hasattr(inverse, "next_window"):
+        return inverse  # ty: ignore[invalid-explicit-return]
+    if isinstance(inverse, InverseRenderer):
+        return ClipInverse(inverse, ClipOptions.of(inverse.card, options.temporal, options.window, options.overlap))
+    return PlainInverse(inverse, ClipOptions(window=options.window or 1, overlap=options.overlap or 0))
 
 
 def noise_free(forward: Forward) -> Forward:
@@ -128,23 +189,21 @@ def noise_free(forward: Forward) -> Forward:
     return DeferredRenderer(background=False) if isinstance(engine, DeferredRenderer) else forward
 
 
-def _decompose_windows(cut: Iterable[Window], inverse: Inverse, rerender: Forward | None) -> Iterator[Decomposition]:
-    light, guess = None, None
-    for window in cut:
-        gbuffer, guess = soft_surface(window.frames, inverse(window.frames, None), guess)
-        decomposition = decompose_frames(window.frames, gbuffer.with_maps(rgb=window.frames.rgb), rerender, light)
-        light = decomposition.light
-        yield decomposition.part(window.repeated, len(decomposition)) if window.repeated else decomposition
+def _finished(window: Window, count: int, overlap: int) -> Frames:
+    """The frames of a window that an inverse renderer gave `count` G-buffers for: up to the last, or to those that the
+    next window sees again."""
+    frames = len(window.frames)
+    stop = frames if window.last or count == frames - window.repeated else frames - overlap
+    return window.frames.part(stop - count, stop)
 
 
 def decompose_frames(
     frames: Frames, gbuffer: GBuffer, rerender: Forward | None, previous: EnvironmentMap | None
 ) -> Decomposition:
-    """Frames that share a light with that light (close to `previous`) and the detail that their re-rendering lacks,
-    where one is made."""
+    """Frames with the light they were taken in and the detail that their re-rendering lacks, where one is made."""
     if rerender is None:
         return Decomposition(frames, gbuffer)
-    light = estimate_light(frames, gbuffer, previous)
+    light = drifted(estimate_light(frames, gbuffer, previous), previous, len(frames))
     # The whole frame is rendered as surface: under a soft edge, too, the photo's colour is the surface's.
     rerendered = rerender(gbuffer.with_maps(mask=None), light, 0.0).surface
     return Decomposition(frames, gbuffer, light, detail_gain(frames.rgb, rerendered, gbuffer.mask))

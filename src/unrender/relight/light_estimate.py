@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -18,6 +20,7 @@ CLIPPED = 0.99  # a display picture says nothing of how bright such a pixel was
 TRUSTED = 0.1  # pixels of the working size with less of a surface in them than this are left out
 SMOOTHNESS = 0.02  # s below, in units of the mean diagonal of the normal equations
 PERSISTENCE = 0.2  # p below, in the same units
+DRIFT_FRAMES = 48.0  # in so many frames the light of a clip goes all but a third of the way to a new estimate
 ROBUST_ROUNDS = 5
 HUBER = 1.345  # residuals beyond so many deviations weigh less: 95 % efficient on Gaussian noise
 SOLVER_STEPS = 150
@@ -48,6 +51,17 @@ def estimate_light(frames: Frames, gbuffer: GBuffer, previous: EnvironmentMap | 
     else:
         light = transport.new_zeros(3, transport.shape[2])
     return EnvironmentMap(light.reshape(1, 3, *LIGHT_SIZE), name=f"light of {frames.name}", hdr=frames.hdr)
+
+
+def drifted(estimate: EnvironmentMap, previous: EnvironmentMap | None, frames: int) -> EnvironmentMap:
+    """The light of each of the next `frames` frames of a clip, (T, 3, H, W): from that of the frame before towards a
+    new estimate, which it comes closer to by 1 / `DRIFT_FRAMES` of the way with every frame. The first estimate is
+    taken as it is, (1, 3, H, W)."""
+    if previous is None:
+        return estimate
+    left = (1 - 1 / DRIFT_FRAMES) ** torch.arange(1, frames + 1).to(estimate.radiance)
+    share = 1 - left[:, None, None, None]
+    return replace(estimate, radiance=torch.lerp(previous.radiance, estimate.radiance, share))
 
 
 def solve_light(

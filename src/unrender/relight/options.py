@@ -8,6 +8,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from unrender.diffusion.windows import Temporal
 from unrender.errors import UserError
 from unrender.forward import RenderPasses
 from unrender.scene.environment import EnvironmentMap
@@ -46,8 +47,11 @@ class RelightOptions:
         exposure: "auto" shows what is relit as bright as the photo, by one gain for a whole clip or turn, found from
             its first window; rendered passes stay in the units of the light. A number makes the light so many stops
             (EV) brighter, and the picture is shown in its units, gain 1.
-        window: frames of a clip that the renderers are given together, and that share one estimate of their light.
-        overlap: frames that a window has in common with the one before; they are taken from the one before.
+        window: frames of a clip that the renderers are given together; None for what suits the inverse renderer: one,
+            where that is no model of ours.
+        overlap: frames that a window has in common with the one before; None for what suits the window.
+        temporal: `attention`: the frames of a window see one another, and maps are held steady; `none`: every frame is
+            by itself (see `diffusion.windows.ClipOptions`).
 
     Raises:
         UserError: no frames at all, an exposure that is neither "auto" nor a finite number, or an overlap that is not
@@ -59,9 +63,10 @@ class RelightOptions:
     frames: int | None = None
     detail: bool = True
     background: Background = "photo"
-    window: int = 1
-    overlap: int = 0
+    window: int | None = None
+    overlap: int | None = None
     exposure: Exposure = "auto"
+    temporal: Temporal = "attention"
 
     def __post_init__(self) -> None:
         if self.frames is not None and self.frames < 1:
@@ -71,7 +76,8 @@ class RelightOptions:
         ):
             stops = f"stops from -{MOST_STOPS} to {MOST_STOPS}"
             raise UserError(f"RelightOptions.exposure is {self.exposure!r}; expected 'auto', or {stops}")
-        if not 0 <= self.overlap < self.window:
+        least = (self.overlap or 0) + 1
+        if (self.overlap or 0) < 0 or (self.window is not None and self.window < least):
             raise UserError(
                 f"windows of {self.window} frames that overlap by {self.overlap}; expected fewer, 0 or more"
             )

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import repeat
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
 
+from unrender.diffusion.windows import ClipOptions
 from unrender.errors import UserError
 from unrender.files.natural import FramesLike, LightLike, as_clip, as_light
 from unrender.files.readers import Reader
 from unrender.forward import ForwardRenderer, RenderPasses
+from unrender.forward.clips import PartRenderer, PlainForward, RenderState, part_renderer
 from unrender.forward.surface import coverage, sum_in_order
+from unrender.inverse.clips import WindowInverse
 from unrender.inverse.renderer import InverseRenderer
-from unrender.relight.decomposition import Decomposition, decompose_stream
+from unrender.relight.decomposition import (
+    DecomposeState,
+    Decomposition,
+    decompose_steps,
+    decompose_stream,
+    noise_free,
+    window_inverse,
+)
 from unrender.relight.exposure import display_gain, sparse
 from unrender.relight.options import DEFAULTS, TURN_FRAMES, Background, Exposure, Forward, Inverse, RelightOptions
 from unrender.scene.environment import EnvironmentMap
@@ -119,12 +130,54 @@ def relight_stream(
     clip, light = as_clip(clip), as_light(light)
     inverse = InverseRenderer.from_pretrained(inverse) if isinstance(inverse, str | Path) else inverse
     forward = ForwardRenderer.from_pretrained(forward) if isinstance(forward, str | Path) else forward
+    steps = relight_steps(clip, light, inverse, forward, options, rerender=rerender)
+    return (relit for relit, _ in steps if relit is not None)
+
+
+@dataclass(frozen=True)
+class RelightState:
+    """What one window of a clip leaves to the next; all that a run needs to go on behind it.
+
+    Attributes:
+        decompose: of the first half.
+        render: of the second.
+        waiting: what is decomposed and not rendered yet.
+        gain: what shows the pictures; None before the first.
+    """
+
+    decompose: DecomposeState = field(default_factory=DecomposeState)
+    render: RenderState = field(default_factory=RenderState)
+    waiting: Decomposition | None = None
+    gain: float | None = None
+
+
+def relight_steps(
+    clip: Iterable[Frames],
+    light: EnvironmentMap,
+    inverse: Inverse | WindowInverse,
+    forward: Forward | PartRenderer,
+    options: RelightOptions = DEFAULTS,
+    *,
+    rerender: Forward | None = None,
+    state: RelightState | None = None,
+) -> Iterator[tuple[Relit | None, RelightState]]:
+    """`relight_stream` from `state` on, with the state after each window, from which another run can go on; None where
+    a window finishes no frame. Arguments and errors as there; beside a `forward` that renders parts, `rerender` has to
+    be given where detail is kept."""
     pictures = count_pictures(clip, options)
     _check(light, pictures, options)
-    decompositions = decompose_stream(clip, inverse, forward, options, rerender=rerender)
+    state = state or RelightState()
     if _turns_about_still(clip, options):
-        decompositions = (part for one in decompositions for part in repeat(one, pictures or 0))
-    return relight_parts(decompositions, light, forward, options, pictures)
+        plain = cast("Forward", forward)
+        still = decompose_stream(clip, inverse, plain, options, rerender=rerender)
+        turned = ((part, False, state.decompose) for one in still for part in repeat(one, pictures or 0))
+        return _Rendering(light, PlainForward(plain), options, pictures).steps(turned, state)
+    source = window_inverse(inverse, options)
+    again = (rerender or noise_free(cast("Forward", forward))) if options.detail else None
+    parts = (
+        (step.part, step.last, step.state) for step in decompose_steps(clip, source, again, options, state.decompose)
+    )
+    return _Rendering(light, part_renderer(forward, source.clip), options, pictures).steps(parts, state)
 
 
 def recompose(
@@ -146,11 +199,16 @@ def relight_decomposition(
     """
     pictures = count_pictures(decomposition.frames, options)
     _check(light, pictures, options)
+    clip = ClipOptions.of(None, options.temporal, options.window, options.overlap)
     if _turns_about_still(decomposition.frames, options):
-        parts = [decomposition] * (pictures or 0)
+        parts, renderer = [decomposition] * (pictures or 0), PlainForward(forward)
     else:
-        parts = _parts(decomposition, options)
-    return replace(joined(list(relight_parts(parts, light, forward, options, pictures))), decomposition=decomposition)
+        parts = [decomposition.part(a, b) for a, b in clip.parts(len(decomposition))]
+        renderer = part_renderer(forward, clip)
+    told = ((part, index == len(parts) - 1, DecomposeState()) for index, part in enumerate(parts))
+    rendering = _Rendering(light, renderer, options, pictures)
+    made = [relit for relit, _ in rendering.steps(told, RelightState()) if relit is not None]
+    return replace(joined(made), decomposition=decomposition)
 
 
 def joined(parts: Sequence[Relit]) -> Relit:
@@ -189,43 +247,74 @@ def _check(light: EnvironmentMap, pictures: int | None, options: RelightOptions)
         raise UserError(f"a light of {len(light)} frames for {pictures} pictures; expected 1, or as many frames")
 
 
-def _parts(decomposition: Decomposition, options: RelightOptions) -> list[Decomposition]:
-    """A decomposition cut where `decompose_stream` would have cut it."""
-    frames = len(decomposition)
-    starts = [0, *range(options.window, frames, options.window - options.overlap)]
-    return [decomposition.part(a, b) for a, b in zip(starts, [*starts[1:], frames], strict=True)]
-
-
 def relight_parts(
     parts: Iterable[Decomposition],
     light: EnvironmentMap,
     forward: Forward,
-    options: RelightOptions,
-    pictures: int | None,
+    options: RelightOptions = DEFAULTS,
+    pictures: int | None = None,
 ) -> Iterator[Relit]:
-    gain = None if options.exposure == "auto" else 1.0
-    if options.exposure != "auto":
-        light = light.exposed(options.exposure)
-    start = 0
-    for part in parts:
-        stop = start + len(part)
-        own_light = replace(light, radiance=light.radiance[start:stop]) if len(light) > 1 else light
-        yaws = [options.yaw + (options.turn * i / pictures if pictures else 0.0) for i in range(start, stop)]
-        yaw = torch.tensor(yaws) if len(set(yaws)) > 1 else yaws[0]
-        made = [_with_detail(forward(part.gbuffer, own_light, yaw), part, options.background)]
-        if gain is None:  # by the first part, for all
-            gain = _gain(made[0], part, options.background)
-        # What is yielded is not kept here: it may be as large as a picture.
-        yield Relit(
-            _before(made.pop(), part, options.background, gain),
-            part,
-            gain,
-            options.background,
-            light.name,
-            tuple(yaws),
-            options.exposure,
-        )
-        start = stop
+    """Renders decompositions as they come, as `relight_stream` does, each by itself.
+
+    Args:
+        pictures: frames in all; of a light that turns.
+    """
+    rendering = _Rendering(light, PlainForward(forward), options, pictures)
+    told = ((part, False, DecomposeState()) for part in parts)
+    return (relit for relit, _ in rendering.steps(told, RelightState()) if relit is not None)
+
+
+@dataclass(frozen=True)
+class _Rendering:
+    """The second half of a relight: what is rendered under which light, how, and as how many pictures."""
+
+    light: EnvironmentMap
+    renderer: PartRenderer
+    options: RelightOptions
+    pictures: int | None
+
+    def steps(
+        self, parts: Iterable[tuple[Decomposition, bool, DecomposeState]], state: RelightState
+    ) -> Iterator[tuple[Relit | None, RelightState]]:
+        """Renders decompositions as they come, each with whether it is the last, and the state after it."""
+        background = self.options.background
+        gain = 1.0 if self.options.exposure != "auto" else state.gain
+        render, waiting = state.render, state.waiting
+        for part, last, decomposed in parts:
+            start = render.start
+            passes, render = self.renderer.next_part(part.gbuffer, self._lighting, render, last=last)
+            if passes is None or len(passes) < len(part) or waiting is not None:
+                waiting = part if waiting is None else Decomposition.concatenate([waiting, part])
+                done = 0 if passes is None else len(passes)
+                part = waiting.part(0, done)
+                waiting = waiting.part(done, len(waiting)) if done < len(waiting) else None
+            if passes is None:
+                yield None, RelightState(decomposed, render, waiting, gain)
+                continue
+            made = [_with_detail(passes, part, background)]
+            del passes
+            if gain is None:  # by the first frame, for all
+                gain = _gain(made[0].part(0, 1), part.part(0, 1), background)
+            # What is yielded is not kept here: it may be as large as a picture.
+            relit = [self._relit(_before(made.pop(), part, background, gain), part, gain, start)]
+            del part
+            yield relit.pop(), RelightState(decomposed, render, waiting, gain)
+
+    def _relit(self, passes: RenderPasses, part: Decomposition, gain: float, start: int) -> Relit:
+        yaws = self._yaws(start, start + len(passes))
+        return Relit(passes, part, gain, self.options.background, self.light.name, yaws, self.options.exposure)
+
+    def _yaws(self, start: int, stop: int) -> tuple[float, ...]:
+        options, pictures = self.options, self.pictures
+        return tuple(options.yaw + (options.turn * i / pictures if pictures else 0.0) for i in range(start, stop))
+
+    def _lighting(self, start: int, stop: int) -> tuple[EnvironmentMap, float | Tensor]:
+        """The new light of some pictures, and the degrees that it is turned by."""
+        options, light, yaws = self.options, self.light, self._yaws(start, stop)
+        if options.exposure != "auto":
+            light = light.exposed(options.exposure)
+        own = replace(light, radiance=light.radiance[start:stop]) if len(light) > 1 else light
+        return own, torch.tensor(yaws) if len(set(yaws)) > 1 else yaws[0]
 
 
 def _with_detail(passes: RenderPasses, decomposition: Decomposition, background: Background) -> RenderPasses:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from unrender.errors import UserError
-from unrender.scene.plate import Plate
+from unrender.scene.plate import Plate, Plates, join_plates
 from unrender.scene.records import same, summary
 
 
@@ -25,6 +26,7 @@ class Frames:
         hdr: True where the source was scene-referred (EXR, HDR), False for display pictures.
         metadata: from the file (ICC profile name, focal length, decoder, ...).
         plate: windows and numbers of a film plate, None where the source has none; of a clip those of its first frame.
+        plates: those of each frame of a clip, where they are not all the same; else ().
     """
 
     rgb: Tensor
@@ -34,6 +36,7 @@ class Frames:
     hdr: bool = False
     metadata: dict[str, str] = field(default_factory=dict)
     plate: Plate | None = None
+    plates: Plates = ()
 
     def __post_init__(self) -> None:
         if self.rgb.ndim != 4 or self.rgb.shape[1] != 3:
@@ -68,7 +71,9 @@ class Frames:
         masks = [part.mask for part in parts if part.mask is not None]
         if len(parts) == 1:
             return first
-        return replace(first, rgb=torch.cat([part.rgb for part in parts]), mask=torch.cat(masks) if masks else None)
+        plates = join_plates([(part.plate, part.plates, len(part)) for part in parts])
+        rgb, mask = torch.cat([part.rgb for part in parts]), torch.cat(masks) if masks else None
+        return replace(first, rgb=rgb, mask=mask, plates=plates)
 
     def __eq__(self, other: object) -> bool:
         return same(self, other)
@@ -95,8 +100,9 @@ class Frames:
 
     def part(self, start: int, stop: int) -> Frames:
         """Frames `start` to `stop`, the last one left out."""
-        mask = self.mask[start:stop] if self.mask is not None else None
-        return replace(self, rgb=self.rgb[start:stop], mask=mask)
+        mask, plates = self.mask[start:stop] if self.mask is not None else None, self.plates[start:stop]
+        plate = plates[0] if plates else self.plate
+        return replace(self, rgb=self.rgb[start:stop], mask=mask, plate=plate, plates=plates)
 
 
 @dataclass(frozen=True)
@@ -106,29 +112,34 @@ class Window:
     Attributes:
         frames: the frames, (T, 3, H, W).
         repeated: how many of the first of them the window before had, too; 0 in the first window.
+        last: whether no window follows, where somebody looked ahead; else False.
     """
 
     frames: Frames
     repeated: int = 0
+    last: bool = False
 
 
-def windows(clip: Iterable[Frames], size: int = 1, overlap: int = 0) -> Iterator[Window]:
+def windows(clip: Iterable[Frames], size: int = 1, overlap: int = 0, *, look_ahead: bool = False) -> Iterator[Window]:
     """Cuts a clip into windows of `size` frames, each of which begins with the last `overlap` frames of the one before.
 
     The clip is read as the windows are taken, and one window is held at a time, so that memory does not grow with its
-    length. The last window may be shorter; it always has a frame that no other window has.
+    length. Where windows overlap the last one is as long as the others: it is shifted back, and repeats more frames.
+    Else, and where the clip is shorter than a window, it may be shorter. It always has a frame that no other window
+    has.
 
     Args:
         clip: frames in order, a `FrameReader` or `Frames` for example; parts of several frames are taken apart.
         size: frames a window, at least 1.
         overlap: frames that neighbouring windows share, less than `size`.
+        look_ahead: read one frame more than a window, to know whether it is the last.
 
     Raises:
         UserError: a size below 1, or an overlap that is not in [0, size).
     """
     if size < 1 or not 0 <= overlap < size:
         raise UserError(f"windows of {size} frames that overlap by {overlap}; expected 0 <= overlap < frames a window")
-    return _windows(clip, size, overlap)
+    return _windows(_with_last(single_frames(clip), look_ahead), size, overlap)
 
 
 def single_frames(clip: Iterable[Frames]) -> Iterator[Frames]:
@@ -136,13 +147,34 @@ def single_frames(clip: Iterable[Frames]) -> Iterator[Frames]:
     return (frame for part in clip for frame in part)
 
 
-def _windows(clip: Iterable[Frames], size: int, overlap: int) -> Iterator[Window]:
-    held: list[Frames] = []
-    repeated = 0
-    for frame in single_frames(clip):
+def _windows(clip: Iterable[tuple[Frames, bool]], size: int, overlap: int) -> Iterator[Window]:
+    held: deque[Frames] = deque(maxlen=size)
+    fresh, wanted = 0, size
+    for frame, last in clip:
         held.append(frame)
-        if len(held) == size:
-            yield Window(Frames.concatenate(held), repeated)
-            held, repeated = held[size - overlap :], overlap
-    if len(held) > repeated:
-        yield Window(Frames.concatenate(held), repeated)
+        fresh += 1
+        if last or fresh == wanted:
+            yield _window(held, fresh, overlap, last)
+            fresh, wanted = 0, size - overlap
+    if fresh:
+        yield _window(held, fresh, overlap, last=False)
+
+
+def _window(held: deque[Frames], fresh: int, overlap: int, last: bool) -> Window:
+    """The frames held, of which `fresh` are new; where windows do not overlap, those alone."""
+    frames = list(held) if overlap else list(held)[-fresh:]
+    return Window(Frames.concatenate(frames), len(frames) - fresh, last)
+
+
+def _with_last(frames: Iterator[Frames], look_ahead: bool) -> Iterator[tuple[Frames, bool]]:
+    """Each frame, with whether it is the last one, where somebody looks ahead for that."""
+    if not look_ahead:
+        yield from ((frame, False) for frame in frames)
+        return
+    before = next(frames, None)
+    for frame in frames:
+        if before is not None:
+            yield before, False
+        before = frame
+    if before is not None:
+        yield before, True

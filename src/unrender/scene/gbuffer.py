@@ -12,7 +12,7 @@ from torch import Tensor
 from unrender.errors import UserError
 from unrender.scene import compositing
 from unrender.scene.camera import Camera
-from unrender.scene.plate import Plate
+from unrender.scene.plate import Plate, Plates, join_plates
 from unrender.scene.records import same, summary
 
 DepthKind = Literal["metric", "relative"]
@@ -60,6 +60,7 @@ class GBuffer:
         fps: frames per second of a clip, None for a still.
         model: id of the model that made it, "" where none did.
         plate: windows and numbers of a film plate, None where there are none; of a clip those of its first frame.
+        plates: those of each frame of a clip, where they are not all the same; else ().
     """
 
     base_color: Tensor | None = None
@@ -81,6 +82,7 @@ class GBuffer:
     fps: float | None = None
     model: str = ""
     plate: Plate | None = None
+    plates: Plates = ()
 
     def __post_init__(self) -> None:
         maps = self.maps
@@ -162,7 +164,9 @@ class GBuffer:
         camera = self.camera
         if camera is not None and len(camera) > 1:
             camera = Camera.concatenate([camera.frame(i) for i in range(start, stop)])
-        return replace(self, camera=camera, **{name: value[start:stop] for name, value in self.maps.items()})
+        plates = self.plates[start:stop]
+        maps = {name: value[start:stop] for name, value in self.maps.items()}
+        return replace(self, camera=camera, plate=plates[0] if plates else self.plate, plates=plates, **maps)
 
     def to(self, device: torch.device | str) -> GBuffer:
         """The same G-buffer with every map, and the camera, on `device`."""
@@ -184,4 +188,5 @@ def concatenate(parts: Sequence[GBuffer]) -> GBuffer:
     # A camera of one frame serves all frames of its part, so repeat it.
     cameras = [part.camera.frame(i) for part in parts if part.camera is not None for i in range(len(part))]
     camera = Camera.concatenate(cameras) if all(part.camera is not None for part in parts) else None
-    return replace(first, camera=camera, **maps)
+    plates = join_plates([(part.plate, part.plates, len(part)) for part in parts])
+    return replace(first, camera=camera, plates=plates, **maps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
@@ -57,6 +58,16 @@ class Plate:
         """Rows and columns of the data window in the canvas."""
         (left, top, _, _), data = self.canvas, self.data_window
         return slice(data[1] - top, data[3] - top + 1), slice(data[0] - left, data[2] - left + 1)
+
+
+Plates = tuple[Plate | None, ...]
+"""Of each frame of a clip; () where one serves all of them."""
+
+
+def join_plates(parts: Sequence[tuple[Plate | None, Plates, int]]) -> Plates:
+    """The plates of the frames of several parts, each with its plate, its plates and how many frames it has."""
+    plates = [plate for first, own, count in parts for plate in (own or (first,) * count)]
+    return tuple(plates) if any(plate is not plates[0] for plate in plates) else ()
 
 
 def union(*boxes: Box) -> Box:

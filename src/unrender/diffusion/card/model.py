@@ -195,7 +195,7 @@ class ModelCard:
     def targets_of(self, maps: Sequence[str] | None) -> tuple[TargetPicture, ...]:
         """The targets that carry the maps named (all when None); all, where one evaluation predicts all or they see one
         another."""
-        if maps is None or self.stacked or self.sampling.grouping.joint == "targets":
+        if maps is None or self.stacked or self.sampling.grouping.joins_targets:
             return self.maps.targets
         return tuple(target for target in self.maps.targets if any(codec.map in maps for codec in target.maps))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from unrender.errors import UserError
@@ -128,18 +128,33 @@ class Grouping:
         item: a `frame`, the latents of all its targets stacked on channels; or one `target` of a frame, told apart from
             the others by prompt or task.
         joint: the items of a group attend to one another: `none` (every item is alone), the `targets` of a frame
-            (GeoWizard's cross-task attention), or the `frames` of a window or views of a set (video, multi-view).
+            (GeoWizard's cross-task attention), the `frames` of a window or views of a set (video, multi-view), or
+            all targets of all frames (a model that joins targets, inflated for clips).
         shared_noise: items that start from the same noise: a target in all `frames`, which keeps the single-step
             models steady over a clip; all `frames_and_targets`; or `none`.
     """
 
     item: Literal["frame", "target"] = "frame"
-    joint: Literal["none", "targets", "frames"] = "none"
+    joint: Literal["none", "targets", "frames", "frames_and_targets"] = "none"
     shared_noise: Literal["frames", "frames_and_targets", "none"] = "frames"
 
     def __post_init__(self) -> None:
-        if self.joint == "targets" and self.item == "frame":
+        if self.joint in ("targets", "frames_and_targets") and self.item == "frame":
             raise UserError("card: targets stacked in one item cannot attend to one another; expected item: target")
+
+    @property
+    def joins_targets(self) -> bool:
+        """Whether the targets of a frame see one another."""
+        return self.joint in ("targets", "frames_and_targets")
+
+    @property
+    def joins_frames(self) -> bool:
+        """Whether the frames of a window see one another."""
+        return self.joint in ("frames", "frames_and_targets")
+
+    def over_frames(self) -> Grouping:
+        """The same with the frames of a window in a group."""
+        return replace(self, joint="frames_and_targets" if self.joins_targets else "frames")
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,12 @@ section 3.2; the frames of an inflated picture model; the views of a set)."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 from torch.nn import functional
+
+from unrender.diffusion.networks import layers
 
 
 class JointAttention:
@@ -21,33 +23,34 @@ class JointAttention:
 
     def __call__(self, attn: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """(items, N, D) to (items, N, D)."""
-        query, key, value = attn.to_q(hidden_states), attn.to_k(hidden_states), attn.to_v(hidden_states)
-        attended = functional.scaled_dot_product_attention(
-            _heads(query, attn), _heads(self._joined(key), attn), _heads(self._joined(value), attn)
-        )
-        return attn.to_out[0](attended.transpose(1, 2).flatten(2))
-
-    def _joined(self, values: Tensor) -> Tensor:
-        """(items, N, D) to (items, group_size x N, D): every item's, for every item of its group."""
-        together = values.unflatten(0, (-1, self.group_size)).flatten(1, 2)
-        return together.repeat_interleave(self.group_size, dim=0)
+        joined = layers.joined(hidden_states, self.group_size)
+        query, key, value = attn.to_q(joined), attn.to_k(joined), attn.to_v(joined)
+        attended = functional.scaled_dot_product_attention(_heads(query, attn), _heads(key, attn), _heads(value, attn))
+        return attn.to_out[0](layers.apart(attended.transpose(1, 2).flatten(2), self.group_size))
 
 
 def join_items(network: nn.Module) -> None:
-    """Makes every self-attention of a UNet joint; cross-attention stays as it is."""
+    """Makes every self-attention of a UNet joint; cross-attention stays as it is. That of `networks.small` is joint as
+    it is built."""
+    if any(isinstance(module, layers.Attention) for module in network.modules()):
+        return
     from diffusers.models.attention_processor import Attention
 
     for name, module in network.named_modules():
-        if isinstance(module, Attention) and name.endswith("attn1"):
+        joint = isinstance(getattr(module, "processor", None), JointAttention)
+        if isinstance(module, Attention) and name.endswith("attn1") and not joint:
             module.set_processor(JointAttention())
 
 
 def set_group_size(network: nn.Module, group_size: int) -> None:
-    """Says how many consecutive items of the next batch make a group, where the attention of `network` is joint."""
+    """Says how many consecutive items of the next batch make a group, to all of `network` that is joint: attention,
+    normalisation over a window, temporal layers."""
     for module in network.modules():
         processor = getattr(module, "processor", None)
         if isinstance(processor, JointAttention):
             processor.group_size = group_size
+        elif hasattr(module, "group_size"):
+            cast("Any", module).group_size = group_size
 
 
 def _heads(values: Tensor, attn: Any) -> Tensor:

@@ -55,25 +55,41 @@ class Upsample(nn.Module):
         return self.conv(functional.interpolate(features, size=tuple(size), mode="nearest"))
 
 
+def joined(features: Tensor, group_size: int) -> Tensor:
+    """(items, N, D) to (groups, group_size x N, D): the features of the items of a group, which follow one another."""
+    return features if group_size == 1 else features.unflatten(0, (-1, group_size)).flatten(1, 2)
+
+
+def apart(features: Tensor, group_size: int) -> Tensor:
+    """What `joined` joined, item by item again."""
+    return features if group_size == 1 else features.unflatten(1, (group_size, -1)).flatten(0, 1)
+
+
 class Attention(nn.Module):
-    """Attention of features (B, N, D) to themselves, or to tokens (B, M, T)."""
+    """Attention of features (B, N, D) to themselves, or to tokens (B, M, T).
+
+    Attributes:
+        group_size: consecutive items of the batch whose features attend to one another.
+    """
 
     def __init__(self, width: int, heads: int, tokens: int | None = None) -> None:
         super().__init__()
-        self._heads = heads
+        self._heads, self.group_size = heads, 1
         self.to_q = nn.Linear(width, width, bias=False)
         self.to_k = nn.Linear(tokens or width, width, bias=False)
         self.to_v = nn.Linear(tokens or width, width, bias=False)
         self.to_out = nn.ModuleList([nn.Linear(width, width)])
 
     def forward(self, features: Tensor, tokens: Tensor | None = None) -> Tensor:
+        group_size = self.group_size if tokens is None else 1
+        features = joined(features, group_size)
         seen = features if tokens is None else tokens
         query, key, value = (
             values.unflatten(2, (self._heads, -1)).transpose(1, 2)
             for values in (self.to_q(features), self.to_k(seen), self.to_v(seen))
         )
         attended = functional.scaled_dot_product_attention(query, key, value)
-        return self.to_out[0](attended.transpose(1, 2).flatten(2))
+        return self.to_out[0](apart(attended.transpose(1, 2).flatten(2), group_size))
 
 
 class GatedUnit(nn.Module):

@@ -8,11 +8,11 @@ from statistics import fmean
 
 import torch
 from torch import Tensor
-from torch.nn.functional import grid_sample
 
 from unrender.errors import UserError
 from unrender.evaluate.metrics.errors import mean_squared_error
 from unrender.scene.camera import Camera, project, unproject
+from unrender.scene.motion import pixel_centres, warp
 
 TOLERANCE = 0.01  # relative, of the depth: beyond it another surface is seen there
 
@@ -82,14 +82,6 @@ def warp_error(frames: Tensor, motion: OpticalFlow) -> float:
     return fmean(seen) if seen else math.nan
 
 
-def warp(frames: Tensor, flow: Tensor) -> Tensor:
-    """(B, C, H, W) sampled bilinearly where `flow` (B, 2, H, W) leads to; edges repeat beyond the picture."""
-    height, width = frames.shape[2:]
-    at = _centres(height, width, flow) + flow.movedim(1, -1)
-    grid = 2 * at / at.new_tensor([width, height]) - 1
-    return grid_sample(frames, grid.to(frames), mode="bilinear", padding_mode="border", align_corners=False)
-
-
 def _motion(depth: Tensor, here: Camera, there: Camera, tolerance: float) -> tuple[Tensor, Tensor]:
     """Flow (1, 2, H, W) and visibility (1, 1, H, W) from the first to the second of two frames of depth."""
     height, width = here.size
@@ -98,16 +90,10 @@ def _motion(depth: Tensor, here: Camera, there: Camera, tolerance: float) -> tup
     points = points @ here.pose[0, :3, :3].T + here.pose[0, :3, 3]
     pixels, distance = project(points, there)
     pixels, distance = pixels.reshape(1, height, width, 2), distance.reshape(1, 1, height, width)
-    flow = (pixels - _centres(height, width, pixels)).movedim(-1, 1)
+    flow = (pixels - pixel_centres(depth)).movedim(-1, 1)
     flow = flow.where(flow.isfinite(), 0.0)
     # Rounding may push a point off the outermost centres by a hair.
     x, y = pixels.movedim(-1, 1).split(1, dim=1)
     within = (x > 0.499) & (x < width - 0.499) & (y > 0.499) & (y < height - 0.499)
     same = (distance * warp(1 / depth[1:], flow) - 1).abs() <= tolerance
     return flow, known & (distance > 0) & within & same
-
-
-def _centres(height: int, width: int, like: Tensor) -> Tensor:
-    """(H, W, 2) pixel centres as (x, y)."""
-    y, x = torch.meshgrid(torch.arange(height).to(like) + 0.5, torch.arange(width).to(like) + 0.5, indexing="ij")
-    return torch.stack((x, y), dim=-1)
