@@ -78,7 +78,7 @@ class LabelRecipe:
 
 
 @dataclass(frozen=True)
-class Segment:
+class LabelSegment:
     """A part of a video that becomes one clip.
 
     Attributes:
@@ -174,7 +174,7 @@ def file_hash(path: Path) -> str:
 
 def _plan(
     videos: Sequence[Path], weights: str, recipe: LabelRecipe
-) -> tuple[list[tuple[Path, list[Segment]]], list[tuple[str, str]]]:
+) -> tuple[list[tuple[Path, list[LabelSegment]]], list[tuple[str, str]]]:
     """The segments of every video that this machine labels, and the videos that cannot be opened."""
     if not videos:
         raise UserError("no video to label; expected files, folders of frames, or name.####.png")
@@ -191,7 +191,7 @@ def _plan(
             facts = [VERSION, content, weights, start, length, recipe.resolution, _light_facts(recipe, video, start)]
             key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
             if number % recipe.shard[1] == recipe.shard[0] - 1:
-                parts.append(Segment(video, start, length, number, key))
+                parts.append(LabelSegment(video, start, length, number, key))
             number += 1
         plan.append((video, parts))
     return plan, failed
@@ -237,7 +237,7 @@ def _is_done(folder: Path, key: str) -> bool:
     return (folder / f"label-{key}.tar").exists() or (folder / f"label-{key}{REJECTED}").exists()
 
 
-def _read(video: Path, segments: Sequence[Segment]) -> Iterator[tuple[Segment, Frames]]:
+def _read(video: Path, segments: Sequence[LabelSegment]) -> Iterator[tuple[LabelSegment, Frames]]:
     """The segments of a video with their frames; no more than one is held."""
     if not segments:
         return
@@ -254,7 +254,7 @@ def _read(video: Path, segments: Sequence[Segment]) -> Iterator[tuple[Segment, F
     raise UserError(f"{video} ended after {index + 1} frames; expected {len(clip)}, as it promised")
 
 
-def _label(part: Segment, frames: Frames, folder: Path, renderer: InverseRenderer, recipe: LabelRecipe) -> str:
+def _label(part: LabelSegment, frames: Frames, folder: Path, renderer: InverseRenderer, recipe: LabelRecipe) -> str:
     """Labels one segment, and writes its shard; or the reason why the gate rejects it, which is given back."""
     small, camera = _square(frames, recipe.resolution)
     gbuffer = GBuffer.concatenate([renderer(small.frame(i), MAPS) for i in range(len(small))])
@@ -271,7 +271,7 @@ def _label(part: Segment, frames: Frames, folder: Path, renderer: InverseRendere
     return ""
 
 
-def _light(part: Segment, frames: Frames, gbuffer: GBuffer, recipe: LabelRecipe) -> EnvironmentMap:
+def _light(part: LabelSegment, frames: Frames, gbuffer: GBuffer, recipe: LabelRecipe) -> EnvironmentMap:
     if recipe.lights is not None:
         return replace(_chrome_ball(recipe.lights, part.video, part.start), name=part.video.stem)
     chosen = sorted({round(i * (len(frames) - 1) / (LIGHT_FRAMES - 1)) for i in range(LIGHT_FRAMES)})
