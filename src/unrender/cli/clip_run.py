@@ -86,7 +86,7 @@ class ClipRun:
 
         sound = film if film.is_file() and demuxer(film) is not None else None
         for path in paths:
-            if self.home is not None and path.suffix.lower() in _FILMS:
+            if self.home is not None and self.progress.segments and path.suffix.lower() in _FILMS:
                 names = [f"{index:06d}.{path.name}" for index in range(self.progress.segments)]
                 join_films(path, [self.home / _SEGMENTS / name for name in names], source.times, sound)
 
