@@ -147,7 +147,10 @@ def test_sound_is_kept(suffix: str, codec: str, tmp_path: Path):
 
 def test_the_sound_of_the_first_frames_is_as_long_as_they_are(tmp_path: Path):
     source = with_sound(tmp_path / "talk.mp4", 2)
-    assert main(["relight", str(source), "-o", str(tmp_path / "lit.mp4"), *LIGHT, "--frames", "6", "--temporal", "none"]) == 0
+    assert (
+        main(["relight", str(source), "-o", str(tmp_path / "lit.mp4"), *LIGHT, "--frames", "6", "--temporal", "none"])
+        == 0
+    )
     with av.open(str(tmp_path / "lit.mp4")) as film:
         assert film.duration / av.time_base == pytest.approx(0.5, abs=0.05)
 
@@ -197,7 +200,9 @@ def test_what_is_no_clip_is_refused_in_a_line(tmp_path: Path, capsys: pytest.Cap
         assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("wrong", [("--window", "2", "--overlap", "2"), ("--window", "0"), ("--overlap", "-1")], ids=str)
+@pytest.mark.parametrize(
+    "wrong", [("--window", "2", "--overlap", "2"), ("--window", "0"), ("--overlap", "-1")], ids=str
+)
 def test_windows_that_cannot_be(wrong: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     source = clip(tmp_path / "clip.mkv", 3)
     assert main(["inverse", str(source), "-o", str(tmp_path / "out"), *wrong]) == 2

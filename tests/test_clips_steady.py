@@ -8,9 +8,9 @@ from skimage import data
 from torch import Tensor
 
 from forward_scenes import sphere
+from unrender.diffusion.windows import ClipOptions
 from unrender.evaluate.clips import border_pairs, evaluate_clips, score
 from unrender.evaluate.motion import known_motion
-from unrender.diffusion.windows import ClipOptions
 from unrender.inverse.clips import ClipInverse, InverseState, inverse_steps
 from unrender.inverse.renderer import InverseRenderer
 from unrender.inverse.steady import MEMORY, steady
@@ -165,8 +165,15 @@ def moving_truth(frames: int = 5) -> GBuffer:
     ones = torch.ones(frames, 1, *size)
     normal = torch.cat((torch.zeros(frames, 2, *size), ones), dim=1)
     return GBuffer(
-        rgb=rgb, base_color=rgb, normal=normal, depth=2 * ones, roughness=ones / 2, metallic=0 * ones, mask=ones,
-        depth_kind="metric", camera=camera,
+        rgb=rgb,
+        base_color=rgb,
+        normal=normal,
+        depth=2 * ones,
+        roughness=ones / 2,
+        metallic=0 * ones,
+        mask=ones,
+        depth_kind="metric",
+        camera=camera,
     )
 
 
