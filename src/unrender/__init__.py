@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from unrender import synth as synth
     from unrender import train as train
     from unrender.diffusion.options import InferenceOptions as InferenceOptions
+    from unrender.diffusion.windows import ClipOptions as ClipOptions
     from unrender.errors import UserError as UserError
     from unrender.files.environments import builtin_environment as builtin_environment
     from unrender.files.environments import builtin_environment_names as builtin_environment_names
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from unrender.forward import ForwardOptions as ForwardOptions
     from unrender.forward import ForwardRenderer as ForwardRenderer
     from unrender.forward import RenderPasses as RenderPasses
+    from unrender.inverse.clips import ClipInverse as ClipInverse
     from unrender.inverse.multi_model import MultiModelRenderer as MultiModelRenderer
     from unrender.inverse.renderer import InverseRenderer as InverseRenderer
     from unrender.output import write as write
@@ -58,12 +60,14 @@ __version__ = VERSION
 
 _HOMES = {
     "diffusion.options": ("InferenceOptions",),
+    "diffusion.windows": ("ClipOptions",),
     "errors": ("UserError",),
     "files.environments": ("builtin_environment", "builtin_environment_names"),
     "files.gbuffers": ("read_gbuffer",),
     "files.images": ("read_image",),
     "files.sequences": ("open_frames", "open_gbuffers"),
     "forward": ("DeferredRenderer", "ForwardOptions", "ForwardRenderer", "RenderPasses"),
+    "inverse.clips": ("ClipInverse",),
     "inverse.multi_model": ("MultiModelRenderer",),
     "inverse.renderer": ("InverseRenderer",),
     "output": ("write",),

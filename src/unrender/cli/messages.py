@@ -56,7 +56,9 @@ def storage_trouble(error: BaseException) -> str | None:
         where = f" for {_place(name)}" if name else ""
         if code in _FULL or told:
             return f"no space is left on the disk{where}; expected free space where results go; nothing is half-written"
-        if code in _DEVICE:
+        # By the same number FFmpeg calls a film damaged.
+        damaged = isinstance(error, UserError) and type(cause).__module__.startswith("av.")
+        if code in _DEVICE and not damaged:
             return f"the disk cannot be written to{where}: {os.strerror(code)}; nothing is half-written"
     return None
 

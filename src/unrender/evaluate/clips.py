@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
 
 import torch
@@ -26,8 +26,8 @@ ClipAnswer = Callable[[Frames], GBuffer]
 PROTOCOL = (
     "mean over clips; photo clipped to [0, 1]. Warp error (Lai et al. 2018, eq. 10) x 1000 along the true motion, over "
     "points that stand still in the world and are seen in both frames; normals in world axes; depth as its ratio to "
-    "the truth after one scale and shift for the whole clip. `across windows`: pairs of frames of which both lie in two "
-    "windows or in neighbouring ones; `inside windows`: all others. Errors of each frame, over pixels whose surface "
+    "the truth after one scale and shift for the whole clip. `across windows`: pairs of frames at the borders of "
+    "windows, overlaps included; `inside windows`: all others. Errors of each frame, over pixels whose surface "
     "coverage is above 0.9; a clip's depth after a scale and shift for each frame, and after one for the whole clip"
 )
 
@@ -36,7 +36,7 @@ _SPACES = {"base_color": "sRGB", "irradiance": "sRGB", "normal": "world axes", "
 
 
 def evaluate_clips(
-    answers: dict[str, ClipAnswer],
+    answers: Mapping[str, ClipAnswer],
     truths: Iterable[GBuffer],
     options: ClipOptions | None = None,
     report: Callable[[int], None] | None = None,

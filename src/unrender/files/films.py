@@ -42,17 +42,20 @@ def join_films(
     Raises:
         UserError: the file cannot be written.
     """
-    counts = [_frames(part) for part in parts]
+    orders = [_order(part) for part in parts]
+    frames = sum(map(len, orders))
     with atomic_write(path) as partial, av.open(f"file:{partial}", "w", options=muxer_options(path)) as out:
         with av.open(f"file:{parts[0]}") as first:
             picture = out.add_stream_from_template(first.streams.video[0])
+            # Of ProRes it says how many bits there are.
+            picture.codec_context.codec_tag = first.streams.video[0].codec_context.codec_tag
             rate = first.streams.video[0].average_rate or Fraction(24)
-        if times is not None and len(times) <= sum(counts):
+        if times is not None and len(times) <= frames:
             times = None
         if times is not None:
             picture.time_base = TICK
-        length = times[sum(counts)] if times is not None else sum(counts) / rate
-        streams: list[Iterator[tuple[float, int, Any]]] = [_pictures(parts, counts, picture, rate, times)]
+        length = times[frames] if times is not None else frames / rate
+        streams: list[Iterator[tuple[float, int, Any]]] = [_pictures(parts, orders, picture, rate, times)]
         if sound_of is not None:
             streams.append(_sound(sound_of, out, path.suffix.lower(), length))
         try:
@@ -62,29 +65,33 @@ def join_films(
             raise UserError(f"cannot write {path}: {error}") from error
 
 
-def _frames(part: Path) -> int:
+def _order(part: Path) -> list[int]:
+    """The number of each frame of a film, in the order in which they are stored."""
     with av.open(f"file:{part}") as film:
-        return sum(1 for packet in film.demux(film.streams.video[0]) if packet.size)
+        stream = film.streams.video[0]
+        tick = stream.time_base * (stream.average_rate or Fraction(24))  # ty: ignore[unsupported-operator]
+        return [round(packet.pts * tick) for packet in film.demux(stream) if packet.size and packet.pts is not None]
 
 
 def _pictures(
-    parts: Sequence[Path], counts: Sequence[int], stream: Any, rate: Fraction, times: Sequence[Fraction] | None
+    parts: Sequence[Path], orders: Sequence[list[int]], stream: Any, rate: Fraction, times: Sequence[Fraction] | None
 ) -> Iterator[tuple[float, int, Any]]:
-    """The packets of all parts with their times in the whole, each after its decoding time."""
-    start = 0
-    for part, count in zip(parts, counts, strict=True):
+    """The packets of all parts with their times in the whole, each after its decoding time: packet i is decoded when
+    frame i - d is shown, with the least d that never is after its own frame."""
+    delay, stored, start = 0, 0, 0
+    for order in orders:
+        delay = max(delay, *(index - shown for index, shown in enumerate(order)))
+    for part, order in zip(parts, orders, strict=True):
         with av.open(f"file:{part}") as film:
-            source = film.streams.video[0]
-            for packet in film.demux(source):
-                if not packet.size:
-                    continue
-                tick = source.time_base * rate  # ty: ignore[unsupported-operator]
-                shown, decoded = (round(t * tick) + start for t in (packet.pts, packet.dts))
+            packets = (packet for packet in film.demux(film.streams.video[0]) if packet.size)
+            for shown, packet in zip(order, packets, strict=True):
+                number = start + shown
                 packet.stream, packet.time_base = stream, 1 / rate if times is None else TICK
-                packet.pts, packet.dts = (_time(index, times) for index in (shown, decoded))
-                packet.duration = 1 if times is None else round((times[shown + 1] - times[shown]) / TICK)
-                yield float(decoded / rate if times is None else packet.dts * TICK), 0, packet
-        start += count
+                packet.pts, packet.dts = _time(number, times), _time(stored - delay, times)
+                packet.duration = 1 if times is None else round((times[number + 1] - times[number]) / TICK)
+                yield float((stored - delay) / rate if times is None else packet.dts * TICK), 0, packet
+                stored += 1
+        start += len(order)
 
 
 def _time(index: int, times: Sequence[Fraction] | None) -> int:

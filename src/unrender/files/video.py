@@ -39,7 +39,12 @@ DEFAULT_FPS = 24.0
 """Frames per second of a video, where nobody says how many."""
 
 _ENCODERS: dict[Codec, dict[str, Any]] = {
-    "h264": {"name": "libx264", "pix_fmt": "yuv420p", "options": {"crf": "16", "preset": "medium"}},
+    "h264": {
+        "name": "libx264",
+        "pix_fmt": "yuv420p",
+        # Without these, x264 gives other bytes for small pictures now and then, and on other processors.
+        "options": {"crf": "16", "preset": "medium", "x264-params": "cpu-independent=1:sync-lookahead=0"},
+    },
     "ffv1": {"name": "ffv1", "pix_fmt": "gbrp16le", "options": {"level": "3", "slicecrc": "1"}},
     "prores": {"name": "prores_ks", "pix_fmt": "yuv444p10le", "options": {"profile": "4444"}},
 }

@@ -19,7 +19,7 @@ from unrender.scene.gbuffer import GBuffer
 from unrender.scene.motion import optical_flow, visibility, warp
 from unrender.scene.resize import resize_picture
 
-MEMORY = 4.0
+MEMORY = 3.0
 """Frames that a running mean reaches back: the newest counts at least 1 / MEMORY."""
 
 LARGEST_SIDE = 256

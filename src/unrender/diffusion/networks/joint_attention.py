@@ -30,9 +30,12 @@ class JointAttention:
 
 
 def join_items(network: nn.Module) -> None:
-    """Makes every self-attention of a UNet joint; cross-attention stays as it is. That of `networks.small` is joint as
-    it is built."""
-    if any(isinstance(module, layers.Attention) for module in network.modules()):
+    """Makes every self-attention of a UNet, diffusers' or that of `networks.small`, joint; cross-attention stays as it
+    is."""
+    small = [module for module in network.modules() if isinstance(module, layers.Attention)]
+    for module in small:
+        module.joint = True
+    if small:
         return
     from diffusers.models.attention_processor import Attention
 

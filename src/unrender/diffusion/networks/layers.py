@@ -69,19 +69,20 @@ class Attention(nn.Module):
     """Attention of features (B, N, D) to themselves, or to tokens (B, M, T).
 
     Attributes:
-        group_size: consecutive items of the batch whose features attend to one another.
+        joint: whether the items of a group attend to one another.
+        group_size: consecutive items of the batch that make a group.
     """
 
     def __init__(self, width: int, heads: int, tokens: int | None = None) -> None:
         super().__init__()
-        self._heads, self.group_size = heads, 1
+        self._heads, self.joint, self.group_size = heads, False, 1
         self.to_q = nn.Linear(width, width, bias=False)
         self.to_k = nn.Linear(tokens or width, width, bias=False)
         self.to_v = nn.Linear(tokens or width, width, bias=False)
         self.to_out = nn.ModuleList([nn.Linear(width, width)])
 
     def forward(self, features: Tensor, tokens: Tensor | None = None) -> Tensor:
-        group_size = self.group_size if tokens is None else 1
+        group_size = self.group_size if self.joint and tokens is None else 1
         features = joined(features, group_size)
         seen = features if tokens is None else tokens
         query, key, value = (
