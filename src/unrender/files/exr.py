@@ -157,6 +157,17 @@ def write_channels(
         raise UserError(f"cannot write {path}: {error}") from error
 
 
+def time_code(text: str) -> object | None:
+    """`01:02:03:04` as the attribute `timeCode` of a plate; None for what is no time code."""
+    parts = text.replace(";", ":").split(":")
+    if len(parts) != 4 or not all(part.isdigit() and len(part) == 2 for part in parts):
+        return None
+    hours, minutes, seconds, frame = map(int, parts)
+    if hours > 23 or max(minutes, seconds) > 59 or frame > 59:
+        return None
+    return OpenEXR.TimeCode(hours, minutes, seconds, frame, *[0] * 6, *[0] * 8)
+
+
 def to_half(values: NDArray[Any]) -> NDArray[np.float16]:
     """Values as half floats, those out of range clamped."""
     return np.clip(values, -HALF_MAX, HALF_MAX).astype(np.float16)

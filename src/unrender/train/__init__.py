@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     from unrender.train.datasets import load_dataset as load_dataset
     from unrender.train.e2e import E2ERecipe as E2ERecipe
     from unrender.train.e2e import train_e2e as train_e2e
+    from unrender.train.loop import BatchSpec as BatchSpec
     from unrender.train.loop import Task as Task
+    from unrender.train.model_task import ModelTask as ModelTask
     from unrender.train.ouroboros import OuroborosRecipe as OuroborosRecipe
     from unrender.train.ouroboros import train_ouroboros as train_ouroboros
     from unrender.train.pretrain import PretrainRecipe as PretrainRecipe
     from unrender.train.recipe import Stage as Stage
     from unrender.train.recipe import TrainConfig as TrainConfig
+    from unrender.train.run_folder import RunFolder as RunFolder
     from unrender.train.start import Start as Start
     from unrender.train.vae import VaeRecipe as VaeRecipe
     from unrender.train.vae import train_vae as train_vae
@@ -31,10 +34,12 @@ _HOMES = {
     "data": ("Batch", "StillDataset", "join", "lit_frames", "load_lit_still_dataset", "load_still_dataset"),
     "datasets": ("load_dataset",),
     "e2e": ("E2ERecipe", "RECIPES as E2E_RECIPES", "train_e2e"),
-    "loop": ("Task", "run as run_task"),
+    "loop": ("BatchSpec", "Task", "run as run_task"),
+    "model_task": ("ModelTask",),
     "ouroboros": ("OuroborosRecipe", "RECIPES as OUROBOROS_RECIPES", "train_ouroboros"),
     "pretrain": ("PretrainRecipe", "RECIPES as PRETRAIN_RECIPES", "pretrain as train_pretrain"),
     "recipe": ("Stage", "TrainConfig"),
+    "run_folder": ("RunFolder",),
     "start": ("Start",),
     "vae": ("RECIPES as VAE_RECIPES", "VaeRecipe", "train_vae"),
 }
