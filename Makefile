@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: install demo test lint slow clean
+.PHONY: install demo test lint slow fuzz clean
 
 install: $(VENV)/installed
 
@@ -19,6 +19,9 @@ test: lint             ## the whole offline test suite
 
 slow: install          ## the heavier proofs
 	$(BIN)/python -m pytest -m slow
+
+fuzz: install          ## damaged and hostile files for every reader, for FUZZ_SECONDS (600); status 1 on a fault
+	PYTHONPATH=tests $(BIN)/python -m fuzz
 
 lint: install          ## style and types
 	$(BIN)/ruff check .

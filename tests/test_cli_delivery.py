@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 import OpenEXR
+import OpenImageIO as oiio
 import pytest
 import torch
 from PIL import Image
@@ -214,3 +215,32 @@ def test_a_still_is_lossless_by_itself(maps: Path, tmp_path: Path):
     file = OpenEXR.File(str(tmp_path / "a.exr"), separate_channels=True)
     assert file.header()["compression"] == OpenEXR.ZIP_COMPRESSION
     assert file.channels()["R"].pixels.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("rate", "fps"), [(23.976, Fraction(24000, 1001)), (25.0, Fraction(25)), (29.97, Fraction(30000, 1001))]
+)
+def test_a_dpx_hands_its_rate_and_time_code_on(tmp_path: Path, rate: float, fps: Fraction):
+    for number in (1001, 1002):
+        path = tmp_path / f"shot.{number}.dpx"
+        spec = oiio.ImageSpec(48, 32, 3, "uint16")
+        for name, value in (
+            ("FrameRate", rate),
+            ("TemporalFrameRate", rate),
+            ("TimeCode", f"01:02:03:{number - 1000:02}"),
+        ):
+            spec.attribute(f"dpx:{name}", value)
+        spec.attribute("PixelAspectRatio", 2.0)
+        target = oiio.ImageOutput.create(str(path))
+        assert target.open(str(path), spec)
+        target.write_image(np.full((32, 48, 3), 20000, np.uint16))
+        target.close()
+    assert run("relight", tmp_path / "shot.####.dpx", "-o", tmp_path / "out", "--light", "city") == 0
+    for number in (1001, 1002):
+        header = OpenEXR.File(str(tmp_path / "out" / f"shot.relit.{number}.exr"), header_only=True).parts[0].header
+        code = header["timeCode"]
+        assert (code.hours, code.minutes, code.seconds, code.frame) == (1, 2, 3, number - 1000)
+        assert header["framesPerSecond"] == fps
+        assert header["pixelAspectRatio"] == 2.0
+    with av.open(str(tmp_path / "out" / "shot.relit.mp4")) as video:
+        assert video.streams.video[0].average_rate == fps

@@ -59,3 +59,12 @@ def test_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     promised = [word for word in capsys.readouterr().out.split() if word.endswith((".png", ".exr", ".mp4"))]
     assert len(promised) == 5
     assert all(Path(name).exists() for name in promised)
+
+
+def test_the_example_of_ones_own_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed (extra: train)")
+    run(monkeypatch, "own_training.py", tmp_path / "out", Path("40"))
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"run", "photo.png", "relit.png"}
+    assert float(capsys.readouterr().out.split()[0]) < 25  # degrees; 40 and more for a constant

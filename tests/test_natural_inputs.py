@@ -47,6 +47,14 @@ def test_sixteen_bits_have_their_own_white():
     assert torch.equal(as_frames(white).rgb, torch.ones(1, 3, 4, 6))
 
 
+def test_a_light_of_another_shape_is_refused_where_it_is_made():
+    with pytest.raises(UserError, match="is 32x32; expected a map twice as wide as high"):
+        ur.EnvironmentMap(torch.ones(1, 3, 32, 32))
+    square = ur.EnvironmentMap(torch.ones(1, 3, 16, 32)).resized((32, 32))  # as networks want it
+    assert square.rotated(30).frame(0).size == (32, 32)
+    assert not square.resized((8, 16)).grid
+
+
 def test_paths_are_read(photo):
     assert as_frames(photo) == as_frames(str(photo)) == ur.read_image(photo)
     assert len(as_clip(str(photo))) == 1

@@ -29,6 +29,7 @@ from unrender.diffusion.card.file import read_card
 from unrender.diffusion.checkpoints.hub.recognise import cards_in, local_model
 from unrender.diffusion.checkpoints.loader import load_checkpoint
 from unrender.diffusion.options import InferenceOptions
+from unrender.errors import UserError
 from unrender.evaluate.claims.contestants import TRAILING
 from unrender.evaluate.claims.models import Models
 from unrender.evaluate.metrics.lpips import Lpips
@@ -357,7 +358,7 @@ def _prepared(folder: Path) -> Path:
 
 def _read_prepared(folder: Path) -> Any:
     def refused() -> Any:
-        raise AssertionError("made anew, though it is there")
+        raise UserError("made anew: it is not there")
 
     return prepared(folder, [], "lit", refused)
 
@@ -369,7 +370,7 @@ def _photos(folder: Path) -> Path:
 
 
 def _dataset(name: str, write: Callable[[Path], Path]) -> Seed:
-    return Seed(f"dataset {name}", write, lambda folder: list(open_dataset(name, folder)))
+    return Seed(f"dataset {name}", write, lambda folder: list(open_dataset(name, folder)[:10]))
 
 
 # Models and runs.

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from unrender.output import PictureFormat
 
 _FASTEST = 1000
-_NTSC = tuple(Fraction(rate * 1000, 1001) for rate in (24, 30, 48, 60, 120))
 
 
 def parse_rate(text: str | None) -> Fraction | None:
@@ -30,8 +29,9 @@ def parse_rate(text: str | None) -> Fraction | None:
         rate = Fraction(0)
     if not 0 < rate <= _FASTEST:
         raise UserError(f"--fps {text}: expected frames a second above 0 and up to {_FASTEST}, 24000/1001 for example")
-    near = min(_NTSC, key=lambda known: abs(known - rate))
-    return near if "." in text and abs(near - rate) < Fraction(1, 200) else rate
+    from unrender.scene.plate import exact_rate
+
+    return exact_rate(rate)
 
 
 def at_rate(reader: Reader[Item], rate: Fraction | None) -> Reader[Item]:

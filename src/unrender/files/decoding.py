@@ -16,7 +16,7 @@ from unrender.conventions import REC709_CHROMATICITIES
 from unrender.errors import UserError
 from unrender.files import colour_statements, hdr_header
 from unrender.files.colour_statements import ColourStatement
-from unrender.files.exr import read_channels
+from unrender.files.exr import read_channels, time_code
 from unrender.files.kinds import Kind, still_kind
 from unrender.files.layers import find_picture
 from unrender.files.notes import note
@@ -117,11 +117,23 @@ def _decode_stored(path: Path, kind: Kind) -> Samples:
     samples = Samples(pixels, stored.alpha == "premultiplied", colour=_statement(path, kind, stored))
     # JPEG XL's decoder has turned the picture already.
     orientation = int(said.get("Orientation", 1)) if kind in ("tiff", "png", "psd") else 1
-    aspect = float(said.get("PixelAspectRatio", 1.0)) if kind == "dpx" else 1.0
-    plate = Plate.of_size(pixels.shape[:2], aspect) if aspect not in (0.0, 1.0) else None
+    plate = _film_plate(pixels.shape[:2], said) if kind == "dpx" else None
     profile = samples.colour.name if samples.colour and samples.colour.name else ""
     metadata = {"icc_profile": profile} if stored.profile and profile else {}
     return replace(samples, pixels=_oriented(pixels, orientation), plate=plate, metadata=metadata)
+
+
+def _film_plate(size: tuple[int, ...], said: dict[str, Any]) -> Plate | None:
+    """Pixel aspect, frame rate and time code of a DPX file; None where it says none of them."""
+    aspect = float(said.get("PixelAspectRatio", 1.0))
+    rate = float(said.get("dpx:TemporalFrameRate", said.get("dpx:FrameRate", 0.0)))
+    code = time_code(str(said.get("dpx:TimeCode", "")))
+    plate = Plate.of_size(size, aspect if 0.01 < aspect < 100 else 1.0)
+    if 0 < rate <= 1000:
+        plate = plate.at_rate(rate)
+    if code is not None:
+        plate = replace(plate, attributes={"timeCode": code})
+    return plate if plate.pixel_aspect != 1.0 or plate.fps is not None or code is not None else None
 
 
 def _decode_hdr(path: Path) -> Samples:

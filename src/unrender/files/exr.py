@@ -99,12 +99,13 @@ def read_channels(path: Path) -> ExrImage:
     try:
         with silenced():
             headers = [part.header for part in OpenEXR.File(str(path), header_only=True).parts]
+            counts = [max(1, len(header.get("channels", ()))) for header in headers]
             windows = [_windows(header) for header in headers]
-            for (_, data), header in zip(windows, headers, strict=True):
+            for (_, data), header, count in zip(windows, headers, counts, strict=True):
                 _require_flat(path, header)
-                require_affordable(path, data[2] - data[0] + 1, data[3] - data[1] + 1, 1)
+                require_affordable(path, data[2] - data[0] + 1, data[3] - data[1] + 1, count)
             canvas = union(*(box for both in windows for box in both))
-            _require_small_frame(path, canvas, [data for _, data in windows])
+            _require_small_frame(path, canvas, [data for _, data in windows], counts)
             parts = OpenEXR.File(str(path), separate_channels=True).parts
             naming = name_channels([(part.header, tuple(part.channels)) for part in parts])
             channels: Channels = {}
@@ -156,6 +157,17 @@ def write_channels(
         raise UserError(f"cannot write {path}: {error}") from error
 
 
+def time_code(text: str) -> object | None:
+    """`01:02:03:04` as the attribute `timeCode` of a plate; None for what is no time code."""
+    parts = text.replace(";", ":").split(":")
+    if len(parts) != 4 or not all(part.isdigit() and len(part) == 2 for part in parts):
+        return None
+    hours, minutes, seconds, frame = map(int, parts)
+    if hours > 23 or max(minutes, seconds) > 59 or frame > 59:
+        return None
+    return OpenEXR.TimeCode(hours, minutes, seconds, frame, *[0] * 6, *[0] * 8)
+
+
 def to_half(values: NDArray[Any]) -> NDArray[np.float16]:
     """Values as half floats, those out of range clamped."""
     return np.clip(values, -HALF_MAX, HALF_MAX).astype(np.float16)
@@ -166,11 +178,12 @@ def _require_flat(path: Path, header: Mapping[str, Any]) -> None:
         raise UserError(f"{path} is a deep EXR; expected a flat one")
 
 
-def _require_small_frame(path: Path, canvas: Box, data: Sequence[Box]) -> None:
+def _require_small_frame(path: Path, canvas: Box, data: Sequence[Box], channels: Sequence[int]) -> None:
     """Refuses display windows that are out of all proportion to what there is to see in them."""
     width, height = canvas[2] - canvas[0] + 1, canvas[3] - canvas[1] + 1
-    seen = sum((box[2] - box[0] + 1) * (box[3] - box[1] + 1) for box in data)
-    if width * height > max(2**25, 64 * seen):
+    sides = [((box[2] - box[0] + 1) * (box[3] - box[1] + 1), count) for box, count in zip(data, channels, strict=True)]
+    seen, samples = sum(pixels for pixels, _ in sides), sum(pixels * count for pixels, count in sides)
+    if width * height * sum(channels) > max(2**25, 64 * samples):
         raise UserError(f"{path} has windows of {width}x{height} pixels with {seen} in them; expected nearer windows")
     require_affordable(path, width, min(height, 2**25 // max(width, 1) + 1), 1)
 

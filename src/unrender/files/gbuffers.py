@@ -19,11 +19,12 @@ from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
 from unrender.files.exr import Compression, ExrImage, read_channels, to_half, write_channels
 from unrender.files.gbuffer_pictures import find_frames, read_pictures
-from unrender.files.layers import Profile, channel_names, choose_maps
-from unrender.files.normal_axes import NormalAxes, find_axes
+from unrender.files.layers import Profile, channel_names, choose_maps, find_glossy_color
+from unrender.files.normal_axes import NormalAxes
 from unrender.files.notes import note
 from unrender.files.paths import existing_file
 from unrender.files.radiance import clean, premultiplied_to_straight, to_rec709
+from unrender.files.renderer_passes import complete
 from unrender.scene.camera import Camera
 from unrender.scene.gbuffer import CHANNELS, DepthKind, GBuffer, IrradianceKind
 from unrender.scene.plate import Plate
@@ -78,8 +79,8 @@ def read_gbuffer(path: str | Path, normals: NormalAxes = "auto", camera: CameraL
 
     The normal passes of Cycles and Arnold are in world axes. So normals of a file that does not say its axes
     (`unrender:axes`) are held against those of its depth, and turned into OpenGL camera axes where they differ by a
-    turn; what was found is said (see `notes`). Where a file of a renderer has a diffuse albedo and no base colour, the
-    one is taken as the other, which is right for all that is no metal, and said, too.
+    turn; what was found is said (see `notes`). Where a file of a renderer has no base colour, its diffuse and glossy
+    colours are taken for one, and for metallicity (see `renderer_passes`), and that is said, too.
 
     Args:
         path: an EXR, or a folder of pictures.
@@ -117,7 +118,7 @@ def read_gbuffer(path: str | Path, normals: NormalAxes = "auto", camera: CameraL
     elif camera is not None:
         camera = Camera.perspective(image.size, require_angle(camera))
     if "axes" not in header and "version" not in header:
-        _complete(path, maps, normals, camera)
+        complete(path, maps, _gloss(image), normals, camera)
     plate = image.plate
     fps = plate.fps[0] / plate.fps[1] if plate is not None and plate.fps is not None else None
     return GBuffer(
@@ -199,27 +200,10 @@ def write_layers(
         write_channels(partial, channels, header, plate, compression)
 
 
-def _complete(path: Path, maps: dict[str, Tensor], normals: NormalAxes, camera: Camera | None) -> None:
-    """Makes of a renderer's maps what a G-buffer here has: normals in camera axes, a base colour."""
-    if "normal" in maps:
-        finding = find_axes(maps["normal"], maps.get("depth"), normals, camera)
-        if finding.axes == "unknown":
-            raise UserError(
-                f"{path} has normals in other axes than the camera's ({finding.why}); expected camera axes, a depth to "
-                "turn them by, or --normals camera to take them as they are"
-            )
-        if finding.axes == "world":
-            turned = torch.einsum("ij,tjhw->tihw", finding.turn, maps["normal"])
-            maps["normal"] = torch.where(turned.abs().sum(1, keepdim=True) > 0, turned, torch.zeros_like(turned))
-        if finding.axes == "world" or normals == "auto":
-            note(path, f"normals are taken to be in {finding.axes} axes ({finding.why}); --normals says otherwise")
-    if "base_color" not in maps and "diffuse_albedo" in maps:
-        maps["base_color"] = maps["diffuse_albedo"]
-        note(
-            path,
-            "has no base colour, and its diffuse colour is taken as one, which metals lack; AOVs base_color, roughness "
-            "and metallic would be right for all",
-        )
+def _gloss(image: ExrImage) -> Tensor | None:
+    """A renderer's glossy colour, (1, 3, H, W); None where a file has none."""
+    channels = find_glossy_color(image.channels)
+    return _tensor("base_color", image, channels) if channels else None
 
 
 def _plate(gbuffer: GBuffer) -> Plate | None:

@@ -193,7 +193,7 @@ def _primitive(file: _File, said: dict[str, Any], transform: Array) -> MeshPrimi
     if "KHR_draco_mesh_compression" in said.get("extensions", {}) and "bufferView" not in file.item(
         "accessors", attributes["POSITION"]
     ):
-        raise UserError(f"{file.path} is compressed by KHR_draco_mesh_compression; expected a file that is not")
+        raise UserError(f"{file.path} is compressed by KHR_draco_mesh_compression; expected an export without it")
     vertices = _accessor(file, attributes["POSITION"], 3)
     if "indices" in said:
         indices = _accessor(file, said["indices"], 1)[:, 0].astype(np.int64)

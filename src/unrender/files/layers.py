@@ -124,6 +124,7 @@ _ALIASES = {
     "composite": "rgb",
     "": "rgb",
 }
+_GLOSSY = frozenset({"glosscol", "glossycolor", "specularalbedo", "specularcolor"})
 _COMPONENTS = {
     **dict.fromkeys(("r", "red", "x"), 0),
     **dict.fromkeys(("g", "green", "y"), 1),
@@ -206,6 +207,15 @@ def find_picture(path: Path, names: Iterable[str]) -> dict[str, list[str]]:
         return {"rgb": [parts[i] for i in range(3)]} | ({"alpha": [parts[3]]} if 3 in parts else {})
     listed = ", ".join(sorted(names)[:12])
     raise UserError(f"{path} has no picture in its {len(names)} channels ({listed}); expected R, G, B or Y")
+
+
+def find_glossy_color(names: Iterable[str]) -> list[str] | None:
+    """The channels of a renderer's glossy colour (Blender's GlossCol, Arnold's specular_albedo); None where there is
+    none."""
+    for layer, parts in sorted(_by_layer(names).items()):
+        if _plain(layer.rpartition(".")[2]) in _GLOSSY and all(index in parts for index in range(3)):
+            return [parts[index] for index in range(3)]
+    return None
 
 
 def is_picture_name(name: str) -> bool:

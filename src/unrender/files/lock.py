@@ -21,6 +21,7 @@ except ImportError:  # Windows has none
     fcntl = None
 
 LOCK_FILE = ".unrender-lock"
+_NO_LINKS = getattr(os, "O_NOFOLLOW", 0)  # nor is what a link leads to written to
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
 
@@ -47,7 +48,7 @@ def locked(folder: Path) -> Generator[None]:
 def _take(path: Path, folder: Path) -> int:
     while True:
         try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | _NO_LINKS, 0o666)
         except OSError as error:
             reason = error.strerror or error
             raise UserError(f"cannot write to {folder}: {reason}; give a folder that can be written to") from error

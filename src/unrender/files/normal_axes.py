@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,6 +25,9 @@ FIELDS_OF_VIEW = (20.0, 30.0, 40.0, 50.0, 60.0, 75.0, 90.0)
 _AWAY, _SHARE = 0.35, 0.05  # more than 5 % of surface that is well turned away from who sees it: no camera axes
 _FEWEST = 16  # normals that prove something
 _LEVEL = 0.02  # directions that differ by less, relative to the most, do not tell where up is
+_BINS = 4  # normals whose components agree to about a quarter count as one direction
+_SLACK = 3.0  # degrees by which a turn that a pose says may be worse than a fitted one, which follows noise
+_Z_UP_TO_Y_UP = torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]], dtype=torch.float64)
 _SIDE = 256  # pixels of the longer side of what is compared
 
 
@@ -68,6 +72,8 @@ def find_axes(
         return _without_depth(stored, said)
     before = min(as_they_are for as_they_are, _, _ in compared)
     after, turn = min(((turned, turn) for _, turned, turn in compared), key=lambda item: item[0])
+    if camera is not None:
+        after, turn = _by_pose(stored, depth[..., ::step, ::step], cameras[0], (after, turn))
     gained = f"{before:.0f} degrees from those of the depth as they are, {after:.0f} when turned"
     if said == "world":
         return AxesFinding("world", turn.float(), gained)
@@ -98,32 +104,65 @@ def _away(stored: Tensor) -> bool:
 def _against_depth(stored: Tensor, depth: Tensor, camera: Camera) -> tuple[float, float, Tensor] | None:
     """Degrees between normals and those of the depth, as they are and turned, and the turn; None where too few pixels
     have both."""
+    pairs = _pairs(stored, depth, camera)
+    if pairs is None:
+        return None
+    turn = _turn(pairs)
+    return _degrees(pairs), _degrees(pairs, turn), turn
+
+
+def _by_pose(stored: Tensor, depth: Tensor, camera: Camera, found: tuple[float, Tensor]) -> tuple[float, Tensor]:
+    """The turn that the pose of a known camera says, in a world whose +Z or +Y is up, in place of one that was fitted
+    and is no better; with its degrees."""
+    pairs = _pairs(stored, depth, camera)
+    if pairs is None or torch.equal(camera.pose[0, :3, :3], torch.eye(3)):
+        return found
+    to_camera = camera.pose[0, :3, :3].T.double()
+    told = [(_degrees(pairs, turn), turn) for turn in (to_camera @ _Z_UP_TO_Y_UP, to_camera)]
+    best = min(told, key=lambda item: item[0])
+    return best if best[0] <= found[0] + _SLACK else found
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Directions of a file and those of its depth, both (3, N), and how much each counts, (N,): all directions alike,
+    however much of a picture a floor fills."""
+
+    stored: Tensor
+    wanted: Tensor
+    weight: Tensor
+
+
+def _pairs(stored: Tensor, depth: Tensor, camera: Camera) -> _Pairs | None:
     of_depth = normal_from_depth(depth, camera)
     both = (stored.square().sum(1) > 0.25) & (of_depth.square().sum(1) > 0.25)
     if int(both.sum()) < _FEWEST:
         return None
     of_file, wanted = (value.movedim(1, 0)[:, both].double() for value in (stored, of_depth))
-    turn = _turn(of_file, wanted)
-    return _degrees(of_file, wanted), _degrees(turn @ of_file, wanted), turn
+    _, place, count = torch.unique((of_file * _BINS).round().T, dim=0, return_inverse=True, return_counts=True)
+    return _Pairs(of_file, wanted, 1 / count[place].double())
 
 
-def _degrees(first: Tensor, second: Tensor) -> float:
-    return float((first * second).sum(0).clamp(-1, 1).acos().rad2deg().median())
+def _degrees(pairs: _Pairs, turn: Tensor | None = None) -> float:
+    """Half of what counts is nearer than this."""
+    turned = pairs.stored if turn is None else turn @ pairs.stored
+    angles, order = (turned * pairs.wanted).sum(0).clamp(-1, 1).acos().rad2deg().sort()
+    share = pairs.weight[order].cumsum(0)
+    return float(angles[int((share < share[-1] / 2).sum())])
 
 
-def _turn(stored: Tensor, wanted: Tensor) -> Tensor:
-    """The rotation (3, 3) that brings directions (3, N) nearest to others: Kabsch's method, twice, the second time of
-    those that fit. Where all of them are one direction, the shortest turn between the two."""
-    kept = torch.ones(stored.shape[1], dtype=torch.bool)
-    turn = torch.eye(3, dtype=torch.float64)
+def _turn(pairs: _Pairs) -> Tensor:
+    """The rotation (3, 3) that brings directions nearest to others: Kabsch's method, three times, at last of those that
+    fit. Where all of them are one direction, the shortest turn between the two."""
+    weight, turn = pairs.weight, torch.eye(3, dtype=torch.float64)
     for _ in range(3):
-        u, spread, v = torch.linalg.svd(wanted[:, kept] @ stored[:, kept].T)
+        u, spread, v = torch.linalg.svd((pairs.wanted * weight) @ pairs.stored.T)
         if spread[1] < _LEVEL * spread[0]:
-            return _shortest(stored[:, kept].mean(1), wanted[:, kept].mean(1))
+            return _shortest(*((side * weight).sum(1) for side in (pairs.stored, pairs.wanted)))
         sign = torch.sign(torch.linalg.det(u @ v))
         turn = u @ torch.diag(torch.stack((torch.ones_like(sign), torch.ones_like(sign), sign))) @ v
-        angles = ((turn @ stored) * wanted).sum(0)
-        kept = angles >= angles.median()
+        near = ((turn @ pairs.stored) * pairs.wanted).sum(0) >= math.cos(math.radians(_degrees(pairs, turn)))
+        weight = pairs.weight * near
     return turn
 
 

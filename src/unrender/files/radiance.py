@@ -77,7 +77,7 @@ def rec709_matrix(chromaticities: tuple[float, ...]) -> NDArray[np.float64]:
         matrix = xyz_to_rec709(tuple(_xyz(*chromaticities[6:8]))) @ _rgb_to_xyz(chromaticities)
     except (ZeroDivisionError, OverflowError, np.linalg.LinAlgError):
         matrix = np.full((3, 3), np.nan)
-    if not (np.abs(matrix) < _LARGEST_ENTRY).all():
+    if not ((np.abs(matrix) < _LARGEST_ENTRY).all() and np.allclose(matrix.sum(1), 1.0, atol=1e-3)):
         said = ", ".join(f"{value:.3g}" for value in chromaticities[:8])
         raise UserError(f"the chromaticities {said} are none of three colours and a white; expected x and y of each")
     return matrix

@@ -194,9 +194,9 @@ def _area(light: EnvironmentMap, encoding: EnvironmentEncoding, turns: Tensor, s
     # that the little which they gain or lose is small, and is put right.
     coarse = light.resized((2 * height, 2 * width))
     dense = (_OVERSAMPLING * height, _OVERSAMPLING * width)
-    fine = replace(coarse, radiance=resize(_widened_at_the_poles(coarse.radiance), dense))
+    fine = replace(coarse, radiance=resize(_widened_at_the_poles(coarse.radiance), dense), grid=True)
     seen = resize(_look_up(fine, encoded_directions(encoding, dense), turns), size)
-    flux, found = mean_radiance(coarse), mean_radiance(replace(light, radiance=seen))
+    flux, found = mean_radiance(coarse), mean_radiance(replace(light, radiance=seen, grid=True))
     return seen * (flux / found.clamp(min=torch.finfo(found.dtype).tiny))[..., None, None]
 
 

@@ -28,11 +28,17 @@ class EnvironmentMap:
         radiance: (T, 3, H, W) linear HDR radiance >= 0, OpenEXR layout; T = 1 for a light that stands still.
         name: what to call it in messages and file names.
         hdr: False where it came from a display picture, whose sun is clipped.
+        grid: whether it was brought to a shape of its own for a network (see `resized`). Every other light is twice as
+            wide as high.
+
+    Raises:
+        UserError: another shape: a photo, say, or a cube map.
     """
 
     radiance: Tensor
     name: str = "light"
     hdr: bool = True
+    grid: bool = False
 
     def __post_init__(self) -> None:
         if self.radiance.ndim != 4 or self.radiance.shape[1] != 3:
@@ -40,6 +46,8 @@ class EnvironmentMap:
         if not self.radiance.is_floating_point():
             kind = str(self.radiance.dtype).removeprefix("torch.")
             raise UserError(f"EnvironmentMap.radiance holds {kind} numbers; expected linear floats")
+        if not self.grid:
+            require_equirectangular(self)
 
     @staticmethod
     def read(path: str | Path) -> EnvironmentMap:
@@ -96,8 +104,9 @@ class EnvironmentMap:
         return replace(self, radiance=sample_frames(self, directions))
 
     def resized(self, size: tuple[int, int]) -> EnvironmentMap:
-        """The light on a (height, width) grid, every texel's flux (radiance x solid angle) kept; see `resize`."""
-        return replace(self, radiance=resize(self.radiance, size))
+        """The light on a (height, width) grid of any shape, every texel's flux (radiance x solid angle) kept; see
+        `resize`."""
+        return replace(self, radiance=resize(self.radiance, size), grid=not _is_equirectangular(size))
 
     def exposed(self, stops: float) -> EnvironmentMap:
         """The light made brighter by `stops` (EV): radiance times 2 ** stops."""
@@ -108,8 +117,13 @@ def require_equirectangular(light: EnvironmentMap) -> None:
     """Raises UserError for a light that is not twice as wide as high: a photo, say, or a cube map. Lights that were
     brought to a grid of another shape for a network (`EnvironmentMap.resized`) are no business of this."""
     height, width = light.size
-    if abs(width - 2 * height) > max(2, 2 * ASPECT_TOLERANCE * height):
+    if not _is_equirectangular(light.size):
         raise UserError(f"the light {light.name} is {width}x{height}; expected a map twice as wide as high")
+
+
+def _is_equirectangular(size: tuple[int, int]) -> bool:
+    height, width = size
+    return abs(width - 2 * height) <= max(2, 2 * ASPECT_TOLERANCE * height)
 
 
 def turned(light: EnvironmentMap, frames: int, degrees: float = 360.0) -> Iterator[EnvironmentMap]:

@@ -11,6 +11,16 @@ Box = tuple[int, int, int, int]
 """Left, top, right, bottom: the pixels of both corners are inside."""
 
 
+_BROADCAST = tuple(Fraction(rate * 1000, 1001) for rate in (24, 30, 48, 60, 120))
+
+
+def exact_rate(fps: float | Fraction) -> Fraction:
+    """Frames a second as a fraction; decimals that are near a broadcast rate (23.976, 23.98, 29.97, ...) mean that."""
+    rate = Fraction(fps).limit_denominator(1001)
+    near = min(_BROADCAST, key=lambda known: abs(known - rate))
+    return near if rate.denominator > 1 and abs(near - rate) < Fraction(1, 200) else rate
+
+
 @dataclass(frozen=True)
 class Plate:
     """Windows and times of one picture. In memory a picture is the smallest box around both windows.
@@ -39,7 +49,7 @@ class Plate:
         """The same plate at so many frames a second; where it says about as many itself, it is as it was."""
         if self.fps is not None and abs(self.fps[0] / self.fps[1] - fps) < 1e-4 * fps:
             return self
-        rate = Fraction(fps).limit_denominator(1001)  # as all broadcast rates have
+        rate = exact_rate(fps)
         return replace(self, fps=(rate.numerator, rate.denominator))
 
     @property

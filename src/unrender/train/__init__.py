@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     from unrender.train.labelling import LabelRecipe as LabelRecipe
     from unrender.train.labelling import LabelReport as LabelReport
     from unrender.train.labelling import label_footage as label_footage
+    from unrender.train.loop import BatchSpec as BatchSpec
     from unrender.train.loop import Task as Task
+    from unrender.train.model_task import ModelTask as ModelTask
     from unrender.train.ouroboros import OuroborosRecipe as OuroborosRecipe
     from unrender.train.ouroboros import train_ouroboros as train_ouroboros
     from unrender.train.pretrain import PretrainRecipe as PretrainRecipe
     from unrender.train.recipe import Stage as Stage
     from unrender.train.recipe import TrainConfig as TrainConfig
+    from unrender.train.run_folder import RunFolder as RunFolder
     from unrender.train.start import Start as Start
     from unrender.train.vae import VaeRecipe as VaeRecipe
     from unrender.train.vae import train_vae as train_vae
@@ -35,10 +38,12 @@ _HOMES = {
     "datasets": ("load_dataset",),
     "e2e": ("E2ERecipe", "RECIPES as E2E_RECIPES", "train_e2e"),
     "labelling": ("LabelRecipe", "LabelReport", "label_footage"),
-    "loop": ("Task", "run as run_task"),
+    "loop": ("BatchSpec", "Task", "run as run_task"),
+    "model_task": ("ModelTask",),
     "ouroboros": ("OuroborosRecipe", "RECIPES as OUROBOROS_RECIPES", "train_ouroboros"),
     "pretrain": ("PretrainRecipe", "RECIPES as PRETRAIN_RECIPES", "pretrain as train_pretrain"),
     "recipe": ("Stage", "TrainConfig"),
+    "run_folder": ("RunFolder",),
     "start": ("Start",),
     "vae": ("RECIPES as VAE_RECIPES", "VaeRecipe", "train_vae"),
 }

@@ -15,7 +15,7 @@ from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
 from unrender.files.leftovers import PREFIX, clean_leftovers
 from unrender.files.lock import LOCK_FILE, locked
-from unrender.files.paths import refuse_pointer
+from unrender.files.paths import existing_file
 from unrender.train.recipe import resolved
 
 STATE_FILE = "state.pt"
@@ -77,7 +77,7 @@ class RunFolder:
         path = self.path / STATE_FILE
         if not path.is_file():
             return None
-        refuse_pointer(path)
+        existing_file(path)
         try:
             state = torch.load(path, weights_only=True, map_location="cpu")
         except Exception as error:  # of pickle, zip files and torch: there is no end to their kinds

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unrender.device import Compute
 from unrender.errors import UserError
-from unrender.files.paths import existing_file, refuse_pointer
+from unrender.files.paths import existing_file
 from unrender.files.reading import brief, reading
 from unrender.files.tables import read_table
 
@@ -81,7 +81,7 @@ def check_tensors(expected: dict[str, Shape], found: dict[str, Shape], folder: P
 def _opened(path: Path) -> Generator[Any]:
     if not path.is_file():
         raise UserError(f"{path.parent} has no {path.name}; expected safetensors weights in diffusers' layout")
-    refuse_pointer(path)
+    existing_file(path)
     try:
         with safe_open(path, framework="pt") as file:
             yield file

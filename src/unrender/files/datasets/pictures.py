@@ -121,7 +121,9 @@ def read_lines(path: Path) -> list[str]:
 
 def require_inside(path: Path, name: str) -> str:
     """`name`, if it leads to nowhere but under the folder of the set; else a UserError: `path` is the list it is in."""
-    if not name or Path(name).is_absolute() or not {"..", "."}.isdisjoint(name.split("/")) or "\0" in name:
+    pieces = name.split("/")
+    leads_out = Path(name).is_absolute() or not {"..", "."}.isdisjoint(pieces) or "\0" in name
+    if leads_out or not name or max(map(len, pieces)) > 255:
         raise UserError(f"{path} names {name[:80]!r}; expected names of folders and files of the set")
     return name
 

@@ -16,7 +16,7 @@ from unrender.diffusion.checkpoints.clip.text_encoder import embed_prompts, miss
 from unrender.diffusion.checkpoints.hub.location import ModelLocation
 from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
-from unrender.files.paths import refuse_pointer
+from unrender.files.paths import existing_file
 from unrender.files.reading import brief
 
 TOKENS_FILE = "tokens.safetensors"
@@ -72,7 +72,7 @@ def _read(path: Path, padded: bool) -> dict[str, Tensor]:
     they are padded is one that was made with its card."""
     if not path.is_file():
         return {}
-    refuse_pointer(path)
+    existing_file(path)
     try:
         with safe_open(path, framework="pt") as file:
             stored = (file.metadata() or {}).get(_PADDED, _flag(padded))
