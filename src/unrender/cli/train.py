@@ -14,6 +14,9 @@ from unrender.cli.progress import progress_bar
 from unrender.cli.run_record import RECORD, RunRecord
 from unrender.cli.verb import add_verb
 
+StillKind = Literal["maps", "lit", "captioned"]
+"""What a recipe learns from: pictures with their maps, with their lights too, or with words."""
+
 app = typer.Typer(name="train", help="Train a model. Stopped, the same command goes on where it was.")
 
 
@@ -60,7 +63,10 @@ class ModelOptions:
 class VaeJob:
     """Which recipe."""
 
-    recipe: Annotated[Literal["mini", "smoke"], typer.Option(help="`smoke` only shows that it runs.")] = "mini"
+    recipe: Annotated[
+        Literal["mini", "photos", "smoke"],
+        typer.Option(help="`photos` is for text-to-image; `smoke` only shows that it runs."),
+    ] = "mini"
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,7 @@ def vae(job: VaeJob, options: RunOptions) -> None:
     """Train an autoencoder of photos and maps, from nothing."""
     from unrender.train.vae import RECIPES, train_vae
 
-    _train("vae", (job, options), RECIPES[job.recipe], train_vae)
+    _train("vae", (job, options), RECIPES[job.recipe], train_vae, kind="captioned" if job.recipe == "photos" else "maps")
 
 
 def pretrain(job: PretrainJob, model: ModelOptions, options: RunOptions) -> None:
@@ -113,7 +119,7 @@ def pretrain(job: PretrainJob, model: ModelOptions, options: RunOptions) -> None
 
     recipe = _started(RECIPES[job.recipe], model)
     recipe = recipe if job.terminal is None else replace(recipe, terminal=job.terminal)
-    _train("pretrain", (job, model, options), recipe, train, lit=_lit(model))
+    _train("pretrain", (job, model, options), recipe, train, kind=_kind(model))
 
 
 def e2e(job: E2EJob, model: ModelOptions, options: RunOptions) -> None:
@@ -121,7 +127,7 @@ def e2e(job: E2EJob, model: ModelOptions, options: RunOptions) -> None:
     from unrender.train.e2e import RECIPES, train_e2e
 
     recipe = _started(RECIPES[job.recipe], model)
-    _train("e2e", (job, model, options), replace(recipe, noise=job.noise), train_e2e, lit=_lit(model))
+    _train("e2e", (job, model, options), replace(recipe, noise=job.noise), train_e2e, kind=_kind(model))
 
 
 def ouroboros(job: OuroborosJob, options: RunOptions) -> None:
@@ -144,7 +150,7 @@ def ouroboros(job: OuroborosJob, options: RunOptions) -> None:
         lora=Lora(job.lora, job.lora) if job.lora else None,
     )
     photos = None if job.photos is None else load_dataset("photos", job.photos)
-    _train("ouroboros", (job, options), recipe, partial(train_ouroboros, photos=photos), lit=True)
+    _train("ouroboros", (job, options), recipe, partial(train_ouroboros, photos=photos), kind="lit")
 
 
 def _started(recipe: Any, model: ModelOptions) -> Any:
@@ -159,11 +165,11 @@ def _started(recipe: Any, model: ModelOptions) -> Any:
     return replace(recipe, start=own if start == Start(model.task) else given, lora=lora)
 
 
-def _lit(model: ModelOptions) -> bool:
-    return model.task == "forward"
+def _kind(model: ModelOptions) -> StillKind:
+    return "lit" if model.task == "forward" else "maps"
 
 
-def _train(name: str, jobs: tuple[Any, ...], recipe: Any, train: Callable[..., Path], *, lit: bool = False) -> None:
+def _train(name: str, jobs: tuple[Any, ...], recipe: Any, train: Callable[..., Path], *, kind: StillKind = "maps") -> None:
     from unrender.files.atomic import atomic_write
     from unrender.train.recipe import resolved
 
@@ -176,7 +182,7 @@ def _train(name: str, jobs: tuple[Any, ...], recipe: Any, train: Callable[..., P
     refuse_folder(options.out, *_folders(jobs))
     record = RunRecord(f"train {name}", jobs)
     with record.timed("load"):
-        stills = _stills(options, lit=lit)
+        stills = _stills(options, kind)
     with record.timed("train"), progress_bar("training") as show:
         model = train(recipe, stills, options.out, lambda step, loss: show(step, config.steps))
     if os.environ.get("RANK", "0") == "0":  # of several processes the first one reports
@@ -193,15 +199,20 @@ def _folders(jobs: tuple[Any, ...]) -> list[str | Path]:
     return [*(options.data or ()), *(text.partition("=")[2] for text in options.dataset or ()), *filter(None, named)]
 
 
-def _stills(options: RunOptions, *, lit: bool) -> Any:
+def _stills(options: RunOptions, kind: StillKind) -> Any:
     from unrender.errors import UserError
+    from unrender.train.captioned import load_captioned
     from unrender.train.data import join
     from unrender.train.datasets import dataset_named, load_dataset
 
     named = [dataset_named(text) for text in options.dataset or ()]
     if not (options.data or named):
         raise UserError("nothing to train on; expected --data DIR of `unrender synth`, or --dataset NAME=DIR")
-    sets = [_synthetic(options.data, options.cache, lit=lit)] if options.data else []
+    if kind == "captioned":
+        if named or not options.data:
+            raise UserError("only pictures of `unrender synth` come with their words; expected --data DIR of it alone")
+        return load_captioned(options.data, options.cache)
+    sets = [_synthetic(options.data, options.cache, lit=kind == "lit")] if options.data else []
     sets += [load_dataset(name, folder) for name, folder in named]
     return sets[0] if len(sets) == 1 else join(sets)
 

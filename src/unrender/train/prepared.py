@@ -29,14 +29,15 @@ def prepared(cache: Path, data: Sequence[Path], kind: str, gather: Callable[[], 
     """
     cache.mkdir(parents=True, exist_ok=True)
     clean_leftovers(cache)
-    path = cache / f"stills-{_key(data, kind)}.safetensors"
+    path = cache / f"stills-{shards_key(data, kind)}.safetensors"
     if not path.exists():
         with atomic_write(path) as temporary:
             safetensors.torch.save_file(_tensors(gather()), temporary)
     return _stills(safetensors.torch.load_file(path))
 
 
-def _key(data: Sequence[Path], kind: str) -> str:
+def shards_key(data: Sequence[Path], kind: str) -> str:
+    """What stands for something that was made of the shards in `data`: names, sizes and times of their files."""
     files = [file for folder in data for file in sorted(folder.resolve().glob("*.tar"))]
     conditions = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return hashlib.sha256(json.dumps([VERSION, kind, conditions]).encode()).hexdigest()[:16]
