@@ -105,6 +105,37 @@ class OuroborosJob:
     lora: Annotated[int, typer.Option(min=0, metavar="RANK", help="Train adapters of this rank; 0: all weights.")] = 0
 
 
+@dataclass(frozen=True)
+class TextToImageJob:
+    """Which recipe, and the autoencoder that it learns with."""
+
+    autoencoder: Annotated[
+        str, typer.Option(metavar="DIR", help="The model that `unrender train vae --recipe photos` wrote.")
+    ]
+    recipe: Annotated[Literal["mini", "smoke"], typer.Option(help="`smoke` only shows that it runs.")] = "mini"
+
+
+@dataclass(frozen=True)
+class PersonaliseJob:
+    """Which picture is taught to which model."""
+
+    target: Annotated[Path, typer.Argument(metavar="PICTURE", help="The picture whose look is to be learnt.")]
+    class_name: Annotated[str, typer.Option(metavar="WORDS", help="What is to be inserted into it, as chair.")]
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="OUT", help="A new folder, or one that the same command began.")
+    ]
+    base: Annotated[
+        str, typer.Option(metavar="MODEL", help="A text-to-image model: an id, or a folder in Stable Diffusion's layout.")
+    ] = "mini-t2i"
+    concepts: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Pictures of the class that keep its look; the paper has 200 outdoors.")
+    ] = 36
+    rank: Annotated[int, typer.Option(min=1, metavar="R", help="Of the adapters.")] = 4
+    steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Optimiser steps; the recipe's own.")] = None
+    seed: Annotated[int, typer.Option(min=0, help="Of weights, pictures, order and noise.")] = 0
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the whole recipe, and stop.")] = False
+
+
 def vae(job: VaeJob, options: RunOptions) -> None:
     """Train an autoencoder of photos and maps, from nothing."""
     from unrender.train.vae import RECIPES, train_vae
@@ -153,6 +184,26 @@ def ouroboros(job: OuroborosJob, options: RunOptions) -> None:
     _train("ouroboros", (job, options), recipe, partial(train_ouroboros, photos=photos), kind="lit")
 
 
+def text_to_image(job: TextToImageJob, options: RunOptions) -> None:
+    """Train a small text-to-image model from nothing, of synthetic stills and the words for them."""
+    from unrender.train.text_to_image import RECIPES, train_text_to_image
+
+    recipe = replace(RECIPES[job.recipe], autoencoder=job.autoencoder)
+    _train("text-to-image", (job, options), recipe, train_text_to_image, kind="captioned")
+
+
+def personalise(job: PersonaliseJob) -> None:
+    """Teach a text-to-image model one picture by adapters, so that it can guide what is inserted there (DiPIR)."""
+    from unrender.diffusion.lora import Lora
+    from unrender.files.images import read_image
+    from unrender.train.personalise import personalise as train
+    from unrender.train.personalise import recipe_for
+
+    adapters = Lora(job.rank, job.rank)
+    recipe = replace(recipe_for(job.base), class_name=job.class_name, concepts=job.concepts, lora=adapters)
+    _train("personalise", (job,), recipe, train, load=lambda: read_image(job.target))
+
+
 def _started(recipe: Any, model: ModelOptions) -> Any:
     """The recipe with the caller's start; where there is none, its own."""
     from unrender.diffusion.lora import Lora
@@ -169,11 +220,20 @@ def _kind(model: ModelOptions) -> StillKind:
     return "lit" if model.task == "forward" else "maps"
 
 
-def _train(name: str, jobs: tuple[Any, ...], recipe: Any, train: Callable[..., Path], *, kind: StillKind = "maps") -> None:
+def _train(
+    name: str,
+    jobs: tuple[Any, ...],
+    recipe: Any,
+    train: Callable[..., Path],
+    *,
+    kind: StillKind = "maps",
+    load: Callable[[], Any] | None = None,
+) -> None:
+    """Runs a recipe on what `load` gives; on the stills that the options name, of a kind, where it is None."""
     from unrender.files.atomic import atomic_write
     from unrender.train.recipe import resolved
 
-    options: RunOptions = jobs[-1]
+    options: RunOptions | PersonaliseJob = jobs[-1]
     config = replace(recipe.config, steps=options.steps or recipe.config.steps, seed=options.seed)
     recipe = replace(recipe, config=config)
     if options.dry_run:
@@ -182,9 +242,9 @@ def _train(name: str, jobs: tuple[Any, ...], recipe: Any, train: Callable[..., P
     refuse_folder(options.out, *_folders(jobs))
     record = RunRecord(f"train {name}", jobs)
     with record.timed("load"):
-        stills = _stills(options, kind)
+        material = load() if load else _stills(options, kind)
     with record.timed("train"), progress_bar("training") as show:
-        model = train(recipe, stills, options.out, lambda step, loss: show(step, config.steps))
+        model = train(recipe, material, options.out, lambda step, loss: show(step, config.steps))
     if os.environ.get("RANK", "0") == "0":  # of several processes the first one reports
         with atomic_write(options.out / RECORD) as path:
             record.write(path)
@@ -193,10 +253,11 @@ def _train(name: str, jobs: tuple[Any, ...], recipe: Any, train: Callable[..., P
 
 def _folders(jobs: tuple[Any, ...]) -> list[str | Path]:
     """The folders that a run is told to read."""
-    options: RunOptions = jobs[-1]
-    names = ("start", "autoencoder", "base", "inverse", "forward", "photos")
-    named = [getattr(job, name, None) for job in jobs[:-1] for name in names]
-    return [*(options.data or ()), *(text.partition("=")[2] for text in options.dataset or ()), *filter(None, named)]
+    names = ("start", "autoencoder", "base", "inverse", "forward", "photos", "target")
+    named = [getattr(job, name, None) for job in jobs for name in names]
+    shards = [folder for job in jobs for folder in getattr(job, "data", None) or ()]
+    datasets = [text.partition("=")[2] for job in jobs for text in getattr(job, "dataset", None) or ()]
+    return [*shards, *datasets, *filter(None, named)]
 
 
 def _stills(options: RunOptions, kind: StillKind) -> Any:
@@ -235,5 +296,5 @@ def _synthetic(folders: list[Path], cache: Path | None, *, lit: bool) -> Any:
     return gather() if cache is None else prepared(cache, folders, kind, gather)
 
 
-for verb in (vae, pretrain, e2e, ouroboros):
-    add_verb(app, verb.__name__, verb)
+for verb in (vae, pretrain, e2e, ouroboros, text_to_image, personalise):
+    add_verb(app, verb.__name__.replace("_", "-"), verb)

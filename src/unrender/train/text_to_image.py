@@ -73,7 +73,7 @@ MINI_T2I = ModelCard(
     latents=LatentsCard(LATENT_CHANNELS),
     conditioning=(TextPrompt(padded=True),),
     sampling=SamplingCard(
-        ScheduleCard(zero_terminal_snr=True, steps=25),
+        ScheduleCard(zero_terminal_snr=True, steps=25, set_alpha_to_one=True),
         "gaussian",
         Guidance(text=3.0, image=1.0, rescale=0.5),
         Grouping(shared_noise="none"),
@@ -89,7 +89,7 @@ class TextToImageRecipe:
     config: how long and how fast; the side of its stages is that of the stills.
     autoencoder: folder of what `train vae` wrote; it stays as it is.
     widths: channels of each level of the UNet; all levels but the last attend to the text.
-    heads: of attention, at each level.
+    heads: of attention, at every level.
     text_width, text_layers, text_length: of the text encoder, and the tokens that it takes.
     dropout: probability that the text is empty, for guidance (Ho & Salimans 2022).
     """
@@ -101,7 +101,7 @@ class TextToImageRecipe:
     )
     autoencoder: str = ""
     widths: tuple[int, ...] = (48, 72, 96)
-    heads: tuple[int, ...] = (2, 3, 4)
+    heads: int = 4
     text_width: int = 128
     text_layers: int = 3
     text_length: int = 40
@@ -235,9 +235,8 @@ def build_unet(card: ModelCard, recipe: TextToImageRecipe) -> UNet2DConditionMod
         block_out_channels=recipe.widths,
         layers_per_block=1,
         cross_attention_dim=recipe.text_width,
-        attention_head_dim=recipe.heads,  # ty: ignore[invalid-argument-type]  # which diffusers reads as their number
+        attention_head_dim=recipe.heads,  # which diffusers reads as their number
         norm_num_groups=8,
-        use_linear_projection=True,
     )
     identity_init(unet)
     return unet
