@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from unrender import synth as synth
     from unrender import train as train
     from unrender.diffusion.options import InferenceOptions as InferenceOptions
+    from unrender.diffusion.text_to_image import TextToImage as TextToImage
     from unrender.errors import UserError as UserError
     from unrender.files.environments import builtin_environment as builtin_environment
     from unrender.files.environments import builtin_environment_names as builtin_environment_names
@@ -57,6 +58,7 @@ __version__ = VERSION
 
 _HOMES = {
     "diffusion.options": ("InferenceOptions",),
+    "diffusion.text_to_image": ("TextToImage",),
     "errors": ("UserError",),
     "files.environments": ("builtin_environment", "builtin_environment_names"),
     "files.gbuffers": ("read_gbuffer",),

@@ -125,10 +125,12 @@ class PersonaliseJob:
         Path, typer.Option("--out", "-o", metavar="OUT", help="A new folder, or one that the same command began.")
     ]
     base: Annotated[
-        str, typer.Option(metavar="MODEL", help="A text-to-image model: an id, or a folder in Stable Diffusion's layout.")
+        str,
+        typer.Option(metavar="MODEL", help="A text-to-image model: an id, or a folder in Stable Diffusion's layout."),
     ] = "mini-t2i"
     concepts: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Pictures of the class that keep its look; the paper has 200 outdoors.")
+        int,
+        typer.Option(min=0, metavar="N", help="Pictures of the class that keep its look; the paper has 200 outdoors."),
     ] = 36
     rank: Annotated[int, typer.Option(min=1, metavar="R", help="Of the adapters.")] = 4
     steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Optimiser steps; the recipe's own.")] = None
@@ -140,7 +142,9 @@ def vae(job: VaeJob, options: RunOptions) -> None:
     """Train an autoencoder of photos and maps, from nothing."""
     from unrender.train.vae import RECIPES, train_vae
 
-    _train("vae", (job, options), RECIPES[job.recipe], train_vae, kind="captioned" if job.recipe == "photos" else "maps")
+    _train(
+        "vae", (job, options), RECIPES[job.recipe], train_vae, kind="captioned" if job.recipe == "photos" else "maps"
+    )
 
 
 def pretrain(job: PretrainJob, model: ModelOptions, options: RunOptions) -> None:
@@ -242,7 +246,7 @@ def _train(
     refuse_folder(options.out, *_folders(jobs))
     record = RunRecord(f"train {name}", jobs)
     with record.timed("load"):
-        material = load() if load else _stills(options, kind)
+        material = load() if load else _stills(jobs[-1], kind)
     with record.timed("train"), progress_bar("training") as show:
         model = train(recipe, material, options.out, lambda step, loss: show(step, config.steps))
     if os.environ.get("RANK", "0") == "0":  # of several processes the first one reports

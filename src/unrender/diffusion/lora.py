@@ -86,7 +86,7 @@ def load_adapters(unet: UNet2DConditionModel, folder: Path) -> None:
 
     path = existing_file(folder / ADAPTERS_FILE)
     try:
-        state, alphas = Loader.lora_state_dict(path)
+        state, alphas = Loader.lora_state_dict(str(path))
         Loader.load_lora_into_unet(state, network_alphas=alphas, unet=unet)
     except Exception as error:  # of safetensors, diffusers and peft
         raise UserError(f"{path} has no adapters for this UNet: {str(error).splitlines()[0]}") from error

@@ -93,7 +93,9 @@ def load_engine(
         known = ", ".join(location.card.domains)
         raise UserError(f"{location.card.id} knows no domain {domain}; expected {known or 'none'}")
     decoder = find_decoder(options.decoder) if options.decoder else None
-    checkpoint = load_checkpoint(location, compute, decoder, inference_only=options.memory == "normal" and not adaptable)
+    checkpoint = load_checkpoint(
+        location, compute, decoder, inference_only=options.memory == "normal" and not adaptable
+    )
     if options.long_side is not None:
         size = replace(checkpoint.card.maps.size, long_side=options.long_side)
         checkpoint = replace(checkpoint, card=checkpoint.card.with_maps(size=size))

@@ -32,7 +32,11 @@ class TextToImage:
 
     @classmethod
     def from_pretrained(
-        cls, model: str | Path = "mini-t2i", inference: InferenceOptions = DEFAULT_INFERENCE, *, lora: Path | None = None
+        cls,
+        model: str | Path = "mini-t2i",
+        inference: InferenceOptions = DEFAULT_INFERENCE,
+        *,
+        lora: Path | None = None,
     ) -> TextToImage:
         """The model of an id or of a folder in Stable Diffusion's layout.
 

@@ -19,7 +19,21 @@ from unrender.scene.color import linear_to_srgb
 from unrender.synth.objects import FAMILIES
 from unrender.synth.patterns import PATTERNS
 
-COLORS = ("black", "white", "grey", "red", "orange", "yellow", "green", "teal", "blue", "purple", "pink", "brown", "beige")
+COLORS = (
+    "black",
+    "white",
+    "grey",
+    "red",
+    "orange",
+    "yellow",
+    "green",
+    "teal",
+    "blue",
+    "purple",
+    "pink",
+    "brown",
+    "beige",
+)
 LEAST_SHARE = 0.008
 """The share of the picture below which a thing is not named."""
 MOST_THINGS = 3

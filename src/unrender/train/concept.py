@@ -1,5 +1,6 @@
-"""Pictures of a concept as a text-to-image model knows it before it is taught anything: DreamBooth's prior (Ruiz et al.
-2023, section 3.3), with attributes drawn into the prompts as DiPIR does, so that a class is not narrowed to one look."""
+"""Pictures of a concept as a text-to-image model knows it before it is taught anything: DreamBooth's prior (Ruiz et
+al. 2023, section 3.3), with attributes drawn into the prompts as DiPIR does, so that a class is not narrowed to one
+look."""
 
 from __future__ import annotations
 
@@ -37,7 +38,7 @@ def concept_prompts(class_name: str, count: int, seed: int) -> list[str]:
 
 
 def class_prompt(class_name: str) -> str:
-    """"a photo of a {class}", with the article that it needs.
+    """ "a photo of a {class}", with the article that it needs.
 
     Raises:
         UserError: the name is empty.

@@ -142,9 +142,7 @@ class PersonaliseTask:
             drawn["concept"] = resize_picture(self.concepts[index], (side, side))
         errors = self._errors(networks["unet"], torch.cat(list(drawn.values())), spec)
         weights = {"target": 1.0, "concept": self.preservation}
-        return {
-            name: weights[name] * part.mean() for name, part in zip(drawn, errors.split(spec.count), strict=True)
-        }
+        return {name: weights[name] * part.mean() for name, part in zip(drawn, errors.split(spec.count), strict=True)}
 
     def validate(self) -> dict[str, Tensor]:
         """Nothing: a picture of a large model takes as long as many steps."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer
@@ -26,7 +26,7 @@ def build_tokenizer(words: Sequence[str], length: int) -> CLIPTokenizer:
     merges, letters = _merges(words), _alphabet()
     tokens = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges), START, END]
     vocabulary = {token: number for number, token in enumerate(dict.fromkeys(tokens))}
-    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=length)
+    return CLIPTokenizer(vocab=vocabulary, merges=cast("list[str]", merges), model_max_length=length)
 
 
 def _alphabet() -> list[str]:

@@ -54,9 +54,7 @@ class VaeRecipe:
 
 
 PHOTOS = VaeRecipe(
-    TrainConfig(
-        steps=2400, stages=(Stage(0.75, 64, 16), Stage(0.25, 128, 8)), lr=8e-4, final_lr=0.05, ema_decay=0.995
-    ),
+    TrainConfig(steps=2400, stages=(Stage(0.75, 64, 16), Stage(0.25, 128, 8)), lr=8e-4, final_lr=0.05, ema_decay=0.995),
     divergence=1e-4,
     widths=(16, 32, 64, 64),
 )
@@ -65,7 +63,7 @@ SMOKE = VaeRecipe(TrainConfig(steps=60, stages=(Stage(1.0, 32, 4),), warmup=10, 
 RECIPES = {"mini": VaeRecipe(), "photos": PHOTOS, "smoke": SMOKE}
 """`mini`: the VAE of the shipped forward model and of the claims' networks, 16 minutes on 2,250 stills (`unrender train
 vae --data old`, docs/mini.md). Its reconstructions alone: not measured. `photos`: that of `mini-t2i`, 8x, of pictures
-alone; its latents are a quarter of the other's, and a network that makes pictures of words learns four times as fast."""
+alone; of its quarter of the latents a network that makes pictures of words learns four times as fast."""
 
 
 @dataclass(frozen=True)

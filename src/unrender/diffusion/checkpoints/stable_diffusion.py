@@ -19,7 +19,7 @@ from unrender.errors import UserError
 if TYPE_CHECKING:
     from transformers import CLIPTextModel, CLIPTokenizer
 
-_PIPELINE = {
+_PIPELINE: dict[str, object] = {
     "_class_name": "StableDiffusionPipeline",
     "_diffusers_version": "0.36.0",
     "requires_safety_checker": False,

@@ -34,9 +34,7 @@ _PREDICTIONS = ("epsilon", "v_prediction", "sample")
 _PIPELINE = "StableDiffusionPipeline"
 
 
-def _card(
-    identity: Identity, side: int, schedule: ScheduleCard, latents: LatentsCard, multiple: int = 64
-) -> ModelCard:
+def _card(identity: Identity, side: int, schedule: ScheduleCard, latents: LatentsCard, multiple: int = 64) -> ModelCard:
     return ModelCard(
         identity,
         task="text_to_image",
