@@ -23,7 +23,7 @@ def build_tokenizer(words: Sequence[str], length: int) -> CLIPTokenizer:
     """
     from transformers import CLIPTokenizer
 
-    merges, letters = _merges(words), _alphabet()
+    merges, letters = merges_of(words), _alphabet()
     tokens = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges), START, END]
     vocabulary = {token: number for number, token in enumerate(dict.fromkeys(tokens))}
     return CLIPTokenizer(vocab=vocabulary, merges=cast("list[str]", merges), model_max_length=length)
@@ -35,7 +35,7 @@ def _alphabet() -> list[str]:
     return sorted(pre_tokenizers.ByteLevel.alphabet())
 
 
-def _merges(words: Sequence[str]) -> list[tuple[str, str]]:
+def merges_of(words: Sequence[str]) -> list[tuple[str, str]]:
     """Merges, first the commonest and of equally common ones the first by name, until every word is one token. (The
     trainer of `tokenizers` breaks ties by the order of its hash maps, another one in every process.)"""
     spelt = [[*word[:-1], f"{word[-1]}</w>"] for word in sorted(set(words))]
