@@ -249,7 +249,8 @@ PIPELINES = [
     ({"_class_name": "MarigoldIntrinsicsPipeline"}, {}, None),
     ({"_class_name": "StableDiffusionAOVMatEstPipeline"}, {}, RGB_TO_X),
     ({"_class_name": "DepthNormalEstimationPipeline"}, {}, "lemonaddie/geowizard"),
-    ({"_class_name": "StableDiffusionPipeline"}, {}, None),
+    ({"_class_name": "StableDiffusionPipeline"}, {}, "weights"),  # any of that layout
+    ({"_class_name": "StableDiffusionXLPipeline"}, {}, None),
     ({}, {}, None),
 ]
 

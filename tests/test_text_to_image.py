@@ -98,7 +98,8 @@ def test_words_seed_and_size_count(folder):
     model = TextToImage.from_pretrained(folder, CPU)
     one = model(PROMPT, steps=2)
     assert one.rgb.shape == (1, 3, SIDE, SIDE)
-    assert (one.rgb.min() >= 0) and (one.rgb.max() <= 1)
+    assert one.rgb.min() >= 0
+    assert one.rgb.max() <= 1
     assert torch.equal(model(PROMPT, steps=2).rgb, one.rgb)
     assert not torch.equal(model(PROMPT, steps=2, seed=1).rgb, one.rgb)
     both = model([PROMPT, "a blue table"], steps=2, size=(32, 48))

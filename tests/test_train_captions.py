@@ -1,4 +1,4 @@
-"""Captions of synthetic stills: words for what is there and is seen, in colours as they are, and a vocabulary for them."""
+"""Captions of synthetic stills: words for what is seen, in colours as they are, and a vocabulary for them."""
 
 import os
 import subprocess
@@ -105,7 +105,9 @@ def test_any_text_is_spelt_and_none_is_unknown():
 
 def test_merges_are_the_same_in_every_process():
     """The hash maps of another process have another order."""
-    code = "from unrender.train.tokenizer import merges_of; print(merges_of('a red chair and a car in the rain'.split()))"
+    code = (
+        "from unrender.train.tokenizer import merges_of; print(merges_of('a red chair and a car in the rain'.split()))"
+    )
     found = {
         subprocess.run(
             [sys.executable, "-c", code], env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True, check=True

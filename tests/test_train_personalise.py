@@ -61,7 +61,11 @@ def test_adapters_of_rank_four_that_diffusers_reads_too(base, tmp_path):
     folder = personalise(recipe(base), picture(), tmp_path / "run")
     tensors = adapters_in(folder)
     assert {min(tensor.shape) for tensor in tensors.values()} == {4}
-    assert any(float(tensor.abs().max()) > 0 for name, tensor in tensors.items() if name.endswith("up.weight") or "lora_B" in name)
+    assert any(
+        float(tensor.abs().max()) > 0
+        for name, tensor in tensors.items()
+        if name.endswith("up.weight") or "lora_B" in name
+    )
     assert all("lora" in name and name.startswith("unet.") for name in tensors)
     told = (torch.randn(1, 4, 8, 8), 5, torch.randn(1, 3, 8))
     ours = load_engine(base, "text_to_image", CPU, adaptable=True).checkpoint.unet

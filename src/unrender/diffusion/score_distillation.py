@@ -72,6 +72,10 @@ class DistillationOptions:
         return first + (last - first) * min(1.0, step / max(1, steps - 1))
 
 
+DEFAULT_OPTIONS = DistillationOptions()
+DEFAULT_INFERENCE = InferenceOptions()
+
+
 @dataclass(frozen=True)
 class ScoreDistillation:
     """A text-to-image model that guides.
@@ -85,7 +89,7 @@ class ScoreDistillation:
     engine: Engine
     prompt: Tensor
     empty: Tensor
-    options: DistillationOptions = DistillationOptions()
+    options: DistillationOptions = DEFAULT_OPTIONS
 
     @classmethod
     def from_pretrained(
@@ -94,8 +98,8 @@ class ScoreDistillation:
         prompt: str,
         *,
         adapters: Path | None = None,
-        options: DistillationOptions = DistillationOptions(),
-        inference: InferenceOptions = InferenceOptions(),
+        options: DistillationOptions = DEFAULT_OPTIONS,
+        inference: InferenceOptions = DEFAULT_INFERENCE,
     ) -> ScoreDistillation:
         """The guidance of an id, or of a folder in Stable Diffusion's layout.
 

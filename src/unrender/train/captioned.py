@@ -112,8 +112,6 @@ def _kept(path: Path) -> CaptionedStills:
 
 def _words(facts: dict[str, Any]) -> SceneWords:
     def things(name: str) -> tuple[ThingWords, ...]:
-        return tuple(
-            ThingWords(one["noun"], one["color"], tuple(one["material"]), one["share"]) for one in facts[name]
-        )
+        return tuple(ThingWords(one["noun"], one["color"], tuple(one["material"]), one["share"]) for one in facts[name])
 
     return SceneWords(things("things"), things("scenery"), facts["light"])

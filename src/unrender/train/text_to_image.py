@@ -96,7 +96,13 @@ class TextToImageRecipe:
 
     config: TrainConfig = field(
         default_factory=lambda: TrainConfig(
-            steps=12000, stages=(Stage(1.0, 128, 32),), lr=8e-4, final_lr=0.05, ema_decay=0.999, validate_every=500
+            steps=20000,
+            stages=(Stage(1.0, 128, 16),),
+            lr=6e-4,
+            warmup=200,
+            ema_decay=0.999,
+            precision="no",
+            validate_every=500,
         )
     )
     autoencoder: str = ""

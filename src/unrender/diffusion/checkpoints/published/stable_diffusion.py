@@ -73,7 +73,7 @@ def stable_diffusion_card(folder: Path) -> ModelCard | None:
     )
     channels = int(vae.get("latent_channels", 4))
     ends = unet.get("in_channels", 4), unet.get("out_channels", 4)
-    if ends != (channels, channels):
+    if ends != (channels, channels) or unet.get("class_embed_type"):
         return None  # an inpainting model, or one that was made into something else
     prediction = scheduler.get("prediction_type", "epsilon")
     if prediction not in _PREDICTIONS:
