@@ -9,7 +9,7 @@ import pytest
 import safetensors
 import torch
 
-from test_train_captions import clip
+from test_synth_captions import clip
 from tiny_task import Killed, logged, same_weights
 from unrender.cli import main
 from unrender.diffusion.checkpoints.hub.registry import find
@@ -17,8 +17,8 @@ from unrender.diffusion.options import InferenceOptions
 from unrender.diffusion.text_to_image import TextToImage
 from unrender.errors import UserError
 from unrender.files.shards import write_shard
+from unrender.synth.captions import scene_words, vocabulary
 from unrender.train.captioned import CaptionedStills
-from unrender.train.captions import scene_words, vocabulary
 from unrender.train.recipe import Stage, TrainConfig
 from unrender.train.text_to_image import (
     MINI_T2I,

@@ -53,8 +53,9 @@ def generate(job: GenerateJob, compute: ComputeOptions) -> None:
             options = InferenceOptions(compute.device, compute.dtype)
             model = TextToImage.from_pretrained(job.model, options, lora=job.lora)
         with record.timed("generate"):
+            tokens = model.embed([job.prompt])
             for index in track(range(job.count), "making pictures", job.count):
-                made = model(job.prompt, steps=job.steps, guidance=job.guidance, seed=compute.seed + index)
+                made = model.of_tokens(tokens, steps=job.steps, guidance=job.guidance, seed=compute.seed + index)
                 write_image(numbered(work_dir / name, index) if is_pattern(name) else plain(work_dir / name), made.rgb)
         record.write(work_dir / destination.record_name)
     destination.report()

@@ -64,7 +64,7 @@ class TextToImage:
         """The cross-attention tokens (B, N, D) of prompts, float32 on the CPU.
 
         Raises:
-            UserError: the model has no text encoder, or a prompt is empty text of another kind than str.
+            UserError: the model has no text encoder, or it is damaged.
         """
         home = self.engine.checkpoint.home
         if home is None:
@@ -88,20 +88,33 @@ class TextToImage:
             size: (height, width) in pixels; the square that the model was trained on when None. The network works at
                 the size of its card, and the picture is resized from there.
             steps: denoising steps; the card's own number when None.
-            guidance: how much the words count (Ho & Salimans 2022), up from 1 for not at all beyond what the network
-                learnt; the card's own when None.
+            guidance: how much the words count (Ho & Salimans 2022), from 1, no guidance, upwards; the card's own when
+                None.
             seed: of the noise.
             noise: (T, C, h, w) to start from instead.
 
         Raises:
-            UserError: a size that the network cannot take, or noise of another shape.
+            UserError: a size that the network cannot take, noise of another shape, or no text encoder.
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        return self.of_tokens(self.embed(prompts), size=size, steps=steps, guidance=guidance, seed=seed, noise=noise)
+
+    def of_tokens(
+        self,
+        tokens: Tensor,
+        *,
+        size: tuple[int, int] | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        seed: int = 0,
+        noise: Tensor | None = None,
+    ) -> Frames:
+        """The same of tokens (T, N, D) from `embed`, so that a text encoder is loaded once for many pictures."""
         engine = self.engine if guidance is None else _guided(self.engine, guidance)
         side = self.card.maps.size.long_side
-        inputs = Inputs(size or (side, side), len(prompts), tokens=self.embed(prompts), name="the picture")
+        inputs = Inputs(size or (side, side), len(tokens), tokens=tokens)
         found = run(engine, inputs, noise=noise, steps=steps, seed=seed)
-        return Frames(found.gbuffer().maps["rgb"], name=prompts[0])
+        return Frames(found.gbuffer().maps["rgb"])
 
 
 def _guided(engine: Engine, guidance: float) -> Engine:

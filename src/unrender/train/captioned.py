@@ -19,7 +19,7 @@ from unrender.files.leftovers import clean_leftovers
 from unrender.files.shards import Clip, read_clips
 from unrender.scene.color import linear_to_srgb
 from unrender.scene.resize import resize_picture
-from unrender.train.captions import SceneWords, ThingWords, scene_words
+from unrender.synth.captions import SceneWords, ThingWords, scene_words
 from unrender.train.prepared import shards_key
 
 SIDE = 128

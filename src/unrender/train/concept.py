@@ -60,10 +60,11 @@ def concept_pictures(
     """
     folder.mkdir(parents=True, exist_ok=True)
     pictures = []
-    for number, prompt in enumerate(prompts):
+    tokens = model.embed(prompts)
+    for number in range(len(prompts)):
         path = folder / f"{number:04d}.png"
         if not path.is_file():
-            made = model(prompt, seed=seed * 100_003 + number)
+            made = model.of_tokens(tokens[number : number + 1], seed=seed * 100_003 + number)
             write_image(path, made.rgb)
         pictures.append(display_codes(read_image(path)))
         if report is not None:

@@ -41,8 +41,8 @@ from unrender.diffusion.noise import draw_noise
 from unrender.diffusion.sampler import sample
 from unrender.diffusion.schedule import add_noise, discrete_schedule, make_schedule, training_target
 from unrender.files.atomic import atomic_write
+from unrender.synth.captions import SceneWords, caption, vocabulary
 from unrender.train.captioned import CaptionedStills, hold_out_captioned
-from unrender.train.captions import SceneWords, caption, vocabulary
 from unrender.train.loop import BatchSpec, Networks, Report, run
 from unrender.train.mini import LATENT_CHANNELS, identity_init
 from unrender.train.recipe import Stage, TrainConfig

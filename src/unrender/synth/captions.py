@@ -43,7 +43,7 @@ FINISHES, WEARS = ("matte", "glossy", "brushed", "polished"), ("worn", "scuffed"
 """The generator's words for how smooth a material is, and for what was done to it."""
 
 _SCENERY = ("ground", "floor", "wall", "walls")
-_LIGHTS = {
+LIGHTS = {
     "city": "in a city",
     "forest": "in a forest",
     "night": "at night",
@@ -103,7 +103,7 @@ def scene_words(clip: Clip, frame: int = 0) -> Iterator[SceneWords]:
     """The words for one frame of a clip under its own light, then under each of its other lights."""
     things, scenery = _visible(clip, frame)
     for light in (clip.light.name, *(other.light.name for other in clip.lights)):
-        yield SceneWords(things, scenery, _LIGHTS.get(light, f"in the light of {light}"))
+        yield SceneWords(things, scenery, LIGHTS.get(light, f"in the light of {light}"))
 
 
 def caption(words: SceneWords, generator: torch.Generator | None = None) -> str:
@@ -127,7 +127,7 @@ def vocabulary() -> tuple[str, ...]:
     """Every word that a caption of the built-in families and lights can have, and those of the prompts by which a
     subject or a style is taught (DreamBooth, DiPIR), sorted."""
     sentences = [
-        *FAMILIES, "cube ball cylinder", *PATTERNS, *FINISHES, *WEARS, *COLORS, *_SCENERY, *_LIGHTS.values(),
+        *FAMILIES, "cube ball cylinder", *PATTERNS, *FINISHES, *WEARS, *COLORS, *_SCENERY, *LIGHTS.values(),
         "a an photo of the scene with on in by and room empty style sks rendering light metal",
     ]  # fmt: skip
     return tuple(sorted({word for sentence in sentences for word in sentence.split()} | {","}))

@@ -17,9 +17,9 @@ from unrender.scene.camera import Camera
 from unrender.scene.color import srgb_to_linear
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.gbuffer import GBuffer
+from unrender.synth.captions import COLORS, FINISHES, WEARS, caption, color_name, scene_words, vocabulary
 from unrender.synth.objects import FAMILIES
 from unrender.train.captioned import CaptionedStills, hold_out_captioned, load_captioned
-from unrender.train.captions import COLORS, FINISHES, WEARS, caption, color_name, scene_words, vocabulary
 from unrender.train.tokenizer import build_tokenizer
 
 RED, BLUE, BROWN = (0.8, 0.1, 0.1), (0.15, 0.2, 0.85), (0.45, 0.3, 0.18)
