@@ -1,6 +1,7 @@
 """The text-to-image protocol: what a model that knows, and one that knows nothing, score; and what colours are read."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
