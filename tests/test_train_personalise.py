@@ -128,6 +128,8 @@ def test_the_same_picture_is_taught_once_and_others_apart(v_base, tmp_path):
     ]
     assert len({first, *others}) == 4
     assert len(calls) == 12
+    assert len(list((tmp_path / "cache").glob("concept-*"))) == 2  # of chairs, and of tables
+    assert not list((tmp_path / "cache").glob("*/concept"))
 
 
 def test_another_model_of_the_same_name_is_another_one(tmp_path):

@@ -174,8 +174,18 @@ class PersonaliseTask:
         return (output - training_target(clean, noise, alpha, schedule.card.prediction)).square().mean((1, 2, 3))
 
 
-def personalise(recipe: PersonaliseRecipe, target: Frames, out: Path, report: Report | None = None) -> Path:
+def personalise(
+    recipe: PersonaliseRecipe,
+    target: Frames,
+    out: Path,
+    report: Report | None = None,
+    *,
+    concepts: Path | None = None,
+) -> Path:
     """Teaches a model the picture `target`, in the run's folder `out`; see `loop.run`.
+
+    Args:
+        concepts: the folder of the concept pictures, where those that are there are not made again; in `out` when None.
 
     Returns:
         The folder with the adapters, `ADAPTERS_FILE`, for `ScoreDistillation` and for diffusers' pipelines.
@@ -192,36 +202,37 @@ def personalise(recipe: PersonaliseRecipe, target: Frames, out: Path, report: Re
     folder.claim(Run(recipe, _digest(target)))
     engine.checkpoint.autoencoder.requires_grad_(False)
     tokens = model.embed(prompts)
-    concepts = torch.empty(0)
+    pictures = torch.empty(0)
     if recipe.preservation > 0 and recipe.concepts > 0:
         texts = concept_prompts(recipe.class_name, recipe.concepts, recipe.config.seed)
-        concepts = concept_pictures(model, texts, out / CONCEPT_FOLDER, recipe.config.seed)
+        pictures = concept_pictures(model, texts, concepts or out / CONCEPT_FOLDER, recipe.config.seed)
     torch.manual_seed(recipe.config.seed)
     adapt(engine.checkpoint.unet, recipe.lora)
-    task = PersonaliseTask(engine, display_codes(target), concepts, tokens, recipe.preservation)
+    task = PersonaliseTask(engine, display_codes(target), pictures, tokens, recipe.preservation)
     return run(task, recipe.config, folder, report)
 
 
 def personalised(
     recipe: PersonaliseRecipe, target: Frames, report: Report | None = None, cache: Path | None = None
 ) -> Path:
-    """The same, in the user's cache: a picture that a model was taught once, by the same recipe, is not taught again.
+    """The same, in the user's cache: a picture that a model was taught once, by the same recipe, is not taught again,
+    and concept pictures of a class serve every target.
 
     Args:
         cache: the folder of all such runs; None for the user's own.
     """
     root = cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unrender" / "personalised"
-    out = root / personalisation_key(recipe, target)
+    base = _identity_of(find(recipe.base, "text_to_image"))
+    out = root / _key(resolved(Run(recipe, _digest(target))), base)
+    concepts = root / f"{CONCEPT_FOLDER}-{_key(recipe.class_prompt, str(recipe.config.seed), base)}"
     done = RunFolder(out).model
-    return done if (done / ADAPTERS_FILE).is_file() else personalise(recipe, target, out, report)
+    if (done / ADAPTERS_FILE).is_file():
+        return done
+    return personalise(recipe, target, out, report, concepts=concepts)
 
 
-def personalisation_key(recipe: PersonaliseRecipe, target: Frames) -> str:
-    """What stands for a personalisation: the recipe, the target's pixels, and the bytes of the base model's networks,
-    or the commit that they were pulled at."""
-    key = hashlib.sha256(resolved(Run(recipe, _digest(target))).encode())
-    key.update(_identity_of(find(recipe.base, "text_to_image")).encode())
-    return key.hexdigest()[:20]
+def _key(*facts: str) -> str:
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:20]
 
 
 def _digest(target: Frames) -> str:
@@ -229,6 +240,7 @@ def _digest(target: Frames) -> str:
 
 
 def _identity_of(home: ModelLocation) -> str:
+    """What stands for a model: the commit that it was pulled at, else the bytes of its components."""
     if home.revision:
         return home.revision
     key = hashlib.sha256()
