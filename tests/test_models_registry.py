@@ -47,7 +47,7 @@ def write(folder: Path, **files: Any) -> Path:
 
 def test_the_embedded_come_first():
     known = cards()
-    own = [*embedded("inverse"), *embedded("forward")]
+    own = [*embedded("inverse"), *embedded("forward"), *embedded("text_to_image")]
     assert sorted(card.id for card in known[: len(own)]) == sorted(own)
     assert known[len(own) :] == PUBLISHED
     home = find("mini")
@@ -249,7 +249,8 @@ PIPELINES = [
     ({"_class_name": "MarigoldIntrinsicsPipeline"}, {}, None),
     ({"_class_name": "StableDiffusionAOVMatEstPipeline"}, {}, RGB_TO_X),
     ({"_class_name": "DepthNormalEstimationPipeline"}, {}, "lemonaddie/geowizard"),
-    ({"_class_name": "StableDiffusionPipeline"}, {}, None),
+    ({"_class_name": "StableDiffusionPipeline"}, {}, "weights"),  # any of that layout
+    ({"_class_name": "StableDiffusionXLPipeline"}, {}, None),
     ({}, {}, None),
 ]
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from unrender import synth as synth
     from unrender import train as train
     from unrender.diffusion.options import InferenceOptions as InferenceOptions
+    from unrender.diffusion.text_to_image import TextToImage as TextToImage
     from unrender.diffusion.windows import ClipOptions as ClipOptions
     from unrender.errors import UserError as UserError
     from unrender.files.environments import builtin_environment as builtin_environment
@@ -60,6 +61,7 @@ __version__ = VERSION
 
 _HOMES = {
     "diffusion.options": ("InferenceOptions",),
+    "diffusion.text_to_image": ("TextToImage",),
     "diffusion.windows": ("ClipOptions",),
     "errors": ("UserError",),
     "files.environments": ("builtin_environment", "builtin_environment_names"),

@@ -10,7 +10,20 @@ from importlib.metadata import version
 import typer
 from typer.exceptions import TyperException
 
-from unrender.cli import doctor, edit, evaluate, forward, inverse, label, lights, models, relight, synth, train
+from unrender.cli import (
+    doctor,
+    edit,
+    evaluate,
+    forward,
+    generate,
+    inverse,
+    label,
+    lights,
+    models,
+    relight,
+    synth,
+    train,
+)
 from unrender.cli.messages import callers_mistake, one_line, storage_trouble
 from unrender.cli.notes import notes_shown
 from unrender.cli.verb import add_verb
@@ -46,6 +59,7 @@ add_verb(app, "inverse", inverse.inverse)
 add_verb(app, "forward", forward.forward)
 add_verb(app, "relight", relight.relight)
 add_verb(app, "edit", edit.edit)
+add_verb(app, "generate", generate.generate)
 add_verb(app, "synth", synth.synth)
 add_verb(app, "label", label.label)
 add_verb(app, "doctor", doctor.doctor)

@@ -58,6 +58,15 @@ class ClipsJob:
 
 
 @dataclass(frozen=True)
+class TextToImageEvaluation:
+    """What to measure, and on what."""
+
+    data: Annotated[Path, typer.Option(metavar="DIR", help="A folder that `unrender synth --split test` has written.")]
+    model: Annotated[str, typer.Option(help="A text-to-image model's id, or a folder.")] = "mini-t2i"
+    clips: Annotated[int | None, typer.Option(min=1, metavar="N", help="The first N clips only; all.")] = None
+
+
+@dataclass(frozen=True)
 class ClaimsJob:
     """What to measure, and on what."""
 
@@ -192,6 +201,24 @@ def clips(job: ClipsJob, clip: ClipSettings, files: ReportOptions, compute: Comp
     _tell(report, files, {"model": job.model, "data": str(job.data)})
 
 
+def text_to_image(job: TextToImageEvaluation, files: ReportOptions, compute: ComputeOptions) -> None:
+    """Print how well a model heeds its words, and how near its pictures are to true ones."""
+    from itertools import islice
+
+    from unrender.diffusion.options import InferenceOptions
+    from unrender.diffusion.text_to_image import TextToImage
+    from unrender.evaluate.text_to_image import evaluate_text_to_image
+    from unrender.files.shards import read_clips
+
+    _check_files((files.json, files.markdown), InputFiles(job.data, models=(job.model,)))
+    model = TextToImage.from_pretrained(job.model, InferenceOptions(compute.device, compute.dtype))
+    clips = islice(read_clips(job.data, others=False), job.clips)
+    with progress_bar("measuring") as show:
+        report = evaluate_text_to_image(model, clips, lambda done: show(done, job.clips), seed=compute.seed)
+    print(f"{job.model} on {report.pictures} pictures of {job.data}: {report.protocol}\n")
+    _tell(report, files, {"model": job.model, "data": str(job.data)})
+
+
 def claims(job: ClaimsJob, compute: ComputeOptions) -> None:
     """Print papers' claims beside what trained models do on held-out scenes, with verdicts, as a Markdown table."""
     if job.out is not None and job.out.suffix.lower() != ".md":
@@ -268,3 +295,4 @@ add_verb(app, "forward", forward)
 add_verb(app, "clips", clips)
 add_verb(app, "claims", claims)
 add_verb(app, "pictures", pictures)
+add_verb(app, "text-to-image", text_to_image)

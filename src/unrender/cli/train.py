@@ -14,6 +14,9 @@ from unrender.cli.progress import progress_bar
 from unrender.cli.run_record import RECORD, RunRecord
 from unrender.cli.verb import add_verb
 
+StillKind = Literal["maps", "lit", "captioned"]
+"""What a recipe learns from: pictures with their maps, with their lights too, or with words."""
+
 app = typer.Typer(name="train", help="Train a model. Stopped, the same command goes on where it was.")
 
 
@@ -60,7 +63,10 @@ class ModelOptions:
 class VaeJob:
     """Which recipe."""
 
-    recipe: Annotated[Literal["mini", "smoke"], typer.Option(help="`smoke` only shows that it runs.")] = "mini"
+    recipe: Annotated[
+        Literal["mini", "photos", "smoke"],
+        typer.Option(help="`photos` is for text-to-image; `smoke` only shows that it runs."),
+    ] = "mini"
 
 
 @dataclass(frozen=True)
@@ -113,11 +119,46 @@ class TemporalJob:
     ] = None
 
 
+@dataclass(frozen=True)
+class TextToImageJob:
+    """Which recipe, and the autoencoder that it learns with."""
+
+    autoencoder: Annotated[
+        str, typer.Option(metavar="DIR", help="The model that `unrender train vae --recipe photos` wrote.")
+    ]
+    recipe: Annotated[Literal["mini", "smoke"], typer.Option(help="`smoke` only shows that it runs.")] = "mini"
+
+
+@dataclass(frozen=True)
+class PersonaliseJob:
+    """Which picture is taught to which model."""
+
+    target: Annotated[Path, typer.Argument(metavar="PICTURE", help="The picture whose look is to be learnt.")]
+    class_name: Annotated[str, typer.Option(metavar="WORDS", help="What is to be inserted into it, as chair.")]
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="OUT", help="A new folder, or one that the same command began.")
+    ]
+    base: Annotated[
+        str,
+        typer.Option(metavar="MODEL", help="A text-to-image model: an id, or a folder in Stable Diffusion's layout."),
+    ] = "mini-t2i"
+    concepts: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", help="Pictures of the class that keep its look; the paper has 200 outdoors."),
+    ] = 36
+    rank: Annotated[int, typer.Option(min=1, metavar="R", help="Of the adapters.")] = 4
+    steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Optimiser steps; the recipe's own.")] = None
+    seed: Annotated[int, typer.Option(min=0, help="Of weights, pictures, order and noise.")] = 0
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the whole recipe, and stop.")] = False
+
+
 def vae(job: VaeJob, options: RunOptions) -> None:
     """Train an autoencoder of photos and maps, from nothing."""
     from unrender.train.vae import RECIPES, train_vae
 
-    _train("vae", (job, options), RECIPES[job.recipe], train_vae)
+    _train(
+        "vae", (job, options), RECIPES[job.recipe], train_vae, kind="captioned" if job.recipe == "photos" else "maps"
+    )
 
 
 def pretrain(job: PretrainJob, model: ModelOptions, options: RunOptions) -> None:
@@ -127,7 +168,7 @@ def pretrain(job: PretrainJob, model: ModelOptions, options: RunOptions) -> None
 
     recipe = _started(RECIPES[job.recipe], model)
     recipe = recipe if job.terminal is None else replace(recipe, terminal=job.terminal)
-    _train("pretrain", (job, model, options), recipe, train, lit=_lit(model))
+    _train("pretrain", (job, model, options), recipe, train, kind=_kind(model))
 
 
 def e2e(job: E2EJob, model: ModelOptions, options: RunOptions) -> None:
@@ -135,7 +176,7 @@ def e2e(job: E2EJob, model: ModelOptions, options: RunOptions) -> None:
     from unrender.train.e2e import RECIPES, train_e2e
 
     recipe = _started(RECIPES[job.recipe], model)
-    _train("e2e", (job, model, options), replace(recipe, noise=job.noise), train_e2e, lit=_lit(model))
+    _train("e2e", (job, model, options), replace(recipe, noise=job.noise), train_e2e, kind=_kind(model))
 
 
 def ouroboros(job: OuroborosJob, options: RunOptions) -> None:
@@ -158,7 +199,27 @@ def ouroboros(job: OuroborosJob, options: RunOptions) -> None:
         lora=Lora(job.lora, job.lora) if job.lora else None,
     )
     photos = None if job.photos is None else load_dataset("photos", job.photos)
-    _train("ouroboros", (job, options), recipe, partial(train_ouroboros, photos=photos), lit=True)
+    _train("ouroboros", (job, options), recipe, partial(train_ouroboros, photos=photos), kind="lit")
+
+
+def text_to_image(job: TextToImageJob, options: RunOptions) -> None:
+    """Train a small text-to-image model from nothing, of synthetic stills and the words for them."""
+    from unrender.train.text_to_image import RECIPES, train_text_to_image
+
+    recipe = replace(RECIPES[job.recipe], autoencoder=job.autoencoder)
+    _train("text-to-image", (job, options), recipe, train_text_to_image, kind="captioned")
+
+
+def personalise(job: PersonaliseJob) -> None:
+    """Teach a text-to-image model one picture by adapters, so that it can guide what is inserted there (DiPIR)."""
+    from unrender.diffusion.lora import Lora
+    from unrender.files.images import read_image
+    from unrender.train.personalise import personalise as train
+    from unrender.train.personalise import recipe_for
+
+    adapters = Lora(job.rank, job.rank)
+    recipe = replace(recipe_for(job.base), class_name=job.class_name, concepts=job.concepts, lora=adapters)
+    _train("personalise", (job,), recipe, train, load=lambda: read_image(job.target))
 
 
 def temporal(job: TemporalJob, options: RunOptions) -> None:
@@ -169,7 +230,7 @@ def temporal(job: TemporalJob, options: RunOptions) -> None:
     known = RECIPES[job.recipe]
     steadiness = known.steadiness if job.steadiness is None else job.steadiness
     recipe = replace(known, start=Start(job.task, job.start), steadiness=steadiness)
-    _train("temporal", (job, options), recipe, train_temporal, lit=job.task == "forward", load=_clips)
+    _train("temporal", (job, options), recipe, train_temporal, load=lambda: _clips(options, lit=job.task == "forward"))
 
 
 def _clips(options: RunOptions, *, lit: bool) -> Any:
@@ -198,8 +259,8 @@ def _started(recipe: Any, model: ModelOptions) -> Any:
     return replace(recipe, start=own if start == Start(model.task) else given, lora=lora)
 
 
-def _lit(model: ModelOptions) -> bool:
-    return model.task == "forward"
+def _kind(model: ModelOptions) -> StillKind:
+    return "lit" if model.task == "forward" else "maps"
 
 
 def _train(
@@ -208,13 +269,14 @@ def _train(
     recipe: Any,
     train: Callable[..., Path],
     *,
-    lit: bool = False,
-    load: Callable[..., Any] | None = None,
+    kind: StillKind = "maps",
+    load: Callable[[], Any] | None = None,
 ) -> None:
+    """Runs a recipe on what `load` gives; on the stills that the options name, of a kind, where it is None."""
     from unrender.files.atomic import atomic_write
     from unrender.train.recipe import resolved
 
-    options: RunOptions = jobs[-1]
+    options: RunOptions | PersonaliseJob = jobs[-1]
     config = replace(recipe.config, steps=options.steps or recipe.config.steps, seed=options.seed)
     recipe = replace(recipe, config=config)
     if options.dry_run:
@@ -223,9 +285,9 @@ def _train(
     refuse_folder(options.out, *_folders(jobs))
     record = RunRecord(f"train {name}", jobs)
     with record.timed("load"):
-        data = (load or _stills)(options, lit=lit)
+        material = load() if load else _stills(jobs[-1], kind)
     with record.timed("train"), progress_bar("training") as show:
-        model = train(recipe, data, options.out, lambda step, loss: show(step, config.steps))
+        model = train(recipe, material, options.out, lambda step, loss: show(step, config.steps))
     if os.environ.get("RANK", "0") == "0":  # of several processes the first one reports
         with atomic_write(options.out / RECORD) as path:
             record.write(path)
@@ -234,21 +296,27 @@ def _train(
 
 def _folders(jobs: tuple[Any, ...]) -> list[str | Path]:
     """The folders that a run is told to read."""
-    options: RunOptions = jobs[-1]
-    names = ("start", "autoencoder", "base", "inverse", "forward", "photos")
-    named = [getattr(job, name, None) for job in jobs[:-1] for name in names]
-    return [*(options.data or ()), *(text.partition("=")[2] for text in options.dataset or ()), *filter(None, named)]
+    names = ("start", "autoencoder", "base", "inverse", "forward", "photos", "target")
+    named = [getattr(job, name, None) for job in jobs for name in names]
+    shards = [folder for job in jobs for folder in getattr(job, "data", None) or ()]
+    datasets = [text.partition("=")[2] for job in jobs for text in getattr(job, "dataset", None) or ()]
+    return [*shards, *datasets, *filter(None, named)]
 
 
-def _stills(options: RunOptions, *, lit: bool) -> Any:
+def _stills(options: RunOptions, kind: StillKind) -> Any:
     from unrender.errors import UserError
+    from unrender.train.captioned import load_captioned
     from unrender.train.data import join
     from unrender.train.datasets import dataset_named, load_dataset
 
     named = [dataset_named(text) for text in options.dataset or ()]
     if not (options.data or named):
         raise UserError("nothing to train on; expected --data DIR of `unrender synth`, or --dataset NAME=DIR")
-    sets = [_synthetic(options.data, options.cache, lit=lit)] if options.data else []
+    if kind == "captioned":
+        if named or not options.data:
+            raise UserError("only pictures of `unrender synth` come with their words; expected --data DIR of it alone")
+        return load_captioned(options.data, options.cache)
+    sets = [_synthetic(options.data, options.cache, lit=kind == "lit")] if options.data else []
     sets += [load_dataset(name, folder) for name, folder in named]
     return sets[0] if len(sets) == 1 else join(sets)
 
@@ -271,5 +339,5 @@ def _synthetic(folders: list[Path], cache: Path | None, *, lit: bool) -> Any:
     return gather() if cache is None else prepared(cache, folders, kind, gather)
 
 
-for verb in (vae, pretrain, e2e, ouroboros, temporal):
-    add_verb(app, verb.__name__, verb)
+for verb in (vae, pretrain, e2e, ouroboros, temporal, text_to_image, personalise):
+    add_verb(app, verb.__name__.replace("_", "-"), verb)

@@ -69,8 +69,13 @@ class Engine:
         return frames, targets * self.card.latents.channels, *self.latent_size(canvas)
 
 
-def load_engine(model: str | Path, task: Task, options: InferenceOptions, domain: str = "") -> Engine:
+def load_engine(
+    model: str | Path, task: Task, options: InferenceOptions, domain: str = "", *, adaptable: bool = False
+) -> Engine:
     """The engine of an embedded or published model, or of a model folder.
+
+    Args:
+        adaptable: diffusers' own networks, which take adapters, where a small model would be run without them.
 
     Raises:
         UserError: no such model, one for another task, a broken folder, a device that is not present, or a domain that
@@ -88,7 +93,9 @@ def load_engine(model: str | Path, task: Task, options: InferenceOptions, domain
         known = ", ".join(location.card.domains)
         raise UserError(f"{location.card.id} knows no domain {domain}; expected {known or 'none'}")
     decoder = find_decoder(options.decoder) if options.decoder else None
-    checkpoint = load_checkpoint(location, compute, decoder, inference_only=options.memory == "normal")
+    checkpoint = load_checkpoint(
+        location, compute, decoder, inference_only=options.memory == "normal" and not adaptable
+    )
     if options.long_side is not None:
         size = replace(checkpoint.card.maps.size, long_side=options.long_side)
         checkpoint = replace(checkpoint, card=checkpoint.card.with_maps(size=size))

@@ -274,6 +274,22 @@ def predict_clean(output: Tensor, noisy: Tensor, signal: float, noise: float, pr
     return noisy - noise * output if prediction == "flow" else (noisy - noise * output) / signal
 
 
+def predict_noise(output: Tensor, noisy: Tensor, signal: float, noise: float, prediction: Prediction) -> Tensor:
+    """The noise eps that a network output means, at z = signal z0 + noise eps; so that the answers of networks of
+    unlike prediction can be compared.
+
+    v:      eps = signal v + noise z          (Salimans & Ho 2022, appendix D)
+    eps:    eps is the output.
+    sample: eps = (z - signal z0) / noise
+    flow:   eps = z + signal u, of u = eps - z0, where signal + noise = 1
+    """
+    if prediction == "epsilon":
+        return output
+    if prediction == "v_prediction":
+        return signal * output + noise * noisy
+    return noisy + signal * output if prediction == "flow" else (noisy - signal * output) / noise
+
+
 def add_noise(clean: Tensor, noise: Tensor, alpha: float | Tensor) -> Tensor:
     """z_t = sqrt(alpha) z_0 + sqrt(1 - alpha) noise (Ho et al. 2020, eq. 4)."""
     return alpha**0.5 * clean + (1 - alpha) ** 0.5 * noise

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from unrender.evaluate.report import table as table
     from unrender.evaluate.scenes import Scene as Scene
     from unrender.evaluate.scenes import scenes_of as scenes_of
+    from unrender.evaluate.text_to_image import evaluate_text_to_image as evaluate_text_to_image
 
 _HOMES = {
     "claims.run": ("evaluate_claims",),
@@ -74,6 +75,7 @@ _HOMES = {
     "pictures": ("evaluate_pictures",),
     "report": ("Figure", "Report", "as_dict", "markdown", "table"),
     "scenes": ("Scene", "scenes_of"),
+    "text_to_image": ("evaluate_text_to_image",),
 }
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from unrender.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from unrender.train.captioned import CaptionedStills as CaptionedStills
+    from unrender.train.captioned import load_captioned as load_captioned
     from unrender.train.data import Batch as Batch
     from unrender.train.data import StillDataset as StillDataset
     from unrender.train.data import join as join
@@ -25,15 +27,20 @@ if TYPE_CHECKING:
     from unrender.train.model_task import ModelTask as ModelTask
     from unrender.train.ouroboros import OuroborosRecipe as OuroborosRecipe
     from unrender.train.ouroboros import train_ouroboros as train_ouroboros
+    from unrender.train.personalise import PersonaliseRecipe as PersonaliseRecipe
+    from unrender.train.personalise import personalised as personalised
     from unrender.train.pretrain import PretrainRecipe as PretrainRecipe
     from unrender.train.recipe import Stage as Stage
     from unrender.train.recipe import TrainConfig as TrainConfig
     from unrender.train.run_folder import RunFolder as RunFolder
     from unrender.train.start import Start as Start
+    from unrender.train.text_to_image import TextToImageRecipe as TextToImageRecipe
+    from unrender.train.text_to_image import train_text_to_image as train_text_to_image
     from unrender.train.vae import VaeRecipe as VaeRecipe
     from unrender.train.vae import train_vae as train_vae
 
 _HOMES = {
+    "captioned": ("CaptionedStills", "load_captioned"),
     "data": ("Batch", "StillDataset", "join", "lit_frames", "load_lit_still_dataset", "load_still_dataset"),
     "datasets": ("load_dataset",),
     "e2e": ("E2ERecipe", "RECIPES as E2E_RECIPES", "train_e2e"),
@@ -41,10 +48,17 @@ _HOMES = {
     "loop": ("BatchSpec", "Task", "run as run_task"),
     "model_task": ("ModelTask",),
     "ouroboros": ("OuroborosRecipe", "RECIPES as OUROBOROS_RECIPES", "train_ouroboros"),
+    "personalise": (
+        "PersonaliseRecipe",
+        "RECIPES as PERSONALISE_RECIPES",
+        "personalise as train_personalise",
+        "personalised",
+    ),
     "pretrain": ("PretrainRecipe", "RECIPES as PRETRAIN_RECIPES", "pretrain as train_pretrain"),
     "recipe": ("Stage", "TrainConfig"),
     "run_folder": ("RunFolder",),
     "start": ("Start",),
+    "text_to_image": ("RECIPES as TEXT_TO_IMAGE_RECIPES", "TextToImageRecipe", "train_text_to_image"),
     "vae": ("RECIPES as VAE_RECIPES", "VaeRecipe", "train_vae"),
 }
 

@@ -112,8 +112,13 @@ SCRATCH_CARD = ModelCard(
 """The inverse renderer that ships: one step, and one decoded picture of all maps."""
 
 
-def build_autoencoder(seed: int = 0, latent_channels: int = LATENT_CHANNELS, out_channels: int = 3) -> AutoencoderKL:
-    """A small AutoencoderKL (4x) before training.
+def build_autoencoder(
+    seed: int = 0,
+    latent_channels: int = LATENT_CHANNELS,
+    out_channels: int = 3,
+    widths: tuple[int, ...] = (16, 32, 64),
+) -> AutoencoderKL:
+    """A small AutoencoderKL before training; every width but the last halves the picture.
 
     It normalises all channels as one group: with two channels a group, as eight groups would have in its last layers,
     a flat colour is normalised away.
@@ -122,9 +127,9 @@ def build_autoencoder(seed: int = 0, latent_channels: int = LATENT_CHANNELS, out
     autoencoder = AutoencoderKL(
         in_channels=3,
         out_channels=out_channels,
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
-        block_out_channels=(16, 32, 64),
+        down_block_types=("DownEncoderBlock2D",) * len(widths),
+        up_block_types=("UpDecoderBlock2D",) * len(widths),
+        block_out_channels=widths,
         layers_per_block=1,
         latent_channels=latent_channels,
         norm_num_groups=1,

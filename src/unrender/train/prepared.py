@@ -31,7 +31,7 @@ def prepared(cache: Path, data: Sequence[Path], kind: str, gather: Callable[[], 
     """
     cache.mkdir(parents=True, exist_ok=True)
     clean_leftovers(cache)
-    path = cache / f"stills-{_key(data, kind)}.safetensors"
+    path = cache / f"stills-{shards_key(data, kind)}.safetensors"
     if not path.exists():
         with atomic_write(path) as temporary:
             safetensors.torch.save_file(_tensors(gather()), temporary)
@@ -42,7 +42,8 @@ def prepared(cache: Path, data: Sequence[Path], kind: str, gather: Callable[[], 
             raise UserError(f"{path} is damaged: {error}; delete it, and it is made anew") from error
 
 
-def _key(data: Sequence[Path], kind: str) -> str:
+def shards_key(data: Sequence[Path], kind: str) -> str:
+    """What stands for something that was made of the shards in `data`: names, sizes and times of their files."""
     files = [file for folder in data for file in sorted(folder.resolve().glob("*.tar"))]
     conditions = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return hashlib.sha256(json.dumps([VERSION, kind, conditions]).encode()).hexdigest()[:16]

@@ -15,6 +15,7 @@ from unrender.diffusion.checkpoints.hub.components import MODEL_INDEX, WORDLESS,
 from unrender.diffusion.checkpoints.hub.ids import cards_of, known_ids, pick
 from unrender.diffusion.checkpoints.hub.location import ModelLocation
 from unrender.diffusion.checkpoints.published import PUBLISHED
+from unrender.diffusion.checkpoints.published.stable_diffusion import stable_diffusion_card
 from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
 from unrender.files.reading import reading
@@ -53,6 +54,8 @@ def cards_in(folder: Path) -> tuple[ModelCard, ...]:
         return (read_card(folder),) if known is None else cards_of(known)
     with reading(folder, "a model's folder"):  # whose tables may hold anything
         known = _cached(folder)[0] or _cloned(folder) or _called(folder) or _made_of(folder)
+        if known is None and (card := stable_diffusion_card(folder)) is not None:
+            return (card,)
     if known is None:
         raise UserError(
             f"{folder} does not say whose weights it holds; run `unrender models adopt {folder} ID`, "

@@ -1,0 +1,1 @@
+"""Objects into pictures (DiPIR, Liang et al., ECCV 2024)."""
