@@ -64,13 +64,18 @@ class Engine:
     def noise_shape(self, size: Size, frames: int, name: str = "the picture") -> tuple[int, int, int, int]:
         """The shape of the noise of `frames` frames of `size`: all targets of a frame side by side on channels."""
         canvas = plan_framing(size, self.card.maps.size, name).canvas
-        shared = self.card.sampling.grouping.shared_noise == "frames_and_targets"
+        shared = self.card.sampling.grouping.shared_noise in ("targets", "frames_and_targets")
         targets = 1 if shared else len(self.card.maps.targets)
         return frames, targets * self.card.latents.channels, *self.latent_size(canvas)
 
 
-def load_engine(model: str | Path, task: Task, options: InferenceOptions, domain: str = "") -> Engine:
+def load_engine(
+    model: str | Path, task: Task, options: InferenceOptions, domain: str = "", *, lora: float | None = None
+) -> Engine:
     """The engine of an embedded or published model, or of a model folder.
+
+    Args:
+        lora: see `load_checkpoint`.
 
     Raises:
         UserError: no such model, one for another task, a broken folder, a device that is not present, or a domain that
@@ -88,9 +93,9 @@ def load_engine(model: str | Path, task: Task, options: InferenceOptions, domain
         known = ", ".join(location.card.domains)
         raise UserError(f"{location.card.id} knows no domain {domain}; expected {known or 'none'}")
     decoder = find_decoder(options.decoder) if options.decoder else None
-    checkpoint = load_checkpoint(location, compute, decoder, inference_only=options.memory == "normal")
+    checkpoint = load_checkpoint(location, compute, decoder, inference_only=options.memory == "normal", lora=lora)
     if options.long_side is not None:
-        size = replace(checkpoint.card.maps.size, long_side=options.long_side)
+        size = replace(checkpoint.card.maps.size, long_side=options.long_side, short_side=0)
         checkpoint = replace(checkpoint, card=checkpoint.card.with_maps(size=size))
     if options.compile:
         checkpoint.unet.compile()

@@ -9,7 +9,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unrender.diffusion.card.conditioning import ImageTokens, LightTokens, TaskNumbers, TextPrompt
+from unrender.diffusion.card.conditioning import (
+    DomainEmbedding,
+    ImageTokens,
+    LightTokens,
+    MicroConditioning,
+    TaskNumbers,
+    TextPrompt,
+)
 from unrender.diffusion.card.legacy import from_flat, is_flat
 from unrender.diffusion.card.model import ModelCard
 from unrender.diffusion.card.sampling import FlowCard, KarrasCard, ScheduleCard
@@ -20,7 +27,17 @@ if TYPE_CHECKING:
 
 CARD_FILE = "unrender.json"
 
-_UNION = (TextPrompt, TaskNumbers, ImageTokens, LightTokens, ScheduleCard, KarrasCard, FlowCard)
+_UNION = (
+    TextPrompt,
+    TaskNumbers,
+    ImageTokens,
+    LightTokens,
+    DomainEmbedding,
+    MicroConditioning,
+    ScheduleCard,
+    KarrasCard,
+    FlowCard,
+)
 
 
 def write_card(card: ModelCard, folder: Path) -> None:
