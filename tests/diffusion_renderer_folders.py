@@ -171,7 +171,9 @@ def _write_rest(folder: Path, **components: list[str]) -> None:
 def _write(folder: Path, config: dict, state: dict[str, torch.Tensor]) -> None:
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(config))
-    save_file({name: value.contiguous() for name, value in state.items()}, folder / "diffusion_pytorch_model.safetensors")
+    save_file(
+        {name: value.contiguous() for name, value in state.items()}, folder / "diffusion_pytorch_model.safetensors"
+    )
 
 
 def _tuples(value: object) -> object:

@@ -268,5 +268,3 @@ def _bilinear(picture: Tensor, u: Tensor, v: Tensor, wrap: bool) -> Tensor:
 
 def _srgb(linear: Tensor) -> Tensor:
     return torch.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear.clamp(min=1e-9) ** (1 / 2.4) - 0.055)
-
-

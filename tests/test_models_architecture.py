@@ -9,6 +9,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 from unrender.diffusion.card import ModelCard
+from unrender.diffusion.checkpoints import published
 from unrender.diffusion.checkpoints.architecture import (
     IMAGE_ENCODER,
     SD2_TEXT_ENCODER,
@@ -22,7 +23,6 @@ from unrender.diffusion.checkpoints.architecture import (
     unet_config,
     unet_parameters,
 )
-from unrender.diffusion.checkpoints import published
 
 PUBLISHED = tuple(card for card in published.PUBLISHED if not card.is_video)  # those: test_video_architecture.py
 PLAIN = 865_910_724  # Stable Diffusion 2, as published

@@ -118,7 +118,9 @@ def as_maps(buffers: dict[str, Tensor]) -> GBuffer:
 
 def buffers_of(frames: int, size: tuple[int, int]) -> dict[str, Tensor]:
     found = {name: codes(frames, size, seed) for seed, name in enumerate(FORWARD_BUFFERS)}
-    return {n: v[:, :1].expand(-1, 3, -1, -1) if n in ("depth", "roughness", "metallic") else v for n, v in found.items()}
+    return {
+        n: v[:, :1].expand(-1, 3, -1, -1) if n in ("depth", "roughness", "metallic") else v for n, v in found.items()
+    }
 
 
 def smooth_light() -> EnvironmentMap:
@@ -162,7 +164,7 @@ def test_the_faithful_maps_are_those_of_pngs_and_the_default_ones_are_not(invers
     for options, whole in ((FAITHFUL, True), (replace(FAITHFUL, faithful=False), False)):
         maps = InverseRenderer.from_pretrained(inverse, options)(photo, ["base_color", "depth"], steps=2).maps
         for values in (linear_to_srgb(maps["base_color"]) * 255, (maps["depth"] - 1) * 255 * 3):
-            assert bool(((values - values.round()).abs().max() < 1e-2)) == whole
+            assert bool((values - values.round()).abs().max() < 1e-2) == whole
 
 
 def test_long_clips_are_decoded_eight_frames_at_a_time(inverse):

@@ -132,7 +132,11 @@ def rewritten(folder: Path, component: str, **changes: object) -> Path:
 @pytest.mark.parametrize(
     ("component", "changes", "said"),
     [
-        ("unet", {"in_channels": 24, "multi_res_encoder_hidden_states": False}, "multi_res_encoder_hidden_states is false"),
+        (
+            "unet",
+            {"in_channels": 24, "multi_res_encoder_hidden_states": False},
+            "multi_res_encoder_hidden_states is false",
+        ),
         ("unet", {"temporal_cross_attention_dim": 64}, "temporal_cross_attention_dim is 64; expected null"),
         ("unet", {"layers_per_block": 2}, "tensor .* is missing"),
         ("env_encoder", {"channels": [32, 64, 64, 64]}, "its tokens have"),

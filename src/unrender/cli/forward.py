@@ -47,6 +47,7 @@ class ForwardJob:
         typer.Option(help="The axes of a renderer's normals; `auto` holds them against its depth."),
     ] = "auto"
     yaw: Yaw = 0.0
+    turn: Annotated[float, typer.Option(metavar="DEG", help="Turn the light by so much in all, over a clip.")] = 0.0
     exposure: Exposure = 0.0
     samples: Samples = None
     steps: Steps = None
@@ -78,6 +79,8 @@ def forward(job: ForwardJob, prompt: PromptOptions, network: NetworkOptions, com
 
             gbuffers = tally.counted(open_gbuffers(job.gbuffer, job.normals))
             destination.check_frames(len(gbuffers))
+            if job.turn and len(gbuffers) == 1:
+                raise UserError(f"--turn {job.turn}: {job.gbuffer} is a still; expected a clip, or --yaw")
             paths = passes_paths(work_dir, f"{gbuffers.name}.forward", len(gbuffers))
             paths = [work_dir / destination.file] if destination.file else paths
             models = (job.model, network.decoder)
@@ -86,9 +89,10 @@ def forward(job: ForwardJob, prompt: PromptOptions, network: NetworkOptions, com
             edit = read_mask(job.edit_mask) if job.edit_mask else None
             engines = Engines(network, compute, record)
             renderer = forward_renderer(job.model, engines, prompt, job.steps, job.long_side, job.samples)
+        yaws = [job.yaw + job.turn * index / len(gbuffers) for index in range(len(gbuffers))]
         rendered = (
-            (renderer(gbuffer, light, job.yaw, edit), gbuffer.plate)
-            for gbuffer in track(gbuffers, "rendering", len(gbuffers))
+            (renderer(gbuffer, light, yaw, edit), gbuffer.plate)
+            for gbuffer, yaw in zip(track(gbuffers, "rendering", len(gbuffers)), yaws, strict=False)
         )
         with record.timed("write"):
             write_passes_stream(paths, record.timed_items("forward", rendered), fps=gbuffers.fps, first=gbuffers.first)
@@ -100,6 +104,8 @@ def forward(job: ForwardJob, prompt: PromptOptions, network: NetworkOptions, com
 
 def _check(job: ForwardJob, prompt: PromptOptions, network: NetworkOptions) -> None:
     """Raises UserError where an option has no effect."""
-    if job.light is None and (job.yaw or job.exposure or prompt.shadows):
-        raise UserError("--yaw, --exposure and --shadows are a light's; expected --light HDRI with them")
+    if job.light is None and (job.yaw or job.turn or job.exposure or prompt.shadows or prompt.elevation):
+        raise UserError(
+            "--yaw, --turn, --exposure, --elevation and --shadows are a light's; expected --light HDRI with them"
+        )
     check_deferred(job.model, **asdict(network), steps=job.steps, long_side=job.long_side)

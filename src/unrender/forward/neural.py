@@ -110,7 +110,9 @@ class NeuralRenderer:
         yaws = torch.as_tensor(yaw, dtype=torch.float32).expand(len(gbuffer))
         if light is not None and self._shown_all:
             # Of the whole view, as a display shows it: nothing is cut out, nor exposed.
-            picture = _rgb(neural_environment.environment_prediction(self.engine, self.options, gbuffer, light, yaws, noise))
+            picture = _rgb(
+                neural_environment.environment_prediction(self.engine, self.options, gbuffer, light, yaws, noise)
+            )
             return RenderPasses({"rendered": picture}, torch.zeros_like(picture))
         if light is not None and self.card.light is not None:
             picture = neural_light.lit_picture(self.engine, self.options, gbuffer, light, yaws, noise)

@@ -75,6 +75,7 @@ def conditioning_maps(gbuffer: GBuffer) -> dict[str, Tensor]:
     return shown
 
 
+@torch.inference_mode()
 def environment_tokens(
     engine: Engine, gbuffer: GBuffer, light: EnvironmentMap, yaw: Tensor, elevation: float = 0.0
 ) -> tuple[Tensor, ...]:
@@ -94,7 +95,6 @@ def environment_tokens(
     return tuple(torch.cat(level).expand(len(gbuffer), -1, -1) for level in zip(*frames, strict=True))
 
 
-@torch.inference_mode()
 def light_tokens(engine: Engine, picture: Tensor) -> tuple[Tensor, ...]:
     """Tokens (B, N, D), one tensor a level, of the pictures of lights (B, 3 x pictures, H, W) in [0, 1]."""
     encoder = engine.checkpoint.environment
@@ -119,5 +119,7 @@ def _clip_depth(depth: Tensor, gbuffer: GBuffer) -> Tensor:
     near, far = RELATIVE_NEAR, RELATIVE_NEAR + 1
     if gbuffer.depth_kind == "relative" and len(known) and near <= known.min() and known.max() <= far:
         return torch.where(finite, depth, far)
-    as_one_frame = relative_depth(depth.reshape(1, 1, -1, depth.shape[3]), finite.to(depth).reshape(1, 1, -1, depth.shape[3]))
+    as_one_frame = relative_depth(
+        depth.reshape(1, 1, -1, depth.shape[3]), finite.to(depth).reshape(1, 1, -1, depth.shape[3])
+    )
     return as_one_frame.reshape(depth.shape)

@@ -11,7 +11,10 @@ from unrender.errors import UserError
 
 def check_unet(card: ModelCard, config: dict[str, Any], folder: Path) -> None:
     """Raises UserError where the UNet of `folder` takes or gives something else than the card says."""
-    sides = [("in channels", "in_channels", 4, card.input_channels), ("out channels", "out_channels", 4, card.target_channels)]
+    sides = [
+        ("in channels", "in_channels", 4, card.input_channels),
+        ("out channels", "out_channels", 4, card.target_channels),
+    ]
     if not card.is_video:  # there the projection is that of the micro-conditioning
         sides.append(("task numbers", "projection_class_embeddings_input_dim", 0, card.task_numbers))
     for what, name, default, want in sides:

@@ -17,8 +17,8 @@ from unrender.diffusion.card.file import write_card
 from unrender.diffusion.checkpoints.adapter import add_adapter
 from unrender.diffusion.checkpoints.clip.image_encoder import ImageEncoder, load_image_encoder
 from unrender.diffusion.checkpoints.clip.prompts import TOKENS_FILE, prompt_tokens
-from unrender.diffusion.checkpoints.hub.location import ModelLocation
 from unrender.diffusion.checkpoints.fitting import check_unet
+from unrender.diffusion.checkpoints.hub.location import ModelLocation
 from unrender.diffusion.checkpoints.official import refined
 from unrender.diffusion.checkpoints.tensors import check_tensors, read_tensors, tensor_shapes, weight_files
 from unrender.diffusion.decoding import TEMPORAL, Decoder
