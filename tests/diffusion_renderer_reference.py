@@ -133,7 +133,8 @@ class Official:
 
 
 def covered(codes: np.ndarray, side: int) -> np.ndarray:
-    """An 8-bit picture (H, W, 3) at the size of the network: covers a square of that side, and on to multiples of 64."""
+    """An 8-bit picture (H, W, 3) at the size of the network: covers a square of that side, and on to multiples of
+    64."""
     height, width = codes.shape[:2]
     if (height, width) == (side, side):
         return codes

@@ -18,6 +18,7 @@ from unrender.files.shards import Clip, LitClip
 from unrender.forward.neural import NeuralRenderer
 from unrender.forward.options import ForwardOptions
 from unrender.inverse.renderer import InverseRenderer
+from unrender.scene.camera import Camera
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
@@ -53,6 +54,7 @@ def truth(frames: int, seed: int = 0, size: int = 64) -> Clip:
         roughness=moving(1),
         metallic=moving(1),
         mask=torch.ones(frames, 1, size, size),
+        camera=Camera.perspective((size, size), pose=torch.eye(4).expand(frames, 4, 4)),
     )
     lights = [EnvironmentMap(torch.rand(1, 3, 16, 32, generator=generator) * 3) for _ in range(2)]
     other = LitClip(lights[1], moving(3) * 9, moving(3))

@@ -1,4 +1,5 @@
-"""The video networks of published checkpoints, built without memory, against counts, widths and names written out by hand."""
+"""The video networks of published checkpoints, built without memory, against counts, widths and names written out by
+hand."""
 
 import json
 import re

@@ -99,6 +99,50 @@ class OuroborosJob:
     lora: Annotated[int, typer.Option(min=0, metavar="RANK", help="Train adapters of this rank; 0: all weights.")] = 0
 
 
+@dataclass(frozen=True)
+class EnvEncoderJob:
+    """Which recipe, and whose latents."""
+
+    recipe: Annotated[Literal["paper", "small", "smoke"], typer.Option(help="`smoke` only shows that it runs.")] = (
+        "small"
+    )
+    start: Annotated[str | None, typer.Option(metavar="MODEL", help="A model whose VAE makes the latents.")] = None
+    autoencoder: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Or an autoencoder of `unrender train vae`.")
+    ] = None
+
+
+@dataclass(frozen=True)
+class VideoJob:
+    """What a video model starts from, and what of it is trained."""
+
+    recipe: Annotated[Literal["paper", "small", "smoke"], typer.Option(help="`smoke` only shows that it runs.")] = (
+        "small"
+    )
+    start: Annotated[str | None, typer.Option(metavar="MODEL", help="A video model's id or folder to start from.")] = (
+        None
+    )
+    base: Annotated[str | None, typer.Option(metavar="DIR", help="Or Stable Video Diffusion (unet, vae), widened.")] = (
+        None
+    )
+    autoencoder: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Or nothing but this, of `unrender train vae`.")
+    ] = None
+    frames: Annotated[int | None, typer.Option(min=1, metavar="N", help="Of a window; the recipe's own.")] = None
+
+
+@dataclass(frozen=True)
+class LitVideoJob:
+    """What only a forward video model learns from."""
+
+    environment: Annotated[
+        str | None, typer.Option(metavar="DIR", help="An encoder of lights, of `unrender train env-encoder`.")
+    ] = None
+    real: Annotated[
+        list[Path] | None, typer.Option(metavar="DIR", help="Shards of labelled footage, learnt with an adapter; more.")
+    ] = None
+
+
 def vae(job: VaeJob, options: RunOptions) -> None:
     """Train an autoencoder of photos and maps, from nothing."""
     from unrender.train.vae import RECIPES, train_vae
@@ -147,6 +191,59 @@ def ouroboros(job: OuroborosJob, options: RunOptions) -> None:
     _train("ouroboros", (job, options), recipe, partial(train_ouroboros, photos=photos), lit=True)
 
 
+def env_encoder(job: EnvEncoderJob, options: RunOptions) -> None:
+    """Train the encoder of environment maps that a forward video model attends to (DiffusionRenderer)."""
+    from unrender.train.env_encoder import RECIPES, lights_of, train_env_encoder
+
+    recipe = replace(RECIPES[job.recipe], autoencoder=job.autoencoder, model=job.start)
+    _train_on("env-encoder", (job, options), recipe, train_env_encoder, lambda: lights_of(_clips(options.data)))
+
+
+def video_inverse(job: VideoJob, options: RunOptions) -> None:
+    """Train a video model to give a clip's buffers, one at a time (DiffusionRenderer). Stills join as single frames."""
+    from unrender.train.datasets import dataset_named, load_dataset
+    from unrender.train.video import train_video_inverse
+    from unrender.train.video_data import clips_of_stills, load_video_clips
+
+    def load() -> Any:
+        named = [dataset_named(text) for text in options.dataset or ()]
+        stills = [clip for name, folder in named for clip in clips_of_stills(load_dataset(name, folder))]
+        return [*(load_video_clips(_clips(options.data)) if options.data or not stills else ()), *stills]
+
+    _train_on("video-inverse", (job, options), _video_recipe(job, "inverse", None), train_video_inverse, load)
+
+
+def video_forward(job: VideoJob, lit: LitVideoJob, options: RunOptions) -> None:
+    """Train a video model to render buffers under a light (DiffusionRenderer)."""
+    from functools import partial
+
+    from unrender.train.video import train_video_forward
+    from unrender.train.video_data import load_video_clips
+
+    real = load_video_clips(_clips(lit.real)) if lit.real and not options.dry_run else ()
+    recipe = _video_recipe(job, "forward", lit.environment)
+    train = partial(train_video_forward, real=real)
+    _train_on("video-forward", (job, lit, options), recipe, train, lambda: load_video_clips(_clips(options.data)))
+
+
+def _video_recipe(job: VideoJob, task: Literal["inverse", "forward"], environment: str | None) -> Any:
+    from unrender.train.video import RECIPES
+    from unrender.train.video_start import VideoStart
+
+    start = VideoStart(task, job.start, job.base, job.autoencoder, environment)
+    known = replace(RECIPES[job.recipe], start=start)
+    return known if job.frames is None else replace(known, frames=job.frames)
+
+
+def _clips(folders: list[Path] | None) -> Any:
+    from unrender.errors import UserError
+    from unrender.files.shards import read_clips
+
+    if not folders:
+        raise UserError("nothing to train on; expected --data DIR of `unrender synth`")
+    return (clip for folder in folders for clip in read_clips(folder))
+
+
 def _started(recipe: Any, model: ModelOptions) -> Any:
     """The recipe with the caller's start; where there is none, its own."""
     from unrender.diffusion.lora import Lora
@@ -164,6 +261,12 @@ def _lit(model: ModelOptions) -> bool:
 
 
 def _train(name: str, jobs: tuple[Any, ...], recipe: Any, train: Callable[..., Path], *, lit: bool = False) -> None:
+    _train_on(name, jobs, recipe, train, lambda: _stills(jobs[-1], lit=lit))
+
+
+def _train_on(
+    name: str, jobs: tuple[Any, ...], recipe: Any, train: Callable[..., Path], load: Callable[[], Any]
+) -> None:
     from unrender.files.atomic import atomic_write
     from unrender.train.recipe import resolved
 
@@ -176,9 +279,9 @@ def _train(name: str, jobs: tuple[Any, ...], recipe: Any, train: Callable[..., P
     refuse_folder(options.out, *_folders(jobs))
     record = RunRecord(f"train {name}", jobs)
     with record.timed("load"):
-        stills = _stills(options, lit=lit)
+        data = load()
     with record.timed("train"), progress_bar("training") as show:
-        model = train(recipe, stills, options.out, lambda step, loss: show(step, config.steps))
+        model = train(recipe, data, options.out, lambda step, loss: show(step, config.steps))
     if os.environ.get("RANK", "0") == "0":  # of several processes the first one reports
         with atomic_write(options.out / RECORD) as path:
             record.write(path)
@@ -188,9 +291,15 @@ def _train(name: str, jobs: tuple[Any, ...], recipe: Any, train: Callable[..., P
 def _folders(jobs: tuple[Any, ...]) -> list[str | Path]:
     """The folders that a run is told to read."""
     options: RunOptions = jobs[-1]
-    names = ("start", "autoencoder", "base", "inverse", "forward", "photos")
+    names = ("start", "autoencoder", "base", "inverse", "forward", "photos", "environment")
     named = [getattr(job, name, None) for job in jobs[:-1] for name in names]
-    return [*(options.data or ()), *(text.partition("=")[2] for text in options.dataset or ()), *filter(None, named)]
+    real = [folder for job in jobs[:-1] for folder in getattr(job, "real", None) or ()]
+    return [
+        *(options.data or ()),
+        *real,
+        *(text.partition("=")[2] for text in options.dataset or ()),
+        *filter(None, named),
+    ]
 
 
 def _stills(options: RunOptions, *, lit: bool) -> Any:
@@ -224,5 +333,5 @@ def _synthetic(folders: list[Path], cache: Path | None, *, lit: bool) -> Any:
     return gather() if cache is None else prepared(cache, folders, kind, gather)
 
 
-for verb in (vae, pretrain, e2e, ouroboros):
-    add_verb(app, verb.__name__, verb)
+for verb in (vae, pretrain, e2e, ouroboros, env_encoder, video_inverse, video_forward):
+    add_verb(app, verb.__name__.replace("_", "-"), verb)

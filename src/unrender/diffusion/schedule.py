@@ -258,8 +258,8 @@ class KarrasSchedule:
 
 @dataclass(frozen=True)
 class ExplodingEuler:
-    """Euler's method over sigmas (Karras et al. 2022, algorithm 1) in the variance-exploding form z = z0 + sigma eps, in
-    the order and the single precision of diffusers' scheduler.
+    """Euler's method over sigmas (Karras et al. 2022, algorithm 1) in the variance-exploding form z = z0 + sigma eps,
+    in the order and the single precision of diffusers' scheduler.
 
     Attributes:
         sigmas: (steps + 1,) float32, noisiest first, 0 at the end.

@@ -1,9 +1,10 @@
-"""Maps to picture by a network that is shown an environment map as it is and answers with a display's picture of the whole
-view, background and all: DiffusionRenderer's forward models (Liang et al. 2025)."""
+"""Maps to picture by a network that is shown an environment map as it is and answers with a display's picture of the
+whole view, background and all: DiffusionRenderer's forward models (Liang et al. 2025)."""
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
@@ -19,6 +20,9 @@ from unrender.forward.surface import DEFAULT_METALLIC, DEFAULT_ROUGHNESS
 from unrender.scene.encoding import encode
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.gbuffer import GBuffer
+
+if TYPE_CHECKING:
+    from unrender.diffusion.networks.env_encoder import EnvEncoder
 
 
 def check_environment_options(model: str, options: ForwardOptions) -> None:
@@ -61,8 +65,8 @@ def environment_prediction(
 
 
 def conditioning_maps(gbuffer: GBuffer) -> dict[str, Tensor]:
-    """The maps of a G-buffer as the network knows them, (T, 1 or 3, H, W): on black where its mask says that there is no
-    surface, and there as far as can be; depth relative, of the whole clip."""
+    """The maps of a G-buffer as the network knows them, (T, 1 or 3, H, W): on black where its mask says that there is
+    no surface, and there as far as can be; depth relative, of the whole clip."""
     there = torch.ones(len(gbuffer), 1, *gbuffer.size) if gbuffer.mask is None else (gbuffer.mask > 0).float()
     maps = {
         "roughness": torch.full_like(there, DEFAULT_ROUGHNESS),
@@ -100,7 +104,7 @@ def light_tokens(engine: Engine, picture: Tensor) -> tuple[Tensor, ...]:
     encoder = engine.checkpoint.environment
     assert encoder is not None
     latents = [encode_pictures(engine, part * 2 - 1) for part in picture.split(3, dim=1)]
-    return encoder.tokens(torch.cat(latents, dim=1).to(engine.compute.dtype))
+    return cast("EnvEncoder", encoder).tokens(torch.cat(latents, dim=1).to(engine.compute.dtype))
 
 
 def raised_camera(degrees: float, tokens: LightTokens) -> Tensor:

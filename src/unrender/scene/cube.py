@@ -1,5 +1,6 @@
 """Environment maps by way of a cube, as DiffusionRenderer's official code resamples them: six square faces, looked up
-between texels, over the edges of the cube too. It costs sharpness, and is here for parity alone; see `scene.encoding`."""
+between texels, over the edges of the cube too. It costs sharpness, and is here for parity alone; see
+`scene.encoding`."""
 
 from __future__ import annotations
 
@@ -17,9 +18,9 @@ _AXES = ((0, 1, 2), (1, 2, 0), (2, 0, 1))
 
 
 def cube_of(radiance: Tensor, side: int = FACE) -> Tensor:
-    """(T, C, H, W) radiance to the faces of a cube, (T, C, 6 (side + 2), side + 2): +X, -X, +Y, -Y, +Z, -Z one below the
-    other, each looked up at its texel centres and framed by the texels across its edges. Across a corner there is none:
-    the mean of the three texels that meet there stands for it."""
+    """(T, C, H, W) radiance to the faces of a cube, (T, C, 6 (side + 2), side + 2): +X, -X, +Y, -Y, +Z, -Z one below
+    the other, each looked up at its texel centres and framed by the texels across its edges. Across a corner there is
+    none: the mean of the three texels that meet there stands for it."""
     directions = torch.cat([_face_directions(axis, sign, side) for axis in range(3) for sign in (1.0, -1.0)])
     faces = sample_wrapped(radiance, directions.to(radiance)).unflatten(2, (6, side + 2))
     far = side + 1

@@ -1,5 +1,5 @@
-"""Pre-trains the encoder of environment maps as an autoencoder of their latents, by squared error; the decoder is dropped
-(DiffusionRenderer, Liang et al. 2025, section 4.3)."""
+"""Pre-trains the encoder of environment maps as an autoencoder of their latents, by squared error; the decoder is
+dropped (DiffusionRenderer, Liang et al. 2025, section 4.3)."""
 
 from __future__ import annotations
 
@@ -148,8 +148,8 @@ def lights_of(clips: Iterable[Clip]) -> list[Tensor]:
 
 
 def random_picture(light: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """(1, 9, side, side) the pictures of a light turned at random, seen by a camera that is tilted at random, and brighter
-    or darker by up to `STOPS`."""
+    """(1, 9, side, side) the pictures of a light turned at random, seen by a camera that is tilted at random, and
+    brighter or darker by up to `STOPS`."""
     yaw, pitch, stops = (torch.rand(3, generator=generator) * 2 - 1).tolist()
     tilt = yaw_matrix(30.0 * pitch)[[1, 0, 2]][:, [1, 0, 2]]  # about X in place of Y
     environment = EnvironmentMap(light[None].float() * 2.0 ** (STOPS * stops))

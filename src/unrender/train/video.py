@@ -1,5 +1,5 @@
-"""DiffusionRenderer's two trainings (Liang et al. 2025, section 4): a clip to its buffers, one a pass; and buffers and a
-light to a clip, of synthetic clips on the weights, and of labelled footage on the weights and an adapter."""
+"""DiffusionRenderer's two trainings (Liang et al. 2025, section 4): a clip to its buffers, one a pass; and buffers and
+a light to a clip, of synthetic clips on the weights, and of labelled footage on the weights and an adapter."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ SMOKE = VideoRecipe(
     recompute=False,
 )
 RECIPES = {"paper": VideoRecipe(), "small": SMALL, "smoke": SMOKE}
-"""None is measured. The paper says neither learning rate nor batch nor steps; `paper` takes 24 frames of 512 x 512 as it
-does, and the learning rate of UniRelight, its nearest relative with a published one."""
+"""None is measured. The paper says neither learning rate nor batch nor steps; `paper` takes 24 frames of 512 x 512 as
+it does, and the learning rate of UniRelight, its nearest relative with a published one."""
 
 
 def train_video_inverse(
@@ -112,8 +112,8 @@ def train_video_forward(
 
     Args:
         clips: rendered ones, with lights.
-        real: footage with labelled buffers and lights; it is learnt by the weights and an adapter together, so that what
-            is not of the world in its labels is the adapter's.
+        real: footage with labelled buffers and lights; it is learnt by the weights and an adapter together, so that
+            what is not of the world in its labels is the adapter's.
 
     Raises:
         UserError: as `train_video_inverse`; or a clip has no light.

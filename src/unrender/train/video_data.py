@@ -1,5 +1,6 @@
-"""Clips in memory for video models, and random windows of them that depend on nothing but a seed. A still is a clip of one
-frame: what is known of single frames alone trains a video model too (DiffusionRenderer, Liang et al. 2025, section 4)."""
+"""Clips in memory for video models, and random windows of them that depend on nothing but a seed. A still is a clip of
+one frame: what is known of single frames alone trains a video model too (DiffusionRenderer, Liang et al. 2025, section
+4)."""
 
 from __future__ import annotations
 
@@ -44,8 +45,8 @@ class VideoClip:
     """One clip of ground truth, in half precision.
 
     Attributes:
-        maps: by name, (T, 1 or 3, H, W): `rgb`, linear, with one exposure for the clip; those maps that are known; depth
-            relative, with one scale and shift for the clip.
+        maps: by name, (T, 1 or 3, H, W): `rgb`, linear, with one exposure for the clip; those maps that are known;
+            depth relative, with one scale and shift for the clip.
         light: None where nobody knows it.
     """
 
@@ -150,7 +151,7 @@ def _batch(windows: Sequence[VideoClip], flipped: Tensor, side: int, generator: 
     size = {window.maps["rgb"].shape[2:] for window in windows}
     if len(size) > 1:
         raise UserError("training clips of several sizes; expected one: give folders of the same resolution")
-    maps = {name: torch.cat([_known_or_zeros(window, name) for window in windows]).float() for name in names}
+    maps = {name: torch.cat([_known_or_zeros(window, name) for window in windows]) for name in names}
     known = {
         name: torch.tensor([name in window.maps for window in windows]).repeat_interleave(frames) for name in names
     }
@@ -161,7 +162,7 @@ def _batch(windows: Sequence[VideoClip], flipped: Tensor, side: int, generator: 
 def _known_or_zeros(window: VideoClip, name: str) -> Tensor:
     rgb = window.maps["rgb"]
     channels = 3 if name in ("rgb", "base_color", "normal", "diffuse_albedo") else 1
-    return window.maps.get(name, rgb.new_zeros(len(rgb), channels, *rgb.shape[2:]))
+    return window.maps.get(name, rgb.new_zeros(len(rgb), channels, *rgb.shape[2:])).float()
 
 
 def _part(clip: VideoClip, start: int, stop: int) -> VideoClip:

@@ -110,7 +110,8 @@ def _small(start: VideoStart, encoder: EnvEncoder | None) -> Checkpoint:
 
 
 def small_card(task: Literal["inverse", "forward"], factor: int, scale: float, channels: int) -> ModelCard:
-    """The card of a video model over an autoencoder with these latents: DiffusionRenderer's habits at a smaller size."""
+    """The card of a video model over an autoencoder with these latents: DiffusionRenderer's habits at a smaller
+    size."""
     card = INVERSE if task == "inverse" else FORWARD
     own = _home_made(card, "video-small")
     size = SizeRule(long_side=0, multiple=factor * 2 ** (len(SMALL_LEVELS) - 1))

@@ -76,8 +76,8 @@ class MicroConditioning:
 
 @dataclass(frozen=True)
 class LightTokens:
-    """Cross-attention tokens of an environment map, by an `EnvironmentEncoder` (`forward.lighting`), or by DiffusionRenderer's
-    `EnvEncoder`, level by level.
+    """Cross-attention tokens of an environment map, by an `EnvironmentEncoder` (`forward.lighting`), or by
+    DiffusionRenderer's `EnvEncoder`, level by level.
 
     Attributes:
         size: (height, width) of the encoded map, in texels; multiples of 4, for a token stands for 4 x 4.
@@ -87,8 +87,8 @@ class LightTokens:
             (DiffusionRenderer); else one small encoder sees the pictures themselves.
         exposed: light and scene are exposed by a radiance hint, and the answer is brought back; else the network is
             shown the light as it is, and answers with a display's picture of the whole view.
-        inverted_elevation: a camera that is raised by `ForwardOptions.elevation` turns the light the wrong way, as if it
-            were lowered: the official script hands over the inverse of its camera.
+        inverted_elevation: a camera that is raised by `ForwardOptions.elevation` turns the light the wrong way, as if
+            it were lowered: the official script hands over the inverse of its camera.
     """
 
     size: tuple[int, int] = (16, 32)

@@ -110,8 +110,8 @@ class Guidance:
         image: weight of the input maps. At 1 the unconditional evaluation cancels, and two evaluations do.
         rescale: share of the guided output whose deviation is brought back (Lin et al. 2024, section 3.4).
         inclusive: whether a `text` of exactly 1 is guidance already.
-        leaves_out: what the evaluation lacks that is guided away from: the `text`, or `all` that conditions the network,
-            latents and tokens set to zero (DiffusionRenderer); `text` is then the weight of all of it.
+        leaves_out: what the evaluation lacks that is guided away from: the `text`, or `all` that conditions the
+            network, latents and tokens set to zero (DiffusionRenderer); `text` is then the weight of all of it.
     """
 
     text: float = 0.0

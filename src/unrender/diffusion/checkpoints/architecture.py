@@ -137,8 +137,9 @@ def memory_bytes(numbers: int, long_side: int, pictures: int = 1) -> int:
     """An estimate of what inference of one picture takes in half precision, in bytes.
 
     Two bytes for each of `numbers`, and the peak of the VAE decoder's activations: three tensors of 256 channels
-    at the full size of a square picture, for as many `pictures` as are decoded together (what goes into its last block, the same normalised, and what comes out). The
-    library's own overhead is not in it, nor is attention that stores its full matrix.
+    at the full size of a square picture, for as many `pictures` as are decoded together (what goes into its last
+    block, the same normalised, and what comes out). The library's own overhead is not in it, nor is attention that
+    stores its full matrix.
     """
     side = long_side or NATIVE_SIDE
     return 2 * (numbers + 3 * 256 * side * side * pictures)

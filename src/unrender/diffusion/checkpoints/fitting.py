@@ -36,7 +36,8 @@ def _check_video_unet(card: ModelCard, config: dict[str, Any], folder: Path) -> 
     rows = [target.domain or 0 for target in card.maps.targets]
     if card.asks_by_domain and max(rows) >= config.get("context_vocab_size", 16):
         raise UserError(
-            f"{folder}: the UNet has a table of {config['context_vocab_size']} buffers; {card.id} asks for row {max(rows)}"
+            f"{folder}: the UNet has a table of {config['context_vocab_size']} buffers; {card.id} asks for "
+            f"row {max(rows)}"
         )
     lit = card.light is not None
     if lit != bool(config.get("multi_res_encoder_hidden_states", False)):

@@ -1,4 +1,5 @@
-"""The full-size networks of DiffusionRenderer's checkpoints, as data: Stable Video Diffusion's, and an encoder of lights.
+"""The full-size networks of DiffusionRenderer's checkpoints, as data: Stable Video Diffusion's, and an encoder of
+lights.
 
 Counts are those of the networks built (`tests/test_video_architecture.py`); a list of models needs no torch for them.
 """

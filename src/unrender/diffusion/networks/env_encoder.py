@@ -1,5 +1,6 @@
-"""DiffusionRenderer's encoder of environment maps (Liang et al. 2025): the encoder of a UNet without attention and time,
-whose features at every level are what the same level of the renderer attends to; and a decoder to pre-train it with."""
+"""DiffusionRenderer's encoder of environment maps (Liang et al. 2025): the encoder of a UNet without attention and
+time, whose features at every level are what the same level of the renderer attends to; and a decoder to pre-train it
+with."""
 
 from __future__ import annotations
 

@@ -86,7 +86,8 @@ class SpatialTokensTransformer(TransformerSpatioTemporalModel):
         places = self.time_pos_embed(self.time_proj(times).to(hidden.dtype))[:, None]
         for spatial, temporal in zip(self.transformer_blocks, self.temporal_transformer_blocks, strict=True):
             if torch.is_grad_enabled() and self.gradient_checkpointing:
-                hidden = self._gradient_checkpointing_func(spatial, hidden, None, encoder_hidden_states, None)
+                recompute: Any = self._gradient_checkpointing_func
+                hidden = recompute(spatial, hidden, None, encoder_hidden_states, None)
             else:
                 hidden = spatial(hidden, encoder_hidden_states=encoder_hidden_states)
             moved = temporal(hidden + places, num_frames=frames)
@@ -102,8 +103,8 @@ class VideoRendererUNet(UNetSpatioTemporalConditionModel, PeftAdapterMixin):
     Args:
         temporal_cross_attention_dim: width of the tokens of temporal cross-attention; None for no such attention.
         multi_res_encoder_hidden_states: every level has tokens of its own, of every frame.
-        context_embedding_type: where the row of a buffer goes: "clip", to the token; "time", to the time embedding; None
-            for no table.
+        context_embedding_type: where the row of a buffer goes: "clip", to the token; "time", to the time embedding;
+            None for no table.
         context_vocab_size: rows of the table.
     """
 
@@ -155,7 +156,7 @@ class VideoRendererUNet(UNetSpatioTemporalConditionModel, PeftAdapterMixin):
             self._hook_levels()
         self.context_embedding = self._table(context_embedding_type, context_vocab_size, cross_attention_dim)
 
-    def forward(  # ty: ignore[invalid-method-override]
+    def forward(  # ty: ignore[incompatible-method-override]
         self,
         sample: Tensor,
         timestep: Tensor | float,
@@ -177,7 +178,7 @@ class VideoRendererUNet(UNetSpatioTemporalConditionModel, PeftAdapterMixin):
         row = None if context is None else self._row(context)
         if isinstance(encoder_hidden_states, Tensor):
             levels, tokens = (), encoder_hidden_states
-            if row is not None and self.config.context_embedding_type == "clip":
+            if row is not None and self.config["context_embedding_type"] == "clip":
                 tokens, row = tokens + row[:, None], None
         else:
             # Whatever stands here is what no block sees.
@@ -227,10 +228,11 @@ def _leave_out_temporal_tokens(network: nn.Module) -> None:
 
 
 def _without_temporal_tokens(transformer: TransformerSpatioTemporalModel) -> SpatialTokensTransformer:
+    first: Any = transformer.transformer_blocks[0]
     return SpatialTokensTransformer(
         transformer.num_attention_heads,
         transformer.attention_head_dim,
         transformer.in_channels,
         len(transformer.transformer_blocks),
-        transformer.transformer_blocks[0].attn2.to_k.in_features,
+        first.attn2.to_k.in_features,
     )

@@ -149,8 +149,8 @@ def _geowizard(folder: Path) -> str | None:
 
 
 def _diffusion_renderer(folder: Path, index: dict[str, Any]) -> str | None:
-    """By the class of its UNet, as the index of the pipeline or the network's own file has it, and its channels. The two
-    forward models are alike in all but their weights."""
+    """By the class of its UNet, as the index of the pipeline or the network's own file has it, and its channels. The
+    two forward models are alike in all but their weights."""
     config, named = _read(folder / "unet" / "config.json"), index.get("unet")
     classes = {config.get("_class_name"), named[-1] if isinstance(named, list) and named else None}
     if VIDEO_UNET not in classes:

@@ -1,8 +1,8 @@
 """DiffusionRenderer: a clip to its G-buffers and back, by Stable Video Diffusion (Liang et al., CVPR 2025).
 
-Inverse: one buffer a pass, asked for by a row of a table; the photo's latents are not scaled. Forward: five buffers whose
-latents are, and a light that every level of the UNet attends to; guided by 1.2 away from zeros. Normals: X right, Y up,
-Z to the viewer. Depth: 0 near, 1 far, of the whole clip. Backgrounds of objects are black.
+Inverse: one buffer a pass, asked for by a row of a table; the photo's latents are not scaled. Forward: five buffers
+whose latents are, and a light that every level of the UNet attends to; guided by 1.2 away from zeros. Normals: X
+right, Y up, Z to the viewer. Depth: 0 near, 1 far, of the whole clip. Backgrounds of objects are black.
 
 The official scripts write and read 8-bit pictures, brought by Pillow to cover 512 x 512, both sides up to the next
 multiple of 64; every pass starts from the noise of the same seed.
