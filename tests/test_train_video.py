@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from diffusion_renderer_folders import write_forward, write_inverse
 from tiny_task import Killed, logged, same_weights
-from unrender.diffusion.card.file import write_card
+from unrender.diffusion.card.file import read_card, write_card
 from unrender.diffusion.checkpoints.published.diffusion_renderer import FORWARD, INVERSE
 from unrender.diffusion.lora import Lora
 from unrender.diffusion.options import InferenceOptions
@@ -27,6 +27,8 @@ from unrender.train.env_encoder import SMOKE as ENV_SMOKE
 from unrender.train.env_encoder import lights_of, train_env_encoder
 from unrender.train.loop import BatchSpec
 from unrender.train.recipe import Stage, TrainConfig
+from unrender.train.vae import SMOKE as VAE_SMOKE
+from unrender.train.vae import train_vae
 from unrender.train.video import VideoRecipe, train_video_forward, train_video_inverse
 from unrender.train.video_data import clips_of_stills, load_video_clips, sample_windows
 from unrender.train.video_start import VideoStart, small_card, take_over_base
@@ -211,6 +213,49 @@ def test_an_encoder_of_lights_learns_and_is_what_a_forward_model_starts_from(inv
     with pytest.raises(UserError, match="expected --environment"):
         train_video_forward(recipe(replace(base, environment=None)), clips, tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+def test_a_forward_model_from_a_base_and_an_encoder_of_lights(inverse_start, tmp_path):
+    """The layout of the base is Stable Video Diffusion's, whatever its UNet was made for."""
+    levels = replace(ENV_SMOKE, levels=(32, 32, 64, 64), heads=(2, 2, 4, 4), model=inverse_start.model)
+    config = replace(ENV_SMOKE.config, steps=1, precision="no")
+    lights = lights_of([truth(1)])
+    with pytest.raises(UserError, match="lights of 32 pixels for 4 levels; expected a multiple of 64"):
+        train_env_encoder(replace(levels, config=config), lights, tmp_path / "encoder")
+    config = replace(config, stages=(Stage(1.0, 64, 1),))
+    encoder = train_env_encoder(replace(levels, config=config), lights, tmp_path / "encoder")
+    other = train_env_encoder(replace(ENV_SMOKE, model=inverse_start.model, config=config), lights, tmp_path / "other")
+    start = VideoStart("forward", base=inverse_start.model, environment=str(encoder))
+    once, clips = replace(QUICK, steps=1), load_video_clips([truth(2)])
+    with pytest.raises(UserError, match="its encoder has 3 levels; the UNet that attends to it has 4"):
+        train_video_forward(recipe(replace(start, environment=str(other))), clips, tmp_path / "none")
+    model = train_video_forward(recipe(start, config=once), clips, tmp_path / "run")
+    card = read_card(model)
+    assert (card.id, card.identity.licence, card.light.by_levels) == ("video-svd", "", True)
+    again = VideoStart("forward", model=str(model))
+    train_video_forward(recipe(again, config=once), clips, tmp_path / "again")
+
+
+def test_small_models_from_an_autoencoder_are_validated_and_run(tmp_path):
+    stills = load_still_dataset([truth(4).gbuffer])
+    vae_config = replace(VAE_SMOKE.config, steps=1, precision="no", validate_every=0)
+    vae = str(train_vae(replace(VAE_SMOKE, config=vae_config), stills, tmp_path / "vae"))
+    clips = load_video_clips([truth(2), truth(2, 1)])
+    env_config = replace(ENV_SMOKE.config, steps=1, precision="no", validate_every=1)
+    env = replace(ENV_SMOKE, autoencoder=vae, config=env_config)
+    encoder = train_env_encoder(env, lights_of([truth(1)]), tmp_path / "encoder")
+    assert len(list((tmp_path / "encoder" / "validation").glob("lights-*.png"))) == 1
+    start = VideoStart("forward", autoencoder=vae, environment=str(encoder))
+    config = replace(QUICK, steps=1, validate_every=1)
+    model = train_video_forward(recipe(start, config=config), clips, tmp_path / "forward")
+    assert len(list((tmp_path / "forward" / "validation").glob("rgb-*.png"))) == 1
+    scene = truth(2)
+    picture = NeuralRenderer.from_pretrained(model, CPU, ForwardOptions(steps=1))(scene.gbuffer, scene.light)
+    assert picture.beauty.shape == (2, 3, 64, 64)
+    inverse = VideoStart("inverse", autoencoder=vae)
+    model = train_video_inverse(recipe(inverse, config=replace(QUICK, steps=1)), clips, tmp_path / "inverse")
+    found = InverseRenderer.from_pretrained(model, CPU)(Frames(torch.rand(2, 3, 40, 56)), ["depth"], steps=1)
+    assert found.depth.shape == (2, 1, 40, 56)
 
 
 def test_a_renderer_begins_as_its_base():

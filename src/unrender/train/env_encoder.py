@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from unrender.conventions import yaw_matrix
 from unrender.diffusion.checkpoints.hub.registry import find
 from unrender.diffusion.checkpoints.loader import load_checkpoint
-from unrender.diffusion.decoding import Autoencoder, encode
+from unrender.diffusion.decoding import Autoencoder, downsampling_factor, encode
 from unrender.diffusion.networks.env_encoder import EnvDecoder, EnvEncoder
 from unrender.errors import UserError
 from unrender.files.shards import Clip
@@ -171,6 +171,11 @@ def train_env_encoder(recipe: EnvRecipe, lights: Sequence[Tensor], out: Path, re
         UserError: `out` holds a run of another recipe, or there is no autoencoder.
     """
     autoencoder, scale = _autoencoder(recipe)
+    multiple = downsampling_factor(autoencoder) * 2 ** (len(recipe.levels) - 1)
+    for stage in recipe.config.stages:
+        if stage.side % multiple:
+            levels = f"{len(recipe.levels)} levels"
+            raise UserError(f"lights of {stage.side} pixels for {levels}; expected a multiple of {multiple}")
     folder = RunFolder(out)
     folder.claim(recipe)
     torch.manual_seed(recipe.config.seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -83,6 +84,7 @@ def _of_base(start: VideoStart, encoder: EnvEncoder | None) -> Checkpoint:
     base = load_network(VideoRendererUNet, location.component("unet"), FULL)
     autoencoder = load_network(AutoencoderKLTemporalDecoder, location.component("vae"), FULL)
     own = {name: value for name, value in base.config.items() if not name.startswith("_")}
+    _check_levels(start, encoder, own["block_out_channels"])
     unet = VideoRendererUNet(**own | _additions(card, encoder, own["cross_attention_dim"]))
     take_over_base(unet, base)
     card = replace(_home_made(card, "video-svd"), maps=card.maps)
@@ -105,6 +107,7 @@ def _small(start: VideoStart, encoder: EnvEncoder | None) -> Checkpoint:
         "out_channels": card.target_channels,
         "num_frames": card.sampling.grouping.window,
     }
+    _check_levels(start, encoder, SMALL_LEVELS)
     unet = VideoRendererUNet(**settings | _additions(card, encoder, 64))
     return Checkpoint(card, cast(Any, unet), autoencoder, {}, environment=encoder)
 
@@ -129,6 +132,14 @@ def small_card(task: Literal["inverse", "forward"], factor: int, scale: float, c
 def _home_made(card: ModelCard, name: str) -> ModelCard:
     """The card with no one's weights: neither their licence, nor their adapter, nor their quirks."""
     return replace(card, identity=Identity(name, card.identity.system), adapter=None, quirks=type(card.quirks)())
+
+
+def _check_levels(start: VideoStart, encoder: EnvEncoder | None, widths: Sequence[int]) -> None:
+    if encoder is not None and len(encoder.config["channels"]) != len(widths):
+        raise UserError(
+            f"{start.environment}: its encoder has {len(encoder.config['channels'])} levels; the UNet that attends to "
+            f"it has {len(widths)}"
+        )
 
 
 def _additions(card: ModelCard, encoder: EnvEncoder | None, token: int) -> dict[str, Any]:
