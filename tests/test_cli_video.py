@@ -70,6 +70,7 @@ def test_a_clip_to_its_buffers_and_back_under_a_turning_light(models, clip, tmp_
     capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_relighting_by_both(models, clip, tmp_path):
     inverse, forward = (models / f"diffusion_renderer-{way}-svd" for way in ("inverse", "forward"))
     options = ["--forward-steps", "1", "--forward-long-side", "64", "--turn", "90", "--no-detail", *SMALL]
@@ -111,6 +112,7 @@ def test_the_published_models_are_listed_shown_and_checked(models, capsys):
     run("models", "check", models / "diffusion_renderer-inverse-svd")
 
 
+@pytest.mark.slow
 def test_trainings_from_the_shell(models, tmp_path, capsys):
     shards = tmp_path / "shards"
     shards.mkdir()

@@ -147,7 +147,7 @@ def test_all_six_buffers_in_three_steps(inverse):
         assert (off > 1e-3).float().mean() < 5e-3, buffer
 
 
-@pytest.mark.parametrize("size", [(50, 78), (90, 66), (64, 200)])
+@pytest.mark.parametrize("size", [(50, 78), *(pytest.param(s, marks=pytest.mark.slow) for s in ((90, 66), (64, 200)))])
 def test_pictures_cover_the_square_and_go_on_to_multiples_of_64(inverse, size):
     pictures = codes(1, size, 4)
     official, seen = Official(inverse), shown(pictures)
@@ -167,6 +167,7 @@ def test_the_faithful_maps_are_those_of_pngs_and_the_default_ones_are_not(invers
             assert bool((values - values.round()).abs().max() < 1e-2) == whole
 
 
+@pytest.mark.slow
 def test_long_clips_are_decoded_eight_frames_at_a_time(inverse):
     pictures = codes(10, (64, 64), 2)
     renderer = InverseRenderer.from_pretrained(inverse, FAITHFUL)
@@ -185,7 +186,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [pytest.param("static", marks=pytest.mark.slow), "turning", "raised"])
 def test_a_clip_under_a_light_in_three_steps(forward, case):
     given = CASES[case]
     buffers, light = buffers_of(3, (64, 64)), smooth_light()

@@ -156,7 +156,7 @@ def test_an_inverse_model_learns_a_clip_by_heart_and_is_run(inverse_start, tmp_p
     assert gbuffer.normal.shape == (2, 3, 64, 64)
 
 
-@pytest.mark.parametrize("direction", ["inverse", "forward"])
+@pytest.mark.parametrize("direction", [pytest.param("inverse", marks=pytest.mark.slow), "forward"])
 def test_a_killed_run_ends_with_the_same_bits(direction, inverse_start, forward_start, tmp_path):
     clips = load_video_clips([truth(3), truth(3, 1)])
     if direction == "inverse":
@@ -194,6 +194,7 @@ def test_labelled_footage_goes_to_the_adapter_too_and_both_are_saved(forward_sta
     assert (pictures[0] - pictures[3]).abs().max() > 1e-4
 
 
+@pytest.mark.slow
 def test_without_footage_there_is_no_adapter(forward_start, tmp_path):
     model = train_video_forward(recipe(forward_start), load_video_clips([truth(3)]), tmp_path / "run")
     assert not (model / "lora").exists()
@@ -215,6 +216,7 @@ def test_an_encoder_of_lights_learns_and_is_what_a_forward_model_starts_from(inv
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.slow
 def test_a_forward_model_from_a_base_and_an_encoder_of_lights(inverse_start, tmp_path):
     """The layout of the base is Stable Video Diffusion's, whatever its UNet was made for."""
     levels = replace(ENV_SMOKE, levels=(32, 32, 64, 64), heads=(2, 2, 4, 4), model=inverse_start.model)
@@ -236,6 +238,7 @@ def test_a_forward_model_from_a_base_and_an_encoder_of_lights(inverse_start, tmp
     train_video_forward(recipe(again, config=once), clips, tmp_path / "again")
 
 
+@pytest.mark.slow
 def test_small_models_from_an_autoencoder_are_validated_and_run(tmp_path):
     stills = load_still_dataset([truth(4).gbuffer])
     vae_config = replace(VAE_SMOKE.config, steps=1, precision="no", validate_every=0)
