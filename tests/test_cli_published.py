@@ -31,11 +31,12 @@ HEIGHT, WIDTH = 42, 58
 SMALL = ["--long-side", "64"]
 QUICK = ["--steps", "2"]
 EXACT = ["--dtype", "float32"]
+LIGHT_OPTIONS = "--yaw, --turn, --exposure, --elevation and --shadows are a light's; expected --light HDRI with them"
 
 Folder = Callable[[ModelCard], Path]
 Conditions = Callable[..., str]
 
-INVERSE = [card for card in PUBLISHED if card.task == "inverse"]
+INVERSE = [card for card in PUBLISHED if card.task == "inverse" and not card.is_video]  # those: test_cli_video.py
 FORWARD = [X_TO_RGB, OUROBOROS_FORWARD]
 
 
@@ -374,8 +375,10 @@ def test_relighting_with_a_model_that_gives_no_base_colour(model, tmp_path, told
     ("options", "right"),
     [
         ([], "the deferred renderer needs a light; expected --light HDRI"),
-        (["--yaw", "30"], "--yaw, --exposure and --shadows are a light's; expected --light HDRI with them"),
-        (["--shadows"], "--yaw, --exposure and --shadows are a light's; expected --light HDRI with them"),
+        (["--yaw", "30"], LIGHT_OPTIONS),
+        (["--turn", "30"], LIGHT_OPTIONS),
+        (["--elevation", "30"], LIGHT_OPTIONS),
+        (["--shadows"], LIGHT_OPTIONS),
         (["--light", "studio", "--steps", "2"], "deferred has no network, and --steps is a network's"),
         (["--light", "studio", "--faithful"], "deferred has no network, and --faithful is a network's"),
         (["--light", "studio", "--caption", "a ball"], "the deferred renderer takes no caption, guidance or shadows"),

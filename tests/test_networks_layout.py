@@ -32,8 +32,8 @@ def one_of_each_kind() -> dict[str, ModelCard]:
     """The first card of every kind of network: its channels, its task numbers, its targets."""
     kinds: dict[tuple, ModelCard] = {}
     for card in PUBLISHED:
-        if not card.maps.inputs:
-            continue  # of words alone: nothing is encoded
+        if card.is_video or not card.maps.inputs:
+            continue  # of words alone nothing is encoded
         kind = (card.identity.system, card.task, card.input_channels, card.target_channels, card.task_numbers)
         kinds.setdefault((*kind, card.maps.edits, card.image_tokens), card)
     return {f"{card.id}-{card.task}": card for card in kinds.values()}

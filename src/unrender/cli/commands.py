@@ -22,7 +22,7 @@ from unrender.cli import (
     models,
     relight,
     synth,
-    train,
+    train_clips,
 )
 from unrender.cli.messages import callers_mistake, one_line, storage_trouble
 from unrender.cli.notes import notes_shown
@@ -63,7 +63,7 @@ add_verb(app, "generate", generate.generate)
 add_verb(app, "synth", synth.synth)
 add_verb(app, "label", label.label)
 add_verb(app, "doctor", doctor.doctor)
-for group in (train.app, evaluate.app, models.app, lights.app):
+for group in (train_clips.app, evaluate.app, models.app, lights.app):
     app.add_typer(group)
 
 

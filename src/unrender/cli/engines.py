@@ -219,6 +219,8 @@ def _forward_options(prompt: PromptOptions, steps: int | None, seed: int) -> For
         steps,
         seed,
         prompt.shadows,
+        prompt.lora,
+        prompt.elevation,
     )
 
 

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from unrender.files.gbuffers import CameraLike
     from unrender.forward import RenderPasses
     from unrender.forward.clips import RenderRun
+    from unrender.scene.environment import EnvironmentMap
     from unrender.scene.gbuffer import GBuffer
     from unrender.scene.plate import Plate
 
@@ -84,6 +85,7 @@ class ForwardJob:
         float | None, typer.Option(metavar="DEG", help="The vertical field of view, where the file says none.  [50]")
     ] = None
     yaw: Yaw = 0.0
+    turn: Annotated[float, typer.Option(metavar="DEG", help="Turn the light by so much in all, over a clip.")] = 0.0
     exposure: Exposure = 0.0
     fps: Fps = None
     bits: Bits = "8"
@@ -123,6 +125,8 @@ def forward(
 
             gbuffers = tally.counted(at_rate(open_gbuffers(job.gbuffer, job.normals, _camera(job)), rate))
             destination.check_frames(len(gbuffers))
+            if job.turn and len(gbuffers) == 1:
+                raise UserError(f"--turn {job.turn}: {job.gbuffer} is a still; expected a clip, or --yaw")
             read = [one for one in (job.gbuffer, job.edit_mask, job.camera, job.light, job.model) if one is not None]
             run = stack.enter_context(clip_outputs(destination, len(gbuffers), settings, read))
             paths = passes_paths(run.folder, f"{gbuffers.name}.forward", len(gbuffers))
@@ -139,17 +143,20 @@ def forward(
             parts = part_renderer(renderer if edit is None else _edited(renderer, edit), cut)
         plates: list[Plate | None] = []  # of each frame, as it is read
 
+        def lighting(start: int, stop: int) -> tuple[EnvironmentMap | None, float | Tensor]:
+            return light, _yaws(job, start, stop, len(gbuffers))
+
         def steps(state: RenderRun | None) -> Iterator[tuple[RenderPasses | None, RenderRun]]:
-            stream = render_steps(_noting(gbuffers, plates), parts, lambda start, stop: (light, job.yaw), cut, state)
+            stream = render_steps(_noting(gbuffers, plates), parts, lighting, cut, state)
             return record.timed_items("forward", stream)
 
         def write(rendered: Iterable[RenderPasses], done: Progress) -> None:
             frames = (passes.frame(index) for passes in rendered for index in range(len(passes)))
             numbered = enumerate(frames, start=done.frames)
-            told = ((passes, plates[number]) for number, passes in numbered)
+            told = ((passes, plates[number], _metadata(job, number / len(gbuffers))) for number, passes in numbered)
             files = tuple(map(run.segment, paths))
             first = gbuffers.first + done.frames
-            write_passes_stream(files, told, fps=gbuffers.fps, first=first, metadata=_metadata(job), stored=stored)
+            write_passes_stream(files, told, fps=gbuffers.fps, first=first, stored=stored)
 
         with record.timed("write"):
             write_in_segments(run, tracked(steps, "rendering", len(gbuffers), run), write)
@@ -169,16 +176,26 @@ def _camera(job: ForwardJob) -> CameraLike | None:
     return read_cameras(job.camera).camera
 
 
-def _metadata(job: ForwardJob) -> dict[str, str]:
-    """What the EXR says of how it was lit."""
+def _metadata(job: ForwardJob, turned: float = 0.0) -> dict[str, str]:
+    """What the EXR says of how it was lit, when the light has turned by a part of its turn."""
     if job.light is None:
         return {}
-    return {"light": Path(job.light).stem, "yaw": f"{job.yaw:.9g}", "exposure": f"{job.exposure:.9g}"}
+    yaw = job.yaw + job.turn * turned
+    return {"light": Path(job.light).stem, "yaw": f"{yaw:.9g}", "exposure": f"{job.exposure:.9g}"}
 
 
 def _edited(renderer: Forward, edit: Tensor) -> Callable[..., RenderPasses]:
     """A renderer that renders a part of its pictures."""
     return lambda gbuffer, light, yaw: renderer(gbuffer, light, yaw, edit)
+
+
+def _yaws(job: ForwardJob, start: int, stop: int, frames: int) -> float | Tensor:
+    """How far the light is turned in some frames of a clip."""
+    if not job.turn:
+        return job.yaw
+    import torch
+
+    return torch.tensor([job.yaw + job.turn * index / frames for index in range(start, stop)])
 
 
 def _noting(gbuffers: Iterable[GBuffer], plates: list[Plate | None]) -> Iterator[GBuffer]:
@@ -190,8 +207,10 @@ def _noting(gbuffers: Iterable[GBuffer], plates: list[Plate | None]) -> Iterator
 
 def _check(job: ForwardJob, prompt: PromptOptions, network: NetworkOptions) -> None:
     """Raises UserError where an option has no effect."""
-    if job.light is None and (job.yaw or job.exposure or prompt.shadows):
-        raise UserError("--yaw, --exposure and --shadows are a light's; expected --light HDRI with them")
+    if job.light is None and (job.yaw or job.turn or job.exposure or prompt.shadows or prompt.elevation):
+        raise UserError(
+            "--yaw, --turn, --exposure, --elevation and --shadows are a light's; expected --light HDRI with them"
+        )
     if job.camera is not None and job.fov is not None:
         raise UserError("--camera and --fov are both given; expected one of them")
     check_deferred(job.model, **asdict(network), steps=job.steps, long_side=job.long_side)

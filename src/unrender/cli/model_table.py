@@ -82,7 +82,13 @@ def _licences(cards: Sequence[ModelCard]) -> list[str]:
 
 
 def _published_bytes(card: ModelCard) -> tuple[int, int]:
-    return 2 * download_parameters(card), memory_bytes(parameters(card), card.maps.size.long_side)
+    together = max(1, card.latents.decoded_together)
+    return 2 * download_parameters(card), memory_bytes(parameters(card), _side(card), together)
+
+
+def _side(card: ModelCard) -> int:
+    """The side in pixels that pictures are brought to; 0 for their own."""
+    return card.maps.size.short_side or card.maps.size.long_side
 
 
 def _embedded_bytes(card: ModelCard, folder: Path) -> tuple[int, int]:

@@ -110,6 +110,14 @@ class PromptOptions:
     shadows: Annotated[
         bool, typer.Option("--shadows", help="Trace the light's shadows in screen space; needs depth.")
     ] = False
+    lora: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="How much of the model's adapter is added, where it has one; the model's."),
+    ] = None
+    elevation: Annotated[
+        float,
+        typer.Option(metavar="DEG", help="The camera was raised by so much, for networks that are shown the light."),
+    ] = 0.0
 
 
 @dataclass(frozen=True)

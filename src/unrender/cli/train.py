@@ -106,20 +106,6 @@ class OuroborosJob:
 
 
 @dataclass(frozen=True)
-class TemporalJob:
-    """Which recipe, and over which model."""
-
-    recipe: Annotated[Literal["mini", "smoke"], typer.Option(help="`smoke` only shows that it runs.")] = "mini"
-    start: Annotated[str, typer.Option(metavar="MODEL", help="The picture model that gets the layers.")] = "mini"
-    task: Annotated[Literal["inverse", "forward"], typer.Option(help="Picture to maps, or maps to picture.")] = (
-        "inverse"
-    )
-    steadiness: Annotated[
-        float | None, typer.Option(min=0, metavar="W", help="Weight of the temporal loss; the recipe's own.")
-    ] = None
-
-
-@dataclass(frozen=True)
 class TextToImageJob:
     """Which recipe, and the autoencoder that it learns with."""
 
@@ -156,7 +142,7 @@ def vae(job: VaeJob, options: RunOptions) -> None:
     """Train an autoencoder of photos and maps, from nothing."""
     from unrender.train.vae import RECIPES, train_vae
 
-    _train(
+    run_recipe(
         "vae", (job, options), RECIPES[job.recipe], train_vae, kind="captioned" if job.recipe == "photos" else "maps"
     )
 
@@ -168,7 +154,7 @@ def pretrain(job: PretrainJob, model: ModelOptions, options: RunOptions) -> None
 
     recipe = _started(RECIPES[job.recipe], model)
     recipe = recipe if job.terminal is None else replace(recipe, terminal=job.terminal)
-    _train("pretrain", (job, model, options), recipe, train, kind=_kind(model))
+    run_recipe("pretrain", (job, model, options), recipe, train, kind=_kind(model))
 
 
 def e2e(job: E2EJob, model: ModelOptions, options: RunOptions) -> None:
@@ -176,7 +162,7 @@ def e2e(job: E2EJob, model: ModelOptions, options: RunOptions) -> None:
     from unrender.train.e2e import RECIPES, train_e2e
 
     recipe = _started(RECIPES[job.recipe], model)
-    _train("e2e", (job, model, options), replace(recipe, noise=job.noise), train_e2e, kind=_kind(model))
+    run_recipe("e2e", (job, model, options), replace(recipe, noise=job.noise), train_e2e, kind=_kind(model))
 
 
 def ouroboros(job: OuroborosJob, options: RunOptions) -> None:
@@ -199,7 +185,7 @@ def ouroboros(job: OuroborosJob, options: RunOptions) -> None:
         lora=Lora(job.lora, job.lora) if job.lora else None,
     )
     photos = None if job.photos is None else load_dataset("photos", job.photos)
-    _train("ouroboros", (job, options), recipe, partial(train_ouroboros, photos=photos), kind="lit")
+    run_recipe("ouroboros", (job, options), recipe, partial(train_ouroboros, photos=photos), kind="lit")
 
 
 def text_to_image(job: TextToImageJob, options: RunOptions) -> None:
@@ -207,7 +193,7 @@ def text_to_image(job: TextToImageJob, options: RunOptions) -> None:
     from unrender.train.text_to_image import RECIPES, train_text_to_image
 
     recipe = replace(RECIPES[job.recipe], autoencoder=job.autoencoder)
-    _train("text-to-image", (job, options), recipe, train_text_to_image, kind="captioned")
+    run_recipe("text-to-image", (job, options), recipe, train_text_to_image, kind="captioned")
 
 
 def personalise(job: PersonaliseJob) -> None:
@@ -219,32 +205,7 @@ def personalise(job: PersonaliseJob) -> None:
 
     adapters = Lora(job.rank, job.rank)
     recipe = replace(recipe_for(job.base), class_name=job.class_name, concepts=job.concepts, lora=adapters)
-    _train("personalise", (job,), recipe, train, load=lambda: read_image(job.target))
-
-
-def temporal(job: TemporalJob, options: RunOptions) -> None:
-    """Train temporal layers over a picture model, which stays as it is, from clips: what a window of frames sees."""
-    from unrender.train.start import Start
-    from unrender.train.temporal import RECIPES, train_temporal
-
-    known = RECIPES[job.recipe]
-    steadiness = known.steadiness if job.steadiness is None else job.steadiness
-    recipe = replace(known, start=Start(job.task, job.start), steadiness=steadiness)
-    _train("temporal", (job, options), recipe, train_temporal, load=lambda: _clips(options, lit=job.task == "forward"))
-
-
-def _clips(options: RunOptions, *, lit: bool) -> Any:
-    from unrender.diffusion.card import LightTokens
-    from unrender.errors import UserError
-    from unrender.files.shards import read_clips
-    from unrender.train.clips import load_training_clips
-
-    if options.dataset or not options.data:
-        raise UserError(
-            "temporal layers learn from rendered clips with known motion; expected --data DIR, no --dataset"
-        )
-    clips = (clip for folder in options.data for clip in read_clips(folder, others=False))
-    return load_training_clips(clips, LightTokens() if lit else None)
+    run_recipe("personalise", (job,), recipe, train, load=lambda: read_image(job.target))
 
 
 def _started(recipe: Any, model: ModelOptions) -> Any:
@@ -263,7 +224,7 @@ def _kind(model: ModelOptions) -> StillKind:
     return "lit" if model.task == "forward" else "maps"
 
 
-def _train(
+def run_recipe(
     name: str,
     jobs: tuple[Any, ...],
     recipe: Any,
@@ -296,9 +257,9 @@ def _train(
 
 def _folders(jobs: tuple[Any, ...]) -> list[str | Path]:
     """The folders that a run is told to read."""
-    names = ("start", "autoencoder", "base", "inverse", "forward", "photos", "target")
+    names = ("start", "autoencoder", "base", "inverse", "forward", "photos", "target", "environment")
     named = [getattr(job, name, None) for job in jobs for name in names]
-    shards = [folder for job in jobs for folder in getattr(job, "data", None) or ()]
+    shards = [folder for job in jobs for name in ("data", "real") for folder in getattr(job, name, None) or ()]
     datasets = [text.partition("=")[2] for job in jobs for text in getattr(job, "dataset", None) or ()]
     return [*shards, *datasets, *filter(None, named)]
 
@@ -339,5 +300,5 @@ def _synthetic(folders: list[Path], cache: Path | None, *, lit: bool) -> Any:
     return gather() if cache is None else prepared(cache, folders, kind, gather)
 
 
-for verb in (vae, pretrain, e2e, ouroboros, temporal, text_to_image, personalise):
+for verb in (vae, pretrain, e2e, ouroboros, text_to_image, personalise):
     add_verb(app, verb.__name__.replace("_", "-"), verb)

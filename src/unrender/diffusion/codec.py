@@ -142,7 +142,8 @@ def raw_map(picture: Tensor, codec: MapCodec) -> Tensor:
 
 
 def _clipped(picture: Tensor, codec: MapCodec) -> Tensor:
-    return picture.clamp(-1, 1) if codec.clipped == "channels" else picture
+    picture = picture.clamp(-1, 1) if codec.clipped == "channels" else picture
+    return ((picture + 1) / 2 * 255).round() / 255 * 2 - 1 if codec.rounded else picture
 
 
 def _read(values: Tensor, codec: MapCodec) -> Tensor:

@@ -22,7 +22,7 @@ class Conditioning:
     Attributes:
         latents: (B, C, h, w) concatenated with the noisy target: input maps, masks.
         tokens: cross-attention tokens (B, N, D): one entry for all levels of the network, or one a level, finest first.
-        class_labels: (B, K) numbers or (B,) indices of a class embedding.
+        class_labels: (B, K) numbers, or (B,) rows of a class embedding or of a table of buffers.
         time_ids: (B, K) numbers added to the time embedding (SVD's fps, motion bucket, noise augmentation).
         cameras: (B, K) camera vectors (pose, intrinsics).
         group_size: consecutive items that see one another; 1 where each is alone.
@@ -49,6 +49,13 @@ class Denoiser(Protocol):
         ...
 
 
+def domain_rows(card: ModelCard, targets: Sequence[TargetPicture], frames: int) -> list[Tensor]:
+    """(F,) the row of the network's own table that asks for each target, for every frame; [] where it has no table."""
+    if not card.asks_by_domain:
+        return []
+    return [torch.full((frames,), target.domain or 0, dtype=torch.long) for target in targets]
+
+
 def bind(denoiser: Denoiser, conditioning: Conditioning) -> Network:
     """The denoiser as a function of the noisy latents and the time alone."""
     return partial(denoiser, conditioning=conditioning)
@@ -57,7 +64,7 @@ def bind(denoiser: Denoiser, conditioning: Conditioning) -> Network:
 def bind_guided(
     denoiser: Denoiser,
     conditioning: Conditioning,
-    empty_tokens: Tensor,
+    empty_tokens: Tensor | None,
     guidance: Guidance,
     *,
     one_by_one: bool = False,
@@ -66,15 +73,11 @@ def bind_guided(
     where the image weighs other than 1, with nothing at all; evaluated as one batch.
 
     Args:
-        empty_tokens: (B, N, D) tokens of the empty, or of a negative, prompt.
+        empty_tokens: (B, N, D) tokens of the empty, or of a negative, prompt; None where the guidance leaves out all.
         one_by_one: evaluate them one after the other, in less memory; prompts of unlike lengths always are.
     """
-    one_by_one = one_by_one or empty_tokens.shape[1] != conditioning.tokens[0].shape[1]
-    without_text = replace(conditioning, tokens=(empty_tokens,))
-    branches = [conditioning, without_text]
-    if guidance.image != 1:
-        latents = conditioning.latents
-        branches.append(replace(without_text, latents=None if latents is None else torch.zeros_like(latents)))
+    branches = [conditioning, *_lesser(conditioning, empty_tokens, guidance)]
+    one_by_one = one_by_one or len({branch.tokens[0].shape for branch in branches}) > 1
 
     def network(noisy: Tensor, time: int | float | Tensor) -> Tensor:
         if one_by_one:
@@ -86,6 +89,15 @@ def bind_guided(
         return combine(outputs[0], outputs[1], outputs[-1], guidance)
 
     return network
+
+
+def _lesser(conditioning: Conditioning, empty_tokens: Tensor | None, guidance: Guidance) -> list[Conditioning]:
+    """What is guided away from: without the text, and without the image too where that weighs; or without all."""
+    latents = None if conditioning.latents is None else torch.zeros_like(conditioning.latents)
+    if guidance.leaves_out == "all" or empty_tokens is None:
+        return [replace(conditioning, latents=latents, tokens=tuple(map(torch.zeros_like, conditioning.tokens)))]
+    without_text = replace(conditioning, tokens=(empty_tokens,))
+    return [without_text] if guidance.image == 1 else [without_text, replace(without_text, latents=latents)]
 
 
 def combine(full: Tensor, image_only: Tensor, nothing: Tensor, guidance: Guidance) -> Tensor:

@@ -39,7 +39,8 @@ class UNet2D:
 
 @dataclass(frozen=True)
 class SpatioTemporalUNet:
-    """`UNetSpatioTemporalConditionModel` (Stable Video Diffusion): the items of a group are the frames of a window.
+    """`UNetSpatioTemporalConditionModel` (Stable Video Diffusion) and `VideoRendererUNet`: the items of a group are the
+    frames of a window.
 
     Attributes: see `UNet2D`.
     """
@@ -49,16 +50,19 @@ class SpatioTemporalUNet:
     takes_noise: bool = True
 
     def __call__(self, noisy: Tensor, time: int | float | Tensor, conditioning: Conditioning) -> Tensor:
-        """See `Denoiser`. Time, tokens and time ids of a group are those of its first frame."""
-        frames = conditioning.group_size
+        """See `Denoiser`. Time, tokens, time ids and row of a group are those of its first frame; but tokens of several
+        levels are those of every frame."""
+        frames, levels = conditioning.group_size, conditioning.tokens
         clip = network_input(noisy, conditioning, self.order, self.takes_noise).unflatten(0, (-1, frames))
         if isinstance(time, Tensor) and time.ndim:
             time = time[::frames]
-        tokens = conditioning.tokens[0][::frames]
         if conditioning.time_ids is None:
             raise UserError("a spatio-temporal UNet needs added time ids (fps, motion bucket, noise augmentation)")
-        time_ids = conditioning.time_ids[::frames]
-        output = self.network(clip, time, tokens, added_time_ids=time_ids, return_dict=False)[0]
+        told = {"added_time_ids": conditioning.time_ids[::frames], "return_dict": False}
+        if conditioning.class_labels is not None:
+            told["context"] = conditioning.class_labels[::frames]
+        tokens = levels[0][::frames] if len(levels) == 1 else levels
+        output = self.network(clip, time, tokens, **told)[0]
         return output.flatten(0, 1).to(noisy.dtype)
 
 
@@ -66,6 +70,7 @@ DENOISERS: dict[str, Callable[[nn.Module, Concatenation, bool], Denoiser]] = {
     "UNet2DConditionModel": UNet2D,
     "SmallUNet": UNet2D,
     "UNetSpatioTemporalConditionModel": SpatioTemporalUNet,
+    "VideoRendererUNet": SpatioTemporalUNet,
 }
 """By the class of the network."""
 

@@ -236,7 +236,8 @@ def _card_noise(card: ModelCard, shape: tuple[int, int, int, int], seed: int) ->
     once for each; one for all frames where they share it."""
     grouping = card.sampling.grouping
     parts = 1 if card.stacked else shape[1] // card.latents.channels
-    return draw_noise(card.sampling.noise, shape, seed, shared=grouping.shared_noise != "none", parts=parts)
+    shared = grouping.shared_noise in ("frames", "frames_and_targets")
+    return draw_noise(card.sampling.noise, shape, seed, shared=shared, parts=parts)
 
 
 def _parts(card: ModelCard, frames: int) -> list[slice]:

@@ -14,6 +14,12 @@ from unrender.diffusion.card import SizeRule
 from unrender.errors import UserError
 from unrender.scene.resize import Filter, resize_picture
 
+PILLOW: dict[Filter, Image.Resampling] = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear_bytes": Image.Resampling.BILINEAR,
+}
+"""Filters that are Pillow's own where a picture of 8 bits is resized."""
+
 SMALLEST = 16
 """No picture with a shorter side than this says anything of geometry."""
 
@@ -49,7 +55,7 @@ def plan_framing(size: tuple[int, int], rule: SizeRule, name: str) -> Framing:
         )
     if rule.fit == "cut":
         return Framing(content, content)
-    down = rule.fit == "stretch" and rule.rounding != "nearest"
+    down = rule.fit == "stretch" and rule.rounding not in ("nearest", "up_by_scale")
     bring = _down if down else _up
     canvas = bring(content[0], rule.multiple), bring(content[1], rule.multiple)
     return Framing(content if rule.fit == "pad" else canvas, canvas)
@@ -62,10 +68,10 @@ def frame_picture(picture: Tensor, framing: Framing, filter: Filter = "bilinear"
 
 def frame_bytes(encoded: Tensor, framing: Framing, filter: Filter) -> Tensor:
     """(B, 3, H, W) in [-1, 1] brought to the canvas as a picture of 8 bits would be: rounded before and after.
-    `bicubic` is Pillow's own, which works in 8 bits throughout."""
+    `bicubic` and `bilinear_bytes` are Pillow's own, which works in 8 bits throughout."""
     codes = ((encoded + 1) / 2 * 255).round()
-    if filter == "bicubic":
-        resized = torch.cat([_pillow_bicubic(one, framing.content) for one in codes.split(1)])
+    if filter in PILLOW and tuple(codes.shape[2:]) != framing.content:
+        resized = torch.cat([_by_pillow(one, framing.content, filter) for one in codes.split(1)])
     else:
         resized = resize_picture(codes, framing.content, filter).round()
     return pad(resized / 255 * 2 - 1, framing)
@@ -84,12 +90,14 @@ def pad(picture: Tensor, framing: Framing) -> Tensor:
 
 def _scaled(size: tuple[int, int], rule: SizeRule) -> tuple[int, int]:
     """`size` (height, width) brought to the rule's long side, in the arithmetic that its official code has."""
-    if not rule.long_side:
-        return size
     (height, width), longest, side = size, max(size), rule.long_side
+    if rule.short_side:
+        longest, side = min(size), rule.short_side
+    if not side:
+        return size
     if rule.rounding == "down":
         return height * side // longest, width * side // longest
-    if rule.rounding == "down_by_scale":
+    if rule.rounding in ("down_by_scale", "up_by_scale"):
         scale = side / longest
         return int(height * scale), int(width * scale)
     if rule.rounding == "down_by_ratio":
@@ -106,8 +114,8 @@ def _down(value: int, multiple: int) -> int:
     return value // multiple * multiple
 
 
-def _pillow_bicubic(codes: Tensor, size: tuple[int, int]) -> Tensor:
+def _by_pillow(codes: Tensor, size: tuple[int, int], filter: Filter) -> Tensor:
     """(1, 3, H, W) values 0 to 255 at `size`, by Pillow."""
-    pixels = codes[0].permute(1, 2, 0).to(torch.uint8).cpu().numpy()
-    resized = Image.fromarray(pixels).resize((size[1], size[0]), Image.Resampling.BICUBIC)
+    pixels = codes[0].clamp(0, 255).permute(1, 2, 0).to(torch.uint8).cpu().numpy()
+    resized = Image.fromarray(pixels).resize((size[1], size[0]), PILLOW[filter])
     return torch.from_numpy(np.array(resized)).permute(2, 0, 1)[None].to(codes)

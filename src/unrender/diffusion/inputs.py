@@ -21,7 +21,8 @@ class Inputs:
             takes and that is not here is zeros to the network.
         scene_referred: names of the maps that are exposed for display first.
         edit: (T, 1, H, W) in [0, 1], 1 where the picture is rendered anew, for cards that edit.
-        tokens: (N, D) cross-attention tokens in place of the card's prompts; (T, N, D) where each frame has its own.
+        tokens: (N, D) cross-attention tokens in place of the card's prompts; (T, N, D) where each frame has its own;
+            a tuple of these, one a level of the network, finest first, where its levels attend to tokens of their own.
         time_ids: (T, K) numbers added to the time embedding, for networks that take them.
         cameras: (T, K) camera vectors, for networks that take them.
         clean: (T,) bool: frames whose targets are known, in `maps`, and held at t = 0; None for none.
@@ -33,7 +34,7 @@ class Inputs:
     maps: Mapping[str, Tensor] = field(default_factory=dict)
     scene_referred: frozenset[str] = frozenset()
     edit: Tensor | None = None
-    tokens: Tensor | None = None
+    tokens: Tensor | tuple[Tensor, ...] | None = None
     time_ids: Tensor | None = None
     cameras: Tensor | None = None
     clean: Tensor | None = None
@@ -48,13 +49,23 @@ class Inputs:
     def part(self, frames: slice) -> Inputs:
         """Some of the frames."""
         cut = {
-            name: value if value is None or (name == "tokens" and value.ndim == 2) else value[frames]
-            for name in ("edit", "tokens", "time_ids", "cameras", "clean")
+            name: None if value is None else value[frames]
+            for name in ("edit", "time_ids", "cameras", "clean")
             for value in [getattr(self, name)]
         }
+        tokens = self.tokens
+        if isinstance(tokens, tuple):
+            cut["tokens"] = tuple(_part(level, frames) for level in tokens)
+        elif tokens is not None:
+            cut["tokens"] = _part(tokens, frames)
         maps = {name: values[frames] for name, values in self.maps.items()}
         return replace(self, frames=len(range(self.frames)[frames]), maps=maps, **cut)
 
     def flipped(self) -> Inputs:
         """The same mirrored left to right. For pictures alone: maps of directions would need more."""
         return replace(self, maps={name: values.flip(3) for name, values in self.maps.items()})
+
+
+def _part(tokens: Tensor, frames: slice) -> Tensor:
+    """The tokens of some frames: of one sequence for all of them, all."""
+    return tokens if tokens.ndim == 2 else tokens[frames]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unrender.diffusion.card import ModelCard, TargetPicture
 from unrender.diffusion.checkpoints.clip.image_encoder import image_tokens
-from unrender.diffusion.conditioning import Conditioning, bind, bind_guided, task_vector
+from unrender.diffusion.conditioning import Conditioning, bind, bind_guided, domain_rows, task_vector
 from unrender.diffusion.denoisers import make_denoiser
 from unrender.diffusion.inputs import Inputs
 from unrender.diffusion.model import Engine
@@ -86,12 +86,14 @@ def make_conditioning(
     apart = targets[:1] if card.stacked else targets
     layout = Layout.of(card, inputs.frames, len(apart))
     tasks = [task_vector(card, target, engine.chosen_domain) for target in apart]
-    numbers = [task.expand(inputs.frames, -1) for task in tasks if task is not None]
+    numbers = [task.expand(inputs.frames, -1).to(compute.dtype) for task in tasks if task is not None]
+    labels = numbers or domain_rows(card, apart, inputs.frames)
+    levels = zip(*(_tokens(engine, target, inputs, photo) for target in apart), strict=True)
     return Conditioning(
         latents=None if latents is None else layout.repeat(latents),
-        tokens=(layout.stack([_tokens(engine, target, inputs, photo) for target in apart]),),
-        class_labels=layout.stack(numbers).to(compute.device, compute.dtype) if numbers else None,
-        time_ids=_on_device(engine, inputs.time_ids, layout),
+        tokens=tuple(layout.stack(level) for level in levels),
+        class_labels=layout.stack(labels).to(compute.device) if labels else None,
+        time_ids=_on_device(engine, _time_ids(card, inputs), layout),
         cameras=_on_device(engine, inputs.cameras, layout),
         group_size=layout.group_size,
     )
@@ -103,20 +105,32 @@ def make_network(engine: Engine, conditioning: Conditioning, *, guided: bool = T
     denoiser = make_denoiser(engine.checkpoint.unet, engine.card.latents.order, sampling.noise != "none")
     if not (guided and sampling.guidance.on):
         return bind(denoiser, conditioning)
-    (tokens,) = conditioning.tokens
-    empty = engine.checkpoint.tokens[""].to(tokens).expand(len(tokens), -1, -1)
+    empty = None
+    if sampling.guidance.leaves_out == "text":
+        (tokens,) = conditioning.tokens
+        empty = engine.checkpoint.tokens[""].to(tokens).expand(len(tokens), -1, -1)
     return bind_guided(denoiser, conditioning, empty, sampling.guidance, one_by_one=engine.memory == "low")
 
 
-def _tokens(engine: Engine, target: TargetPicture, inputs: Inputs, photo: Tensor | None) -> Tensor:
-    """(F, N, D) cross-attention tokens of each frame."""
+def _tokens(engine: Engine, target: TargetPicture, inputs: Inputs, photo: Tensor | None) -> tuple[Tensor, ...]:
+    """(F, N, D) cross-attention tokens of each frame, one for all levels of the network or one a level."""
     checkpoint, dtype, device = engine.checkpoint, engine.compute.dtype, engine.compute.device
     if checkpoint.image_encoder is not None and photo is not None:
-        return image_tokens(checkpoint.image_encoder, photo.to(device)).to(dtype)
-    tokens = inputs.tokens
-    if tokens is None:
-        tokens = checkpoint.tokens[target.prompt.format(domain=engine.chosen_domain)]
-    return tokens.to(device, dtype).expand(inputs.frames, -1, -1)
+        return (image_tokens(checkpoint.image_encoder, photo.to(device)).to(dtype),)
+    if inputs.tokens is not None:
+        levels = inputs.tokens if isinstance(inputs.tokens, tuple) else (inputs.tokens,)
+    elif engine.card.asks_by_domain:
+        levels = (torch.zeros(1, checkpoint.unet.config["cross_attention_dim"]),)
+    else:
+        levels = (checkpoint.tokens[target.prompt.format(domain=engine.chosen_domain)],)
+    return tuple(tokens.to(device, dtype).expand(inputs.frames, -1, -1) for tokens in levels)
+
+
+def _time_ids(card: ModelCard, inputs: Inputs) -> Tensor | None:
+    """(F, K) numbers that are added to the time embedding: those of the run, else those of the card."""
+    if inputs.time_ids is not None or card.micro is None:
+        return inputs.time_ids
+    return torch.tensor(card.micro.numbers).expand(inputs.frames, -1)
 
 
 def _on_device(engine: Engine, values: Tensor | None, layout: Layout) -> Tensor | None:

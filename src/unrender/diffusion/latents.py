@@ -71,7 +71,8 @@ def decode_latents(engine: Engine, latents: Tensor, memory: Memory | None = None
     stacked = stacked.to(engine.compute.device, engine.compute.dtype)
     decoder = checkpoint.decoder or checkpoint.autoencoder
     if is_temporal(decoder):
-        batches = stacked.split(len(latents))
+        together = engine.card.latents.decoded_together or len(latents)
+        batches = [part for window in stacked.split(len(latents)) for part in window.split(together)]
     else:
         batches = _batches(stacked, stacked[0, 0].numel() * engine.factor**2)
     memory = memory or _memory(engine)

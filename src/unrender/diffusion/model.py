@@ -64,18 +64,25 @@ class Engine:
     def noise_shape(self, size: Size, frames: int, name: str = "the picture") -> tuple[int, int, int, int]:
         """The shape of the noise of `frames` frames of `size`: all targets of a frame side by side on channels."""
         canvas = plan_framing(size, self.card.maps.size, name).canvas
-        shared = self.card.sampling.grouping.shared_noise == "frames_and_targets"
+        shared = self.card.sampling.grouping.shared_noise in ("targets", "frames_and_targets")
         targets = 1 if shared else len(self.card.maps.targets)
         return frames, targets * self.card.latents.channels, *self.latent_size(canvas)
 
 
 def load_engine(
-    model: str | Path, task: Task, options: InferenceOptions, domain: str = "", *, adaptable: bool = False
+    model: str | Path,
+    task: Task,
+    options: InferenceOptions,
+    domain: str = "",
+    *,
+    adaptable: bool = False,
+    lora: float | None = None,
 ) -> Engine:
     """The engine of an embedded or published model, or of a model folder.
 
     Args:
         adaptable: diffusers' own networks, which take adapters, where a small model would be run without them.
+        lora: see `load_checkpoint`.
 
     Raises:
         UserError: no such model, one for another task, a broken folder, a device that is not present, or a domain that
@@ -93,11 +100,10 @@ def load_engine(
         known = ", ".join(location.card.domains)
         raise UserError(f"{location.card.id} knows no domain {domain}; expected {known or 'none'}")
     decoder = find_decoder(options.decoder) if options.decoder else None
-    checkpoint = load_checkpoint(
-        location, compute, decoder, inference_only=options.memory == "normal" and not adaptable
-    )
+    small = options.memory == "normal" and not adaptable
+    checkpoint = load_checkpoint(location, compute, decoder, inference_only=small, lora=lora)
     if options.long_side is not None:
-        size = replace(checkpoint.card.maps.size, long_side=options.long_side)
+        size = replace(checkpoint.card.maps.size, long_side=options.long_side, short_side=0)
         checkpoint = replace(checkpoint, card=checkpoint.card.with_maps(size=size))
     if options.compile:
         checkpoint.unet.compile()

@@ -56,7 +56,7 @@ def sample(
         if clean_items is not None:
             latent = clean_items.put_into(latent)
             time = clean_items.times(time, trajectory.clean_time)
-        output = network(latent, time)
+        output = network(trajectory.seen(latent, index), time)
         last = index == len(trajectory.times) - 1
         if last and schedule.card.final_step == "clean":
             latent = trajectory.predict_clean(output, latent, index)

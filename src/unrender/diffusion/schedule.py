@@ -39,6 +39,10 @@ class Trajectory(Protocol):
         """The latent of the noisiest level, of unit Gaussian noise (B, C, h, w)."""
         ...
 
+    def seen(self, latent: Tensor, index: int) -> Tensor:
+        """The latent (B, C, h, w) as the network sees it at step `index`."""
+        ...
+
     def predict_clean(self, output: Tensor, latent: Tensor, index: int) -> Tensor:
         """The clean latent (B, C, h, w) that the network's output means at step `index`."""
         ...
@@ -104,6 +108,10 @@ class FirstOrder:
     def start(self, noise: Tensor) -> Tensor:
         """See `Trajectory.start`."""
         return noise if self.initial == 1 else noise * self.initial
+
+    def seen(self, latent: Tensor, index: int) -> Tensor:
+        """See `Trajectory.seen`."""
+        return latent
 
     def predict_clean(self, output: Tensor, latent: Tensor, index: int) -> Tensor:
         """See `Trajectory.predict_clean`."""
@@ -207,6 +215,10 @@ class UniPC:
         """See `Trajectory.start`."""
         return noise
 
+    def seen(self, latent: Tensor, index: int) -> Tensor:
+        """See `Trajectory.seen`."""
+        return latent
+
     def predict_clean(self, output: Tensor, latent: Tensor, index: int) -> Tensor:
         """See `Trajectory.predict_clean`."""
         alpha = self.schedule.alpha(self.times[index])
@@ -231,15 +243,68 @@ class KarrasSchedule:
         ramp = [i / max(1, steps - 1) for i in range(steps)]
         return tuple((high + t * (low - high)) ** card.rho for t in ramp)
 
-    def trajectory(self, steps: int) -> FirstOrder:
+    def trajectory(self, steps: int) -> FirstOrder | ExplodingEuler:
         """See `Schedule.trajectory`."""
         sigmas = (*self.sigmas(steps), 0.0)
+        if self.card.exploding:
+            return ExplodingEuler(torch.tensor(sigmas), self.card.prediction, self.card.spacing == "leading")
         levels = [(1 / math.hypot(1, sigma), sigma / math.hypot(1, sigma)) for sigma in sigmas]
         pairs = zip(sigmas, itertools.pairwise(levels), strict=False)
         taken = tuple(Step(math.log(sigma) / 4, *here, *there) for sigma, (here, there) in pairs)
         # The unscaled latent starts from sqrt(1 + sigma^2) eps where spacing leads, from sigma eps where it trails.
         initial = 1.0 if self.card.spacing == "leading" else taken[0].noise
         return FirstOrder(taken, self.card.prediction, initial, math.log(self.card.sigma_min) / 4)
+
+
+@dataclass(frozen=True)
+class ExplodingEuler:
+    """Euler's method over sigmas (Karras et al. 2022, algorithm 1) in the variance-exploding form z = z0 + sigma eps,
+    in the order and the single precision of diffusers' scheduler.
+
+    Attributes:
+        sigmas: (steps + 1,) float32, noisiest first, 0 at the end.
+        prediction: what the network's output is, in the variance-preserving form.
+        leading: whether it starts from sqrt(1 + sigma^2) eps.
+    """
+
+    sigmas: Tensor
+    prediction: Prediction
+    leading: bool
+
+    @property
+    def times(self) -> tuple[float, ...]:
+        """See `Trajectory.times`."""
+        return tuple((0.25 * self.sigmas[:-1].log()).tolist())
+
+    @property
+    def clean_time(self) -> float:
+        """See `Trajectory.clean_time`."""
+        return self.times[-1]
+
+    def start(self, noise: Tensor) -> Tensor:
+        """See `Trajectory.start`."""
+        most = self.sigmas[0]
+        return noise * ((most**2 + 1) ** 0.5 if self.leading else most).to(noise)
+
+    def seen(self, latent: Tensor, index: int) -> Tensor:
+        """See `Trajectory.seen`."""
+        return latent / self._norm(latent, index)
+
+    def predict_clean(self, output: Tensor, latent: Tensor, index: int) -> Tensor:
+        """See `Trajectory.predict_clean`."""
+        sigma, norm = self.sigmas[index].to(latent), self._norm(latent, index)
+        if self.prediction == "v_prediction":
+            return output * (-sigma / norm) + latent / (sigma**2 + 1)
+        return output if self.prediction == "sample" else latent - sigma * output
+
+    def advance(self, output: Tensor, latent: Tensor, index: int) -> Tensor:
+        """See `Trajectory.advance`."""
+        sigma, after = self.sigmas[index].to(latent), self.sigmas[index + 1].to(latent)
+        derivative = (latent - self.predict_clean(output, latent, index)) / sigma
+        return latent + derivative * (after - sigma)
+
+    def _norm(self, latent: Tensor, index: int) -> Tensor:
+        return ((self.sigmas[index] ** 2 + 1) ** 0.5).to(latent)
 
 
 @dataclass(frozen=True)

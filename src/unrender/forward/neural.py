@@ -16,7 +16,7 @@ from unrender.diffusion.engine import Engine, Prediction, load_engine, run
 from unrender.diffusion.inputs import Inputs
 from unrender.diffusion.options import InferenceOptions
 from unrender.errors import UserError
-from unrender.forward import neural_light
+from unrender.forward import neural_environment, neural_light
 from unrender.forward.deferred import DeferredRenderer, backdrops
 from unrender.forward.irradiance import lit_irradiance
 from unrender.forward.lighting import LightConditioning
@@ -49,10 +49,15 @@ class NeuralRenderer:
             UserError: no such model, one that was not pulled, a broken folder, a device that is not present, or a
                 caption where there is no text encoder, or where the network is conditioned on a light.
         """
-        engine = load_engine(model, "forward", inference)
-        if engine.card.light is not None:
+        engine = load_engine(model, "forward", inference, lora=options.lora)
+        light = engine.card.light
+        if light is not None and light.exposed:
             neural_light.check_options(engine.card.id, options)
             return cls(engine, options)
+        if light is not None:
+            neural_environment.check_environment_options(engine.card.id, options)
+        elif options.elevation:
+            raise UserError(f"{engine.card.id} is shown no light, and takes no elevation")
         card = engine.card.with_sampling(guidance=_guidance(engine.card.sampling.guidance, options))
         engine = replace(engine, checkpoint=replace(engine.checkpoint, card=card))
         home = engine.checkpoint.home
@@ -65,6 +70,11 @@ class NeuralRenderer:
     def card(self) -> ModelCard:
         """The habits of the checkpoint."""
         return self.engine.card
+
+    @property
+    def _shown_all(self) -> bool:
+        """Whether the network is shown a light as it is, and answers with the whole view."""
+        return self.card.light is not None and not self.card.light.exposed
 
     def __call__(
         self,
@@ -80,7 +90,8 @@ class NeuralRenderer:
         Args:
             gbuffer: any of the maps that the card is given; what is missing, the network makes up.
             light: one frame, or one for every frame. A card with `light` tokens is conditioned on it (see
-                `neural_light.lit_picture`); without one, on the G-buffer's irradiance. Of others its irradiance
+                `neural_light.lit_picture` and `neural_environment`); without one, on the G-buffer's irradiance. Of
+                others its irradiance
                 takes the place of the G-buffer's; the picture then has the brightness that the deferred renderer finds
                 under it, which the network does not know; an edit has that of the photo around it.
             yaw: degrees that the light is turned by about +Y, one number or one per frame (T,).
@@ -118,6 +129,10 @@ class NeuralRenderer:
         self._check(gbuffer, edit, light)
         yaws = torch.as_tensor(yaw, dtype=torch.float32).expand(len(gbuffer))
         prediction, shown = self._raw(gbuffer, light, yaws, edit, noise, previous)
+        if light is not None and self._shown_all:
+            # Of the whole view, as a display shows it: nothing is cut out, nor exposed.
+            picture = _rgb(prediction)
+            return RenderPasses({"rendered": picture}, torch.zeros_like(picture)), prediction.found
         covered = coverage(gbuffer)
         if self.card.light is not None and light is not None and shown is not None:
             picture = neural_light.lit_answer(prediction, shown, gbuffer, light, yaws)
@@ -160,7 +175,8 @@ class NeuralRenderer:
 
     def noise_shape(self, gbuffer: GBuffer) -> tuple[int, int, int, int]:
         """The shape that `noise` must have for `gbuffer`."""
-        size = neural_light.network_size(self.engine, gbuffer) if self.card.light is not None else gbuffer.size
+        exposed = self.card.light is not None and not self._shown_all
+        size = neural_light.network_size(self.engine, gbuffer) if exposed else gbuffer.size
         return self.engine.noise_shape(size, len(gbuffer), "the G-buffer")
 
     def _checked(
@@ -189,6 +205,9 @@ class NeuralRenderer:
             return self._prediction(self._lit(gbuffer, light, yaws), edit, noise, previous), None
         if light is None:
             return neural_light.unlit_prediction(self.engine, self.options, gbuffer, noise, previous), None
+        if self._shown_all:
+            render = neural_environment.environment_prediction
+            return render(self.engine, self.options, gbuffer, light, yaws, noise, previous), None
         return neural_light.lit_prediction(self.engine, self.options, gbuffer, light, yaws, noise, previous)
 
     def _lit(self, gbuffer: GBuffer, light: EnvironmentMap | None, yaws: Tensor) -> GBuffer:
@@ -216,8 +235,7 @@ class NeuralRenderer:
 
     def _picture(self, prediction: Prediction, gbuffer: GBuffer, edit: Tensor | None) -> Tensor:
         """(T, 3, H, W) linear, in [0, 1]: as bright as a photograph of it."""
-        rgb = prediction.gbuffer().rgb
-        assert rgb is not None
+        rgb = _rgb(prediction)
         if edit is None or gbuffer.rgb is None or not self.card.maps.composite:
             return rgb
         return gbuffer.rgb + edit * (rgb - gbuffer.rgb)
@@ -246,6 +264,13 @@ class NeuralRenderer:
             raise UserError(f"{self.card.id} keeps the rest of a photo; expected a G-buffer with rgb")
         if edit is not None and not self.card.maps.edits:
             raise UserError(f"{self.card.id} renders whole pictures; zheng95z/x-to-rgb-inpainting edits a part")
+
+
+def _rgb(prediction: Prediction) -> Tensor:
+    """The picture (T, 3, H, W), linear, in [0, 1], that a network gave."""
+    rgb = prediction.gbuffer().rgb
+    assert rgb is not None
+    return rgb
 
 
 def _guidance(own: Guidance, options: ForwardOptions) -> Guidance:

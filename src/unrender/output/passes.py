@@ -69,7 +69,7 @@ def write_passes(
         UserError: several frames for one picture, an unknown suffix, or an output that cannot be written.
     """
     check_frames(path, len(rendered))
-    write_passes_stream([path], [(rendered, plate)], layers, fps)
+    write_passes_stream([path], [(rendered, plate, None)], layers, fps)
 
 
 def check_frames(path: str | Path, frames: int) -> None:
@@ -81,19 +81,19 @@ def check_frames(path: str | Path, frames: int) -> None:
 
 def write_passes_stream(
     paths: Sequence[str | Path],
-    rendered: Iterable[RenderPasses | tuple[RenderPasses, Plate | None]],
+    rendered: Iterable[RenderPasses | tuple[RenderPasses, Plate | None, Metadata | None]],
     layers: bool = True,
     fps: float | None = None,
     first: int = 1,
     metadata: Metadata | None = None,
     stored: PictureFormat = DEFAULT_FORMAT,
 ) -> None:
-    """Writes the renderings of a clip, alone or each with its plate, to each of `paths` as they come; see
-    `PassesWriter`."""
+    """Writes the renderings of a clip, alone or each with its plate and what its .exr says, to each of `paths` as they
+    come; see `PassesWriter`."""
     with PassesWriter(paths, layers, fps, first, stored) as writer:
         for item in rendered:
-            passes, plate = item if isinstance(item, tuple) else (item, None)
-            writer.write(passes, plate=plate, metadata=metadata)
+            passes, plate, said = item if isinstance(item, tuple) else (item, None, metadata)
+            writer.write(passes, plate=plate, metadata=said)
 
 
 def passes_paths(folder: str | Path, name: str, frames: int) -> tuple[Path, ...]:

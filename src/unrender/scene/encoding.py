@@ -16,6 +16,7 @@ from torch import Tensor
 from unrender.conventions import uv_to_direction, yaw_matrix
 from unrender.errors import UserError
 from unrender.scene.color import linear_to_log, linear_to_srgb, reinhard
+from unrender.scene.cube import cube_of, sample_cube
 from unrender.scene.environment import EnvironmentMap, mean_radiance, resize, sample_frames
 
 Picture = Literal["ldr", "log", "direction"]
@@ -42,9 +43,10 @@ class EnvironmentEncoding:
             what the map holds at -X.
         direction_range: how unit vectors are fed: "signed" as they are, in [-1, 1], or "unit" as v / 2 + 1/2, in
             [0, 1].
-        filtering: "point": one bilinear look-up a texel, in a map that was brought down to the picture's size, as the
-            official code has it. "area": the mean radiance over the texel's solid angle, with the flux of the whole
-            map kept exactly however the camera is held; for rows at texel centres.
+        filtering: "point": one bilinear look-up a texel, in a map that was brought down to the picture's size, so that
+            no sun is missed. "cube": the official look-ups, in the map as it is, through the faces of a cube
+            (`scene.cube`). "area": the mean radiance over the texel's solid angle, with the flux of the whole map kept
+            exactly however the camera is held; for rows at texel centres.
         channels: the order in which the pictures are joined.
     """
 
@@ -56,7 +58,7 @@ class EnvironmentEncoding:
     rows: Literal["centers", "inset"] = "centers"
     mirror_x: bool = False
     direction_range: Literal["signed", "unit"] = "signed"
-    filtering: Literal["point", "area"] = "point"
+    filtering: Literal["point", "cube", "area"] = "point"
     channels: tuple[Picture, ...] = ("ldr", "log", "direction")
 
     def __post_init__(self) -> None:
@@ -124,7 +126,7 @@ def encode(
         UserError: light, rotations and yaws are of different numbers of frames.
     """
     turns = _turns(light, encoding, rotation, yaw)
-    radiance = (_area if encoding.filtering == "area" else _point)(light, encoding, turns, size)
+    radiance = {"area": _area, "point": _point, "cube": _cube}[encoding.filtering](light, encoding, turns, size)
     exposed = (radiance if gain is None else radiance * gain).clamp(0, encoding.radiance_limit)
     white = math.inf if encoding.white is None else encoding.white
     ldr, log = reinhard(exposed, white), linear_to_log(exposed, encoding.log_peak)
@@ -186,6 +188,14 @@ def _point(light: EnvironmentMap, encoding: EnvironmentEncoding, turns: Tensor, 
     # Brought down first with its energy kept, so that no sun falls between the samples.
     light = light.resized((min(light.size[0], size[0]), min(light.size[1], size[1])))
     return _look_up(light, encoded_directions(encoding, size), turns)
+
+
+def _cube(light: EnvironmentMap, encoding: EnvironmentEncoding, turns: Tensor, size: tuple[int, int]) -> Tensor:
+    faces = cube_of(light.radiance.clamp(0, encoding.radiance_limit))
+    directions = encoded_directions(encoding, size).to(turns)
+    count = max(len(faces), len(turns))
+    one_each = zip(faces.expand(count, -1, -1, -1).split(1), turns.expand(count, 3, 3), strict=True)
+    return torch.cat([sample_cube(face, directions @ turn) for face, turn in one_each])
 
 
 def _area(light: EnvironmentMap, encoding: EnvironmentEncoding, turns: Tensor, size: tuple[int, int]) -> Tensor:

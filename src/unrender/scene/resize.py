@@ -13,15 +13,19 @@ from unrender.errors import UserError
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
 
-Filter = Literal["bilinear", "bilinear_sharp", "bicubic", "nearest", "nearest_exact", "nearest_double"]
+Filter = Literal[
+    "bilinear", "bilinear_sharp", "bilinear_bytes", "bicubic", "nearest", "nearest_exact", "nearest_double"
+]
 """How values are found between pixels. `bilinear` and `bicubic` are widened to an area where a picture shrinks;
-`bilinear_sharp` is not, and aliases there. `nearest` takes the pixel at floor(i scale), `nearest_exact` the one whose
+`bilinear_sharp` is not, and aliases there; `bilinear_bytes` is `bilinear`, but of a picture of 8 bits it is Pillow's.
+`nearest` takes the pixel at floor(i scale), `nearest_exact` the one whose
 centre is nearest; `nearest_double` is `nearest` with a scale of double precision, as in OpenCV, not torch: where
 i scale is a whole number, the two may take neighbours."""
 
 _MODES: dict[Filter, dict[str, str | bool]] = {
     "bilinear": {"mode": "bilinear", "antialias": True},
     "bilinear_sharp": {"mode": "bilinear"},
+    "bilinear_bytes": {"mode": "bilinear", "antialias": True},
     "bicubic": {"mode": "bicubic", "antialias": True},
     "nearest": {"mode": "nearest"},
     "nearest_exact": {"mode": "nearest-exact"},

@@ -1,7 +1,15 @@
 """The habits of a checkpoint, as data: identity, task, maps, latents, conditioning, sampling. A card lies beside the
 weights as `unrender.json` (`card.file`), or is found by its id."""
 
-from unrender.diffusion.card.conditioning import Conditioner, ImageTokens, LightTokens, TaskNumbers, TextPrompt
+from unrender.diffusion.card.conditioning import (
+    Conditioner,
+    DomainEmbedding,
+    ImageTokens,
+    LightTokens,
+    MicroConditioning,
+    TaskNumbers,
+    TextPrompt,
+)
 from unrender.diffusion.card.maps import (
     PHOTO,
     Exposure,
@@ -13,6 +21,7 @@ from unrender.diffusion.card.maps import (
     Transfer,
 )
 from unrender.diffusion.card.model import (
+    Adapter,
     Concatenation,
     Identity,
     LatentsCard,
@@ -36,9 +45,11 @@ from unrender.diffusion.card.sampling import (
 
 __all__ = [
     "PHOTO",
+    "Adapter",
     "AnySchedule",
     "Concatenation",
     "Conditioner",
+    "DomainEmbedding",
     "Exposure",
     "FlowCard",
     "Grouping",
@@ -51,6 +62,7 @@ __all__ = [
     "LightTokens",
     "MapCodec",
     "MapsCard",
+    "MicroConditioning",
     "ModelCard",
     "NoiseKind",
     "Prediction",

@@ -8,7 +8,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unrender.diffusion.card.conditioning import ImageTokens, LightTokens, TaskNumbers, TextPrompt
+from unrender.diffusion.card.conditioning import (
+    DomainEmbedding,
+    ImageTokens,
+    LightTokens,
+    MicroConditioning,
+    TaskNumbers,
+    TextPrompt,
+)
 from unrender.diffusion.card.legacy import from_flat, is_flat
 from unrender.diffusion.card.mistakes import mistake
 from unrender.diffusion.card.model import ModelCard
@@ -23,7 +30,17 @@ if TYPE_CHECKING:
 
 CARD_FILE = "unrender.json"
 
-_UNION = (TextPrompt, TaskNumbers, ImageTokens, LightTokens, ScheduleCard, KarrasCard, FlowCard)
+_UNION = (
+    TextPrompt,
+    TaskNumbers,
+    ImageTokens,
+    LightTokens,
+    DomainEmbedding,
+    MicroConditioning,
+    ScheduleCard,
+    KarrasCard,
+    FlowCard,
+)
 
 
 def write_card(card: ModelCard, folder: Path) -> None:

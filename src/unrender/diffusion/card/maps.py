@@ -16,7 +16,7 @@ Exposure = Literal["none", "percentile", "log_average", "log_average_lit", "log_
 Region = Literal["all", "edit", "keep"]
 RadianceHint = Literal["", "split_sum"]
 Fit = Literal["pad", "stretch", "cut"]
-Rounding = Literal["nearest", "down", "down_by_scale", "down_by_ratio"]
+Rounding = Literal["nearest", "down", "down_by_scale", "down_by_ratio", "up_by_scale"]
 ResizeSpace = Literal["linear", "encoded", "bytes"]
 
 
@@ -37,6 +37,7 @@ class MapCodec:
         none: for normals, what the network is shown where there is none.
         stretched: for depth, every picture is stretched to the whole of [0, 1].
         back: the filter that brings it back to the size of the input; None for that of the size rule.
+        rounded: the picture is rounded to 8 bits before it is read, as by a script that writes PNGs of it.
     """
 
     map: str
@@ -49,6 +50,7 @@ class MapCodec:
     none: tuple[float, float, float] = (0.0, 0.0, 0.0)
     stretched: bool = False
     back: Filter | None = None
+    rounded: bool = False
 
     def __post_init__(self) -> None:
         if self.map not in CHANNELS:
@@ -102,12 +104,14 @@ class TargetPicture:
         maps: the maps in its channels.
         prompt: the text that asks the network for it; `{domain}` stands for the caller's domain.
         task: numbers whose sine and cosine ask the network for it (class projection of Lotus and GeoWizard).
+        domain: its row in the network's own table (`DomainEmbedding`); None where there is none.
     """
 
     name: str
     maps: tuple[MapCodec, ...]
     prompt: str = ""
     task: tuple[float, ...] = ()
+    domain: int | None = None
 
 
 @dataclass(frozen=True)
@@ -116,12 +120,14 @@ class SizeRule:
 
     Attributes:
         long_side: the picture is resized so that its long side is this many pixels; 0 keeps its size.
+        short_side: where it is not 0, the short side is brought to this many pixels instead.
         multiple: both sides are brought to a multiple of this.
         fit: `pad` replicates the border and takes it off again; `stretch` resizes; `cut` leaves it to the VAE, which
             drops the rows and columns that are over, and stretches what comes out back to the whole.
         rounding: of the resized sides, and of the multiple where the fit is `stretch`. Official scripts round down what
             they have multiplied in floating point, by a factor (`down_by_scale`: 49 pixels brought to 64 are 63), or
-            the long side by height / width (`down_by_ratio`).
+            the long side by height / width (`down_by_ratio`); DiffusionRenderer's goes on to the multiple above
+            (`up_by_scale`).
         min_side: the shortest side, in pixels after resizing, that the network can take.
         guided: maps that are upsampled along the picture's edges; the others are interpolated. For colours and masks:
             the texture of the picture says nothing of normals.
@@ -132,6 +138,7 @@ class SizeRule:
     """
 
     long_side: int = 768
+    short_side: int = 0
     multiple: int = 8
     fit: Fit = "pad"
     rounding: Rounding = "nearest"

@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
-from unrender.diffusion.card.conditioning import Conditioner, ImageTokens, LightTokens, TaskNumbers, TextPrompt
+from unrender.diffusion.card.conditioning import (
+    Conditioner,
+    DomainEmbedding,
+    ImageTokens,
+    LightTokens,
+    MicroConditioning,
+    TaskNumbers,
+    TextPrompt,
+)
 from unrender.diffusion.card.maps import InputMap, MapsCard, SizeRule, TargetPicture
 from unrender.diffusion.card.sampling import FinalStep, SamplingCard
 from unrender.errors import UserError
@@ -16,7 +24,7 @@ Task = Literal["inverse", "forward", "text_to_image", "multi_view"]
 
 Posterior = Literal["mode", "sample"]
 Concatenation = Literal["inputs_first", "noise_first"]
-Kind = TypeVar("Kind", TextPrompt, TaskNumbers, ImageTokens, LightTokens)
+Kind = TypeVar("Kind", TextPrompt, TaskNumbers, ImageTokens, LightTokens, DomainEmbedding, MicroConditioning)
 
 
 @dataclass(frozen=True)
@@ -73,12 +81,27 @@ class LatentsCard:
         channels, scale: of one picture's latent.
         posterior: which latent of an input picture is taken: the `mode`, or a `sample` of the VAE's distribution.
         order: whether the inputs or the noisy target come first in the network's input.
+        decoded_together: frames of a window that a temporal VAE decodes at a time; 0 for all.
     """
 
     channels: int = 4
     scale: float = 0.18215
     posterior: Posterior = "mode"
     order: Concatenation = "inputs_first"
+    decoded_together: int = 0
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """Low-rank weights beside those of the UNet, which are added to them (Hu et al. 2022).
+
+    Attributes:
+        folder: that holds `pytorch_lora_weights.safetensors`.
+        scale: how much of it is added where the caller does not say.
+    """
+
+    folder: str = "lora"
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -91,6 +114,8 @@ class Quirks:
     final_step: FinalStep | None = None
     posterior: Posterior | None = None
     composite: bool | None = None
+    light: LightTokens | None = None
+    exploding: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +129,7 @@ class ModelCard:
         latents: how pictures become latents.
         conditioning: what else the network is conditioned on; () for nothing.
         sampling: schedule, initial noise, guidance, grouping.
+        adapter: low-rank weights that come with it; None for none.
         quirks: what the official code does otherwise; see `faithful`.
     """
 
@@ -113,6 +139,7 @@ class ModelCard:
     latents: LatentsCard = field(default_factory=LatentsCard)
     conditioning: tuple[Conditioner, ...] = (TextPrompt(),)
     sampling: SamplingCard = field(default_factory=SamplingCard)
+    adapter: Adapter | None = None
     quirks: Quirks = field(default_factory=Quirks)
 
     def __post_init__(self) -> None:
@@ -143,6 +170,21 @@ class ModelCard:
     def light(self) -> LightTokens | None:
         """How it is conditioned on a light; None where it is not."""
         return self._conditioner(LightTokens)
+
+    @property
+    def is_video(self) -> bool:
+        """Whether its networks are Stable Video Diffusion's, and no picture model's."""
+        return self.micro is not None
+
+    @property
+    def asks_by_domain(self) -> bool:
+        """Whether a row of the network's own table says which target is wanted."""
+        return self._conditioner(DomainEmbedding) is not None
+
+    @property
+    def micro(self) -> MicroConditioning | None:
+        """The numbers of a clip that are added to the time embedding; None where there are none."""
+        return self._conditioner(MicroConditioning)
 
     @property
     def image_tokens(self) -> bool:
@@ -227,5 +269,9 @@ def faithful(card: ModelCard) -> ModelCard:
         composite=maps.composite if quirks.composite is None else quirks.composite,
     )
     latents = replace(card.latents, posterior=quirks.posterior or card.latents.posterior)
-    card = replace(card, maps=maps, latents=latents, quirks=Quirks())
-    return card.with_schedule(final_step=quirks.final_step) if quirks.final_step else card
+    conditioning = tuple(
+        quirks.light if quirks.light is not None and isinstance(one, LightTokens) else one for one in card.conditioning
+    )
+    card = replace(card, maps=maps, latents=latents, conditioning=conditioning, quirks=Quirks())
+    changes = {"final_step": quirks.final_step, "exploding": quirks.exploding}
+    return card.with_schedule(**{name: value for name, value in changes.items() if value is not None})

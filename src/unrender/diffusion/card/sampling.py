@@ -60,6 +60,8 @@ class KarrasCard:
         steps: denoising steps when the caller does not say.
         sigma_min, sigma_max, rho: the range and curvature of the sigmas.
         spacing: `leading` starts from unit noise scaled by sqrt(1 + sigma_max^2), `trailing` from sigma_max.
+        exploding: latents are walked in the variance-exploding form of official schedulers, where those of sigma 700
+            are rounded to 1/16384 in single precision: for parity alone.
         final_step: as in `ScheduleCard`.
     """
 
@@ -69,6 +71,7 @@ class KarrasCard:
     sigma_max: float = 700.0
     rho: float = 7.0
     spacing: Spacing = "leading"
+    exploding: bool = False
     final_step: FinalStep = "clean"
     kind: Literal["karras"] = "karras"
 
@@ -107,12 +110,15 @@ class Guidance:
         image: weight of the input maps. At 1 the unconditional evaluation cancels, and two evaluations do.
         rescale: share of the guided output whose deviation is brought back (Lin et al. 2024, section 3.4).
         inclusive: whether a `text` of exactly 1 is guidance already.
+        leaves_out: what the evaluation lacks that is guided away from: the `text`, or `all` that conditions the
+            network, latents and tokens set to zero (DiffusionRenderer); `text` is then the weight of all of it.
     """
 
     text: float = 0.0
     image: float = 0.0
     rescale: float = 0.0
     inclusive: bool = False
+    leaves_out: Literal["text", "all"] = "text"
 
     @property
     def on(self) -> bool:
@@ -131,12 +137,14 @@ class Grouping:
             (GeoWizard's cross-task attention), the `frames` of a window or views of a set (video, multi-view), or
             all targets of all frames (a model that joins targets, inflated for clips).
         shared_noise: items that start from the same noise: a target in all `frames`, which keeps the single-step
-            models steady over a clip; all `frames_and_targets`; or `none`.
+            models steady over a clip; the `targets` of a frame; all `frames_and_targets`; or `none`.
+        window: frames that the network was trained to see together, where it sees more than one; 0 where nobody says.
     """
 
     item: Literal["frame", "target"] = "frame"
     joint: Literal["none", "targets", "frames", "frames_and_targets"] = "none"
-    shared_noise: Literal["frames", "frames_and_targets", "none"] = "frames"
+    shared_noise: Literal["frames", "targets", "frames_and_targets", "none"] = "frames"
+    window: int = 0
 
     def __post_init__(self) -> None:
         if self.joint in ("targets", "frames_and_targets") and self.item == "frame":

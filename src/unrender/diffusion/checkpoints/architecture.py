@@ -8,11 +8,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from unrender.diffusion.card import ModelCard
+from unrender.diffusion.checkpoints.video_architecture import (
+    build_video_unet,
+    video_parameters,
+    video_unet_config,
+    video_unet_parameters,
+)
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
     from transformers import CLIPVisionModelWithProjection
+
+    from unrender.diffusion.networks.video_unet import VideoRendererUNet
 
 WORDS, IMAGES = 1024, 768
 """Widths of the tokens: those of Stable Diffusion 2's text encoder, and those of CLIP ViT-L's image embedding."""
@@ -52,6 +60,8 @@ _CROSS_ATTENDED = 2 * (320 + 640 + 1280) + 1280 + 3 * (320 + 640 + 1280)  # widt
 
 def unet_config(card: ModelCard) -> dict[str, Any]:
     """The configuration of a published checkpoint's UNet, as in its `config.json`."""
+    if card.is_video:
+        return video_unet_config(card)
     return {
         "in_channels": card.input_channels,
         "out_channels": card.target_channels,
@@ -78,8 +88,10 @@ def unet_config(card: ModelCard) -> dict[str, Any]:
     }
 
 
-def build_unet(card: ModelCard) -> UNet2DConditionModel:
+def build_unet(card: ModelCard) -> UNet2DConditionModel | VideoRendererUNet:
     """A UNet of the full size, untrained, on the active torch device."""
+    if card.is_video:
+        return build_video_unet(card)
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
     return UNet2DConditionModel(**unet_config(card))
@@ -101,6 +113,8 @@ def build_image_encoder() -> CLIPVisionModelWithProjection:
 
 def unet_parameters(card: ModelCard) -> int:
     """The number of parameters of a published checkpoint's UNet."""
+    if card.is_video:
+        return video_unet_parameters(card)
     ends = (card.input_channels - 4) * _WIDTH * 9 + (card.target_channels - 4) * (_WIDTH * 9 + 1)
     task = (card.task_numbers + 1) * _TIME + (_TIME + 1) * _TIME if card.task_numbers else 0
     keys_and_values = 2 * _CROSS_ATTENDED * (IMAGES - WORDS) if card.image_tokens else 0
@@ -109,23 +123,26 @@ def unet_parameters(card: ModelCard) -> int:
 
 def parameters(card: ModelCard) -> int:
     """Parameters that inference holds in memory: the UNet, the autoencoder, and an image encoder where it has one."""
+    if card.is_video:
+        return video_parameters(card)
     return unet_parameters(card) + SD_VAE + (IMAGE_ENCODER if card.image_tokens else 0)
 
 
 def download_parameters(card: ModelCard) -> int:
     """Parameters that are pulled: those of inference, and the text encoder, which turns the prompts into tokens."""
-    return parameters(card) + (0 if card.image_tokens else SD2_TEXT_ENCODER)
+    return parameters(card) + (0 if card.text is None else SD2_TEXT_ENCODER)
 
 
-def memory_bytes(numbers: int, long_side: int) -> int:
+def memory_bytes(numbers: int, long_side: int, pictures: int = 1) -> int:
     """An estimate of what inference of one picture takes in half precision, in bytes.
 
     Two bytes for each of `numbers`, and the peak of the VAE decoder's activations: three tensors of 256 channels
-    at the full size of a square picture (what goes into its last block, the same normalised, and what comes out). The
-    library's own overhead is not in it, nor is attention that stores its full matrix.
+    at the full size of a square picture, for as many `pictures` as are decoded together (what goes into its last
+    block, the same normalised, and what comes out). The library's own overhead is not in it, nor is attention that
+    stores its full matrix.
     """
     side = long_side or NATIVE_SIDE
-    return 2 * (numbers + 3 * 256 * side * side)
+    return 2 * (numbers + 3 * 256 * side * side * pictures)
 
 
 NATIVE_SIDE = 768

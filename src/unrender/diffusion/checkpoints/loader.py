@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from unrender.device import Compute
 from unrender.diffusion.card import ModelCard
 from unrender.diffusion.card.file import write_card
+from unrender.diffusion.checkpoints.adapter import add_adapter
 from unrender.diffusion.checkpoints.clip.image_encoder import ImageEncoder, load_image_encoder
 from unrender.diffusion.checkpoints.clip.prompts import TOKENS_FILE, prompt_tokens
-from unrender.diffusion.checkpoints.hub.components import ENVIRONMENT_ENCODER
+from unrender.diffusion.checkpoints.fitting import check_unet
 from unrender.diffusion.checkpoints.hub.location import ModelLocation
 from unrender.diffusion.checkpoints.official import refined
 from unrender.diffusion.checkpoints.tensors import check_tensors, read_tensors, tensor_shapes, weight_files
-from unrender.diffusion.decoding import Decoder
+from unrender.diffusion.decoding import TEMPORAL, Decoder
 from unrender.diffusion.networks.environment import EnvironmentEncoder
 from unrender.diffusion.networks.layout import lay_out
 from unrender.diffusion.networks.small import (
@@ -39,8 +40,13 @@ if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
+    from unrender.diffusion.networks.env_encoder import EnvEncoder
+
 WEIGHTS = "diffusion_pytorch_model"
 _MOST_BLOCKS, _MOST_LAYERS = 16, 32
+
+VIDEO_UNETS = ("UNetCustomSpatioTemporalConditionModel", "UNetSpatioTemporalConditionModel", "VideoRendererUNet")
+"""Classes of video UNets, as configurations name them; the first is that of DiffusionRenderer's own code."""
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -65,12 +71,17 @@ class Checkpoint:
     tokens: dict[str, Tensor]
     decoder: Decoder | None = None
     image_encoder: ImageEncoder | None = None
-    environment: EnvironmentEncoder | None = None
+    environment: EnvironmentEncoder | EnvEncoder | None = None
     home: ModelLocation | None = None
 
 
 def load_checkpoint(
-    home: ModelLocation, compute: Compute, decoder: Path | None = None, *, inference_only: bool = False
+    home: ModelLocation,
+    compute: Compute,
+    decoder: Path | None = None,
+    *,
+    inference_only: bool = False,
+    lora: float | None = None,
 ) -> Checkpoint:
     """Reads a model: the UNet, the autoencoder and the environment encoder, where the card tells a light (diffusers
     layout, safetensors), and the tokens of its prompts. The networks come in the precision and to the device of
@@ -79,13 +90,14 @@ def load_checkpoint(
     Args:
         decoder: the folder of a tiny decoder (TAESD's layout) to decode with.
         inference_only: networks that are only to be run, whole: those of small models then need no diffusers.
+        lora: how much of the model's adapter is added to its weights; what the card says when None.
 
     Raises:
         UserError: a file is missing, a tensor is missing, extra or mis-shaped, or the card and the networks disagree.
     """
     card = refined(home.card, home)
     unet_folder = home.component(card.identity.source.unet)
-    _check_channels(card, _config(unet_folder), unet_folder)
+    check_unet(card, _config(unet_folder), unet_folder)
     if decoder:
         _check_decoder(card, decoder)
     joint = card.sampling.grouping.joint != "none"
@@ -101,7 +113,8 @@ def load_checkpoint(
         home=home,
     )
     _check_tokens(checkpoint, home.folder)
-    if joint:
+    add_adapter(checkpoint.unet, card, home, lora)
+    if joint and not card.is_video:
         from unrender.diffusion.networks.joint_attention import join_items
 
         join_items(checkpoint.unet)
@@ -115,7 +128,8 @@ def save_checkpoint(
     folder.mkdir(parents=True, exist_ok=True)
     networks = {checkpoint.card.identity.source.unet: checkpoint.unet, "vae": checkpoint.autoencoder}
     if checkpoint.environment is not None:
-        networks[ENVIRONMENT_ENCODER] = checkpoint.environment
+        assert checkpoint.card.light is not None
+        networks[checkpoint.card.light.encoder] = checkpoint.environment
     for name, network in networks.items():
         state = {key: value.detach().to(dtype) for key, value in network.state_dict().items()}
         network.save_config(folder / name)
@@ -161,6 +175,10 @@ def load_network(kind: type[Network], folder: Path, compute: Compute) -> Network
 def _load_unet(folder: Path, compute: Compute, small: bool) -> UNet2DConditionModel:
     if small and small_unet_fits(_config(folder)):
         return cast("UNet2DConditionModel", load_network(SmallUNet, folder, compute))
+    if _config(folder).get("_class_name") in VIDEO_UNETS:
+        from unrender.diffusion.networks.video_unet import VideoRendererUNet
+
+        return cast("UNet2DConditionModel", load_network(VideoRendererUNet, folder, compute))
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
     return load_network(UNet2DConditionModel, folder, compute)
@@ -169,6 +187,10 @@ def _load_unet(folder: Path, compute: Compute, small: bool) -> UNet2DConditionMo
 def _load_autoencoder(folder: Path, compute: Compute, small: bool) -> AutoencoderKL:
     if small and small_autoencoder_fits(_config(folder)):
         return cast("AutoencoderKL", load_network(SmallAutoencoder, folder, compute))
+    if _config(folder).get("_class_name") == TEMPORAL:
+        from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
+
+        return cast("AutoencoderKL", load_network(AutoencoderKLTemporalDecoder, folder, compute))
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
     return load_network(AutoencoderKL, folder, compute)
@@ -180,13 +202,18 @@ def _load_decoder(folder: Path, compute: Compute) -> Decoder:
     return load_network(AutoencoderTiny, folder, compute)
 
 
-def _load_environment(card: ModelCard, home: ModelLocation, compute: Compute) -> EnvironmentEncoder:
-    folder = home.component(ENVIRONMENT_ENCODER)
-    have = _config(folder).get("token_width")
+def _load_environment(card: ModelCard, home: ModelLocation, compute: Compute) -> EnvironmentEncoder | EnvEncoder:
+    assert card.light is not None
+    folder = home.component(card.light.encoder)
+    have = _config(folder).get("channels" if card.light.by_levels else "token_width")
     want = _config(home.component(card.identity.source.unet)).get("cross_attention_dim")
     if have != want:
         raise UserError(f"{folder}: its tokens have {have} numbers; expected {want}, as the UNet of {card.id} takes")
-    return load_network(EnvironmentEncoder, folder, compute)
+    if not card.light.by_levels:
+        return load_network(EnvironmentEncoder, folder, compute)
+    from unrender.diffusion.networks.env_encoder import EnvEncoder
+
+    return load_network(EnvEncoder, folder, compute)
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -209,17 +236,6 @@ def _modern_name(name: str) -> str:
     for old, new in (("query", "to_q"), ("key", "to_k"), ("value", "to_v"), ("proj_attn", "to_out.0")):
         name = name.replace(f".attentions.0.{old}.", f".attentions.0.{new}.")
     return name
-
-
-def _check_channels(card: ModelCard, config: dict[str, Any], folder: Path) -> None:
-    for side, have, want in (
-        ("in", config.get("in_channels", 4), card.input_channels),
-        ("out", config.get("out_channels", 4), card.target_channels),
-        ("task", config.get("projection_class_embeddings_input_dim") or 0, card.task_numbers),
-    ):
-        if have != want:
-            what = "task numbers" if side == "task" else f"{side} channels"
-            raise UserError(f"{folder}: the UNet has {have} {what}; the card of {card.id} wants {want}")
 
 
 def _check_decoder(card: ModelCard, folder: Path) -> None:

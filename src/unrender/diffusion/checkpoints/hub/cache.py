@@ -69,7 +69,7 @@ def fallback_of(card: ModelCard, folder: Path) -> Path | None:
         return None
     if card.identity.source.fallback:
         places = snapshots(card.identity.source.fallback)
-    elif set(missing) <= set(BASE_COMPONENTS):
+    elif set(missing) <= set(BASE_COMPONENTS) and not card.is_video:
         base = base_repository("stable-diffusion-2")
         places = [Path(base)] if Path(base).is_dir() else snapshots(base)
     else:

@@ -11,29 +11,28 @@ from unrender.diffusion.checkpoints.hub.location import ModelLocation
 from unrender.errors import UserError
 
 MODEL_INDEX = "model_index.json"
-STEMS = ("diffusion_pytorch_model", "model")
+STEMS = ("diffusion_pytorch_model", "model", "pytorch_lora_weights")
 WORDLESS = ("tokenizer", "scheduler", "feature_extractor")
 """Components that have settings, and no weights."""
-ENVIRONMENT_ENCODER = "environment_encoder"
-"""Encodes a light as tokens; unrender's own network, in the layout of the others."""
 
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
 
 def networks(card: ModelCard) -> tuple[str, ...]:
     """The components whose weights inference reads."""
-    light = (ENVIRONMENT_ENCODER,) if card.light else ()
+    light = (card.light.encoder,) if card.light else ()
     return (card.identity.source.unet, "vae", *(("image_encoder",) if card.image_tokens else ()), *light)
 
 
 def required(card: ModelCard) -> tuple[str, ...]:
     """The components without which a model cannot be used: its networks, and what turns its prompts into tokens."""
-    return (*networks(card), *(() if card.image_tokens or card.light else ("text_encoder", "tokenizer")))
+    return (*networks(card), *(("text_encoder", "tokenizer") if card.text else ()))
 
 
 def wanted(card: ModelCard) -> tuple[str, ...]:
     """Every component that is pulled, those included that a card can do without."""
-    return (*required(card), "scheduler", *(("feature_extractor",) if card.image_tokens else ()))
+    adapter = (card.adapter.folder,) if card.adapter else ()
+    return (*required(card), "scheduler", *(("feature_extractor",) if card.image_tokens else ()), *adapter)
 
 
 def choose_files(

@@ -127,7 +127,8 @@ def _fallback(card: ModelCard, own: Share, half: bool) -> Share | Path | None:
     if not missing:
         return None
     source = card.identity.source
-    if source.unet in missing or not (source.fallback or set(missing) <= set(BASE_COMPONENTS)):
+    from_base = set(missing) <= set(BASE_COMPONENTS) and not card.is_video
+    if source.unet in missing or not (source.fallback or from_base):
         raise UserError(f"{own.repository} has no {missing[0]} in safetensors at {own.commit}; choose another revision")
     place = source.fallback or base_repository("stable-diffusion-2")
     if Path(place).is_dir():

@@ -47,7 +47,7 @@ class ModelLocation:
                 f"{self.card.id} takes it from {companion}: clone that as {beside}, or run "
                 f"`unrender models pull {self.card.id}`, which fetches both"
             )
-        if name in _OF_THE_BASE:
+        if name in _OF_THE_BASE and not self.card.is_video:
             return (
                 f"{self.card.id} may take it from Stable Diffusion 2: name a folder or an id that has it in "
                 f"UNRENDER_STABLE_DIFFUSION_2, or run `unrender models pull {self.card.id}`; "

@@ -23,6 +23,9 @@ from unrender.files.tables import read_table
 
 POINTER = "published"
 OUROBOROS = "Y-Research-Group/Ouroboros"
+VIDEO_UNET = "UNetCustomSpatioTemporalConditionModel"
+DIFFUSION_RENDERER_INVERSE = "nexuslrf/diffusion_renderer-inverse-svd"
+DIFFUSION_RENDERER_FORWARD = "nexuslrf/diffusion_renderer-forward-svd"
 
 _MOST_OF_A_CONFIG = 65536
 _INTRINSICS = {
@@ -132,7 +135,7 @@ def _made_of(folder: Path) -> str | None:
             return _DROPOUT.get(_read(folder / "unet" / "config.json").get("in_channels", 0))
         case "DepthNormalEstimationPipeline":
             return _geowizard(folder)
-    return None
+    return _diffusion_renderer(folder, index)
 
 
 def _marigold(folder: Path, newer: str, older: str) -> str | None:
@@ -148,6 +151,16 @@ def _geowizard(folder: Path) -> str | None:
     if _scheduler(folder).get("timestep_spacing") == "trailing":
         return None  # one of E2E-FT's, which have the class too
     return "lemonaddie/geowizard" if (folder / "unet").is_dir() else "lemonaddie/geowizard-v2"
+
+
+def _diffusion_renderer(folder: Path, index: dict[str, Any]) -> str | None:
+    """By the class of its UNet, as the index of the pipeline or the network's own file has it, and its channels. The
+    two forward models are alike in all but their weights."""
+    config, named = _read(folder / "unet" / "config.json"), index.get("unet")
+    classes = {config.get("_class_name"), named[-1] if isinstance(named, list) and named else None}
+    if VIDEO_UNET not in classes:
+        return None
+    return {8: DIFFUSION_RENDERER_INVERSE, 24: DIFFUSION_RENDERER_FORWARD}.get(config.get("in_channels", 8))
 
 
 def _scheduler(folder: Path) -> dict[str, Any]:

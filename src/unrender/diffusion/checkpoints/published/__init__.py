@@ -1,6 +1,7 @@
 """The cards of published checkpoints, one file a system. Facts only; the weights are pulled from their own homes."""
 
 from unrender.diffusion.card import ModelCard, Task
+from unrender.diffusion.checkpoints.published.diffusion_renderer import DIFFUSION_RENDERER
 from unrender.diffusion.checkpoints.published.e2e_ft import E2E_FT
 from unrender.diffusion.checkpoints.published.geowizard import GEOWIZARD
 from unrender.diffusion.checkpoints.published.lotus import LOTUS
@@ -9,7 +10,16 @@ from unrender.diffusion.checkpoints.published.ouroboros import OUROBOROS
 from unrender.diffusion.checkpoints.published.rgbx import RGBX
 from unrender.diffusion.checkpoints.published.stable_diffusion import STABLE_DIFFUSION
 
-PUBLISHED: tuple[ModelCard, ...] = (*MARIGOLD, *E2E_FT, *LOTUS, *GEOWIZARD, *RGBX, *OUROBOROS, *STABLE_DIFFUSION)
+PUBLISHED: tuple[ModelCard, ...] = (
+    *MARIGOLD,
+    *E2E_FT,
+    *LOTUS,
+    *GEOWIZARD,
+    *RGBX,
+    *OUROBOROS,
+    *DIFFUSION_RENDERER,
+    *STABLE_DIFFUSION,
+)
 
 
 def published(model: str, task: Task | None = None) -> tuple[ModelCard, ...]:
