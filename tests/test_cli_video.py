@@ -104,7 +104,7 @@ def test_the_published_models_are_listed_shown_and_checked(models, capsys):
     listed = capsys.readouterr().out
     for name in ("inverse-svd", "forward-svd", "forward-svd-objaverse"):
         assert f"nexuslrf/diffusion_renderer-{name} " in listed
-        run("models", "show", f"nexuslrf/diffusion_renderer-{name}")
+        run("models", "show", "--json", f"nexuslrf/diffusion_renderer-{name}")
     assert '"folder": "lora"' in capsys.readouterr().out
     run("models", "check", models / "diffusion_renderer-forward-svd")
     assert "forward, NVIDIA" in capsys.readouterr().out
