@@ -40,10 +40,12 @@ class LitFrame:
         irradiance: (K, 3, H, W) linear diffuse irradiance E = integral of L cos at what the pixel sees, about its
             shading normal, not divided by pi; shadows and interreflection included. The mean over the part of the
             pixel that the surface covers, zero where nothing is hit.
+        coverage: (1, 1, H, W) in [0, 1], the share of the pixel's paths that hit a surface.
     """
 
     rgb: Tensor
     irradiance: Tensor
+    coverage: Tensor
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class _Task:
     max_depth: Any
     lane_seed: Any
     roughness: Any
+    background: Any
 
 
 @dataclass
@@ -106,6 +109,7 @@ def render_lights(
     emitters: Sequence[float] | None = None,
     indirect_roughness: float = 0.0,
     openings: np.ndarray | None = None,
+    background: bool = True,
 ) -> LitFrame:
     """Path traces `scene` once under each of `lights`.
 
@@ -119,6 +123,8 @@ def render_lights(
             caustics of polished surfaces, whose few bright paths are fireflies, and keeps their energy.
         openings: (N, 3) outward normal times area of the windows that the lights come in by; they change where light
             is sampled, and so the noise, but not the expectation. None or no rows: light comes from all around.
+        background: whether the light itself is seen where nothing is hit; without it rgb is the radiance of surfaces,
+            multiplied by their coverage.
 
     Raises:
         UserError: no lights or lights of several sizes; another number of emitters than of lights.
@@ -138,6 +144,7 @@ def render_lights(
         max_depth=opaque(mi.UInt32, scene.max_depth),
         lane_seed=sequences.hashed(opaque(mi.UInt32, seed)) + pixel,
         roughness=opaque(mi.Float, indirect_roughness),
+        background=opaque(mi.Float, float(background)),
     )
     sums = _trace(task)
     factors = np.ones(len(lights)) if emitters is None else np.asarray(emitters)
@@ -213,11 +220,11 @@ def _gather(
     import mitsuba as mi
 
     (hit, at, shaded), first, black = here, path.depth == 0, mi.Color3f(0)
-    texel, over_sine = light_table.texel_towards(task.table, path.direction, point)
+    texel, over_sine = light_table.texel_towards(task.table.size, path.direction, point)
     texel = dr.select(hit.valid, aim.texel, texel)
     radiance, factor = light_table.look_up(task.table, texel, ~hit.valid | shaded)
     factor = factor * (1 - task.scene.emitters.share)
-    found = path.weight * _mis_weight(path, factor * over_sine)
+    found = path.weight * _mis_weight(path, factor * over_sine) * dr.select(first, task.background, 1)
     found_diffuse = dr.select(first, black, path.diffuse_weight * _mis_weight(path, factor * over_sine))
 
     value, density, cosine = principled.evaluate(at, aim.direction)
@@ -312,15 +319,19 @@ def _sample_bsdf(
 def _frame(sums: _Sums, order: np.ndarray, size: tuple[int, int], samples: int, emitters: np.ndarray) -> LitFrame:
     place = np.empty_like(order)
     place[order] = np.arange(len(order), dtype=order.dtype)
-    hits = np.maximum(np.array(sums.hits), 1)
+    count = np.array(sums.hits)
+    hits = np.maximum(count, 1)
 
-    def pictures(lights: list[Any], emitted: Any, count: Any) -> Tensor:
+    def pictures(lights: list[Any], emitted: Any, share: Any) -> Tensor:
         own = np.array(emitted)
         stack = np.stack(
-            [(np.array(light) + own * np.float32(k)) / count for light, k in zip(lights, emitters, strict=True)]
+            [(np.array(light) + own * np.float32(k)) / share for light, k in zip(lights, emitters, strict=True)]
         )
         return torch.from_numpy(stack[..., place].reshape(len(lights), 3, *size).astype(np.float32))
 
+    coverage = torch.from_numpy((count[place] / samples).reshape(1, 1, *size).astype(np.float32))
     return LitFrame(
-        pictures(sums.rgb, sums.emitter_rgb, samples), pictures(sums.irradiance, sums.emitter_irradiance, hits)
+        pictures(sums.rgb, sums.emitter_rgb, samples),
+        pictures(sums.irradiance, sums.emitter_irradiance, hits),
+        coverage,
     )
