@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from unrender.files.readers import FrameReader
     from unrender.insert import InsertionPlan, InsertOptions, Placement, SupportPlane
     from unrender.output.insertion import InsertionPaths
+    from unrender.scene.camera import Camera
     from unrender.scene.frames import Frames
+    from unrender.scene.gbuffer import GBuffer
 
 Value = TypeVar("Value")
 
@@ -243,7 +245,7 @@ def _poses(given: PlacementOptions) -> tuple[np.ndarray, ...]:
     return tuple(poses)
 
 
-def _camera(given: PlacementOptions):
+def _camera(given: PlacementOptions) -> Camera | None:
     if given.camera is None:
         return None
     from unrender.files.cameras import read_transforms
@@ -298,7 +300,7 @@ def _inverse(
     """The inverse renderer, loaded when it is first needed: a placement that is given whole needs none."""
     from unrender.cli.engines import Engines, inverse_renderer
 
-    def look(frames: Frames, maps: Sequence[str] | None):
+    def look(frames: Frames, maps: Sequence[str] | None) -> GBuffer:
         with record.timed("inverse"):
             return inverse_renderer(job.model, Engines(network, compute, record), scene)(frames, maps)
 

@@ -28,7 +28,7 @@ from unrender.insert.pipeline import (
 )
 from unrender.insert.placement import Placement, build_scene
 from unrender.insert.plane import SupportPlane
-from unrender.insert.render import Rendered, render_frame
+from unrender.insert.render import Rendered, TracedScene, render_frame
 from unrender.insert.scene import InsertionScene
 from unrender.insert.tone import ToneCurves
 
@@ -55,6 +55,7 @@ __all__ = [
     "TexelLight",
     "ToneCurves",
     "Tones",
+    "TracedScene",
     "VirtualObject",
     "build_scene",
     "composite",

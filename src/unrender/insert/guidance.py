@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,14 +18,17 @@ from unrender.insert.composite import Layers, composite
 from unrender.insert.light import LIGHT_SIZE
 from unrender.relight.light_estimate import CLIPPED, HUBER, TRUSTED, working_copy
 from unrender.scene.camera import world_rays
+from unrender.scene.color import luminance
 from unrender.scene.environment import sample, texel_directions, texel_solid_angles
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
 
 _FLOOR = 0.05  # of radiance, as a part of its mean: errors in the dark count no more than there
 _SURFACE_AS_LIGHT = 0.15  # how much a surface in view counts as light from there, a sky counting 1
+_LEVEL_WEIGHT = 1.0  # of how bright level white ground would be
 _GROUND_WEIGHT = 0.3  # of the light from below, beside all that is seen
 _AMBIENT_WEIGHT = 0.1  # of the guess at what nothing is known of
+_TINT = 0.5  # how far the tint of the light is believed that albedos tell, of a saturated ground least reliable
 _DOWN = -0.15  # the y of directions from there on see the ground
 
 
@@ -104,7 +108,8 @@ class PhotoShading:
         as_light: (P,) how much each pixel counts as light from where it looks.
         clipped: (P,) bool: the light there is at least as bright as the picture.
         ground: (3,) mean linear radiance of what faces up, which is the light from below; None where nothing does.
-        ambient: (3,) mean linear radiance of what counts as light: a guess at all that the photo says nothing of.
+        ambient: (3,) linear radiance of a white surface in the photo: how bright level ground would be, and a guess at
+            all that the photo says nothing of.
     """
 
     transport: Tensor
@@ -127,8 +132,12 @@ class PhotoShading:
         seen = sample(light[None], self.directions)[0]
         short = (seen + floor).log() - (self.picture + floor).log()
         short = torch.where(self.clipped, short.clamp(max=0), short)
-        loss = loss + _robust_mean(short, self.as_light)
-        down = texel_directions(LIGHT_SIZE)[..., 1] < _DOWN
+        loss = loss + self.as_light.mean() * _robust_mean(short, self.as_light)
+        height = texel_directions(LIGHT_SIZE)[..., 1]
+        falling = height.clamp(min=0) * texel_solid_angles(LIGHT_SIZE) / math.pi
+        level = ((light * falling).sum((1, 2)) + floor).log() - (self.ambient + floor).log()
+        loss = loss + _LEVEL_WEIGHT * _robust_mean(level[:, None], torch.ones(1))
+        down = height < _DOWN
         loss = loss + _AMBIENT_WEIGHT * _far_from(light, self.ambient, ~down, floor)
         if self.ground is not None:
             loss = loss + _GROUND_WEIGHT * _far_from(light, self.ground, down, floor)
@@ -165,8 +174,21 @@ def photo_shading(frames: Frames, gbuffer: GBuffer) -> PhotoShading:
         as_light=as_light,
         clipped=(peak.amax(0) > 0.9 * CLIPPED) & (not frames.hdr),
         ground=picture[:, up].mean(1) if int(up.sum()) > 3 else None,
-        ambient=(peak * as_light).sum(1) / as_light.sum() if float(as_light.sum()) > 1 else peak.mean(1),
+        ambient=_white(small, picture, trust),
     )
+
+
+def _white(small: GBuffer, picture: Tensor, trust: Tensor) -> Tensor:
+    """The median radiance (3,) that trusted surfaces would have were they white; the picture's mean without any."""
+    assert small.base_color is not None
+    trusted = trust > TRUSTED
+    if not bool(trusted.any()):
+        return picture.mean(1)
+    albedo = small.base_color[0].flatten(1)[:, trusted]
+    grey = luminance(picture[:, trusted], 0) / luminance(albedo, 0).clamp(min=0.02)
+    white = (picture[:, trusted] / albedo.clamp(min=0.02)).median(1).values
+    tint = white / luminance(white, 0).clamp(min=1e-6)
+    return grey.median() * tint.clamp(0.1, 10) ** _TINT
 
 
 def _shares(gbuffer: GBuffer, size: tuple[int, int]) -> Tensor:

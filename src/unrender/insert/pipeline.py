@@ -23,7 +23,7 @@ from unrender.insert.light import LIGHT_SIZE
 from unrender.insert.objects import VirtualObject, load_object
 from unrender.insert.placement import ANYWHERE, Placement, build_scene
 from unrender.insert.plane import support_mask
-from unrender.insert.render import SAMPLES, Rendered, render_frame
+from unrender.insert.render import SAMPLES, Rendered, TracedScene, ground_albedo, render_frame
 from unrender.insert.scene import InsertionScene
 from unrender.raytrace.shadows import trace_shadows
 from unrender.raytrace.transport import trace_foreground
@@ -76,10 +76,12 @@ class InsertionPlan:
     Attributes:
         scene: objects, stand-in, camera.
         fit: the light and the tone curves; of a light that was given, that light.
+        ground: (3,) albedo of what the objects stand on, see `ground_albedo`.
     """
 
     scene: InsertionScene
     fit: Fit
+    ground: Tensor
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -172,13 +174,13 @@ def plan_insertion(
     scene = build_scene(photo, _loaded(assets), placement, look)
     if light is not None:
         known = _exposed(light.frame(0), photo, scene, options, look)
-        return InsertionPlan(scene, Fit(known, known, known, Tones(), ()))
+        return _planned(scene, Fit(known, known, known, Tones(), ()), photo)
     gbuffer = replace(look(), camera=scene.camera.frame(0))
     start = estimate_light(photo, gbuffer)
     if guidance is None:
-        return InsertionPlan(scene, fit_light(photo_shading(photo, gbuffer), start, options.fit))
+        return _planned(scene, fit_light(photo_shading(photo, gbuffer), start, options.fit), photo)
     transport, picture = trace_scene(scene, photo)
-    return InsertionPlan(scene, fit_light(guidance, start, options.fit, transport=transport, background=picture))
+    return _planned(scene, fit_light(guidance, start, options.fit, transport=transport, background=picture), photo)
 
 
 def place_objects(
@@ -197,7 +199,7 @@ def insert_stream(
     Raises:
         UserError: more frames than the camera has, or of another size.
     """
-    traced, camera = plan.scene.traced(), plan.scene.camera
+    traced, camera = TracedScene.of(plan.scene, plan.ground), plan.scene.camera
     rendered: Rendered | None = None
     for index, frame in enumerate(single_frames(clip)):
         if len(camera) > 1 and index >= len(camera):
@@ -228,6 +230,10 @@ def trace_scene(scene: InsertionScene, photo: Frames, side: int = _GUIDED_SIDE) 
 def _loaded(assets: Asset | Sequence[Asset]) -> list[VirtualObject]:
     several = assets if isinstance(assets, Sequence) and not isinstance(assets, str) else [assets]
     return [asset if isinstance(asset, VirtualObject) else load_object(Path(asset)) for asset in several]
+
+
+def _planned(scene: InsertionScene, fit: Fit, photo: Frames) -> InsertionPlan:
+    return InsertionPlan(scene, fit, ground_albedo(scene, fit.light, photo))
 
 
 def _look(photo: Frames, inverse: Inverse | None) -> GBuffer:

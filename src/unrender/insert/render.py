@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from unrender.insert.composite import Layers
 from unrender.insert.plane import SupportPlane
@@ -17,11 +18,12 @@ from unrender.raytrace.path_tracer_scene import PathTracerScene, set_camera
 from unrender.raytrace.shadows import shadow_ratio
 from unrender.scene.camera import Camera, project
 from unrender.scene.color import luminance
-from unrender.scene.environment import EnvironmentMap, texel_directions
+from unrender.scene.environment import EnvironmentMap, texel_directions, texel_solid_angles
+from unrender.scene.frames import Frames
 
-GROUPS = ("key", "fill", "ground")
+GROUPS = ("key", "fill")
 """The light's parts, which the foreground is also rendered under one by one: a cone about where most light comes from,
-all other light from above the plane, and what comes from below it."""
+and all other light. What the ground sends on counts with the light that it got."""
 
 SAMPLES = 128
 INDIRECT_ROUGHNESS = 0.3
@@ -31,7 +33,28 @@ _LARGEST_LIGHT = (512, 1024)
 _KEY_CONE = math.cos(math.radians(30))
 _COARSE = 4  # times smaller is the picture that says where shadows are
 _SHADED = 0.998  # more than this is no shadow
+_RINGS = (0.8, 1.2, 1.6)  # radii, in an object's, of where its ground is looked at
 _MARGIN = 4  # pixels about what is rendered
+
+
+@dataclass(frozen=True)
+class TracedScene:
+    """A scene ready for the path tracer.
+
+    Attributes:
+        objects: alone.
+        stand_in: what shadows fall on, alone.
+        together: both, the stand-in last, as bright as the ground is.
+    """
+
+    objects: PathTracerScene
+    stand_in: PathTracerScene
+    together: PathTracerScene
+
+    @staticmethod
+    def of(scene: InsertionScene, albedo: Tensor) -> TracedScene:
+        """`scene` on a ground of `albedo` (3,)."""
+        return TracedScene(*scene.traced(), scene.traced_together(albedo))
 
 
 @dataclass(frozen=True)
@@ -52,7 +75,7 @@ class Rendered:
 
 
 def render_frame(
-    traced: tuple[PathTracerScene, PathTracerScene],
+    traced: TracedScene,
     scene: InsertionScene,
     light: EnvironmentMap,
     *,
@@ -65,7 +88,7 @@ def render_frame(
     Only a window of the picture about the object, and one about its shadow, are traced.
 
     Args:
-        traced: `scene.traced()`.
+        traced: of the scene.
         scene: the scene.
         light: any size; larger ones than 512 x 1024 are brought down to that.
         frame: of the camera.
@@ -73,28 +96,66 @@ def render_frame(
         seed: of the random numbers.
     """
     camera = scene.camera.frame(frame)
-    objects, stand_in = (set_camera(part, camera) for part in traced)
+    objects, stand_in, together = (
+        set_camera(part, camera) for part in (traced.objects, traced.stand_in, traced.together)
+    )
     if light.size[0] > _LARGEST_LIGHT[0]:
         light = light.resized(_LARGEST_LIGHT)
     window = _object_window(scene, camera)
     parts = light_groups(light, scene.plane)
-    found = dict(zip(GROUPS, torch.zeros(3, 1, 3, *camera.size), strict=True))
+    found = dict(zip(GROUPS, torch.zeros(len(GROUPS), 1, 3, *camera.size), strict=True))
     alpha, depth = torch.zeros(1, 1, *camera.size), torch.full((1, 1, *camera.size), torch.inf)
     normal = torch.zeros(1, 3, *camera.size)
     if window is not None:
-        cut = set_camera(objects, _cropped(camera, window))
+        near = _cropped(camera, window)
         lit = render_lights(
-            cut, parts, samples=samples, seed=seed, background=False, indirect_roughness=INDIRECT_ROUGHNESS
+            set_camera(together, near),
+            parts,
+            samples=samples,
+            seed=seed,
+            background=False,
+            indirect_roughness=INDIRECT_ROUGHNESS,
+            seen_faces=len(objects.surface.faces),
         )
         for picture, part in zip(found.values(), lit.rgb, strict=True):
             picture[0][:, *window] = part
         alpha[..., *window] = lit.coverage
-        surface = trace_gbuffer(cut)
+        surface = trace_gbuffer(set_camera(objects, near))
         assert surface.depth is not None
         assert surface.normal is not None
         depth[..., *window], normal[..., *window] = surface.depth, surface.normal
     shadow = _shadow(objects, stand_in, light, samples, seed)
     return Rendered(Layers(torch.stack(tuple(found.values())).sum(0), alpha, shadow), found, depth, normal)
+
+
+def ground_albedo(scene: InsertionScene, light: EnvironmentMap, photo: Frames) -> Tensor:
+    """What the ground round the objects would have to reflect to look as it does in the photo, (3,) in [0.02, 0.9].
+
+    DiPIR leaves out light from the scene to the object, for want of the scene's materials; under a light that is known
+    the photo tells the one that matters, where the object stands.
+    """
+    points = torch.cat([torch.from_numpy(thing.points).float() for thing in scene.objects])
+    middle, normal = (points.amin(0) + points.amax(0)) / 2, scene.plane.normal.float()
+    reach = float((points - middle).norm(dim=1).max())
+    side = functional.normalize(torch.linalg.cross(normal, scene.camera.pose[0, :3, 2].float()), dim=0)
+    angle = torch.linspace(0, 2 * math.pi, 48)
+    spots = [
+        middle
+        + radius
+        * reach
+        * (torch.cos(angle)[:, None] * side + torch.sin(angle)[:, None] * torch.linalg.cross(side, normal))
+        for radius in (0.8, 1.2, 1.6)
+    ]
+    ring = torch.cat(spots)
+    ring = ring - ((ring @ normal) - scene.plane.offset)[:, None] * normal
+    pixels, depth = project(ring, scene.camera.frame(0))
+    height, width = photo.size
+    x, y = pixels[0].floor().long().unbind(-1)
+    there = (depth[0] > 1e-6) & (x >= 0) & (y >= 0) & (x < width) & (y < height)
+    seen = photo.rgb[0][:, y[there], x[there]].median(1).values if bool(there.any()) else photo.rgb[0].mean((1, 2))
+    falling = (texel_directions(light.size) @ normal).clamp(min=0) * texel_solid_angles(light.size)
+    irradiance = (light.radiance[0] * falling).sum((1, 2)).clamp(min=1e-6)
+    return (math.pi * seen / irradiance).clamp(0.02, 0.9)
 
 
 def light_groups(light: EnvironmentMap, plane: SupportPlane) -> list[EnvironmentMap]:
@@ -105,7 +166,7 @@ def light_groups(light: EnvironmentMap, plane: SupportPlane) -> list[Environment
     bright = luminance(coarse.radiance)[0, 0] * (texel_directions((8, 16)) @ plane.normal > 0)
     key = texel_directions((8, 16)).reshape(-1, 3)[int(bright.argmax())]
     cone = above & (directions @ key > _KEY_CONE)
-    return [replace(light, radiance=light.radiance * mask) for mask in (cone, above & ~cone, ~above)]
+    return [replace(light, radiance=light.radiance * mask) for mask in (cone, ~cone)]
 
 
 def _shadow(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from unrender.errors import UserError
 from unrender.insert.objects import VirtualObject
@@ -44,18 +45,27 @@ class InsertionScene:
     plane: SupportPlane
     camera: Camera
 
+    @property
+    def parts(self) -> list[PlacedMesh]:
+        """The meshes of all objects, in the world."""
+        return [part for thing in self.objects for part in thing.placed]
+
     def traced(self) -> tuple[PathTracerScene, PathTracerScene]:
         """Objects, and stand-in, for the path tracer, each seen by the first camera.
 
         Raises:
             UserError: no compiled variant of Mitsuba runs here.
         """
-        parts = [part for thing in self.objects for part in thing.placed]
-        objects, stand_in = (
-            build_path_tracer_scene(pack_atlas(some)[0], self.camera.frame(0), max_depth=MAX_DEPTH)
-            for some in (parts, [self.stand_in])
-        )
-        return objects, stand_in
+        return self._built(self.parts), self._built([self.stand_in])
+
+    def traced_together(self, albedo: Tensor) -> PathTracerScene:
+        """Objects on a stand-in of `albedo` (3,), which comes last: what lights an object from below."""
+        base = albedo.clamp(0, 1).float().numpy()
+        material = replace(self.stand_in.material, base_color=np.broadcast_to(base, (2, 2, 3)))
+        return self._built([*self.parts, replace(self.stand_in, material=material)])
+
+    def _built(self, parts: list[PlacedMesh]) -> PathTracerScene:
+        return build_path_tracer_scene(pack_atlas(parts)[0], self.camera.frame(0), max_depth=MAX_DEPTH)
 
     def seen_at(self, size: tuple[int, int]) -> InsertionScene:
         """The same scene in a picture of another size."""

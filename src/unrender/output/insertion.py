@@ -75,7 +75,7 @@ def write_insertion(
     """Writes an insertion frame by frame.
 
     The EXR has the composite as R, G, B; `background`, `foreground` (multiplied by its coverage), the light groups
-    `foreground_key`, `foreground_fill`, `foreground_ground` (which add up to it), `shadow_ratio`, all linear rgb in 32
+    `foreground_key` and `foreground_fill` (which add up to it), `shadow_ratio`, all linear rgb in 32
     bits; `mask.A`, the object's coverage; `depth.Z` and `normal.X/Y/Z` of the object. Foreground and shadow ratio are
     before tone curves; where there are any, `foreground_toned` and `shadow_ratio_toned` are there, too, and
 

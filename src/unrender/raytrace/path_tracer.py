@@ -61,6 +61,7 @@ class _Task:
     lane_seed: Any
     roughness: Any
     background: Any
+    seen_faces: Any
 
 
 @dataclass
@@ -110,6 +111,7 @@ def render_lights(
     indirect_roughness: float = 0.0,
     openings: np.ndarray | None = None,
     background: bool = True,
+    seen_faces: int | None = None,
 ) -> LitFrame:
     """Path traces `scene` once under each of `lights`.
 
@@ -125,6 +127,8 @@ def render_lights(
             is sampled, and so the noise, but not the expectation. None or no rows: light comes from all around.
         background: whether the light itself is seen where nothing is hit; without it rgb is the radiance of surfaces,
             multiplied by their coverage.
+        seen_faces: the camera sees the first so many faces alone; what is behind others is hidden by them, and where
+            others are seen there is nothing. They light and shade those that are seen. None for all.
 
     Raises:
         UserError: no lights or lights of several sizes; another number of emitters than of lights.
@@ -145,6 +149,7 @@ def render_lights(
         lane_seed=sequences.hashed(opaque(mi.UInt32, seed)) + pixel,
         roughness=opaque(mi.Float, indirect_roughness),
         background=opaque(mi.Float, float(background)),
+        seen_faces=opaque(mi.UInt32, len(scene.surface.faces) if seen_faces is None else seen_faces),
     )
     sums = _trace(task)
     factors = np.ones(len(lights)) if emitters is None else np.asarray(emitters)
@@ -192,14 +197,17 @@ def _step(task: _Task, path: _Path, sums: _Sums) -> tuple[_Path, _Sums]:
     rough = dr.select(first, hit.roughness, dr.maximum(hit.roughness, task.roughness))
     material = (hit.base_color, rough, hit.metallic)
     at = principled.bsdf(hit.normal, -path.direction, material, dr.select(first, _COSINE_SHARE, 0))
-    shaded = hit.front & (path.depth + 1 < task.max_depth)
+    seen = ~first | (hit.face < task.seen_faces)
+    shaded = hit.front & seen & (path.depth + 1 < task.max_depth)
 
     sums.emitter_rgb, sums.emitter_irradiance = (
         total + glow
-        for total, glow in zip((sums.emitter_rgb, sums.emitter_irradiance), _emitted(scene, hit, path), strict=True)
+        for total, glow in zip(
+            (sums.emitter_rgb, sums.emitter_irradiance), _emitted(scene, (hit, seen), path), strict=True
+        )
     )
     _gather(task, path, (hit, at, shaded), _sample_emitter(task, hit, for_light, kind), for_light, sums)
-    sums.hits = sums.hits + dr.select(first & hit.valid, 1.0, 0.0)
+    sums.hits = sums.hits + dr.select(first & hit.valid & seen, 1.0, 0.0)
     bounced, alive = _sample_bsdf(path, hit, at, for_bounce, (lobe, luck))
     return dr.select(shaded & alive, bounced, _begin(task, path.sample + 1)), sums
 
@@ -283,14 +291,15 @@ def _mis_weight(path: _Path, density: Any) -> Any:
     return dr.select(path.depth == 0, 1, path.density / (path.density + density))
 
 
-def _emitted(scene: PathTracerScene, hit: Hit, path: _Path) -> tuple[Any, Any]:
-    """What a lamp that the path's own ray met adds to picture and irradiance."""
+def _emitted(scene: PathTracerScene, met: tuple[Hit, Any], path: _Path) -> tuple[Any, Any]:
+    """What a lamp that the path's own ray met, and may see, adds to picture and irradiance."""
     import drjit as dr
     import mitsuba as mi
 
+    hit, seen = met
     cosine = dr.maximum(dr.abs(dr.dot(hit.geometric, path.direction)), 1e-6)
     share = _mis_weight(path, scene.emitters.share * hit.density * dr.square(hit.distance) / cosine)
-    glow = dr.select(hit.front, hit.radiance * share, mi.Color3f(0))
+    glow = dr.select(hit.front & seen, hit.radiance * share, mi.Color3f(0))
     return path.weight * glow, dr.select(path.depth == 0, mi.Color3f(0), path.diffuse_weight * glow)
 
 
