@@ -1,8 +1,8 @@
 """Virtual objects in real pictures, in the picture's own light (DiPIR, Liang et al. 2024).
 
 `insert` puts assets into a picture or clip; `plan_insertion` and `insert_stream` are its two halves, for clips of any
-length. The light is given, or fitted: `fit_light` minimises any `Guidance` over `transport` that is traced once. The
-package can be called, as its function `insert`: `unrender.insert("photo.jpg", "chair")`.
+length. The light is given, or fitted: `fit_light` minimises any `LightGuidance`, over transport that is traced once.
+The package can be called, as its function `insert`: `unrender.insert("photo.jpg", "chair")`.
 """
 
 import sys
@@ -12,7 +12,7 @@ from typing import Any
 from unrender.insert.builtin import BUILTIN
 from unrender.insert.composite import Layers, Tones, composite
 from unrender.insert.fit import Fit, FitOptions, SceneTransport, fit_light
-from unrender.insert.guidance import Candidate, Guidance, PhotoShading, PixelGuidance, photo_shading
+from unrender.insert.guidance import Candidate, LightGuidance, PhotoShading, PixelGuidance, photo_shading
 from unrender.insert.light import GaussianLight, TexelLight, fuse
 from unrender.insert.objects import Standing, VirtualObject, load_object
 from unrender.insert.pipeline import (
@@ -38,13 +38,13 @@ __all__ = [
     "Fit",
     "FitOptions",
     "GaussianLight",
-    "Guidance",
     "InsertOptions",
     "InsertedFrame",
     "Insertion",
     "InsertionPlan",
     "InsertionScene",
     "Layers",
+    "LightGuidance",
     "PhotoShading",
     "PixelGuidance",
     "Placement",

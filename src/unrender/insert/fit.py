@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unrender.errors import UserError
 from unrender.insert.composite import Layers, Tones
-from unrender.insert.guidance import Candidate, Guidance
+from unrender.insert.guidance import Candidate, LightGuidance
 from unrender.insert.light import (
     LIGHT_SIZE,
     LOBES,
@@ -45,7 +45,7 @@ class FitOptions:
     """
 
     steps: int = 100
-    rate: float = 0.05
+    rate: float = 0.2
     light: Literal["gaussians", "texels"] = "gaussians"
     lobes: int = LOBES
     tones: bool = False
@@ -104,7 +104,7 @@ class SceneTransport:
 
 
 def fit_light(
-    guidance: Guidance,
+    guidance: LightGuidance,
     start: EnvironmentMap,
     options: FitOptions = DEFAULTS,
     *,

@@ -1,4 +1,4 @@
-"""What tells a fit how well a light belongs: the `Guidance` protocol, and guidance that needs no diffusion model."""
+"""What tells a fit how well a light belongs: `LightGuidance`, and guidance that needs no diffusion model."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Candidate:
         return composite(self.background, layers)
 
 
-class Guidance(Protocol):
+class LightGuidance(Protocol):
     """A loss, to be minimised. One that has only a gradient g on the composite x returns (x * g).sum(), g detached."""
 
     def __call__(self, candidate: Candidate) -> Tensor:
@@ -151,7 +151,7 @@ def _far_from(light: Tensor, radiance: Tensor, where: Tensor, floor: Tensor) -> 
 
 
 def photo_shading(frames: Frames, gbuffer: GBuffer) -> PhotoShading:
-    """Guidance by a photo of one frame and its G-buffer, whose camera stands in the world the light is wanted in.
+    """LightGuidance by a photo of one frame and its G-buffer, whose camera stands in the world the light is wanted in.
 
     Pixels that the G-buffer takes for no surface (sky) show the light itself; surfaces show it a little: what stands
     far off lights an object from there.

@@ -18,7 +18,7 @@ from unrender.files.natural import LightLike, as_clip, as_light
 from unrender.forward.geometry import calibrate_depth
 from unrender.insert.composite import Tones, composite
 from unrender.insert.fit import Fit, FitOptions, SceneTransport, fit_light
-from unrender.insert.guidance import Guidance, photo_shading
+from unrender.insert.guidance import LightGuidance, photo_shading
 from unrender.insert.light import LIGHT_SIZE
 from unrender.insert.objects import VirtualObject, load_object
 from unrender.insert.placement import ANYWHERE, Placement, build_scene
@@ -130,7 +130,7 @@ def insert(
     *,
     placement: Placement = ANYWHERE,
     options: InsertOptions = DEFAULTS,
-    guidance: Guidance | None = None,
+    guidance: LightGuidance | None = None,
     inverse: Inverse | None = None,
 ) -> Insertion:
     """Puts objects into a picture or clip: `plan_insertion`, then `insert_stream`, held whole. Arguments and errors as
@@ -151,7 +151,7 @@ def plan_insertion(
     *,
     placement: Placement = ANYWHERE,
     options: InsertOptions = DEFAULTS,
-    guidance: Guidance | None = None,
+    guidance: LightGuidance | None = None,
     inverse: Inverse | None = None,
 ) -> InsertionPlan:
     """Places the objects and finds their light.
