@@ -19,6 +19,7 @@ ROOMS = (
     "output",
     "train",
     "evaluate",
+    "insert",
     "synth",
     "relight",
     "insert",

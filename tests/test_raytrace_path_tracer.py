@@ -133,7 +133,7 @@ def test_light_samples_carry_each_lights_whole_flux_and_look_ups_are_bilinear():
         np.testing.assert_allclose(flux, 4 * math.pi * mean_radiance(light)[0].numpy(), rtol=0.1)
     towards = dr.normalize(mi.Vector3f(0.8, 0.55, -0.3))
     towards = dr.gather(mi.Vector3f, towards, dr.zeros(mi.UInt32, 200000))
-    texel, _ = light_table.texel_towards(table, towards, points)
+    texel, _ = light_table.texel_towards(table.size, towards, points)
     found, _ = light_table.look_up(table, texel, mi.Bool(True))
     there = torch.nn.functional.normalize(torch.tensor([0.8, 0.55, -0.3]), dim=0)
     expected = sample(lights[0].radiance, there)[0]

@@ -11,10 +11,11 @@
     ur.write("relit.png", relit)
 
     ur.write("relit.png", ur.relight("kitchen.jpg", "sunset"))   # all of it in one call
+    ur.insert("kitchen.jpg", "teapot").composite                 # (1, 3, H, W): an object in it, in the photo's light
 
 Names load when they are first used (PEP 562), so that importing this page costs nothing. So do the rooms `ur.relight`,
-`ur.output`, `ur.files`, `ur.forward`, `ur.evaluate`, `ur.train` and `ur.synth`, which have what this page has not:
-`ur.relight.relight_stream` relights clips of any length, for example.
+`ur.insert`, `ur.output`, `ur.files`, `ur.forward`, `ur.evaluate`, `ur.train` and `ur.synth`, which have what this page
+has not: `ur.relight.relight_stream` relights clips of any length, for example.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from unrender import evaluate as evaluate
     from unrender import files as files
     from unrender import forward as forward
+    from unrender import insert as insert
     from unrender import output as output
     from unrender import relight as relight
     from unrender import synth as synth
@@ -81,7 +83,7 @@ _HOMES = {
     "scene.gaussians": ("SphericalGaussians",),
     "scene.gbuffer": ("GBuffer",),
 }
-_ROOMS = ("evaluate", "files", "forward", "output", "relight", "synth", "train")
+_ROOMS = ("evaluate", "files", "forward", "insert", "output", "relight", "synth", "train")
 
 
 def _read_environment(path: Any) -> Any:

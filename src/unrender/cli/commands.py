@@ -16,6 +16,7 @@ from unrender.cli import (
     evaluate,
     forward,
     generate,
+    insert,
     inverse,
     label,
     lights,
@@ -60,6 +61,7 @@ add_verb(app, "forward", forward.forward)
 add_verb(app, "relight", relight.relight)
 add_verb(app, "edit", edit.edit)
 add_verb(app, "generate", generate.generate)
+add_verb(app, "insert", insert.insert)
 add_verb(app, "synth", synth.synth)
 add_verb(app, "label", label.label)
 add_verb(app, "doctor", doctor.doctor)

@@ -11,6 +11,7 @@ from unrender.cli.guard import refuse_folder
 from unrender.cli.messages import one_line
 from unrender.cli.progress import progress_bar
 from unrender.cli.run_record import RECORD, RunRecord
+from unrender.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,14 @@ class SynthJob:
         Literal["train", "test"], typer.Option(help="`test` has worlds and textures that `train` never sees.")
     ] = "train"
     preview: Annotated[bool, typer.Option("--preview", help="Also write preview.png, a contact sheet.")] = False
+    insertion: Annotated[
+        bool,
+        typer.Option(
+            "--insertion",
+            help="Pictures with and without an object, N pairs, to measure insertion by; with --resolution, --samples "
+            "and --seed alone.",
+        ),
+    ] = False
 
 
 def synth(job: SynthJob) -> None:
@@ -52,6 +61,9 @@ def synth(job: SynthJob) -> None:
 
     refuse_folder(job.out, job.assets, job.hdris)
     record = RunRecord("synth", (job,))
+    if job.insertion:
+        _pairs(job, record)
+        return
     recipe = SynthRecipe(
         job.clips,
         frames=job.frames,
@@ -72,3 +84,20 @@ def synth(job: SynthJob) -> None:
     with atomic_write(job.out / RECORD) as path:
         record.write(path)
     print(f"{one_line(str(job.out))}: {job.clips} {'stills' if job.frames == 1 else f'clips of {job.frames} frames'}")
+
+
+def _pairs(job: SynthJob, record: RunRecord) -> None:
+    """Renders pairs of pictures instead of clips."""
+    from unrender.files.atomic import atomic_write
+    from unrender.synth import generate_pairs
+
+    plain = SynthJob(job.out)
+    for name in ("frames", "lights", "cameras", "assets", "hdris", "split", "preview"):
+        if getattr(job, name) != getattr(plain, name):
+            raise UserError(f"--{name} beside --insertion, which has none; expected --clips, --resolution and --seed")
+    samples = 256 if job.samples == plain.samples else job.samples
+    with record.timed("render"), progress_bar("rendering", "pairs") as show:
+        generate_pairs(job.out, job.clips, seed=job.seed, resolution=job.resolution, samples=samples, progress=show)
+    with atomic_write(job.out / RECORD) as path:
+        record.write(path)
+    print(f"{one_line(str(job.out))}: {job.clips} pairs")

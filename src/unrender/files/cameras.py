@@ -113,8 +113,36 @@ def read_cameras(path: str | Path) -> NamedCameras:
     return NamedCameras((path.name,), camera)
 
 
-def write_transforms(path: str | Path, cameras: NamedCameras, *, world_up: Literal["z", "y"] = "z") -> None:
-    """Writes `transforms.json`, the world turned from +Y up to `world_up`; intrinsics stand on every frame."""
+def read_object_poses(path: str | Path, *, world_up: Literal["z", "y"] = "z") -> tuple[Matrix, ...]:
+    """The object-to-world poses (4, 4) under "unrender_objects" of a `transforms.json`, as `write_transforms` writes
+    them: from the coordinates of each asset's file to the world of the cameras.
+
+    Raises:
+        UserError: a missing or damaged file, or one that names no objects.
+    """
+    path = existing_file(path)
+    with reading(path, "a transforms.json"):
+        said = _read_json(path)
+        objects = said.get("unrender_objects") if isinstance(said, dict) else None
+        if not isinstance(objects, list) or not objects:
+            raise UserError(f"{path} names no objects (unrender_objects); expected a transforms.json of an insertion")
+        turn = Z_UP_TO_Y_UP if world_up == "z" else np.eye(4)
+        poses = []
+        for index, each in enumerate(objects):
+            what = f"{path}: object {index}"
+            poses.append(turn @ transform(entry(mapping(each, what), "transform_matrix", what), what))
+        return tuple(poses)
+
+
+def write_transforms(
+    path: str | Path,
+    cameras: NamedCameras,
+    *,
+    world_up: Literal["z", "y"] = "z",
+    objects: Sequence[tuple[str, Matrix]] = (),
+) -> None:
+    """Writes `transforms.json`, the world turned from +Y up to `world_up`; intrinsics stand on every frame. `objects`
+    are names and poses (4, 4), object-to-world, for `read_object_poses`."""
     height, width = cameras.camera.size
     turn = Z_UP_TO_Y_UP.T if world_up == "z" else np.eye(4)
     frames = []
@@ -132,7 +160,12 @@ def write_transforms(path: str | Path, cameras: NamedCameras, *, world_up: Liter
             }
         )
     with atomic_write(path) as partial:
-        partial.write_text(json.dumps({"camera_model": "PINHOLE", "frames": frames}, indent=1))
+        said: dict[str, Any] = {"camera_model": "PINHOLE", "frames": frames}
+        if objects:
+            said["unrender_objects"] = [
+                {"name": name, "transform_matrix": (turn @ pose).tolist()} for name, pose in objects
+            ]
+        partial.write_text(json.dumps(said, indent=1))
 
 
 def read_colmap(folder: str | Path) -> NamedCameras:

@@ -1,1 +1,82 @@
-"""Objects into pictures (DiPIR, Liang et al., ECCV 2024)."""
+"""Virtual objects in real pictures, in the picture's own light (DiPIR, Liang et al. 2024).
+
+`insert` puts assets into a picture or clip; `plan_insertion` and `insert_stream` are its two halves, for clips of any
+length. The light is given, or fitted: `fit_light` minimises any `LightGuidance`, over transport that is traced once.
+The package can be called, as its function `insert`: `unrender.insert("photo.jpg", "chair")`.
+"""
+
+import sys
+from types import ModuleType
+from typing import Any
+
+from unrender.insert.builtin import BUILTIN
+from unrender.insert.composite import Layers, Tones, composite
+from unrender.insert.fit import Fit, FitOptions, SceneTransport, fit_light
+from unrender.insert.guidance import Candidate, LightGuidance, PhotoShading, PixelGuidance, photo_shading
+from unrender.insert.light import GaussianLight, TexelLight, fuse
+from unrender.insert.objects import Standing, VirtualObject, load_object
+from unrender.insert.pipeline import (
+    InsertedFrame,
+    Insertion,
+    InsertionPlan,
+    InsertOptions,
+    insert,
+    insert_stream,
+    place_objects,
+    plan_insertion,
+    trace_scene,
+)
+from unrender.insert.placement import Placement, build_scene
+from unrender.insert.plane import SupportPlane
+from unrender.insert.render import Rendered, TracedScene, render_frame
+from unrender.insert.scene import InsertionScene
+from unrender.insert.tone import ToneCurves
+
+__all__ = [
+    "BUILTIN",
+    "Candidate",
+    "Fit",
+    "FitOptions",
+    "GaussianLight",
+    "InsertOptions",
+    "InsertedFrame",
+    "Insertion",
+    "InsertionPlan",
+    "InsertionScene",
+    "Layers",
+    "LightGuidance",
+    "PhotoShading",
+    "PixelGuidance",
+    "Placement",
+    "Rendered",
+    "SceneTransport",
+    "Standing",
+    "SupportPlane",
+    "TexelLight",
+    "ToneCurves",
+    "Tones",
+    "TracedScene",
+    "VirtualObject",
+    "build_scene",
+    "composite",
+    "fit_light",
+    "fuse",
+    "insert",
+    "insert_stream",
+    "load_object",
+    "photo_shading",
+    "place_objects",
+    "plan_insertion",
+    "render_frame",
+    "trace_scene",
+]
+
+
+class _CallableModule(ModuleType):
+    """This package as the function that it is named after."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Insertion:
+        return insert(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _CallableModule

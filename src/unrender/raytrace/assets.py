@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,30 @@ _MOST_REPEATS = 16  # of a texture across one mesh: beyond that one texel here w
 _THICKNESS = 2e-3  # between the two sides of an open surface, the asset's radius being 1
 
 
-@functools.lru_cache(maxsize=64)
+@dataclass(frozen=True)
+class Asset:
+    """What an asset file holds.
+
+    Attributes:
+        mesh: with a bounding sphere of about 1 round the origin.
+        material: its textures.
+        file_from_mesh: (4, 4) float64, a scale and a shift: from the mesh to the coordinates of the file.
+    """
+
+    mesh: Mesh
+    material: Material
+    file_from_mesh: Array
+
+
 def read_asset(path: Path, size: int) -> tuple[Mesh, Material]:
-    """An asset with a bounding sphere of about 1 round the origin, and its textures of `size` x `size` texels.
+    """The mesh and the material of `load_asset`, which see."""
+    asset = load_asset(path, size)
+    return asset.mesh, asset.material
+
+
+@functools.lru_cache(maxsize=64)
+def load_asset(path: Path, size: int) -> Asset:
+    """An asset with its textures of `size` x `size` texels.
 
     Base colour, roughness and metallic come from the file's textures and factors (see `files.meshes`); parts of
     different materials share the texture, each in a cell of its own. A part without texture coordinates is
@@ -53,11 +75,16 @@ def read_asset(path: Path, size: int) -> tuple[Mesh, Material]:
         corner = np.array([window[1].start, window[0].start])
         uv = (mesh.uv * (side - 1) + 0.5 + corner) / size
         placed.append(Mesh(mesh.vertices, uv, mesh.faces))
-    mesh = unit(merge(placed))
+    whole = merge(placed)
+    mesh = unit(whole)
     rough, metal, height = np.ascontiguousarray(others.transpose(2, 0, 1))
     # A cell's height is in multiples of its own side.
     material = Material(base, np.maximum(rough, 0.05), metal, "", height / cells)
-    return (mesh if is_closed(mesh) else _with_back(mesh)), material
+    back = np.eye(4)
+    low, high = whole.vertices.min(0), whole.vertices.max(0)
+    back[:3, :3] *= np.linalg.norm(whole.vertices - (low + high) / 2, axis=1).max()
+    back[:3, 3] = (low + high) / 2
+    return Asset(mesh if is_closed(mesh) else _with_back(mesh), material, back)
 
 
 def asset_name(path: Path) -> str:

@@ -85,27 +85,37 @@ def _seen_openings(size: tuple[int, int], openings: np.ndarray) -> np.ndarray:
 def draw(table: LightTable, point: tuple[Any, Any]) -> tuple[Any, Any, Any]:
     """A light sample from `point` in [0, 1)^2: the texel's index, a unit world direction, and 1 / sin of its polar
     angle."""
-    import drjit as dr
     import mitsuba as mi
 
     height, width = table.size
     row, down = _invert(table.rows, mi.UInt32(0), height, point[0])
     column, across = _invert(table.columns, row * width, width, point[1])
-    v = dr.abs((mi.Float(row) + 0.5 + _tent(down)) / height)  # beyond a pole the outermost row is repeated
-    v = dr.select(v > 1, 2 - v, v)
-    u = (mi.Float(column) + 0.5 + _tent(across)) / width
-    sin_phi, cos_phi = dr.sincos(2 * math.pi * u)
-    sin_theta, cos_theta = dr.sincos(math.pi * v)
-    direction = mi.Vector3f(sin_phi * sin_theta, cos_theta, -cos_phi * sin_theta)
-    return row * width + column, direction, dr.rcp(dr.maximum(sin_theta, 1e-6))
+    return row * width + column, *under_tent(table.size, (row, column), (down, across))
 
 
-def texel_towards(table: LightTable, direction: Any, point: tuple[Any, Any]) -> tuple[Any, Any]:
-    """One of the four texels that light from `direction` is interpolated from, by `point` in [0, 1)^2, and 1 / sin."""
+def under_tent(size: tuple[int, int], texel: tuple[Any, Any], point: tuple[Any, Any]) -> tuple[Any, Any]:
+    """A unit world direction under the tent of `texel` (row, column) of a map of `size`, by `point` in [0, 1)^2, and
+    1 / sin of its polar angle: distributed as the tent is, in (u, v)."""
     import drjit as dr
     import mitsuba as mi
 
-    height, width = table.size
+    (height, width), (row, column) = size, texel
+    v = dr.abs((mi.Float(row) + 0.5 + _tent(point[0])) / height)  # beyond a pole the outermost row is repeated
+    v = dr.select(v > 1, 2 - v, v)
+    u = (mi.Float(column) + 0.5 + _tent(point[1])) / width
+    sin_phi, cos_phi = dr.sincos(2 * math.pi * u)
+    sin_theta, cos_theta = dr.sincos(math.pi * v)
+    direction = mi.Vector3f(sin_phi * sin_theta, cos_theta, -cos_phi * sin_theta)
+    return direction, dr.rcp(dr.maximum(sin_theta, 1e-6))
+
+
+def texel_towards(size: tuple[int, int], direction: Any, point: tuple[Any, Any]) -> tuple[Any, Any]:
+    """One of the four texels that light from `direction` is interpolated from in a map of `size`, by `point` in
+    [0, 1)^2, and 1 / sin."""
+    import drjit as dr
+    import mitsuba as mi
+
+    height, width = size
     sin_theta = dr.sqrt(dr.square(direction.x) + dr.square(direction.z))
     x = dr.atan2(direction.x, -direction.z) * (width / (2 * math.pi)) + (width - 0.5)
     y = dr.atan2(sin_theta, direction.y) * (height / math.pi) - 0.5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,18 +15,23 @@ from unrender.raytrace.textured_mesh import TexturedMesh
 from unrender.scene.camera import Camera
 from unrender.scene.environment import EnvironmentMap
 
+Kind = Literal["plain", "glowing", "lambertian"]
+"""Of surfaces in Mitsuba; see `build_mitsuba_scene`."""
+
 SPECULAR = 0.5  # the principled BSDF's dielectric reflectance: an index of refraction of 1.5
 # Mitsuba's cameras look along +Z with +X to the left; ours look along -Z with +X to the right.
 _OPENGL_FROM_MITSUBA = np.diag([-1.0, 1.0, -1.0, 1.0])
 
 
 def build_mitsuba_scene(
-    surfaces: Sequence[TexturedMesh], light: EnvironmentMap, camera: Camera, *, max_depth: int = 5
+    surfaces: Sequence[TexturedMesh], light: EnvironmentMap, camera: Camera, *, max_depth: int = 5, kind: Kind = "plain"
 ) -> Any:
     """A Mitsuba scene of one frame: `surfaces` under the first frame of `light`, seen by the first frame of `camera`.
 
     The film uses a box filter, so that a pixel is the mean over its own square. `max_depth` counts path vertices as
-    Mitsuba does: 2 is direct light alone. For Mitsuba's own integrators, which render neither slopes nor emission.
+    Mitsuba does: 2 is direct light alone. For Mitsuba's own integrators, which render neither slopes nor emission;
+    of `kind` "glowing" every surface has an area emitter, black until its radiance is set (see `prb`), and
+    "lambertian" ones have no more of their material than the base colour, the reflectance of a diffuse surface.
 
     Raises:
         UserError: a surface with slopes or emission; `build_path_tracer_scene` takes those.
@@ -38,7 +43,7 @@ def build_mitsuba_scene(
     backend.use()
     import mitsuba as mi
 
-    parts = {f"surface{i}": _mesh(mi, f"surface{i}", surface) for i, surface in enumerate(surfaces)}
+    parts = {f"surface{i}": _mesh(mi, f"surface{i}", surface, kind) for i, surface in enumerate(surfaces)}
     return mi.load_dict(
         {
             "type": "scene",
@@ -59,10 +64,15 @@ def emitter(light: EnvironmentMap) -> dict[str, Any]:
     backend.use()
     import mitsuba as mi
 
-    rows = light.radiance[0].permute(1, 2, 0)
-    edges = torch.cat((rows[:1], (rows[1:] + rows[:-1]) / 2, rows[-1:]))
-    dense = torch.cat((torch.stack((edges[:-1], rows), dim=1).flatten(0, 1), edges[-1:]))
+    dense = dense_rows(light.radiance[0])
     return {"type": "envmap", "bitmap": mi.Bitmap(np.ascontiguousarray(dense.numpy(), dtype=np.float32))}
+
+
+def dense_rows(radiance: torch.Tensor) -> torch.Tensor:
+    """Radiance (3, H, W) as the pixels (2 H + 1, W, 3) of `emitter`; linear and differentiable."""
+    rows = radiance.permute(1, 2, 0)
+    edges = torch.cat((rows[:1], (rows[1:] + rows[:-1]) / 2, rows[-1:]))
+    return torch.cat((torch.stack((edges[:-1], rows), dim=1).flatten(0, 1), edges[-1:]))
 
 
 def sensor(camera: Camera) -> dict[str, Any]:
@@ -103,10 +113,12 @@ def render(scene: Any, *, samples: int, seed: int) -> torch.Tensor:
     return torch.from_numpy(picture).permute(2, 0, 1)[None].contiguous()
 
 
-def _mesh(mi: Any, name: str, surface: TexturedMesh) -> Any:
+def _mesh(mi: Any, name: str, surface: TexturedMesh, kind: Kind) -> Any:
     # The one place that knows Mitsuba 3.9's parameter names of meshes; 3.10 renames them.
     properties = mi.Properties()
-    properties["bsdf"] = mi.load_dict(_principled(mi, surface))
+    properties["bsdf"] = mi.load_dict(_bsdf(mi, surface, kind))
+    if kind == "glowing":
+        properties["emitter"] = mi.load_dict({"type": "area", "radiance": {"type": "rgb", "value": 0.0}})
     mesh = mi.Mesh(
         name, len(surface.vertices), len(surface.faces), properties, has_vertex_normals=True, has_vertex_texcoords=True
     )
@@ -119,12 +131,14 @@ def _mesh(mi: Any, name: str, surface: TexturedMesh) -> Any:
     return mesh
 
 
-def _principled(mi: Any, surface: TexturedMesh) -> dict[str, Any]:
+def _bsdf(mi: Any, surface: TexturedMesh, kind: Kind) -> dict[str, Any]:
     # Always three bitmaps, whatever they hold: scenes of the same build share Dr.Jit's compiled kernels.
     def bitmap(values: np.ndarray) -> dict[str, Any]:
         pixels = np.ascontiguousarray(values.reshape(*values.shape[:2], -1), dtype=np.float32)
         return {"type": "bitmap", "bitmap": mi.Bitmap(pixels), "raw": True, "wrap_mode": "clamp"}
 
+    if kind == "lambertian":
+        return {"type": "diffuse", "reflectance": bitmap(surface.base_color)}
     return {
         "type": "principled",
         "base_color": bitmap(surface.base_color),

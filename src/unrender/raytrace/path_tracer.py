@@ -40,10 +40,12 @@ class LitFrame:
         irradiance: (K, 3, H, W) linear diffuse irradiance E = integral of L cos at what the pixel sees, about its
             shading normal, not divided by pi; shadows and interreflection included. The mean over the part of the
             pixel that the surface covers, zero where nothing is hit.
+        coverage: (1, 1, H, W) in [0, 1], the share of the pixel's paths that hit a surface.
     """
 
     rgb: Tensor
     irradiance: Tensor
+    coverage: Tensor
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class _Task:
     max_depth: Any
     lane_seed: Any
     roughness: Any
+    background: Any
+    seen_faces: Any
 
 
 @dataclass
@@ -106,6 +110,8 @@ def render_lights(
     emitters: Sequence[float] | None = None,
     indirect_roughness: float = 0.0,
     openings: np.ndarray | None = None,
+    background: bool = True,
+    seen_faces: int | None = None,
 ) -> LitFrame:
     """Path traces `scene` once under each of `lights`.
 
@@ -119,6 +125,10 @@ def render_lights(
             caustics of polished surfaces, whose few bright paths are fireflies, and keeps their energy.
         openings: (N, 3) outward normal times area of the windows that the lights come in by; they change where light
             is sampled, and so the noise, but not the expectation. None or no rows: light comes from all around.
+        background: whether the light itself is seen where nothing is hit; without it rgb is the radiance of surfaces,
+            multiplied by their coverage.
+        seen_faces: the camera sees the first so many faces alone; what is behind others is hidden by them, and where
+            others are seen there is nothing. They light and shade those that are seen. None for all.
 
     Raises:
         UserError: no lights or lights of several sizes; another number of emitters than of lights.
@@ -138,6 +148,8 @@ def render_lights(
         max_depth=opaque(mi.UInt32, scene.max_depth),
         lane_seed=sequences.hashed(opaque(mi.UInt32, seed)) + pixel,
         roughness=opaque(mi.Float, indirect_roughness),
+        background=opaque(mi.Float, float(background)),
+        seen_faces=opaque(mi.UInt32, len(scene.surface.faces) if seen_faces is None else seen_faces),
     )
     sums = _trace(task)
     factors = np.ones(len(lights)) if emitters is None else np.asarray(emitters)
@@ -185,14 +197,17 @@ def _step(task: _Task, path: _Path, sums: _Sums) -> tuple[_Path, _Sums]:
     rough = dr.select(first, hit.roughness, dr.maximum(hit.roughness, task.roughness))
     material = (hit.base_color, rough, hit.metallic)
     at = principled.bsdf(hit.normal, -path.direction, material, dr.select(first, _COSINE_SHARE, 0))
-    shaded = hit.front & (path.depth + 1 < task.max_depth)
+    seen = ~first | (hit.face < task.seen_faces)
+    shaded = hit.front & seen & (path.depth + 1 < task.max_depth)
 
     sums.emitter_rgb, sums.emitter_irradiance = (
         total + glow
-        for total, glow in zip((sums.emitter_rgb, sums.emitter_irradiance), _emitted(scene, hit, path), strict=True)
+        for total, glow in zip(
+            (sums.emitter_rgb, sums.emitter_irradiance), _emitted(scene, (hit, seen), path), strict=True
+        )
     )
     _gather(task, path, (hit, at, shaded), _sample_emitter(task, hit, for_light, kind), for_light, sums)
-    sums.hits = sums.hits + dr.select(first & hit.valid, 1.0, 0.0)
+    sums.hits = sums.hits + dr.select(first & hit.valid & seen, 1.0, 0.0)
     bounced, alive = _sample_bsdf(path, hit, at, for_bounce, (lobe, luck))
     return dr.select(shaded & alive, bounced, _begin(task, path.sample + 1)), sums
 
@@ -213,11 +228,11 @@ def _gather(
     import mitsuba as mi
 
     (hit, at, shaded), first, black = here, path.depth == 0, mi.Color3f(0)
-    texel, over_sine = light_table.texel_towards(task.table, path.direction, point)
+    texel, over_sine = light_table.texel_towards(task.table.size, path.direction, point)
     texel = dr.select(hit.valid, aim.texel, texel)
     radiance, factor = light_table.look_up(task.table, texel, ~hit.valid | shaded)
     factor = factor * (1 - task.scene.emitters.share)
-    found = path.weight * _mis_weight(path, factor * over_sine)
+    found = path.weight * _mis_weight(path, factor * over_sine) * dr.select(first, task.background, 1)
     found_diffuse = dr.select(first, black, path.diffuse_weight * _mis_weight(path, factor * over_sine))
 
     value, density, cosine = principled.evaluate(at, aim.direction)
@@ -276,14 +291,15 @@ def _mis_weight(path: _Path, density: Any) -> Any:
     return dr.select(path.depth == 0, 1, path.density / (path.density + density))
 
 
-def _emitted(scene: PathTracerScene, hit: Hit, path: _Path) -> tuple[Any, Any]:
-    """What a lamp that the path's own ray met adds to picture and irradiance."""
+def _emitted(scene: PathTracerScene, met: tuple[Hit, Any], path: _Path) -> tuple[Any, Any]:
+    """What a lamp that the path's own ray met, and may see, adds to picture and irradiance."""
     import drjit as dr
     import mitsuba as mi
 
+    hit, seen = met
     cosine = dr.maximum(dr.abs(dr.dot(hit.geometric, path.direction)), 1e-6)
     share = _mis_weight(path, scene.emitters.share * hit.density * dr.square(hit.distance) / cosine)
-    glow = dr.select(hit.front, hit.radiance * share, mi.Color3f(0))
+    glow = dr.select(hit.front & seen, hit.radiance * share, mi.Color3f(0))
     return path.weight * glow, dr.select(path.depth == 0, mi.Color3f(0), path.diffuse_weight * glow)
 
 
@@ -312,15 +328,19 @@ def _sample_bsdf(
 def _frame(sums: _Sums, order: np.ndarray, size: tuple[int, int], samples: int, emitters: np.ndarray) -> LitFrame:
     place = np.empty_like(order)
     place[order] = np.arange(len(order), dtype=order.dtype)
-    hits = np.maximum(np.array(sums.hits), 1)
+    count = np.array(sums.hits)
+    hits = np.maximum(count, 1)
 
-    def pictures(lights: list[Any], emitted: Any, count: Any) -> Tensor:
+    def pictures(lights: list[Any], emitted: Any, share: Any) -> Tensor:
         own = np.array(emitted)
         stack = np.stack(
-            [(np.array(light) + own * np.float32(k)) / count for light, k in zip(lights, emitters, strict=True)]
+            [(np.array(light) + own * np.float32(k)) / share for light, k in zip(lights, emitters, strict=True)]
         )
         return torch.from_numpy(stack[..., place].reshape(len(lights), 3, *size).astype(np.float32))
 
+    coverage = torch.from_numpy((count[place] / samples).reshape(1, 1, *size).astype(np.float32))
     return LitFrame(
-        pictures(sums.rgb, sums.emitter_rgb, samples), pictures(sums.irradiance, sums.emitter_irradiance, hits)
+        pictures(sums.rgb, sums.emitter_rgb, samples),
+        pictures(sums.irradiance, sums.emitter_irradiance, hits),
+        coverage,
     )

@@ -42,7 +42,7 @@ def estimate_light(frames: Frames, gbuffer: GBuffer, previous: EnvironmentMap | 
         Radiance (1, 3, 8, 16) in the units of the picture; black where no pixel says anything.
     """
     gbuffer.require("base_color", "normal", by="the light estimate")
-    small, picture, weights = _shrink(frames, gbuffer)
+    small, picture, weights = working_copy(frames, gbuffer)
     transport = torch.cat([transport_matrix(small.frame(i), LIGHT_SIZE) for i in range(len(small))], dim=1)
     start = previous.radiance.reshape(3, -1) if previous is not None else None
     trusted = weights > TRUSTED
@@ -139,7 +139,7 @@ def _roughness_penalty(light_size: tuple[int, int]) -> Tensor:
     return difference.T @ difference
 
 
-def _shrink(frames: Frames, gbuffer: GBuffer) -> tuple[GBuffer, Tensor, Tensor]:
+def working_copy(frames: Frames, gbuffer: GBuffer) -> tuple[GBuffer, Tensor, Tensor]:
     """The G-buffer at working size, with the picture (3, P) and each pixel's trust (P,), P over all frames."""
     height, width = gbuffer.size
     factor = min(1.0, WORKING_SIDE / max(height, width))

@@ -1,0 +1,61 @@
+"""A quick look at where objects would stand."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from unrender.insert.scene import InsertionScene
+from unrender.raytrace.path_tracer import render_lights
+from unrender.scene.camera import world_rays
+from unrender.scene.environment import EnvironmentMap
+
+_GRID = (0.05, 0.8, 1.0)
+
+
+def draw_placement(scene: InsertionScene, background: Tensor, light: EnvironmentMap, longest: int = 640) -> Tensor:
+    """The objects where they would stand, in a plain light, with a grid of the plane: (1, 3, h, w) linear, no longer
+    than `longest`. For a look before anything slow is done.
+
+    Args:
+        scene: its camera is that of the background.
+        background: (1, 3, H, W) linear.
+        light: to see the objects by.
+        longest: side in pixels.
+    """
+    height, width = scene.camera.size
+    factor = min(1.0, longest / max(height, width))
+    size = (max(1, round(height * factor)), max(1, round(width * factor)))
+    small = scene.seen_at(size)
+    objects, _ = small.traced()
+    lit = render_lights(objects, [light], samples=16, seed=0, background=False)
+    picture = functional.interpolate(background, size, mode="area")
+    grid = _plane_grid(small)
+    picture = torch.lerp(picture, picture.new_tensor(_GRID)[:, None, None].expand_as(picture), 0.6 * grid)
+    exposure = (
+        0.5 / lit.rgb[lit.coverage.expand_as(lit.rgb) > 0.5].mean().clamp(min=1e-6) if lit.coverage.any() else 1.0
+    )
+    return (1 - lit.coverage) * picture + lit.rgb * exposure
+
+
+def _plane_grid(scene: InsertionScene) -> Tensor:
+    """Lines of the plane, one object's size apart, (1, 1, H, W) in [0, 1], fading with distance."""
+    points = torch.cat([torch.from_numpy(thing.points).float() for thing in scene.objects])
+    size = float((points.amax(0) - points.amin(0)).max())
+    rays, eye = world_rays(scene.camera.frame(0))[0], scene.camera.pose[0, :3, 3]
+    normal = scene.plane.normal.to(rays)
+    falling = torch.einsum("chw,c->hw", rays, normal)
+    distance = (scene.plane.offset - float(normal @ eye)) / torch.where(falling.abs() > 1e-6, falling, 1e-6)
+    spot = eye[:, None, None] + distance * rays - points.mean(0)[:, None, None]
+    side = torch.linalg.cross(normal, scene.camera.pose[0, :3, 2])
+    side = functional.normalize(side, dim=0)
+    other = torch.linalg.cross(side, normal)
+    line = torch.zeros_like(distance)
+    for axis in (side, other):
+        along = torch.einsum("chw,c->hw", spot, axis) / size
+        pixel = distance / size / float(scene.camera.intrinsics[0, 0, 0]) / falling.abs().clamp(min=0.05)
+        off = ((along + 0.5).remainder(1) - 0.5).abs()
+        line = torch.maximum(line, (1 - off / (1.2 * pixel.clamp(min=1e-6))).clamp(0, 1))
+    fade = torch.exp(-((spot.norm(dim=0) / (4 * size)) ** 2))
+    return torch.where(distance > 0, line * fade, torch.zeros_like(line))[None, None]
