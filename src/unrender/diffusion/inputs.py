@@ -23,7 +23,7 @@ class Inputs:
         edit: (T, 1, H, W) in [0, 1], 1 where the picture is rendered anew, for cards that edit.
         tokens: (N, D) cross-attention tokens in place of the card's prompts; (T, N, D) where each frame has its own.
         time_ids: (T, K) numbers added to the time embedding, for networks that take them.
-        cameras: (T, K) camera vectors, for networks that take them.
+        cameras: (T, K) camera vectors (`networks.views.cameras`), for networks that take them.
         clean: (T,) bool: frames whose targets are known, in `maps`, and held at t = 0; None for none.
         name: what to call them in messages.
     """

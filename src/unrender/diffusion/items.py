@@ -91,7 +91,7 @@ def make_conditioning(
         tokens=(layout.stack([_tokens(engine, target, inputs, photo) for target in apart]),),
         class_labels=layout.stack(numbers).to(compute.device, compute.dtype) if numbers else None,
         time_ids=_on_device(engine, inputs.time_ids, layout),
-        cameras=_on_device(engine, inputs.cameras, layout),
+        cameras=_cameras(engine, inputs.cameras, layout),
         group_size=layout.group_size,
     )
 
@@ -116,6 +116,11 @@ def _tokens(engine: Engine, target: TargetPicture, inputs: Inputs, photo: Tensor
     if tokens is None:
         tokens = checkpoint.tokens[target.prompt.format(domain=engine.chosen_domain)]
     return tokens.to(device, dtype).expand(inputs.frames, -1, -1)
+
+
+def _cameras(engine: Engine, cameras: Tensor | None, layout: Layout) -> Tensor | None:
+    """In single precision whatever the network runs in: half a pixel is lost in eight bits of a place."""
+    return None if cameras is None else layout.repeat(cameras.to(engine.compute.device, torch.float32))
 
 
 def _on_device(engine: Engine, values: Tensor | None, layout: Layout) -> Tensor | None:

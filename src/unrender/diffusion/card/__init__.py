@@ -1,7 +1,14 @@
 """The habits of a checkpoint, as data: identity, task, maps, latents, conditioning, sampling. A card lies beside the
 weights as `unrender.json` (`card.file`), or is found by its id."""
 
-from unrender.diffusion.card.conditioning import Conditioner, ImageTokens, LightTokens, TaskNumbers, TextPrompt
+from unrender.diffusion.card.conditioning import (
+    Conditioner,
+    ImageTokens,
+    LightTokens,
+    TaskNumbers,
+    TextPrompt,
+    ViewLayers,
+)
 from unrender.diffusion.card.maps import (
     PHOTO,
     Exposure,
@@ -64,5 +71,6 @@ __all__ = [
     "TaskNumbers",
     "TextPrompt",
     "Transfer",
+    "ViewLayers",
     "faithful",
 ]

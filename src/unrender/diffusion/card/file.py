@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unrender.diffusion.card.conditioning import ImageTokens, LightTokens, TaskNumbers, TextPrompt
+from unrender.diffusion.card.conditioning import ImageTokens, LightTokens, TaskNumbers, TextPrompt, ViewLayers
 from unrender.diffusion.card.legacy import from_flat, is_flat
 from unrender.diffusion.card.model import ModelCard
 from unrender.diffusion.card.sampling import FlowCard, KarrasCard, ScheduleCard
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 CARD_FILE = "unrender.json"
 
-_UNION = (TextPrompt, TaskNumbers, ImageTokens, LightTokens, ScheduleCard, KarrasCard, FlowCard)
+_UNION = (TextPrompt, TaskNumbers, ImageTokens, LightTokens, ViewLayers, ScheduleCard, KarrasCard, FlowCard)
 
 
 def write_card(card: ModelCard, folder: Path) -> None:

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
-from unrender.diffusion.card.conditioning import Conditioner, ImageTokens, LightTokens, TaskNumbers, TextPrompt
+from unrender.diffusion.card.conditioning import (
+    Conditioner,
+    ImageTokens,
+    LightTokens,
+    TaskNumbers,
+    TextPrompt,
+    ViewLayers,
+)
 from unrender.diffusion.card.maps import InputMap, MapsCard, SizeRule, TargetPicture
 from unrender.diffusion.card.sampling import FinalStep, SamplingCard
 from unrender.errors import UserError
@@ -16,7 +23,7 @@ Task = Literal["inverse", "forward", "text_to_image", "multi_view"]
 
 Posterior = Literal["mode", "sample"]
 Concatenation = Literal["inputs_first", "noise_first"]
-Kind = TypeVar("Kind", TextPrompt, TaskNumbers, ImageTokens, LightTokens)
+Kind = TypeVar("Kind", TextPrompt, TaskNumbers, ImageTokens, LightTokens, ViewLayers)
 
 
 @dataclass(frozen=True)
@@ -143,6 +150,11 @@ class ModelCard:
     def light(self) -> LightTokens | None:
         """How it is conditioned on a light; None where it is not."""
         return self._conditioner(LightTokens)
+
+    @property
+    def views(self) -> ViewLayers | None:
+        """The layers by which the views of a set see one another; None where it has none."""
+        return self._conditioner(ViewLayers)
 
     @property
     def image_tokens(self) -> bool:
