@@ -7,6 +7,7 @@ from typing import Any
 
 from unrender.diffusion.card import AnySchedule, ModelCard, ScheduleCard, TargetPicture
 from unrender.diffusion.checkpoints.hub.location import ModelLocation
+from unrender.diffusion.checkpoints.released_views import with_released_layers
 from unrender.files.tables import read_table
 
 _BETAS = {
@@ -26,6 +27,7 @@ def refined(card: ModelCard, home: ModelLocation) -> ModelCard:
     What the network predicts, and where its few timesteps lie, stay the card's: official code overrides the file in
     both, and Lotus' file is a leftover of another scheduler.
     """
+    card = with_released_layers(card, home.folder)
     scheduler = home.find("scheduler")
     said = _read(scheduler / "scheduler_config.json") if scheduler else {}
     index = _read(home.folder / "model_index.json")

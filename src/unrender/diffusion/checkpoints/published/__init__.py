@@ -7,8 +7,9 @@ from unrender.diffusion.checkpoints.published.lotus import LOTUS
 from unrender.diffusion.checkpoints.published.marigold import MARIGOLD
 from unrender.diffusion.checkpoints.published.ouroboros import OUROBOROS
 from unrender.diffusion.checkpoints.published.rgbx import RGBX
+from unrender.diffusion.checkpoints.published.viewdiff import VIEWDIFF
 
-PUBLISHED: tuple[ModelCard, ...] = (*MARIGOLD, *E2E_FT, *LOTUS, *GEOWIZARD, *RGBX, *OUROBOROS)
+PUBLISHED: tuple[ModelCard, ...] = (*MARIGOLD, *E2E_FT, *LOTUS, *GEOWIZARD, *RGBX, *OUROBOROS, *VIEWDIFF)
 
 
 def published(model: str, task: Task | None = None) -> tuple[ModelCard, ...]:

@@ -8,7 +8,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from unrender.diffusion.networks.views.cameras import feature_rays, poses
 from unrender.diffusion.networks.views.cnn3d import UNet3D
@@ -181,7 +180,8 @@ class ProjectedBlock(nn.Module):
         embedding = context.time_embedding if self.projection.size.times else None
         times = times.expand(len(hidden))
         size = feature_size(hidden.shape[1], context)
-        features = hidden.transpose(1, 2).unflatten(2, size)
+        # In single precision throughout: half a cell is lost in the eight bits of a coordinate.
+        features = hidden.transpose(1, 2).unflatten(2, size).float()
         parts = [
             self.projection(
                 features[part], vectors[part], times[part], None if embedding is None else embedding[part]
@@ -212,7 +212,3 @@ def _scale(inner: int, channels: int) -> nn.Sequential:
         nn.Conv2d(channels, channels, 1),
     )
 
-
-def depth_at(depth: Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps (N, 1, h, w) brought to another size, bilinearly."""
-    return functional.interpolate(depth, size=size, mode="bilinear", align_corners=False)
