@@ -9,7 +9,8 @@ import safetensors.torch
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel
+
+from tiny_clip import write_text_encoder
 
 WIDTHS, TOKENS, RANK, INNER, TIMES = (32, 64, 128, 128), 16, 3, 16, 128
 SCHEDULER = {
@@ -195,28 +196,9 @@ def write_released(folder: Path, lora_in_unet: bool = True, **config: Any) -> Pa
     ).save_pretrained(folder / "vae")
     (folder / "scheduler").mkdir()
     (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(SCHEDULER))
-    write_words(folder)
+    write_text_encoder(folder, TOKENS)
     (folder / "model_index.json").write_text(json.dumps({"_class_name": "CustomStableDiffusionPipeline"}))
     said = {"cross_frame_attention": {"with_self_attention": True}, "model": {"pose_cond_coord_space": "absolute"}}
     (folder / "config.json").write_text(json.dumps(said))
     return folder
 
-
-def write_words(folder: Path, width: int = TOKENS) -> None:
-    """A tiny text encoder, and a tokenizer of letters."""
-    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
-    words = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    (folder / "tokenizer").mkdir(parents=True)
-    (folder / "tokenizer" / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
-    (folder / "tokenizer" / "merges.txt").write_text("#version: 0.2\n")
-    config = CLIPTextConfig(
-        vocab_size=len(words),
-        hidden_size=width,
-        intermediate_size=2 * width,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        max_position_embeddings=16,
-        bos_token_id=len(words) - 2,
-        eos_token_id=len(words) - 1,
-    )
-    CLIPTextModel(config).save_pretrained(folder / "text_encoder")

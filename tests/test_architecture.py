@@ -21,6 +21,7 @@ ROOMS = (
     "evaluate",
     "synth",
     "relight",
+    "multiview",
     "inverse",
     "forward",
     "diffusion",

@@ -35,7 +35,7 @@ def test_a_folder_is_known_by_its_unet_and_says_its_layers(folder):
     assert (views.projection, views.rank, views.grid, views.inner, views.levels) == ("released", 3, 32, INNER, 2)
     assert (views.compression, views.joining, views.times, views.up, views.own) == ("multiple", "replace", True, "z", True)
     assert views.released_grid
-    assert checkpoint.tokens[""].shape == (16, 16)  # padded
+    assert checkpoint.tokens[""].shape == (77, 16)  # padded
     assert checkpoint.card.sampling.schedule.solver == "unipc"
 
 

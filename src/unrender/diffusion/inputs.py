@@ -25,6 +25,7 @@ class Inputs:
         time_ids: (T, K) numbers added to the time embedding, for networks that take them.
         cameras: (T, K) camera vectors (`networks.views.cameras`), for networks that take them.
         clean: (T,) bool: frames whose targets are known, in `maps`, and held at t = 0; None for none.
+        clean_latents: (T, targets x C, h, w) theirs, in place of encoding their maps; whatever is in the others is ignored.
         name: what to call them in messages.
     """
 
@@ -37,6 +38,7 @@ class Inputs:
     time_ids: Tensor | None = None
     cameras: Tensor | None = None
     clean: Tensor | None = None
+    clean_latents: Tensor | None = None
     name: str = "the picture"
 
     @classmethod
@@ -49,7 +51,7 @@ class Inputs:
         """Some of the frames."""
         cut = {
             name: value if value is None or (name == "tokens" and value.ndim == 2) else value[frames]
-            for name in ("edit", "tokens", "time_ids", "cameras", "clean")
+            for name in ("edit", "tokens", "time_ids", "cameras", "clean", "clean_latents")
             for value in [getattr(self, name)]
         }
         maps = {name: values[frames] for name, values in self.maps.items()}

@@ -89,11 +89,21 @@ def read_transforms(path: str | Path, *, world_up: Literal["z", "y"] = "z") -> N
         return _join(path, views)
 
 
-def write_transforms(path: str | Path, cameras: NamedCameras, *, world_up: Literal["z", "y"] = "z") -> None:
-    """Writes `transforms.json`, the world turned from +Y up to `world_up`; intrinsics stand on every frame."""
+def write_transforms(
+    path: str | Path,
+    cameras: NamedCameras,
+    *,
+    world_up: Literal["z", "y"] = "z",
+    masks: Sequence[str] | None = None,
+) -> None:
+    """Writes `transforms.json`, the world turned from +Y up to `world_up`; intrinsics stand on every frame.
+
+    Args:
+        masks: a picture for each view that is black where it is to be ignored, as nerfstudio's `mask_path`.
+    """
     height, width = cameras.camera.size
     turn = Z_UP_TO_Y_UP.T if world_up == "z" else np.eye(4)
-    frames = []
+    frames: list[dict[str, Any]] = []
     for name, k, pose in zip(cameras.names, cameras.camera.intrinsics, cameras.camera.pose, strict=True):
         frames.append(
             {
@@ -107,6 +117,8 @@ def write_transforms(path: str | Path, cameras: NamedCameras, *, world_up: Liter
                 "transform_matrix": (turn @ pose.double().numpy()).tolist(),
             }
         )
+    for frame, mask in zip(frames, masks or (), strict=False):
+        frame["mask_path"] = mask
     with atomic_write(path) as partial:
         partial.write_text(json.dumps({"camera_model": "PINHOLE", "frames": frames}, indent=1))
 
