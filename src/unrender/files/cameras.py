@@ -145,6 +145,19 @@ def read_co3d(path: str | Path, sequence: str) -> NamedCameras:
     Raises:
         UserError: a missing or damaged file, an unknown sequence, or pictures of different sizes.
     """
+    named = read_co3d_frames(path)
+    if sequence not in named:
+        known = ", ".join(sorted(named)[:5])
+        raise UserError(f"{path} has no sequence {sequence!r}; it has {known} ({len(named)} in all)")
+    return co3d_cameras(Path(path), sequence, named[sequence])
+
+
+def read_co3d_frames(path: str | Path) -> dict[str, list[dict[str, Any]]]:
+    """What CO3D's `frame_annotations.jgz` says of every frame, by sequence, in the order of their numbers.
+
+    Raises:
+        UserError: a missing or damaged file.
+    """
     path = existing_file(path)
     with reading(path, "CO3D frame annotations"):
         frames = _read_json(path, packed=True)
@@ -156,11 +169,20 @@ def read_co3d(path: str | Path, sequence: str) -> NamedCameras:
                 entry(mapping(frame, f"{path}: a frame"), "sequence_name", f"{path}: a frame"), f"{path}: a name"
             )
             named.setdefault(name, []).append(frame)
-        if sequence not in named:
-            known = ", ".join(sorted(named)[:5])
-            raise UserError(f"{path} has no sequence {sequence!r}; it has {known} ({len(named)} in all)")
-        wanted = sorted(named[sequence], key=lambda f: number(f["frame_number"], f"{path}: a frame_number"))
-        return _join(path, [_co3d_view(frame, f"{path}: {sequence}") for frame in wanted])
+        for found in named.values():
+            found.sort(key=lambda frame: number(frame["frame_number"], f"{path}: a frame_number"))
+        return named
+
+
+def co3d_cameras(path: Path, sequence: str, frames: Sequence[dict[str, Any]]) -> NamedCameras:
+    """The cameras of frames as `read_co3d_frames` gives them. Errors as of `read_co3d`."""
+    with reading(path, "CO3D frame annotations"):
+        return _join(path, [_co3d_view(frame, f"{path}: {sequence}") for frame in frames])
+
+
+def read_co3d_table(path: Path) -> Any:
+    """What another gzipped JSON of CO3D says, such as `sequence_annotations.jgz`. Errors as of `read_co3d`."""
+    return _read_json(existing_file(path), packed=True)
 
 
 def _join(path: Path, views: Sequence[View]) -> NamedCameras:

@@ -11,8 +11,8 @@ from torch.nn import functional
 from unrender.diffusion.card import ViewLayers
 from unrender.errors import UserError
 from unrender.scene.camera import Camera
+from unrender.scene.meeting import meeting_point
 
-_PARALLEL = 1e-4  # least eigenvalue of the axes' normal equations: below it they meet nowhere
 _Z_UP = torch.tensor([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
 
 
@@ -48,20 +48,48 @@ class Subject:
             UserError: the cameras have no upright in common.
         """
         place, axis = camera.pose[:, :3, 3].double(), -camera.pose[:, :3, 2].double()
-        across = torch.eye(3, dtype=torch.float64) - axis[:, :, None] * axis[:, None, :]
-        normal, wanted = across.mean(0), (across @ place[:, :, None]).mean(0)[:, 0]
-        ahead = (place + axis * distance * (radius or 1.0)).mean(0)
-        if torch.linalg.eigvalsh(normal)[0] > _PARALLEL:
-            middle = torch.linalg.solve(normal, wanted)
-            found = float((place - middle).norm(dim=1).mean()) / distance
+        middle, found = meeting_point(camera), 1.0
+        if middle is None:
+            middle = (place + axis * distance * (radius or 1.0)).mean(0)
         else:
-            middle, found = ahead, 1.0
+            found = float((place - middle).norm(dim=1).mean()) / distance
         up = camera.pose[:, :3, 1].double().mean(0)
         if up.norm() < 0.1:
             raise UserError("the cameras have no upright in common: half of them are upside down; expected one way up")
         pose = torch.eye(4, dtype=torch.float64)
         pose[:3, :3], pose[:3, 3] = _upright(up, place[0] - middle, camera.pose[0, :3, 1].double()), middle
         return cls(pose.float(), radius or found)
+
+    @classmethod
+    def of_plane(cls, camera: Camera, points: Tensor | None = None) -> Subject:
+        """The frame of a capture that walks round its subject, as ViewDiff normalises CO3D: the plane of the cameras is
+        level, on the side that they say is up; the middle and the longest side are those of the box about `points`
+        (P, 3), else where the cameras' axes meet, at a quarter of their distance. A rotation in any case: the axes of a
+        singular value decomposition have no sign, and taken as they come would mirror half of all captures.
+
+        Raises:
+            UserError: fewer than three cameras, cameras on one line, or none that meet and no points.
+        """
+        place = camera.pose[:, :3, 3].double()
+        _, sizes, axes = torch.linalg.svd(place - place.mean(0), full_matrices=False)
+        if len(place) < 3 or sizes[1] < 1e-6 * max(float(sizes[0]), 1e-12):
+            raise UserError(f"{len(place)} cameras that lie in no plane; expected three at least, not on one line")
+        up = axes[2] * torch.sign((axes[2] * camera.pose[:, :3, 1].double().mean(0)).sum()).clamp(min=-1)
+        up = up if up.norm() > 0.5 else axes[2]
+        middle = meeting_point(camera)
+        if points is None and middle is None:
+            raise UserError("the cameras' axes meet nowhere, and there are no points; expected one or the other")
+        turn = _upright(up, place[0] - (place.mean(0) if middle is None else middle), camera.pose[0, :3, 1].double())
+        if points is None:
+            assert middle is not None
+            radius = float((place - middle).norm(dim=1).mean()) / 4
+        else:
+            seen = points.double() @ turn
+            low, high = seen.amin(0), seen.amax(0)
+            middle, radius = turn @ ((low + high) / 2), float((high - low).max()) / 2
+        pose = torch.eye(4, dtype=torch.float64)
+        pose[:3, :3], pose[:3, 3] = turn, middle
+        return cls(pose.float(), max(radius, 1e-9))
 
     def see(self, camera: Camera, layers: ViewLayers) -> Camera:
         """The cameras in the subject's frame, its half side the unit; the axis that is up is the layers'.
