@@ -186,6 +186,24 @@ def write_released(folder: Path, lora_in_unet: bool = True, **config: Any) -> Pa
     state = stock | drawn(projections) | (lora if lora_in_unet else {})
     safetensors.torch.save_file(state, unet / "diffusion_pytorch_model.safetensors")
     safetensors.torch.save_file({f"unet.{k}": v for k, v in lora.items()}, unet / "pytorch_lora_weights.safetensors")
+    write_rest(folder)
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": "CustomStableDiffusionPipeline"}))
+    said = {"cross_frame_attention": {"with_self_attention": True}, "model": {"pose_cond_coord_space": "absolute"}}
+    (folder / "config.json").write_text(json.dumps(said))
+    return folder
+
+
+
+def write_base(folder: Path) -> Path:
+    """A tiny text-to-image model in Stable Diffusion's layout."""
+    torch.manual_seed(1)
+    UNet2DConditionModel(**STOCK).save_pretrained(folder / "unet")
+    write_rest(folder)
+    return folder
+
+
+def write_rest(folder: Path) -> None:
+    """Autoencoder, scheduler, and what makes tokens of words."""
     AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
@@ -197,8 +215,3 @@ def write_released(folder: Path, lora_in_unet: bool = True, **config: Any) -> Pa
     (folder / "scheduler").mkdir()
     (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(SCHEDULER))
     write_text_encoder(folder, TOKENS)
-    (folder / "model_index.json").write_text(json.dumps({"_class_name": "CustomStableDiffusionPipeline"}))
-    said = {"cross_frame_attention": {"with_self_attention": True}, "model": {"pose_cond_coord_space": "absolute"}}
-    (folder / "config.json").write_text(json.dumps(said))
-    return folder
-

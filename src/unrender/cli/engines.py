@@ -61,7 +61,9 @@ class Engines:
         )
 
 
-def inverse_renderer(models: str, engines: Engines, scene: SceneOptions, pictures: int = 1) -> Inverse:
+def inverse_renderer(
+    models: str, engines: Engines, scene: SceneOptions, pictures: int = 1, *, attend: bool = False
+) -> Inverse:
     """The inverse renderer of one model, or of several with commas between, with its seed and steps; notes ids,
     licences and revisions in the record. Of several models each is loaded in its turn where there is one picture."""
     from unrender.inverse.multi_model import MultiModelRenderer
@@ -71,7 +73,7 @@ def inverse_renderer(models: str, engines: Engines, scene: SceneOptions, picture
     settings = {"steps": scene.steps, "seed": engines.compute.seed, "ensemble_size": scene.ensemble}
 
     def load(model: str) -> InverseRenderer:
-        renderer = InverseRenderer.from_pretrained(model, engines.inference(scene.long_side), domain=scene.domain)
+        renderer = InverseRenderer.from_pretrained(model, engines.inference(scene.long_side), domain=scene.domain, attend=attend)
         facts[model] = _checkpoint_facts(renderer.engine.checkpoint)
         record.facts["model"] = next(iter(facts.values())) if len(facts) == 1 else list(facts.values())
         return renderer

@@ -99,6 +99,20 @@ class OuroborosJob:
     lora: Annotated[int, typer.Option(min=0, metavar="RANK", help="Train adapters of this rank; 0: all weights.")] = 0
 
 
+@dataclass(frozen=True)
+class ViewDiffJob:
+    """Which recipe, and what learns."""
+
+    recipe: Annotated[
+        Literal["paper", "mini", "smoke"], typer.Option(help="`smoke` only shows that it runs.")
+    ] = "mini"
+    base: Annotated[
+        str, typer.Option(metavar="MODEL", help="A text-to-image model: a folder in Stable Diffusion's layout, or an id.")
+    ] = ""
+    side: Annotated[int, typer.Option(min=16, metavar="PIXELS", help="Of captures, as they are kept.")] = 256
+    per_capture: Annotated[int, typer.Option(min=2, metavar="N", help="Views that are read of each capture.")] = 100
+
+
 def vae(job: VaeJob, options: RunOptions) -> None:
     """Train an autoencoder of photos and maps, from nothing."""
     from unrender.train.vae import RECIPES, train_vae
@@ -147,6 +161,36 @@ def ouroboros(job: OuroborosJob, options: RunOptions) -> None:
     _train("ouroboros", (job, options), recipe, partial(train_ouroboros, photos=photos), lit=True)
 
 
+def viewdiff(job: ViewDiffJob, options: RunOptions) -> None:
+    """Teach a text-to-image model to make views that agree (ViewDiff).
+
+    Sets come from `unrender synth --cameras 5`, or from captures: --dataset co3d=ROOT/CATEGORY, --dataset uco3d=ROOT.
+    """
+    from unrender.train.viewdiff import RECIPES, train_viewdiff
+
+    recipe = replace(RECIPES[job.recipe], base=job.base)
+    _train("viewdiff", (job, options), recipe, train_viewdiff, load=lambda: _view_sets(job, options, recipe.layers))
+
+
+def _view_sets(job: ViewDiffJob, options: RunOptions, layers: Any) -> Any:
+    from unrender.errors import UserError
+    from unrender.files.datasets.sequences import read_co3d_sequences, read_uco3d_sequences
+    from unrender.files.shards import read_clips
+    from unrender.train.view_sets import captured_views, synthetic_views
+
+    sets = [one for folder in options.data or () for one in synthetic_views(read_clips(folder), layers)]
+    for text in options.dataset or ():
+        name, _, where = text.partition("=")
+        if name == "co3d" and where:
+            sequences = read_co3d_sequences(Path(where).parent, Path(where).name)
+        elif name == "uco3d" and where:
+            sequences = read_uco3d_sequences(where)
+        else:
+            raise UserError(f"--dataset {text}; expected co3d=ROOT/CATEGORY or uco3d=ROOT")
+        sets += captured_views(sequences, layers, job.side, job.per_capture)
+    return sets
+
+
 def _started(recipe: Any, model: ModelOptions) -> Any:
     """The recipe with the caller's start; where there is none, its own."""
     from unrender.diffusion.lora import Lora
@@ -163,7 +207,15 @@ def _lit(model: ModelOptions) -> bool:
     return model.task == "forward"
 
 
-def _train(name: str, jobs: tuple[Any, ...], recipe: Any, train: Callable[..., Path], *, lit: bool = False) -> None:
+def _train(
+    name: str,
+    jobs: tuple[Any, ...],
+    recipe: Any,
+    train: Callable[..., Path],
+    *,
+    lit: bool = False,
+    load: Callable[[], Any] | None = None,
+) -> None:
     from unrender.files.atomic import atomic_write
     from unrender.train.recipe import resolved
 
@@ -176,7 +228,7 @@ def _train(name: str, jobs: tuple[Any, ...], recipe: Any, train: Callable[..., P
     refuse_folder(options.out, *_folders(jobs))
     record = RunRecord(f"train {name}", jobs)
     with record.timed("load"):
-        stills = _stills(options, lit=lit)
+        stills = load() if load else _stills(options, lit=lit)
     with record.timed("train"), progress_bar("training") as show:
         model = train(recipe, stills, options.out, lambda step, loss: show(step, config.steps))
     if os.environ.get("RANK", "0") == "0":  # of several processes the first one reports
@@ -224,5 +276,5 @@ def _synthetic(folders: list[Path], cache: Path | None, *, lit: bool) -> Any:
     return gather() if cache is None else prepared(cache, folders, kind, gather)
 
 
-for verb in (vae, pretrain, e2e, ouroboros):
+for verb in (vae, pretrain, e2e, ouroboros, viewdiff):
     add_verb(app, verb.__name__, verb)

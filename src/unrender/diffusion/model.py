@@ -69,8 +69,13 @@ class Engine:
         return frames, targets * self.card.latents.channels, *self.latent_size(canvas)
 
 
-def load_engine(model: str | Path, task: Task, options: InferenceOptions, domain: str = "") -> Engine:
+def load_engine(
+    model: str | Path, task: Task, options: InferenceOptions, domain: str = "", *, attend: bool = False
+) -> Engine:
     """The engine of an embedded or published model, or of a model folder.
+
+    Args:
+        attend: let the frames of a call attend to one another, whatever the card says.
 
     Raises:
         UserError: no such model, one for another task, a broken folder, a device that is not present, or a domain that
@@ -84,6 +89,8 @@ def load_engine(model: str | Path, task: Task, options: InferenceOptions, domain
     location = find(model, task)
     if options.faithful:
         location = replace(location, card=faithful(location.card))
+    if attend:
+        location = replace(location, card=_attending(location.card))
     if domain and domain not in location.card.domains:
         known = ", ".join(location.card.domains)
         raise UserError(f"{location.card.id} knows no domain {domain}; expected {known or 'none'}")
@@ -95,6 +102,14 @@ def load_engine(model: str | Path, task: Task, options: InferenceOptions, domain
     if options.compile:
         checkpoint.unet.compile()
     return Engine(checkpoint, compute, options.memory, domain)
+
+
+def _attending(card: ModelCard) -> ModelCard:
+    """The card with frames that see one another; what the network learnt of one picture at a time stays as it is."""
+    grouping = card.sampling.grouping
+    if grouping.joint == "targets":
+        raise UserError(f"{card.id} lets the targets of a frame attend to one another; expected --no-attend with it")
+    return card.with_sampling(grouping=replace(grouping, joint="frames"))
 
 
 def _compute(options: InferenceOptions) -> Compute:

@@ -126,6 +126,16 @@ def save_checkpoint(
     write_card(checkpoint.card, folder)
 
 
+def save_view_layers(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+    """Writes what was added to a UNet for the views of a set, with its card, alone: `load_checkpoint` takes the rest from
+    the card's fallback."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {key: value.detach().to(dtype) for key, value in checkpoint.unet.state_dict().items()}
+    _save_views(state, folder, "15MB")
+    safetensors.torch.save_file(checkpoint.tokens, folder / TOKENS_FILE)
+    write_card(checkpoint.card, folder)
+
+
 def _save_views(state: dict[str, Tensor], folder: Path, max_shard_size: str) -> dict[str, Tensor]:
     """Writes the added layers of a UNet into `views/`; what is left is the stock network's."""
     from unrender.diffusion.networks.views.install import is_added

@@ -168,4 +168,6 @@ def _rest(card: ModelCard, folder: Path) -> Path | None:
     if card.identity.source.fallback and lacking(alone, required(card)) and beside.is_dir():
         return beside
     shipped = embedded("text_to_image").get(card.identity.source.fallback)
+    if shipped is None and card.views is not None and Path(card.identity.source.fallback or "?").is_dir():
+        return Path(card.identity.source.fallback)
     return shipped or fallback_of(card, folder)

@@ -115,10 +115,11 @@ def projection_size(unet: Any, channels: int, layers: ViewLayers, times: int) ->
     finest, and as much less as its channels are more."""
     first = unet.config["block_out_channels"][0]
     side = max(1, layers.grid * first // channels)
-    if side % 2 ** max(0, layers.levels - 1):
+    halved = 2 ** max(0, layers.levels - 1)
+    if layers.levels and (side % halved or side < 2 * halved):
         raise UserError(
-            f"card: a grid of {side} cells a side at {channels} channels; expected a multiple of "
-            f"{2 ** (layers.levels - 1)}, as its 3D network halves it"
+            f"card: a grid of {side} cells a side at {channels} channels; expected a multiple of {halved} and at least "
+            f"{2 * halved}, as its 3D network halves it"
         )
     marching = Marching(
         layers.samples, layers.samples if layers.background else 0, layers.distance, layers.end, 1 - layers.background
