@@ -47,7 +47,7 @@ PROTOCOL = (
     "pixels, where both see one surface. TSED: share of the same pairs with "
     f"{FEWEST} matched corners or more, half of them within {THRESHOLD:g} px (of 256) of their epipolar lines. Split-half: "
     "Gaussians fitted to every second view, and to the others, compared from all cameras. `shuffled` are the same "
-    "pictures, each handed to the next camera but two"
+    "pictures, each handed to another camera, in no order"
 )
 
 
@@ -93,8 +93,8 @@ def evaluate_multiview(
         _check_same(views, truth)
     depth = truth.depth if truth is not None and truth.depth is not None else views.depth
     rgb = views.frames.rgb
-    shifted = torch.roll(rgb, min(3, count - 1), dims=0)
-    answers = {"views": rgb, **({"truth": truth.frames.rgb} if truth is not None else {}), "shuffled": shifted}
+    mixed = rgb[shuffled_order(count)]
+    answers = {"views": rgb, **({"truth": truth.frames.rgb} if truth is not None else {}), "shuffled": mixed}
     scores: dict[str, Scores] = {}
     for done, (name, pictures_) in enumerate(answers.items(), 1):
         scores[name] = _scores(pictures_, views.camera, depth, truth, given, measures)
@@ -147,6 +147,18 @@ def _against_truth(rgb: Tensor, truth: PosedPictures, index: int, lpips: Lpips |
         values = list(pictures.score(Frames(rgb), replace(target, mask=mask)).values())
         chosen |= {SUBJECT_PSNR: values[0], SUBJECT_SSIM: values[2]}
     return chosen
+
+
+def shuffled_order(count: int) -> list[int]:
+    """Another place for every one of `count` views. Not those of a neighbour: an orbit moved on by some views is the orbit
+    of a thing that is turned, and agrees with itself."""
+    generator = torch.Generator().manual_seed(count)
+    for _ in range(1000):
+        order = torch.randperm(count, generator=generator).tolist()
+        steps = {(there - here) % count for here, there in enumerate(order)}
+        if 0 not in steps and (len(steps) > 1 or count < 4):
+            return order
+    return [(index + 1) % count for index in range(count)]
 
 
 def neighbours(camera: Camera) -> list[tuple[int, int]]:

@@ -59,7 +59,7 @@ def invert_set(render: Renderer, frames: Frames, camera: Camera, agreement: Agre
         camera: of each.
 
     Raises:
-        UserError: fewer than two pictures, or as many cameras as there are not pictures.
+        UserError: fewer than two pictures, another number of cameras, or a renderer that gives no depth.
     """
     if len(frames) != len(camera) or len(frames) < 2:
         raise UserError(f"{len(frames)} pictures and {len(camera)} cameras; expected two or more, one for each")
@@ -68,10 +68,14 @@ def invert_set(render: Renderer, frames: Frames, camera: Camera, agreement: Agre
 
 @torch.no_grad()
 def agree(gbuffer: GBuffer, camera: Camera, agreement: Agreement = DEFAULT) -> GBuffer:
-    """A G-buffer of T views with materials that agree, where it has the depth to tell surfaces by."""
-    if gbuffer.depth is None:
-        return gbuffer
+    """A G-buffer of T views with materials that agree.
+
+    Raises:
+        UserError: it has no depth, by which surfaces are told.
+    """
+    gbuffer.require("depth", by="a set of views that agree")
     depth = gbuffer.depth
+    assert depth is not None
     if gbuffer.depth_kind == "relative":
         depth = align_depths(gbuffer, camera, agreement)
     pairs = correspondences(depth, gbuffer.normal, camera, agreement.surface)

@@ -249,6 +249,8 @@ class ViewDiffTask:
         """The error on the views that are noisy, and on pictures of the base's own."""
         self.checkpoint.autoencoder.to(self._device)
         engine = self._engine(networks["unet"])
+        for number, layer in enumerate(projection_layers(self.checkpoint.unet)):
+            layer.noise_source = spec.generator(8 + number)
         losses = {"views": self._view_loss(engine, draw_views(self.sets, spec, self.recipe.views), spec)}
         if self.recipe.prior:
             losses["prior"] = self.recipe.prior * self._prior_loss(engine, spec)

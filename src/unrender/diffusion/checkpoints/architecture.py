@@ -123,6 +123,57 @@ def view_places(views: ViewLayers) -> dict[int, int]:
     return {"none": {}, "released": {1280: 6}, "paper": {640: 5, 1280: 6}}[views.projection]
 
 
+def view_memory_bytes(card: ModelCard, views: int, side: int = 256) -> dict[str, int]:
+    """An estimate of what one evaluation of N views of `side` pixels takes in half precision, in bytes, by part.
+
+    weights: the whole UNet's, two bytes each. attention: keys, values and queries of the finest level, for all views.
+    projection: what the finest projection layer holds at once, in single precision: voxels of the 3D network's widest
+    moment, cells that are looked up together, samples that are rendered together. Text guidance doubles all but the
+    weights.
+    """
+    layers = card.views
+    if layers is None:
+        return {}
+    tokens, seen = (side // 8) ** 2, views if layers.others is None else min(views, layers.others + layers.own)
+    attention = 2 * _WIDTH * tokens * views * (1 + 2 * (1 if seen == views else seen))
+    projection = 0
+    if view_places(layers):
+        cells = (layers.grid * _WIDTH // min(view_places(layers))) ** 3
+        # The last level of the way up: what comes from below, what was skipped, their joint, and what comes out.
+        grid = cells * layers.inner * (6 if layers.levels else 1)
+        looked = min(CELLS, cells * views) * layers.inner * 8
+        rendered = SAMPLES * layers.inner * 6
+        projection = 4 * (grid + looked + rendered)
+    return {"weights": 2 * unet_parameters(card), "attention": attention, "projection": projection}
+
+
+CELLS, SAMPLES = 1 << 16, 1 << 17
+"""Cells times views, and samples, that a projection layer works on together (`networks.views`)."""
+
+
+def view_summary(card: ModelCard) -> list[str]:
+    """What view layers add to Stable Diffusion 2's UNet, in lines for people: places, sizes, parameters, memory."""
+    layers = card.views
+    if layers is None:
+        return []
+    lines = [
+        f"attention between views: {sum(_TRANSFORMERS.values())} layers, each view sees "
+        + ("all others" if layers.others is None else f"{layers.others} others")
+        + (" and itself" if layers.own else "")
+    ]
+    names = {640: "down_blocks.1, up_blocks.2", 1280: "down_blocks.2, mid_block, up_blocks.1"}
+    for width, count in sorted(view_places(layers).items(), reverse=True):
+        side = layers.grid * _WIDTH // width
+        each = projection_parameters(width, layers)
+        lines.append(f"projection: {count} layers at {width} channels ({names[width]}), {side}^3 cells, {each:,} parameters each")
+    lines.append(f"added: {view_parameters(card):,} parameters")
+    for views in (5, 30):
+        parts = view_memory_bytes(card, views)
+        shown = ", ".join(f"{name} {value / 1e9:.2f}" for name, value in parts.items())
+        lines.append(f"memory of {views} views of 256 x 256, estimated, GB: {sum(parts.values()) / 1e9:.2f} ({shown})")
+    return lines
+
+
 def projection_parameters(width: int, views: ViewLayers) -> int:
     """The number of parameters of a projection layer, its norm included, at that width."""
     inner, half, linear = views.inner, views.inner // 2, _linear

@@ -56,12 +56,14 @@ class ProjectionLayer(nn.Module):
     Attributes:
         size: its size.
         noise: deviation of the noise on the density's logits, for training; 0 for none.
+        noise_source: draws that noise; None for torch's own generator.
         naive: whether the plain twins are used.
     """
 
     def __init__(self, size: ProjectionSize) -> None:
         super().__init__()
         self.size, self.noise, self.naive = size, 0.0, False
+        self.noise_source: torch.Generator | None = None
         inner, channels = size.inner, size.channels
         if size.compression == "single":
             self.compress: nn.Module = nn.Conv2d(channels, inner, 1)
@@ -108,15 +110,25 @@ class ProjectionLayer(nn.Module):
         side = self.size.side
         share = self.size.marching.share if self.size.background else 1.0
         points, kept = (released_grid_points if self.size.released_grid else grid_points)(side, share, vectors)
+        # The released code looks cells up that no point of the world has, and its networks have seen what comes of it.
+        chosen = None if self.naive or self.size.released_grid or bool(kept.all()) else kept
         look = look_up_naive if self.naive else look_up
+        wanted = points if chosen is None else points[chosen]
         cells = len(points) if self.naive else max(1, CELLS // len(compressed))
+        embedding = None if embedding is None else embedding.float()
         parts = []
-        for start in range(0, len(points), cells):
-            part = slice(start, start + cells)
-            sampled, told, seen = look(compressed.float(), points[part], vectors)
-            sampled, told = (torch.where(kept[part, None], each, 0.0) for each in (sampled, told))
-            parts.append(self.aggregator(sampled, told, seen, None if embedding is None else embedding.float()))
-        grid = torch.cat(parts).T.unflatten(1, (side, side, side))
+        for start in range(0, len(wanted), cells):
+            sampled, told, seen = look(compressed.float(), wanted[start : start + cells], vectors)
+            if self.size.released_grid:
+                there = kept[start : start + cells, None]
+                sampled, told = (torch.where(there, each, 0.0) for each in (sampled, told))
+            parts.append(self.aggregator(sampled, told, seen, embedding))
+        found = torch.cat(parts)
+        if chosen is not None:
+            found = found.new_zeros(len(points), found.shape[1]).index_put((chosen.nonzero()[:, 0],), found)
+        elif not self.size.released_grid:
+            found = found * kept[:, None]
+        grid = found.T.unflatten(1, (side, side, side))
         if self.refine is None:
             return grid
         step = vectors.new_zeros(1) if times is None else times.max()[None]
@@ -129,7 +141,9 @@ class ProjectionLayer(nn.Module):
         _, place = poses(vectors)
         places = place.repeat_interleave(height * width, dim=0)
         samples = self.size.marching.linear + self.size.marching.inverse
-        noise = torch.randn(len(rays), samples).to(rays) * self.noise if self.noise and self.training else None
+        noise = None
+        if self.noise and self.training:
+            noise = torch.randn(len(rays), samples, generator=self.noise_source).to(rays) * self.noise
         renderer = NaiveRenderer(self.volume_renderer) if self.naive else self.volume_renderer
         return renderer(grid.float(), rays, places, self.direction(rays), noise)
 
