@@ -2,8 +2,8 @@
 
     python benchmarks/multiview.py [--views 5] [--repeats 3]
 
-Every figure is the best of the repeats; each side runs in a process of its own, which tells its peak resident memory less
-what it had before.
+Every figure is the best of the repeats; each side runs in a process of its own, which tells its peak resident memory
+less what it had before.
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ def main() -> None:
         measure(int(options.one[0]), options.one[1] == "naive", options.views, options.repeats)
         return
     print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads")
-    print(f"one projection layer, {options.views} views, 256 samples a ray; seconds of processor time, MB over the start")
+    print(
+        f"one projection layer, {options.views} views, 256 samples a ray; seconds of processor time, MB over the start"
+    )
     for side in CASES:
         found = {}
         for which in ("fast", "naive"):
@@ -78,7 +80,8 @@ def main() -> None:
             found[which] = tuple(float(value) for value in said.stdout.split())
         (fast, whole, small), (naive, plain, large) = found["fast"], found["naive"]
         print(
-            f"{side}^3: look-up and rendering {fast:.3f} s against {naive:.3f} s, {naive / fast:.1f} times as fast; whole "
+            f"{side}^3: look-up and rendering {fast:.3f} s against {naive:.3f} s, {naive / fast:.1f} times as fast; "
+            "whole "
             f"layer {whole:.3f} s, {small:.0f} MB against {plain:.3f} s, {large:.0f} MB, {plain / whole:.1f} times"
         )
 

@@ -1,5 +1,5 @@
-"""Tiny random folders in the layout that ViewDiff's training code exports. Names and shapes of tensors are written out as
-that code has them."""
+"""Tiny random folders in the layout that ViewDiff's training code exports. Names and shapes of tensors are written out
+as that code has them."""
 
 import json
 from pathlib import Path
@@ -142,7 +142,10 @@ def low_rank(name: str, width: int, text: bool) -> Shapes:
     seen = TOKENS if text else width
     shapes: Shapes = {}
     for part, inward in (("q", width + told), ("k", seen + told), ("v", seen + told), ("out", width)):
-        shapes |= {f"{name}.to_{part}_lora.down.weight": (RANK, inward), f"{name}.to_{part}_lora.up.weight": (width, RANK)}
+        shapes |= {
+            f"{name}.to_{part}_lora.down.weight": (RANK, inward),
+            f"{name}.to_{part}_lora.up.weight": (width, RANK),
+        }
     if not text:
         shapes |= layer(f"{name}.temb_proj.0", TIMES // 2, TIMES) | layer(f"{name}.temb_proj.2", 8, TIMES // 2)
     return shapes
@@ -170,7 +173,8 @@ def released_shapes() -> tuple[Shapes, Shapes]:
 
 
 def write_released(folder: Path, lora_in_unet: bool = True, **config: Any) -> Path:
-    """A whole folder: UNet with both kinds of added tensors, low-rank layers beside it, VAE, text encoder, tokenizer."""
+    """A whole folder: UNet with both kinds of added tensors, low-rank layers beside it, VAE, text encoder,
+    tokenizer."""
     g = torch.Generator().manual_seed(0)
 
     def drawn(shapes: Shapes) -> dict[str, torch.Tensor]:
@@ -191,7 +195,6 @@ def write_released(folder: Path, lora_in_unet: bool = True, **config: Any) -> Pa
     said = {"cross_frame_attention": {"with_self_attention": True}, "model": {"pose_cond_coord_space": "absolute"}}
     (folder / "config.json").write_text(json.dumps(said))
     return folder
-
 
 
 def write_base(folder: Path) -> Path:

@@ -31,12 +31,18 @@ def wrong_views(relative: bool = False) -> tuple[GBuffer, torch.Tensor]:
     mask = depth.isfinite().float()
     kind = "metric"
     if relative:
-        low, high = (torch.stack([getattr(each[each.isfinite()], which)() for each in depth]) for which in ("min", "max"))
+        low, high = (
+            torch.stack([getattr(each[each.isfinite()], which)() for each in depth]) for which in ("min", "max")
+        )
         depth = 1 + (depth - low[:, None, None, None]) / (high - low)[:, None, None, None]
         kind = "relative"
     return GBuffer(
-        base_color=(rgb * gain * slope.exp()).clamp(0, 1), roughness=mask * 0.5 * gain[:, :1], depth=depth, mask=mask,
-        camera=CAMERA, depth_kind=kind,
+        base_color=(rgb * gain * slope.exp()).clamp(0, 1),
+        roughness=mask * 0.5 * gain[:, :1],
+        depth=depth,
+        mask=mask,
+        camera=CAMERA,
+        depth_kind=kind,
     ), rgb
 
 
@@ -45,7 +51,9 @@ def spread(values: torch.Tensor, depth: torch.Tensor) -> float:
     pairs = correspondences(depth, None, CAMERA, 0.01)
     deviations = []
     for i in range(len(values)):
-        said = torch.stack([grid_sample(values[j : j + 1], pairs.at[i, j][None], align_corners=False)[0] for j in range(len(values))])
+        said = torch.stack(
+            [grid_sample(values[j : j + 1], pairs.at[i, j][None], align_corners=False)[0] for j in range(len(values))]
+        )
         seen = (pairs.weight[i] > 0.5).float()
         seen[i] = depth[i, 0].isfinite().float()
         said[i] = values[i]

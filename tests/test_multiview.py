@@ -84,7 +84,14 @@ def test_the_first_batch_is_guided_and_later_ones_are_not():
     plain = generator()
     tokens = plain.engine.checkpoint.tokens
     tokens["a bear"] = torch.randn(2, 8, generator=torch.Generator().manual_seed(7))
-    strong = MultiViewGenerator(replace(plain.engine, checkpoint=replace(plain.engine.checkpoint, card=plain.card.with_sampling(guidance=Guidance(text=5.0, image=1.0)))))
+    strong = MultiViewGenerator(
+        replace(
+            plain.engine,
+            checkpoint=replace(
+                plain.engine.checkpoint, card=plain.card.with_sampling(guidance=Guidance(text=5.0, image=1.0))
+            ),
+        )
+    )
     path = along(ring(4))
     weak, guided = (next(iter(one.stream("a bear", path, None, OPTIONS))) for one in (plain, strong))
     assert max((weak[i].latent - guided[i].latent).abs().max() for i in weak) > 1e-3
@@ -251,10 +258,28 @@ def teddy(tmp_path_factory) -> Path:
 
 def test_a_folder_in_the_released_layout_runs_from_the_shell(teddy, tmp_path, capsys):
     out = tmp_path / "out"
-    arguments = ["multiview", "a red bear", "--model", str(teddy), "--cameras", "orbit:3", "--size", "64", "--steps", "2"]
+    arguments = [
+        "multiview",
+        "a red bear",
+        "--model",
+        str(teddy),
+        "--cameras",
+        "orbit:3",
+        "--size",
+        "64",
+        "--steps",
+        "2",
+    ]
     assert main([*arguments, "--batch", "2", "--together", "4", "--keep", str(tmp_path / "kept"), "-o", str(out)]) == 0
     names = {path.name for path in out.iterdir()}
-    assert {"view.0001.png", "view.0003.exr", "view.0002.mask.png", "transforms.json", "images.txt", "views.mp4"} <= names
+    assert {
+        "view.0001.png",
+        "view.0003.exr",
+        "view.0002.mask.png",
+        "transforms.json",
+        "images.txt",
+        "views.mp4",
+    } <= names
     assert {"views.png", "run.json", "cameras.txt", "points3D.txt"} <= names
     capsys.readouterr()
     before = (out / "view.0002.png").read_bytes()

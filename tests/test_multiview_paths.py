@@ -121,7 +121,9 @@ def test_up_may_be_z():
 
 def test_a_camera_inside_a_mirrored_pose_and_no_upright_are_one_line():
     with pytest.raises(UserError, match="camera 1 stands inside the subject"):
-        Subject(torch.eye(4), 1.0).see(Camera(ring(2).intrinsics, torch.stack((ring(1).pose[0], torch.eye(4))), (32, 32)), LAYERS)
+        Subject(torch.eye(4), 1.0).see(
+            Camera(ring(2).intrinsics, torch.stack((ring(1).pose[0], torch.eye(4))), (32, 32)), LAYERS
+        )
     mirrored = ring(2).pose.clone()
     mirrored[1, :3, 0] *= -1
     with pytest.raises(UserError, match=r"camera 1: the rotation of its pose has determinant -1.00"):
@@ -156,7 +158,10 @@ def test_cameras_in_no_plane_are_one_line():
 
 
 @pytest.mark.parametrize("strategy", ["anchored", "nearest", "interpolating"])
-@pytest.mark.parametrize(("count", "given", "batch", "together"), [(100, [], 10, 30), (37, [5, 6], 8, 12), (7, [0], 3, 4), (4, [], 10, 10), (1, [], 1, 2)])
+@pytest.mark.parametrize(
+    ("count", "given", "batch", "together"),
+    [(100, [], 10, 30), (37, [5, 6], 8, 12), (7, [0], 3, 4), (4, [], 10, 10), (1, [], 1, 2)],
+)
 def test_every_view_is_made_once_and_sees_only_what_is_known(strategy, count, given, batch, together):
     plan = plan_views(ring(count), given, batch=batch, together=together, strategy=strategy)
     done = set(given)

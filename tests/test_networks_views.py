@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from torch.nn import functional
 
 from unrender.diffusion.card import ViewLayers
 from unrender.diffusion.networks.joint_attention import join_items, set_group_size
@@ -16,8 +15,8 @@ from unrender.diffusion.networks.views.install import add_views, projected_block
 from unrender.diffusion.networks.views.lifting import look_up, look_up_naive
 from unrender.diffusion.networks.views.projection import ProjectionLayer, ProjectionSize
 from unrender.diffusion.networks.views.volume_rendering import Marching
-from unrender.scene.camera import pixel_rays, project
 from unrender.errors import UserError
+from unrender.scene.camera import pixel_rays, project
 from view_scenes import TINY_LAYERS, box_picture, ring, scattered, shake, view_card, view_checkpoint
 
 SMALL = ProjectionSize(6, inner=4, side=8, levels=2, times=12, marching=Marching(6, 6, 3.0))
@@ -107,13 +106,23 @@ def test_the_released_grid_is_ours_turned_on_the_sides_that_it_expands_rightly()
 def test_looking_up_equals_its_plain_twin():
     vectors = camera_vectors(scattered(3))
     points = torch.randn(200, 3, generator=torch.Generator().manual_seed(0)) * 2
-    for fast, plain in zip(look_up(features(3), points, vectors), look_up_naive(features(3), points, vectors), strict=True):
+    for fast, plain in zip(
+        look_up(features(3), points, vectors), look_up_naive(features(3), points, vectors), strict=True
+    ):
         torch.testing.assert_close(fast, plain, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("background", [True, False])
 def test_the_layer_equals_its_plain_twin_in_values_and_gradients(background):
-    size = ProjectionSize(6, 4, 8, 2, 12, background=background, marching=Marching(6, 6 if background else 0, 3.0, share=0.5 if background else 1.0))
+    size = ProjectionSize(
+        6,
+        4,
+        8,
+        2,
+        12,
+        background=background,
+        marching=Marching(6, 6 if background else 0, 3.0, share=0.5 if background else 1.0),
+    )
     made, vectors, times = layer(size), camera_vectors(scattered(3)), torch.tensor([0, 500, 500])
     given, embedding = features(3).requires_grad_(), features(3, 12, (1, 1))[:, :, 0, 0]
     found = []
@@ -146,12 +155,15 @@ def test_chunks_change_nothing(monkeypatch):
 def surface_finder(side: int) -> ProjectionLayer:
     """A layer set by hand, for features (logits of red, green, blue; true depth): a view counts in a cell where its
     depth is the cell's, and where any does, there is matter of the mean colour of those that do."""
-    made = ProjectionLayer(ProjectionSize(16, 16, side, 0, 0, background=False, marching=Marching(200, 0, 1.3, share=1)))
+    made = ProjectionLayer(
+        ProjectionSize(16, 16, side, 0, 0, background=False, marching=Marching(200, 0, 1.3, share=1))
+    )
     made.compress = torch.nn.Identity()
     for parameter in made.parameters():
         torch.nn.init.zeros_(parameter)
     aggregator, renderer = made.aggregator, made.volume_renderer
-    # ELU is the identity above 0: offsets keep what is to pass there. Feature 3 becomes true less cell's depth, plus 20.
+    # ELU is the identity above 0: offsets keep what is to pass there. Feature 3 becomes true less cell's depth, plus
+    # 20.
     set_rows(aggregator.ray_depth[0], {0: ({3: -1.0}, 20.0)})
     set_rows(aggregator.ray_depth[2], {3: ({0: 1.0}, 0.0)})
     sharp = 1.0 * side  # so that a cell's side is two

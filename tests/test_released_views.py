@@ -33,7 +33,13 @@ def test_a_folder_is_known_by_its_unet_and_says_its_layers(folder):
     views = checkpoint.card.views
     assert checkpoint.card.id == TEDDYBEAR
     assert (views.projection, views.rank, views.grid, views.inner, views.levels) == ("released", 3, 32, INNER, 2)
-    assert (views.compression, views.joining, views.times, views.up, views.own) == ("multiple", "replace", True, "z", True)
+    assert (views.compression, views.joining, views.times, views.up, views.own) == (
+        "multiple",
+        "replace",
+        True,
+        "z",
+        True,
+    )
     assert views.released_grid
     assert checkpoint.tokens[""].shape == (77, 16)  # padded
     assert checkpoint.card.sampling.schedule.solver == "unipc"
@@ -51,7 +57,7 @@ def test_every_tensor_finds_its_place(folder):
         "unproj_reproj_layer.proj_out_2d_bg.1.conv.bias": "projection.background.2.bias",
         "unproj_reproj_layer.ibrnet_aggregator.vis_fc2.2.weight": "projection.aggregator.weight.2.weight",
         "unproj_reproj_layer.ibrnet_aggregator.vis_fc.2.weight": "projection.aggregator.visibility.2.weight",
-        "unproj_reproj_layer.blocks_3d.up_blocks.0.upsamplers.0.conv.bias": "projection.refine.up_blocks.0.upsamplers.0.conv.bias",
+        "unproj_reproj_layer.blocks_3d.conv_out.bias": "projection.refine.conv_out.bias",
         "unproj_reproj_layer.linear_ray.weight": "projection.direction.weight",
         "unproj_reproj_layer.volume_renderer.mlp_weights": "projection.volume_renderer.mlp_weights",
         "attn1.processor.temb_proj.2.weight": "attn1.processor.temb_proj.2.weight",

@@ -1,4 +1,5 @@
-"""Training on sets of views: what is drawn, what counts, and that a killed run ends the same; CO3D and uCO3D captures."""
+"""Training on sets of views: what is drawn, what counts, and that a killed run ends the same; CO3D and uCO3D
+captures."""
 
 import gzip
 import json
@@ -32,7 +33,9 @@ from view_scenes import box_picture, ring
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # diffusers' own
 LAYERS = ViewLayers(distance=3.0)
-CONFIG = TrainConfig(steps=3, stages=(Stage(1.0, 32, 1),), warmup=1, ema_decay=0.5, save_every=1, precision="no", validate_every=0)
+CONFIG = TrainConfig(
+    steps=3, stages=(Stage(1.0, 32, 1),), warmup=1, ema_decay=0.5, save_every=1, precision="no", validate_every=0
+)
 
 
 def sets(count: int = 2) -> list[TrainingViews]:
@@ -71,8 +74,12 @@ def clip(camera: Camera, instance: float = 2.0) -> Clip:
         there = depth[i : i + 1].isfinite()
         frames.append(
             GBuffer(
-                rgb=rgb[i : i + 1], depth=depth[i : i + 1], instance=there * instance, mask=there.float(),
-                camera=camera.frame(i), depth_kind="metric",
+                rgb=rgb[i : i + 1],
+                depth=depth[i : i + 1],
+                instance=there * instance,
+                mask=there.float(),
+                camera=camera.frame(i),
+                depth_kind="metric",
             )
         )
     light = EnvironmentMap(torch.ones(1, 3, 4, 8))
@@ -115,7 +122,9 @@ POINTS = (torch.rand(500, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
 def write_ply(path: Path) -> None:
-    head = "ply\nformat ascii 1.0\nelement vertex 500\nproperty float x\nproperty float y\nproperty float z\nend_header\n"
+    head = (
+        "ply\nformat ascii 1.0\nelement vertex 500\nproperty float x\nproperty float y\nproperty float z\nend_header\n"
+    )
     path.write_text(head + "".join(f"{x} {y} {z}\n" for x, y, z in POINTS.tolist()))
 
 
@@ -131,7 +140,9 @@ def write_co3d(root: Path) -> None:
         frames.append(co3d_frame("sizes", i, camera.frame(i), "x.png"))
     frames[1]["image"]["size"] = [41, 56]
     write_ply(folder / "one" / "pointcloud.ply")
-    about = [{"sequence_name": "one", "point_cloud": {"path": "box/one/pointcloud.ply"}, "viewpoint_quality_score": 0.5}]
+    about = [
+        {"sequence_name": "one", "point_cloud": {"path": "box/one/pointcloud.ply"}, "viewpoint_quality_score": 0.5}
+    ]
     for name, table in (("frame_annotations", frames), ("sequence_annotations", about)):
         with gzip.open(folder / f"{name}.jgz", "wt") as file:
             json.dump(table, file)
@@ -172,21 +183,26 @@ def test_captures_of_uco3d_come_from_films_by_their_times(tmp_path):
         film.write(rgb)
     with sqlite3.connect(tmp_path / "metadata.sqlite") as table:
         table.execute(
-            "CREATE TABLE sequence_annots (sequence_name, category, _video_path, _segmented_point_cloud_path, sequence_caption)"
+            "CREATE TABLE sequence_annots (sequence_name, category, _video_path, _segmented_point_cloud_path, "
+            "sequence_caption)"
         )
         table.execute("INSERT INTO sequence_annots VALUES ('s', 'box', 'film.mp4', NULL, 'a painted box')")
         table.execute(
-            "CREATE TABLE frame_annots (sequence_name, frame_number, frame_timestamp, _image_size, _viewpoint_R, _viewpoint_T,"
+            "CREATE TABLE frame_annots (sequence_name, frame_number, frame_timestamp, _image_size, _viewpoint_R, "
+            "_viewpoint_T,"
             " _viewpoint_focal_length, _viewpoint_principal_point, _viewpoint_intrinsics_format,"
             " _viewpoint_colmap_distortion_coeffs)"
         )
         for i in range(6):
             said = co3d_frame("s", i, camera.frame(i), "")
             view = said["viewpoint"]
-            numbers = [np.array(view[name], np.float32).tobytes() for name in ("R", "T", "focal_length", "principal_point")]
+            numbers = [
+                np.array(view[name], np.float32).tobytes() for name in ("R", "T", "focal_length", "principal_point")
+            ]
             size = np.array(said["image"]["size"], np.int32).tobytes()
             table.execute(
-                "INSERT INTO frame_annots VALUES ('s', ?, ?, ?, ?, ?, ?, ?, 'ndc_isotropic', NULL)", (i, i / 10, size, *numbers)
+                "INSERT INTO frame_annots VALUES ('s', ?, ?, ?, ?, ?, ?, ?, 'ndc_isotropic', NULL)",
+                (i, i / 10, size, *numbers),
             )
     table.close()
     (sequence,) = read_uco3d_sequences(tmp_path, "box")
@@ -195,7 +211,7 @@ def test_captures_of_uco3d_come_from_films_by_their_times(tmp_path):
     third, first = sequence.read([3, 1])
     assert (third.rgb - rgb[3:4]).abs().mean() < 0.05 < (third.rgb - first.rgb).abs().mean()
     assert list(read_uco3d_sequences(tmp_path, "cup")) == []
-    with pytest.raises(UserError, match="has no metadata.sqlite"):
+    with pytest.raises(UserError, match=r"has no metadata\.sqlite"):
         next(read_uco3d_sequences(tmp_path / "none"))
 
 
@@ -252,8 +268,8 @@ def test_a_whole_model_is_written_where_all_of_it_learns(base, tmp_path):
 
 def test_what_cannot_be_trained_is_one_line(base, tmp_path):
     for wrong, line in (
-        (dict(base=""), "expected --base"),
-        (dict(views=2, left_out=1), "expected one at least that is noisy"),
+        ({"base": ""}, "expected --base"),
+        ({"views": 2, "left_out": 1}, "expected one at least that is noisy"),
     ):
         with pytest.raises(UserError, match=line):
             train_viewdiff(replace(recipe(base), **wrong), sets(), tmp_path / "run")

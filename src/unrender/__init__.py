@@ -13,8 +13,8 @@
     ur.write("relit.png", ur.relight("kitchen.jpg", "sunset"))   # all of it in one call
 
 Names load when they are first used (PEP 562), so that importing this page costs nothing. So do the rooms `ur.relight`,
-`ur.output`, `ur.files`, `ur.forward`, `ur.evaluate`, `ur.train` and `ur.synth`, which have what this page has not:
-`ur.relight.relight_stream` relights clips of any length, for example.
+`ur.output`, `ur.files`, `ur.forward`, `ur.multiview`, `ur.evaluate`, `ur.train` and `ur.synth`, which have what this
+page has not: `ur.relight.relight_stream` relights clips of any length, for example.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from unrender import evaluate as evaluate
     from unrender import files as files
     from unrender import forward as forward
+    from unrender import multiview as multiview
     from unrender import output as output
     from unrender import relight as relight
     from unrender import synth as synth
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from unrender.forward import RenderPasses as RenderPasses
     from unrender.inverse.multi_model import MultiModelRenderer as MultiModelRenderer
     from unrender.inverse.renderer import InverseRenderer as InverseRenderer
+    from unrender.multiview.generator import MultiViewGenerator as MultiViewGenerator
     from unrender.output import write as write
     from unrender.relight.options import RelightOptions as RelightOptions
     from unrender.scene.camera import Camera as Camera
@@ -65,6 +67,7 @@ _HOMES = {
     "forward": ("DeferredRenderer", "ForwardOptions", "ForwardRenderer", "RenderPasses"),
     "inverse.multi_model": ("MultiModelRenderer",),
     "inverse.renderer": ("InverseRenderer",),
+    "multiview.generator": ("MultiViewGenerator",),
     "output": ("write",),
     "relight.options": ("RelightOptions",),
     "scene.camera": ("Camera",),
@@ -73,7 +76,7 @@ _HOMES = {
     "scene.gaussians": ("SphericalGaussians",),
     "scene.gbuffer": ("GBuffer",),
 }
-_ROOMS = ("evaluate", "files", "forward", "output", "relight", "synth", "train")
+_ROOMS = ("evaluate", "files", "forward", "multiview", "output", "relight", "synth", "train")
 
 
 def _read_environment(path: Any) -> Any:

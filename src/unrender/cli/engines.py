@@ -73,7 +73,9 @@ def inverse_renderer(
     settings = {"steps": scene.steps, "seed": engines.compute.seed, "ensemble_size": scene.ensemble}
 
     def load(model: str) -> InverseRenderer:
-        renderer = InverseRenderer.from_pretrained(model, engines.inference(scene.long_side), domain=scene.domain, attend=attend)
+        renderer = InverseRenderer.from_pretrained(
+            model, engines.inference(scene.long_side), domain=scene.domain, attend=attend
+        )
         facts[model] = _checkpoint_facts(renderer.engine.checkpoint)
         record.facts["model"] = next(iter(facts.values())) if len(facts) == 1 else list(facts.values())
         return renderer

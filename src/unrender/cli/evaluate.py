@@ -61,7 +61,8 @@ class MultiViewJob:
     """Which views to measure, and against what."""
 
     views: Annotated[
-        Path, typer.Argument(metavar="VIEWS", help="A folder of `unrender multiview`: a transforms.json and its pictures.")
+        Path,
+        typer.Argument(metavar="VIEWS", help="A folder of `unrender multiview`: a transforms.json and its pictures."),
     ]
     truth: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The true pictures of the same cameras, likewise.")

@@ -120,7 +120,8 @@ def _as_reader(posed: PosedPictures) -> FrameReader:
 def _agreeing(
     renderer: Inverse, posed: PosedPictures, frames: FrameReader, maps: Sequence[str] | None
 ) -> Iterator[GBuffer]:
-    """The G-buffers of a set whose materials agree, one by one; depth is estimated to tell surfaces by, wanted or not."""
+    """The G-buffers of a set whose materials agree, one by one; depth is estimated to tell surfaces by, wanted or
+    not."""
     from unrender.inverse.posed_set import invert_set
     from unrender.scene.frames import Frames
 

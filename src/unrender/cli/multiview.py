@@ -149,7 +149,8 @@ def _path(job: ViewsJob, shape: PathShape, distance: float) -> tuple[CameraPath,
     wheres = list(job.image_camera or [])
     if len(wheres) > len(job.image or []) or (wheres and len(wheres) < len(job.image or [])):
         raise UserError(
-            f"{len(job.image or [])} of --image and {len(wheres)} of --image-camera; expected one camera for each, or none"
+            f"{len(job.image or [])} of --image and {len(wheres)} of --image-camera; expected one camera for each, "
+            "or none"
         )
     if not wheres:
         if len(job.image or []) > 1:
@@ -196,7 +197,8 @@ def _camera_at(where: str, path: CameraPath, distance: float) -> Camera:
         azimuth, elevation, away = math.nan, math.nan, math.nan
     if not (math.isfinite(azimuth + elevation + away) and abs(elevation) <= 89 and away > 1):
         raise UserError(
-            f"--image-camera {where}; expected the number of a view, or AZIMUTH,ELEVATION[,DISTANCE] in degrees and radii"
+            f"--image-camera {where}; expected the number of a view, or AZIMUTH,ELEVATION[,DISTANCE] in degrees and "
+            "radii"
         )
     azimuth, elevation = math.radians(azimuth), math.radians(elevation)
     flat = away * math.cos(elevation)

@@ -103,11 +103,10 @@ class OuroborosJob:
 class ViewDiffJob:
     """Which recipe, and what learns."""
 
-    recipe: Annotated[
-        Literal["paper", "mini", "smoke"], typer.Option(help="`smoke` only shows that it runs.")
-    ] = "mini"
+    recipe: Annotated[Literal["paper", "mini", "smoke"], typer.Option(help="`smoke` only shows that it runs.")] = "mini"
     base: Annotated[
-        str, typer.Option(metavar="MODEL", help="A text-to-image model: a folder in Stable Diffusion's layout, or an id.")
+        str,
+        typer.Option(metavar="MODEL", help="A text-to-image model: a folder in Stable Diffusion's layout, or an id."),
     ] = ""
     side: Annotated[int, typer.Option(min=16, metavar="PIXELS", help="Of captures, as they are kept.")] = 256
     per_capture: Annotated[int, typer.Option(min=2, metavar="N", help="Views that are read of each capture.")] = 100

@@ -17,7 +17,8 @@ from unrender.errors import UserError
 
 @dataclass(frozen=True)
 class UNet2D:
-    """`UNet2DConditionModel`: every item by itself, but where its self-attention was made joint, or view layers were added.
+    """`UNet2DConditionModel`: every item by itself, but where its self-attention was made joint, or view layers were
+    added.
 
     Attributes:
         network: the UNet, or what wraps it.

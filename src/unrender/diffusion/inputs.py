@@ -25,7 +25,8 @@ class Inputs:
         time_ids: (T, K) numbers added to the time embedding, for networks that take them.
         cameras: (T, K) camera vectors (`networks.views.cameras`), for networks that take them.
         clean: (T,) bool: frames whose targets are known, in `maps`, and held at t = 0; None for none.
-        clean_latents: (T, targets x C, h, w) theirs, in place of encoding their maps; whatever is in the others is ignored.
+        clean_latents: (T, targets x C, h, w) theirs, in place of encoding their maps; whatever is in the others is
+            ignored.
         name: what to call them in messages.
     """
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from unrender.evaluate.metrics.temporal import flow_of_geometry as flow_of_geometry
     from unrender.evaluate.metrics.temporal import warp as warp
     from unrender.evaluate.metrics.temporal import warp_error as warp_error
+    from unrender.evaluate.multiview import evaluate_multiview as evaluate_multiview
     from unrender.evaluate.pictures import evaluate_pictures as evaluate_pictures
     from unrender.evaluate.report import Figure as Figure
     from unrender.evaluate.report import Report as Report
@@ -67,6 +68,7 @@ _HOMES = {
     "metrics.inception": ("Inception",),
     "metrics.lpips": ("Lpips",),
     "metrics.temporal": ("OpticalFlow", "flow_of_geometry", "warp", "warp_error"),
+    "multiview": ("ViewMeasures", "evaluate_multiview"),
     "pictures": ("evaluate_pictures",),
     "report": ("Figure", "Report", "as_dict", "markdown", "table"),
     "scenes": ("Scene", "scenes_of"),

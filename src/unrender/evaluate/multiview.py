@@ -42,10 +42,12 @@ SAME_SURFACE = 0.03
 """Relative difference of depths within which two views see one surface."""
 
 PROTOCOL = (
-    "PSNR, SSIM and LPIPS against the true pictures, of views that were not given, mean over views; mask `subject`: where "
+    "PSNR, SSIM and LPIPS against the true pictures, of views that were not given, mean over views; mask `subject`: "
+    "where "
     "the truth's mask is above 0.9. Reprojection: each view against its two nearest, looked up where depth puts its "
     "pixels, where both see one surface. TSED: share of the same pairs with "
-    f"{FEWEST} matched corners or more, half of them within {THRESHOLD:g} px (of 256) of their epipolar lines. Split-half: "
+    f"{FEWEST} matched corners or more, half of them within {THRESHOLD:g} px (of 256) of their epipolar lines. "
+    "Split-half: "
     "Gaussians fitted to every second view, and to the others, compared from all cameras. `shuffled` are the same "
     "pictures, each handed to another camera, in no order"
 )
@@ -136,12 +138,10 @@ def _scores(
 def _against_truth(rgb: Tensor, truth: PosedPictures, index: int, lpips: Lpips | None) -> Scores:
     target = truth.frames.frame(index)
     whole = pictures.score(Frames(rgb), replace(target, mask=None), lpips)
-    chosen: Scores = {
-        figure: value
-        for figure, value in zip((WHOLE_PSNR, WHOLE_SSIM), (list(whole.values())[i] for i in (0, 2)), strict=True)
-    }
+    values = list(whole.values())
+    chosen: Scores = {WHOLE_PSNR: values[0], WHOLE_SSIM: values[2]}
     if lpips is not None:
-        chosen[replace(pictures.LPIPS, name=lpips.name, mask="all")] = list(whole.values())[-1]
+        chosen[replace(pictures.LPIPS, name=lpips.name, mask="all")] = values[-1]
     mask = truth.mask[index : index + 1] if truth.mask is not None else target.mask
     if mask is not None:
         values = list(pictures.score(Frames(rgb), replace(target, mask=mask)).values())
@@ -150,8 +150,8 @@ def _against_truth(rgb: Tensor, truth: PosedPictures, index: int, lpips: Lpips |
 
 
 def shuffled_order(count: int) -> list[int]:
-    """Another place for every one of `count` views. Not those of a neighbour: an orbit moved on by some views is the orbit
-    of a thing that is turned, and agrees with itself."""
+    """Another place for every one of `count` views. Not those of a neighbour: an orbit moved on by some views is the
+    orbit of a thing that is turned, and agrees with itself."""
     generator = torch.Generator().manual_seed(count)
     for _ in range(1000):
         order = torch.randperm(count, generator=generator).tolist()
@@ -217,12 +217,14 @@ def tsed(encoded: Tensor, camera: Camera, pairs: list[tuple[int, int]]) -> float
 
 
 def split_half_psnr(rgb: Tensor, camera: Camera, steps: int = 150) -> float:
-    """PSNR in dB between what is seen, from all cameras, of Gaussians fitted to every second view and of those fitted to
-    the others (self-consistency, after MVGBench, Xie et al. 2025)."""
+    """PSNR in dB between what is seen, from all cameras, of Gaussians fitted to every second view and of those fitted
+    to the others (self-consistency, after MVGBench, Xie et al. 2025)."""
     subject = Subject.of_cameras(camera, 4.0)
     halves = [[i for i in range(len(rgb)) if i % 2 == part] for part in (0, 1)]
     fits = [
-        fit_splats(rgb[half], Camera(camera.intrinsics[half], camera.pose[half], camera.size), subject, steps=steps).splats
+        fit_splats(
+            rgb[half], Camera(camera.intrinsics[half], camera.pose[half], camera.size), subject, steps=steps
+        ).splats
         for half in halves
     ]
     small = camera.resized((48, max(1, round(48 * camera.size[1] / camera.size[0]))))

@@ -133,8 +133,8 @@ def render_splats(splats: Splats, camera: Camera) -> Tensor:
 
 
 def write_ply(path: Path, splats: Splats) -> None:
-    """Writes Gaussians in the layout of 3D Gaussian Splatting's viewers: logit opacity, logarithmic sizes, one quaternion,
-    colours as the constant harmonic."""
+    """Writes Gaussians in the layout of 3D Gaussian Splatting's viewers: logit opacity, logarithmic sizes, one
+    quaternion, colours as the constant harmonic."""
     names = ["x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2", "opacity"]
     names += [f"scale_{i}" for i in range(3)] + [f"rot_{i}" for i in range(4)]
     count = len(splats.place)
@@ -152,6 +152,3 @@ def write_ply(path: Path, splats: Splats) -> None:
 def splat_pictures(splats: Splats, camera: Camera) -> Tensor:
     """(T, 3, H, W) linear pictures."""
     return srgb_to_linear(torch.stack([render_splats(splats, camera.frame(i)) for i in range(len(camera))]))
-
-
-

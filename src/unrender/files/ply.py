@@ -53,7 +53,7 @@ def read_points(path: str | Path) -> Tensor:
             columns = [rows[:, names.index(axis)] for axis in "xyz"]
         else:
             table = np.frombuffer(body, np.dtype(named), count)
-            columns = [table[axis] for axis in "xyz"]
+            columns = [np.asarray(table[axis]) for axis in "xyz"]  # ty: ignore[invalid-argument-type]
     except (ValueError, IndexError) as error:
         raise UserError(f"{path} is damaged: it has fewer vertices than it says, {count}") from error
     points = np.stack(columns, 1).astype(np.float32)

@@ -54,7 +54,8 @@ def read_posed(cameras: str | Path, folder: str | Path | None = None) -> PosedPi
         if picture.size != named.camera.size:
             (height, width), (tall, wide) = picture.size, named.camera.size
             raise UserError(
-                f"{place} is {width}x{height} pixels and its camera {wide}x{tall}; expected pictures of the cameras' size"
+                f"{place} is {width}x{height} pixels and its camera {wide}x{tall}; expected pictures of the cameras' "
+                "size"
             )
         pictures.append(picture.frame(0))
         beside = place.with_suffix(".exr")

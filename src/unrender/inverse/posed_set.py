@@ -2,8 +2,8 @@
 
 A network sees one picture at a time, or lets the pictures attend to one another, and still says of a surface now this
 colour and now that. Where cameras are known, surfaces can be told again: relative depths are brought to one scale by
-what all views say of the same points, and base colour, roughness and metallic are then moved towards what the views have
-in common. Only the slowly varying part of them is moved: a view keeps the detail that it alone has seen."""
+what all views say of the same points, and base colour, roughness and metallic are then moved towards what the views
+have in common. Only the slowly varying part of them is moved: a view keeps the detail that it alone has seen."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ DEFAULT = Agreement()
 
 
 def invert_set(render: Renderer, frames: Frames, camera: Camera, agreement: Agreement = DEFAULT) -> GBuffer:
-    """The G-buffer (T, C, H, W) of T posed pictures, with their cameras; depth, where the renderer gives any, is brought
-    to the cameras' scale and is metric.
+    """The G-buffer (T, C, H, W) of T posed pictures, with their cameras; depth, where the renderer gives any, is
+    brought to the cameras' scale and is metric.
 
     Args:
         render: gives the G-buffer of pictures, all at once or each alone.
@@ -122,8 +122,8 @@ def correspondences(depth: Tensor, normal: Tensor | None, camera: Camera, surfac
 
 
 def align_depths(gbuffer: GBuffer, camera: Camera, agreement: Agreement = DEFAULT) -> Tensor:
-    """Relative depth (T, 1, H, W) brought to the cameras' scale: a scale and a shift for each view, found where points of
-    each view have, in the others, the depth and the colour that these say."""
+    """Relative depth (T, 1, H, W) brought to the cameras' scale: a scale and a shift for each view, found where points
+    of each view have, in the others, the depth and the colour that these say."""
     relative, there = gbuffer.depth, _covered(gbuffer)
     assert relative is not None
     safe = relative.where(relative.isfinite(), 1.5)
@@ -131,7 +131,9 @@ def align_depths(gbuffer: GBuffer, camera: Camera, agreement: Agreement = DEFAUL
     pick = _points(there, agreement.points)
     given = gbuffer.base_color if gbuffer.base_color is not None else gbuffer.rgb
     colour = None if given is None else given.clamp(min=_DARKEST).log()
-    centre = torch.stack([safe[i][:, mask[0]].median() if mask.any() else safe[i].median() for i, mask in enumerate(there)])
+    centre = torch.stack(
+        [safe[i][:, mask[0]].median() if mask.any() else safe[i].median() for i, mask in enumerate(there)]
+    )
     best: tuple[float, Tensor] | None = None
     for spread in (0.5, 1.0, 2.0):  # depth from near to far, in mean distances of the cameras
         start = torch.stack((torch.full_like(away, math.log(spread)), torch.zeros_like(away)), 1)
@@ -190,8 +192,8 @@ def _search(
 def _disagreement(
     depth: Tensor, colour: Tensor | None, mask: Tensor, rays: Tensor, pick: Tensor, camera: Camera
 ) -> Tensor:
-    """How far points of each view are off in the others: in depth and colour where they are seen, and by whether there is
-    anything at all."""
+    """How far points of each view are off in the others: in depth and colour where they are seen, and by whether there
+    is anything at all."""
     count = len(depth)
     chosen = pick[:, None].expand(-1, 3, -1)
     points = depth.flatten(2).gather(2, pick[:, None]) * rays.gather(2, chosen)

@@ -131,9 +131,7 @@ class MultiViewGenerator:
             views |= made
             yield made
 
-    def finish(
-        self, prompt: str, path: CameraPath, views: Views, given: Mapping[int, Frames] | None = None
-    ) -> ViewSet:
+    def finish(self, prompt: str, path: CameraPath, views: Views, given: Mapping[int, Frames] | None = None) -> ViewSet:
         """The set of all views, decoded one by one; given pictures stay as they were given."""
         size = path.camera.size
         first = same_views(path.subject.see(path.camera, self.layers))
@@ -228,7 +226,8 @@ class MultiViewGenerator:
         return rgb
 
     def _vectors(self, camera: Camera, order: list[int]) -> Tensor:
-        """Camera vectors of the canvas that the network sees: the picture resized, and padded to the right and below."""
+        """Camera vectors of the canvas that the network sees: the picture resized, and padded to the right and
+        below."""
         framing = plan_framing(camera.size, self.card.maps.size, "the view")
         canvas = camera.resized(framing.content).cropped(0, 0, framing.canvas)
         return camera_vectors(canvas)[order]

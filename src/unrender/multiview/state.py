@@ -22,9 +22,7 @@ from unrender.scene.frames import Frames
 _KEY = "unrender:views"
 
 
-def state_key(
-    model: Any, prompt: str, path: CameraPath, given: Mapping[int, Frames], options: ViewOptions
-) -> str:
+def state_key(model: Any, prompt: str, path: CameraPath, given: Mapping[int, Frames], options: ViewOptions) -> str:
     """What makes two runs the same: the model's card, prompt, cameras, pictures and options."""
     digest = hashlib.sha256(repr((model, prompt, options, path.subject.radius)).encode())
     for tensor in (path.camera.pose, path.camera.intrinsics, path.subject.pose):
@@ -48,7 +46,9 @@ def read_state(path: Path, key: str) -> dict[int, GeneratedView]:
             whose = (file.metadata() or {}).get(_KEY, "")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is damaged or no kept views ({error}); delete it, and the command begins anew") from error
+        raise UserError(
+            f"{path} is damaged or no kept views ({error}); delete it, and the command begins anew"
+        ) from error
     if json.loads(whose or '""') != key:
         raise UserError(f"{path} keeps the views of another command; give another file, or that command")
     numbers = sorted({int(name.partition(".")[0]) for name in tensors})

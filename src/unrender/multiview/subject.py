@@ -100,7 +100,8 @@ class Subject:
         for index, turned in enumerate(camera.pose[:, :3, :3]):
             if abs(float(torch.linalg.det(turned)) - 1) > 1e-2:
                 raise UserError(
-                    f"camera {index}: the rotation of its pose has determinant {float(torch.linalg.det(turned)):.2f}: it "
+                    f"camera {index}: the rotation of its pose has determinant "
+                    f"{float(torch.linalg.det(turned)):.2f}: it "
                     "mirrors or scales; expected 1"
                 )
         pose = torch.linalg.inv(self.pose.double()) @ camera.pose.double()
@@ -109,7 +110,8 @@ class Subject:
         if inside.any():
             which = int(inside.nonzero()[0])
             raise UserError(
-                f"camera {which} stands inside the subject, {float(pose[which, :3, 3].norm()):.2f} of its radii from its "
+                f"camera {which} stands inside the subject, {float(pose[which, :3, 3].norm()):.2f} of its radii from "
+                "its "
                 "middle; expected cameras around it"
             )
         if layers.up == "z":

@@ -1,11 +1,12 @@
-"""Sets of views as files: pictures, a film, a contact sheet, cameras for NeRF and splat trainers, depth and coverage."""
+"""Sets of views as files: pictures, a film, a contact sheet, cameras for NeRF and splat trainers, depth and
+coverage."""
 
 from __future__ import annotations
 
-import numpy as np
-import torch
 from pathlib import Path
 
+import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -13,9 +14,9 @@ from unrender.files.atomic import atomic_write
 from unrender.files.cameras import NamedCameras, write_transforms
 from unrender.files.colmap import write_colmap
 from unrender.files.gbuffers import write_gbuffer
-from unrender.files.writing import write as write_file
 from unrender.files.preview import thumbnail, tiles
 from unrender.files.video import VideoWriter
+from unrender.files.writing import write as write_file
 from unrender.multiview.views import ViewSet
 from unrender.scene.camera import unproject
 from unrender.scene.color import linear_to_srgb
@@ -81,7 +82,9 @@ def view_points(views: ViewSet, most: int = POINTS) -> np.ndarray | None:
     if views.depth is None or views.coverage is None:
         return None
     points = unproject(views.depth, views.camera).permute(0, 2, 3, 1)
-    world = torch.einsum("tij,thwj->thwi", views.camera.pose[:, :3, :3], points) + views.camera.pose[:, None, None, :3, 3]
+    world = (
+        torch.einsum("tij,thwj->thwi", views.camera.pose[:, :3, :3], points) + views.camera.pose[:, None, None, :3, 3]
+    )
     colours = linear_to_srgb(views.frames.rgb.clamp(0, 1)).permute(0, 2, 3, 1)
     both = torch.cat((world, colours), dim=-1)[views.coverage[:, 0] > 0.5]
     step = max(1, len(both) // most)

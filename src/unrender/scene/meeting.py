@@ -11,8 +11,8 @@ _PARALLEL = 1e-4  # least eigenvalue of the axes' normal equations: below it the
 
 
 def meeting_point(camera: Camera) -> Tensor | None:
-    """The point (3,), float64, nearest to the optical axes of T cameras by least squares; None where they are one axis, or
-    all but parallel, and meet nowhere."""
+    """The point (3,), float64, nearest to the optical axes of T cameras by least squares; None where they are one axis,
+    or all but parallel, and meet nowhere."""
     place, axis = camera.pose[:, :3, 3].double(), -camera.pose[:, :3, 2].double()
     across = torch.eye(3, dtype=torch.float64) - axis[:, :, None] * axis[:, None, :]
     normal, wanted = across.mean(0), (across @ place[:, :, None]).mean(0)[:, 0]

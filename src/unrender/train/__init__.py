@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from unrender.train.start import Start as Start
     from unrender.train.vae import VaeRecipe as VaeRecipe
     from unrender.train.vae import train_vae as train_vae
+    from unrender.train.view_sets import TrainingViews as TrainingViews
+    from unrender.train.viewdiff import ViewDiffRecipe as ViewDiffRecipe
+    from unrender.train.viewdiff import train_viewdiff as train_viewdiff
 
 _HOMES = {
     "data": ("Batch", "StillDataset", "join", "lit_frames", "load_lit_still_dataset", "load_still_dataset"),
@@ -37,6 +40,8 @@ _HOMES = {
     "recipe": ("Stage", "TrainConfig"),
     "start": ("Start",),
     "vae": ("RECIPES as VAE_RECIPES", "VaeRecipe", "train_vae"),
+    "view_sets": ("TrainingViews", "captured_views", "synthetic_views"),
+    "viewdiff": ("RECIPES as VIEWDIFF_RECIPES", "ViewDiffRecipe", "train_viewdiff"),
 }
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

@@ -229,8 +229,8 @@ class _Trainer:
 
 
 def _parameter_groups(task: Task, config: TrainConfig) -> list[dict[str, Any]]:
-    """All that is trained at one rate; apart from it, without weight decay, what the task's `rates` name, if it has any:
-    parts of names, and how many times as fast these learn."""
+    """All that is trained at one rate; apart from it, without weight decay, what the task's `rates` name, if it has
+    any: parts of names, and how many times as fast these learn."""
     rates: Mapping[str, float] = getattr(task, "rates", {})
     named = _trained(task.networks)
     apart = {name: next((part for part in rates if part in name), None) for name in named}

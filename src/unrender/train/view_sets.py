@@ -57,13 +57,15 @@ class ViewBatchData:
 
 
 def synthetic_views(clips: Iterable[Clip], layers: ViewLayers) -> Iterator[TrainingViews]:
-    """The first frames of clips with other cameras (`unrender synth --cameras K`), as sets; clips whose subject a camera
-    stands in, or shows nothing of, are left out."""
+    """The first frames of clips with other cameras (`unrender synth --cameras K`), as sets; clips whose subject a
+    camera stands in, or shows nothing of, are left out."""
     for clip in clips:
         if not clip.views:
             continue
         views = concatenate([_bare(clip.gbuffer.frame(0)), *(_bare(view.frame(0)) for view in clip.views)])
-        named = torch.tensor([False, *(bool(name) and "ground" not in name and "wall" not in name for name in clip.things)])
+        named = torch.tensor(
+            [False, *(bool(name) and "ground" not in name and "wall" not in name for name in clip.things)]
+        )
         subject = subject_of(views, named)
         if subject is None or views.camera is None or views.rgb is None:
             continue
@@ -97,9 +99,9 @@ def subject_of(views: GBuffer, named: Tensor) -> Subject | None:
 def captured_views(
     sequences: Iterable[PosedSequence], layers: ViewLayers, side: int = 256, most: int = 100
 ) -> Iterator[TrainingViews]:
-    """Captures as sets of at most `most` views, evenly from the whole of each, their middle squares at `side` pixels. The
-    plane of the cameras is level, the box about the points in the middle; captures that cannot be brought there are left
-    out."""
+    """Captures as sets of at most `most` views, evenly from the whole of each, their middle squares at `side` pixels.
+    The plane of the cameras is level, the box about the points in the middle; captures that cannot be brought there are
+    left out."""
     for sequence in sequences:
         chosen = torch.linspace(0, len(sequence.camera) - 1, min(most, len(sequence.camera))).round().long().tolist()
         try:
@@ -118,8 +120,8 @@ def captured_views(
 def draw_views(sets: Sequence[TrainingViews], spec: BatchSpec, views: int) -> ViewBatchData:
     """The random batch of `spec`: `spec.count` sets of `views` each, cut to one window a set.
 
-    Half of the sets have views from anywhere, half consecutive ones with a stride of 1 to 4 (ViewDiff's `mix`, without its
-    stride of 0, which shows one picture again and again).
+    Half of the sets have views from anywhere, half consecutive ones with a stride of 1 to 4 (ViewDiff's `mix`, without
+    its stride of 0, which shows one picture again and again).
     """
     generator = spec.generator(0)
     parts, cameras, captions = [], [], []
@@ -152,7 +154,9 @@ def whole_views(views: TrainingViews, side: int, count: int) -> TrainingViews:
 def check_views(sets: Sequence[TrainingViews], views: int) -> None:
     """Raises UserError where there is nothing to learn from."""
     if not sets:
-        raise UserError("no sets of views; give folders of `unrender synth --cameras 5`, or --dataset co3d=ROOT/CATEGORY")
+        raise UserError(
+            "no sets of views; give folders of `unrender synth --cameras 5`, or --dataset co3d=ROOT/CATEGORY"
+        )
     least = min(len(one.camera) for one in sets)
     if least < 2:
         raise UserError(f"a set of {least} view; expected {views}, or two at least")

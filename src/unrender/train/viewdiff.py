@@ -108,9 +108,7 @@ MINI = ViewDiffRecipe(
 )
 """Added layers alone, over a small text-to-image model. Score: not measured; there are no weights of it yet."""
 SMOKE = ViewDiffRecipe(
-    TrainConfig(
-        steps=20, stages=(Stage(1.0, 32, 1),), lr=1e-3, warmup=5, ema_decay=0.5, save_every=10, precision="no"
-    ),
+    TrainConfig(steps=20, stages=(Stage(1.0, 32, 1),), lr=1e-3, warmup=5, ema_decay=0.5, save_every=10, precision="no"),
     layers=ViewLayers(others=None, rank=4, grid=16, inner=4, samples=8, joining="zero", distance=3.5),
     views=3,
     prior_pictures=2,
@@ -177,8 +175,12 @@ def views_card(folder: Path, recipe: ViewDiffRecipe) -> ModelCard:
     return replace(
         card,
         identity=Identity(
-            f"{folder.name}-views", "ViewDiff", card.identity.licence if own else "", card.identity.commercial if own else None,
-            source, "views of one thing along any camera path",
+            f"{folder.name}-views",
+            "ViewDiff",
+            card.identity.licence if own else "",
+            card.identity.commercial if own else None,
+            source,
+            "views of one thing along any camera path",
         ),
         task="multi_view",
         maps=replace(card.maps, size=replace(size, long_side=side, min_side=min(size.min_side, side // 2))),
@@ -233,7 +235,9 @@ class ViewDiffTask:
         stage, count = self.recipe.config.stages[0], self.recipe.prior_pictures
         captions = sorted({one.caption for one in self.sets})
         chosen = tuple(captions[i % len(captions)] for i in range(count))
-        base = load_base(str(self._base), replace(self.checkpoint.card, conditioning=self.checkpoint.card.conditioning[:1]))
+        base = load_base(
+            str(self._base), replace(self.checkpoint.card, conditioning=self.checkpoint.card.conditioning[:1])
+        )
         engine = Engine(replace(base, card=replace(base.card, sampling=self.checkpoint.card.sampling)), self._compute)
         shape = (1, engine.card.latents.channels, *engine.latent_size((stage.side, stage.side)))
         made = []
@@ -269,19 +273,28 @@ class ViewDiffTask:
         vectors = camera_vectors(batch.camera, batch.intensity, lifted.flatten())
         dropped = torch.rand(len(clean), generator=generator) < recipe.dropout
         tokens = self._tokens([caption for caption in batch.captions for _ in range(views)], dropped)
-        timestep = torch.randint(self._levels, (spec.count,), generator=generator).repeat_interleave(views).to(clean.device)
-        error = self._error(engine, clean, timestep.masked_fill(known, 0), known, Conditioning(
-            tokens=(tokens,), cameras=vectors.to(clean.device), group_size=views
-        ), spec.seed)
+        timestep = (
+            torch.randint(self._levels, (spec.count,), generator=generator).repeat_interleave(views).to(clean.device)
+        )
+        error = self._error(
+            engine,
+            clean,
+            timestep.masked_fill(known, 0),
+            known,
+            Conditioning(tokens=(tokens,), cameras=vectors.to(clean.device), group_size=views),
+            spec.seed,
+        )
         return error[~known].mean() if bool((~known).any()) else error.sum() * 0
 
     def _prior_loss(self, engine: Engine, spec: BatchSpec) -> Tensor:
-        """The same on pictures of the base's own, each a set of one, seen from anywhere (r in [2, 4] and 0 to 60 degrees
-        above the horizon, as the released code draws them)."""
+        """The same on pictures of the base's own, each a set of one, seen from anywhere (r in [2, 4] and 0 to 60
+        degrees above the horizon, as the released code draws them)."""
         latents, captions = self.prior
         generator = spec.generator(2)
         index = torch.randint(len(latents), (spec.count,), generator=generator)
-        azimuth, elevation = (torch.rand(2, spec.count, generator=generator) * torch.tensor([[360.0], [60.0]])).deg2rad()
+        azimuth, elevation = (
+            torch.rand(2, spec.count, generator=generator) * torch.tensor([[360.0], [60.0]])
+        ).deg2rad()
         away = 2 + 2 * torch.rand(spec.count, generator=generator)
         flat = away * elevation.cos()
         eye = torch.stack((flat * azimuth.sin(), away * elevation.sin(), flat * azimuth.cos()), 1)
@@ -343,7 +356,7 @@ class ViewDiffTask:
         return torch.stack([self.tokens[caption] for caption in chosen]).to(self._device)
 
     def _engine(self, unet: nn.Module) -> Engine:
-        return Engine(replace(self.checkpoint, unet=unet), self._compute)  # ty: ignore[invalid-argument-type]
+        return Engine(replace(self.checkpoint, unet=unet), self._compute)
 
     @property
     def _schedule(self) -> ScheduleCard:

@@ -67,8 +67,8 @@ Projection = Literal["released", "paper", "none"]
 
 @dataclass(frozen=True)
 class ViewLayers:
-    """The layers that make a picture's UNet one of the views of a set (ViewDiff, Höllein et al. 2024), each view told its
-    camera; see `networks.views`.
+    """The layers that make a picture's UNet one of the views of a set (ViewDiff, Höllein et al. 2024), each view told
+    its camera; see `networks.views`.
 
     Attributes:
         others: how many other views a view attends to, the nearest on the sphere; None for all.
@@ -84,8 +84,8 @@ class ViewLayers:
         background: part of the grid's side that is for what lies around the subject; 0 for none.
         end: the last sample lies at far / end.
         compression: one convolution of 1 x 1, as in the paper, or two of 3 x 3 before it, as in the released code.
-        joining: how what is rendered joins the features: it replaces them, is added, or is added through a layer that is
-            zero at first.
+        joining: how what is rendered joins the features: it replaces them, is added, or is added through a layer that
+            is zero at first.
         distance: how far from the subject's middle cameras are, in half sides of the subject's cube.
         up: the axis of the subject's frame that is up.
         released_grid: whether the cells lie as the released code's do (`networks.views.contraction`).
@@ -114,12 +114,14 @@ class ViewLayers:
             raise UserError("card: views with a negative number of others, rank or levels; expected 0 or more")
         if min(self.grid, self.inner, self.samples) < 1 or self.inner % 2:
             raise UserError(
-                f"card: a grid of {self.grid} cells, {self.inner} channels and {self.samples} samples; expected 1 or more "
+                f"card: a grid of {self.grid} cells, {self.inner} channels and {self.samples} samples; expected 1 or "
+                "more "
                 "of each, channels even"
             )
         if not (0 <= self.background < 1 and 0 < self.end < 1 and self.distance > 1):
             raise UserError(
-                f"card: background {self.background}, end {self.end} and distance {self.distance}; expected a part of 1, "
+                f"card: background {self.background}, end {self.end} and distance {self.distance}; expected a part "
+                "of 1, "
                 "a part of 1, and more than 1"
             )
 

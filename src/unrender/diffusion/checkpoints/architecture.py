@@ -165,7 +165,9 @@ def view_summary(card: ModelCard) -> list[str]:
     for width, count in sorted(view_places(layers).items(), reverse=True):
         side = layers.grid * _WIDTH // width
         each = projection_parameters(width, layers)
-        lines.append(f"projection: {count} layers at {width} channels ({names[width]}), {side}^3 cells, {each:,} parameters each")
+        lines.append(
+            f"projection: {count} layers at {width} channels ({names[width]}), {side}^3 cells, {each:,} parameters each"
+        )
     lines.append(f"added: {view_parameters(card):,} parameters")
     for views in (5, 30):
         parts = view_memory_bytes(card, views)

@@ -127,8 +127,8 @@ def save_checkpoint(
 
 
 def save_view_layers(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = torch.float32) -> None:
-    """Writes what was added to a UNet for the views of a set, with its card, alone: `load_checkpoint` takes the rest from
-    the card's fallback."""
+    """Writes what was added to a UNet for the views of a set, with its card, alone: `load_checkpoint` takes the rest
+    from the card's fallback."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {key: value.detach().to(dtype) for key, value in checkpoint.unet.state_dict().items()}
     _save_views(state, folder, "15MB")
@@ -193,7 +193,9 @@ def _load_views(card: ModelCard, home: ModelLocation, compute: Compute) -> UNet2
     config = _config(folder)
     released = is_released(config)
     with reading(folder / "config.json", "the settings of a UNet"), torch.device("meta"):
-        unet = cast(UNet2DConditionModel, UNet2DConditionModel.from_config(stock_config(config) if released else config))
+        unet = cast(
+            UNet2DConditionModel, UNet2DConditionModel.from_config(stock_config(config) if released else config)
+        )
         add_views(unet, card.views)
     expected = {name: tuple(value.shape) for name, value in unet.state_dict().items()}
     if released:

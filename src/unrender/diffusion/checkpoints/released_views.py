@@ -123,8 +123,8 @@ def with_released_layers(card: ModelCard, home: Path) -> ModelCard:
 
 
 def read_released(folder: Path, stem: str, compute: Compute | None) -> dict[str, Tensor]:
-    """All tensors of a UNet of that layout, under our names and in our shapes. Where the low-rank layers lie both in the
-    UNet's file and beside it, those beside it count, as in the code that wrote them.
+    """All tensors of a UNet of that layout, under our names and in our shapes. Where the low-rank layers lie both in
+    the UNet's file and beside it, those beside it count, as in the code that wrote them.
 
     Raises:
         UserError: a file is missing or damaged.
@@ -172,7 +172,8 @@ def _placement(path: Path, config: Mapping[str, Any]) -> Any:
     if (down, up) == (inside, inside_up):
         return "paper"
     raise UserError(
-        f"{path}: projection layers in the blocks {sum(down)} down and {sum(up)} up; expected the deepest alone, or all "
+        f"{path}: projection layers in the blocks {sum(down)} down and {sum(up)} up; expected the deepest alone, or "
+        "all "
         "but the first and the last"
     )
 

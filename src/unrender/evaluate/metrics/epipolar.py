@@ -75,7 +75,9 @@ def _corners(picture: Tensor) -> tuple[Tensor, Tensor]:
     dy = functional.conv2d(grey, grey.new_tensor([[[[-0.5], [0], [0.5]]]]), padding=(1, 0))
     xx, yy, xy = (functional.avg_pool2d(each, 5, 1, 2) for each in (dx * dx, dy * dy, dx * dy))
     strength = xx * yy - xy * xy - 0.05 * (xx + yy) ** 2
-    peak = (strength == functional.max_pool2d(strength, 5, 1, 2)) & (strength > 1e-3 * strength.max()) & (strength > 1e-9)
+    peak = (
+        (strength == functional.max_pool2d(strength, 5, 1, 2)) & (strength > 1e-3 * strength.max()) & (strength > 1e-9)
+    )
     margin = PATCH // 2 + 1
     inner = torch.zeros_like(peak)
     inner[..., margin:-margin, margin:-margin] = True

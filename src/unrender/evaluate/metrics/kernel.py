@@ -18,7 +18,5 @@ def kernel_distance(a: Tensor, b: Tensor) -> float:
     def kernel(x: Tensor, y: Tensor) -> Tensor:
         return (x @ y.T / x.shape[1] + 1) ** 3
 
-    own = [
-        (gram.sum() - gram.diagonal().sum()) / (len(x) * (len(x) - 1)) for x in (a, b) for gram in [kernel(x, x)]
-    ]
+    own = [(gram.sum() - gram.diagonal().sum()) / (len(x) * (len(x) - 1)) for x in (a, b) for gram in [kernel(x, x)]]
     return float(own[0] + own[1] - 2 * kernel(a, b).mean())

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from unrender.errors import UserError
@@ -64,7 +63,8 @@ class PosedSequence:
         for i, picture in found.items():
             if picture.size != self.camera.size:
                 raise UserError(
-                    f"{self.pictures[i][0]} has pictures of {picture.size}; expected {self.camera.size}, as its camera says"
+                    f"{self.pictures[i][0]} has pictures of {picture.size}; expected {self.camera.size}, as its "
+                    "camera says"
                 )
         return [found[i] for i in indices]
 
@@ -83,8 +83,8 @@ class PosedSequence:
 
 
 def read_co3d_sequences(root: str | Path, category: str, least_quality: float = 0.0) -> Iterator[PosedSequence]:
-    """The captures of one category of CO3Dv2, in the order of their names; those with pictures of several sizes are left
-    out, and those whose cameras are rated below `least_quality`.
+    """The captures of one category of CO3Dv2, in the order of their names; those with pictures of several sizes are
+    left out, and those whose cameras are rated below `least_quality`.
 
     Raises:
         UserError: the category is not there, or its annotations are damaged.
@@ -142,7 +142,8 @@ def _uco3d_sequence(root: Path, row: tuple[Any, ...], table: sqlite3.Connection)
     name, category, video, cloud, caption = row
     frames = table.execute(
         "SELECT frame_timestamp, _image_size, _viewpoint_R, _viewpoint_T, _viewpoint_focal_length, "
-        "_viewpoint_principal_point, _viewpoint_intrinsics_format, _viewpoint_colmap_distortion_coeffs FROM frame_annots "
+        "_viewpoint_principal_point, _viewpoint_intrinsics_format, _viewpoint_colmap_distortion_coeffs FROM "
+        "frame_annots "
         "WHERE sequence_name = ? ORDER BY frame_number",
         (name,),
     ).fetchall()
@@ -194,5 +195,3 @@ def _co3d_about(path: Path) -> dict[str, dict[str, Any]]:
     said = read_co3d_table(path)
     rows = [row for row in said if isinstance(row, dict)] if isinstance(said, list) else []
     return {str(row.get("sequence_name")): row for row in rows}
-
-

@@ -82,8 +82,8 @@ class CrossViewAttention(nn.Module):
         views, seen = self.context.group_size, self.context.seen
         sets = [tensor.unflatten(0, (-1, views)) for tensor in (query, key, value)]
         if seen is None:  # all of the set's: one attention over all tokens of all its views
-            joined = [_heads(tensor.flatten(1, 2), heads) for tensor in sets]
-            attended = functional.scaled_dot_product_attention(*joined)
+            queries, keys, values = (_heads(tensor.flatten(1, 2), heads) for tensor in sets)
+            attended = functional.scaled_dot_product_attention(queries, keys, values)
             return attended.transpose(1, 2).flatten(2).unflatten(1, (views, -1)).flatten(0, 1)
         row = torch.arange(len(seen), device=seen.device)[:, None, None]
         keys, values = (_heads(tensor[row, seen].flatten(2, 3).flatten(0, 1), heads) for tensor in sets[1:])
@@ -117,7 +117,8 @@ class PosedTextAttention(nn.Module):
         query = attn.to_q(hidden_states) + self.to_q_lora(hidden_states, code)
         key = attn.to_k(text) + self.to_k_lora(text, code)
         value = attn.to_v(text) + self.to_v_lora(text, code)
-        attended = functional.scaled_dot_product_attention(*(_heads(each, attn.heads) for each in (query, key, value)))
+        query, key, value = (_heads(each, attn.heads) for each in (query, key, value))
+        attended = functional.scaled_dot_product_attention(query, key, value)
         attended = attended.transpose(1, 2).flatten(2)
         return attn.to_out[0](attended) + self.to_out_lora(attended)
 

@@ -75,7 +75,9 @@ def feature_rays(vectors: Tensor, size: tuple[int, int]) -> Tensor:
     height, width = size
     rotation, _ = poses(vectors)
     y, x = torch.meshgrid(
-        (torch.arange(height).to(vectors) + 0.5) / height, (torch.arange(width).to(vectors) + 0.5) / width, indexing="ij"
+        (torch.arange(height).to(vectors) + 0.5) / height,
+        (torch.arange(width).to(vectors) + 0.5) / width,
+        indexing="ij",
     )
     fx, fy, cx, cy = (value[..., None] for value in lenses(vectors).unbind(-1))
     right, above = (x.flatten() - cx) / fx, (cy - y.flatten()) / fy

@@ -1,5 +1,5 @@
-"""The small 3D network that refines a voxel grid: a UNet of two levels, or plain residual blocks (ViewDiff, section 3.2,
-step 4). Names of tensors are those of the released layout."""
+"""The small 3D network that refines a voxel grid: a UNet of two levels, or plain residual blocks (ViewDiff, section
+3.2, step 4). Names of tensors are those of the released layout."""
 
 from __future__ import annotations
 
@@ -45,13 +45,36 @@ class _Sampler(nn.Module):
 
 
 class _Level(nn.Module):
-    """Residual blocks, and what leads to the next level."""
+    """Residual blocks, and what leads to the next level.
 
-    def __init__(self, blocks: list[ResidualBlock3D], down: _Sampler | None = None, up: _Sampler | None = None) -> None:
+    Args:
+        joins: whether each block is shown what was kept on the way down, too; else its own answer is kept.
+    """
+
+    def __init__(
+        self,
+        blocks: list[ResidualBlock3D],
+        down: _Sampler | None = None,
+        up: _Sampler | None = None,
+        *,
+        joins: bool = False,
+    ) -> None:
         super().__init__()
+        self._joins = joins
         self.resnets = nn.ModuleList(blocks)
         self.downsamplers = nn.ModuleList([down]) if down else None
         self.upsamplers = nn.ModuleList([up]) if up else None
+
+    def forward(self, hidden: Tensor, time: Tensor, kept: list[Tensor]) -> Tensor:
+        """(B, C, D, H, W) to the next level; takes the last grids of `kept`, or adds to them."""
+        for block in self.resnets:
+            hidden = block(torch.cat((hidden, kept.pop()), dim=1) if self._joins else hidden, time)
+            if not self._joins:
+                kept.append(hidden)
+        if self.downsamplers is not None:
+            hidden = self.downsamplers[0](hidden)
+            kept.append(hidden)
+        return hidden if self.upsamplers is None else self.upsamplers[0](hidden)
 
 
 class UNet3D(nn.Module):
@@ -84,7 +107,7 @@ class UNet3D(nn.Module):
                 ResidualBlock3D(below + skipped[0], width, groups, times),
                 ResidualBlock3D(width + skipped[1], width, groups, times),
             ]
-            ups.append(_Level(blocks, up=_Sampler(width, 1) if level else None))
+            ups.append(_Level(blocks, up=_Sampler(width, 1) if level else None, joins=True))
             below = width
         self.up_blocks = nn.ModuleList(ups)
         self.conv_norm_out = nn.GroupNorm(groups, channels, EPS)
@@ -96,18 +119,10 @@ class UNet3D(nn.Module):
         hidden = self.conv_in(grid)
         kept = [hidden]
         for level in self.down_blocks:
-            for block in level.resnets:
-                hidden = block(hidden, time)
-                kept.append(hidden)
-            if level.downsamplers is not None:
-                hidden = level.downsamplers[0](hidden)
-                kept.append(hidden)
-        hidden = self.mid_block.resnets[0](hidden, time)
+            hidden = level(hidden, time, kept)
+        hidden = self.mid_block(hidden, time, [])
         for level in self.up_blocks:
-            for block in level.resnets:
-                hidden = block(torch.cat((hidden, kept.pop()), dim=1), time)
-            if level.upsamplers is not None:
-                hidden = level.upsamplers[0](hidden)
+            hidden = level(hidden, time, kept)
         return self.conv_out(functional.silu(self.conv_norm_out(hidden)))
 
 

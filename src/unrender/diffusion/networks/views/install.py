@@ -1,10 +1,11 @@
-"""Adding the layers of a set of views to a stock UNet2DConditionModel, by processors and by blocks in place of blocks."""
+"""Adding the layers of a set of views to a stock UNet2DConditionModel, by processors and by blocks in place of
+blocks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor, nn
 
@@ -50,17 +51,18 @@ def add_views(unet: UNet2DConditionModel, layers: ViewLayers) -> None:
         parent, _, index = name.rpartition(".")
         blocks = unet.get_submodule(parent)
         block = unet.get_submodule(name)
-        layer = ProjectionLayer(projection_size(unet, block.attn1.to_q.in_features, layers, times))
+        width = cast(nn.Linear, unet.get_submodule(f"{name}.attn1.to_q")).in_features
+        layer = ProjectionLayer(projection_size(unet, width, layers, times))
         blocks[int(index)] = ProjectedBlock(block, layer, layers.joining, number, context)  # ty: ignore
     unet.conv_in.register_forward_pre_hook(context.remember_size)
     unet.time_proj.register_forward_pre_hook(context.remember_times)
     unet.time_embedding.register_forward_hook(context.remember_embedding)
-    unet.views = Views(layers, context)
+    cast(Any, unet).views = Views(layers, context)
 
 
 def set_views(network: nn.Module, vectors: Tensor, group_size: int) -> None:
-    """Tells the added layers of `network`, whatever wraps it, which cameras the next batch has (`cameras`), and how many
-    consecutive items make a set."""
+    """Tells the added layers of `network`, whatever wraps it, which cameras the next batch has (`cameras`), and how
+    many consecutive items make a set."""
     for module in network.modules():
         views = getattr(module, "views", None)
         if isinstance(views, Views):

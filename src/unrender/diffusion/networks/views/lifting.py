@@ -56,7 +56,7 @@ def look_up_naive(features: Tensor, points: Tensor, vectors: Tensor) -> tuple[Te
                 inside = seen & (column >= 0) & (column < width) & (row >= 0) & (row < height)
                 picked = view[:, row.clamp(0, height - 1).long(), column.clamp(0, width - 1).long()].T
                 mixed = mixed + torch.where(inside, weight, 0.0)[:, None] * picked
-        rotation, place = poses(vector)
+        _, place = poses(vector)
         ray = torch.where(seen[:, None], (points - place) / torch.where(seen, depth, 1.0)[:, None], 0.0)
         sampled.append(mixed)
         told.append(torch.cat((ray, torch.where(seen, depth, UNSEEN_DEPTH)[:, None]), dim=1))

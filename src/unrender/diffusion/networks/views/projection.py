@@ -1,9 +1,9 @@
-"""The projection layer (ViewDiff, Höllein et al. 2024, section 3.2): features of all views into one voxel grid, the grid
-refined, and rendered into all views, so that what they agree on can be a thing in space."""
+"""The projection layer (ViewDiff, Höllein et al. 2024, section 3.2): features of all views into one voxel grid, the
+grid refined, and rendered into all views, so that what they agree on can be a thing in space."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -46,7 +46,7 @@ class ProjectionSize:
     times: int = 0
     compression: Compression = "single"
     background: bool = True
-    marching: Marching = Marching()
+    marching: Marching = field(default_factory=Marching)
     released_grid: bool = False
 
 
@@ -165,8 +165,10 @@ class ProjectedBlock(nn.Module):
         self, block: nn.Module, layer: ProjectionLayer, joining: Joining, number: int, context: ViewContext
     ) -> None:
         super().__init__()
-        for name in ("norm1", "attn1", "norm2", "attn2", "norm3", "ff"):
-            setattr(self, name, getattr(block, name))
+        part = block.get_submodule
+        self.norm1, self.attn1 = part("norm1"), part("attn1")
+        self.norm2, self.attn2 = part("norm2"), part("attn2")
+        self.norm3, self.ff = part("norm3"), part("ff")
         channels = layer.size.channels
         self.norm_cf = nn.LayerNorm(channels)
         self.projection = layer
@@ -197,9 +199,7 @@ class ProjectedBlock(nn.Module):
         # In single precision throughout: half a cell is lost in the eight bits of a coordinate.
         features = hidden.transpose(1, 2).unflatten(2, size).float()
         parts = [
-            self.projection(
-                features[part], vectors[part], times[part], None if embedding is None else embedding[part]
-            )
+            self.projection(features[part], vectors[part], times[part], None if embedding is None else embedding[part])
             for start in range(0, len(hidden), views)
             for part in [slice(start, start + views)]
         ]
@@ -225,4 +225,3 @@ def _scale(inner: int, channels: int) -> nn.Sequential:
         *(nn.Conv2d(inner, channels, 1), nn.ReLU()),
         nn.Conv2d(channels, channels, 1),
     )
-

@@ -78,11 +78,14 @@ class VolumeRenderer(nn.Module):
         self.bias_opacity = nn.Parameter(torch.full((1,), density_bias))
         self.weight_color = nn.Parameter(torch.empty(channels, channels))
         self.bias_color = nn.Parameter(torch.zeros(channels))
+        self.bg_color: Tensor
         self.register_buffer("bg_color", torch.ones(channels))
         for weight in (*self.mlp_weights, self.weight_color):
             nn.init.xavier_uniform_(weight.data)
 
-    def forward(self, grid: Tensor, rays: Tensor, places: Tensor, told: Tensor, noise: Tensor | None = None) -> Rendered:
+    def forward(
+        self, grid: Tensor, rays: Tensor, places: Tensor, told: Tensor, noise: Tensor | None = None
+    ) -> Rendered:
         """Renders one set.
 
         Args:
@@ -140,7 +143,9 @@ class NaiveRenderer:
     def __init__(self, renderer: VolumeRenderer) -> None:
         self._of = renderer
 
-    def __call__(self, grid: Tensor, rays: Tensor, places: Tensor, told: Tensor, noise: Tensor | None = None) -> Rendered:
+    def __call__(
+        self, grid: Tensor, rays: Tensor, places: Tensor, told: Tensor, noise: Tensor | None = None
+    ) -> Rendered:
         """See `VolumeRenderer.forward`."""
         of = self._of
         depths, steps = of.marching.depths(places.norm(dim=-1))
