@@ -72,7 +72,7 @@ class PathShape:
 
 
 @dataclass(frozen=True)
-class Schedule:
+class ViewSchedule:
     """How many views are made together."""
 
     steps: Steps = None
@@ -86,7 +86,7 @@ class Schedule:
     ] = "anchored"
 
 
-def multiview(job: ViewsJob, shape: PathShape, schedule: Schedule, compute: ComputeOptions) -> None:
+def multiview(job: ViewsJob, shape: PathShape, schedule: ViewSchedule, compute: ComputeOptions) -> None:
     """Make views of one thing that agree in space.
 
     Writes pictures, a film, a contact sheet, transforms.json and a COLMAP model, and, of models with projection layers,
