@@ -9,9 +9,11 @@ import torch
 
 from released_folders import INNER, released_shapes, write_released
 from unrender.device import Compute
+from unrender.diffusion.checkpoints.hub.components import choose_files
+from unrender.diffusion.checkpoints.hub.ids import cards_of, pick
 from unrender.diffusion.checkpoints.hub.recognise import local_model
 from unrender.diffusion.checkpoints.loader import load_checkpoint
-from unrender.diffusion.checkpoints.published.viewdiff import TEDDYBEAR
+from unrender.diffusion.checkpoints.published.viewdiff import TEDDYBEAR, VIEWDIFF_CARD
 from unrender.diffusion.networks.views.install import is_added, views_of
 from unrender.errors import UserError
 
@@ -115,6 +117,16 @@ def test_poses_that_are_told_relative_to_the_first_are_one_line(tmp_path):
     (folder / "config.json").write_text(json.dumps({"model": {"pose_cond_coord_space": "relative-first"}}))
     with pytest.raises(UserError, match="pose_cond_coord_space"):
         unet_of(folder)
+
+
+def test_the_low_rank_layers_are_pulled_with_the_unet():
+    listing = ["unet/config.json", "unet/diffusion_pytorch_model.safetensors", "unet/pytorch_lora_weights.safetensors"]
+    assert set(choose_files(listing, VIEWDIFF_CARD, half=False, components=("unet",))) == set(listing)
+
+
+def test_another_verb_says_which_one_takes_it():
+    with pytest.raises(UserError, match="`unrender multiview` takes it"):
+        pick(cards_of(TEDDYBEAR), "inverse")
 
 
 def test_its_layers_know_the_axis_that_is_up(folder):

@@ -95,9 +95,8 @@ def fit_splats(
             places * subject.radius, sizes.exp() * subject.radius, opacities.sigmoid(), colours.sigmoid(), background
         )
 
-    order = torch.randint(len(rgb), (steps,), generator=g).tolist()
     with torch.enable_grad():
-        for view in order:
+        for view in torch.randint(len(rgb), (steps,), generator=g).tolist():
             loss = (render_splats(current(), small.frame(view)) - wanted[view]).abs().mean()
             optimiser.zero_grad()
             loss.backward()

@@ -127,21 +127,92 @@ def align_depths(gbuffer: GBuffer, camera: Camera, agreement: Agreement = DEFAUL
     relative, there = gbuffer.depth, _covered(gbuffer)
     assert relative is not None
     safe = relative.where(relative.isfinite(), 1.5)
-    away = _distances(camera)
-    pick = _points(there, agreement.points)
     given = gbuffer.base_color if gbuffer.base_color is not None else gbuffer.rgb
-    colour = None if given is None else given.clamp(min=_DARKEST).log()
-    centre = torch.stack(
-        [safe[i][:, mask[0]].median() if mask.any() else safe[i].median() for i, mask in enumerate(there)]
+    middle = [one[:, mask[0]].median() if mask.any() else one.median() for one, mask in zip(safe, there, strict=True)]
+    views = _Views(
+        safe,
+        torch.stack(middle),
+        _distances(camera),
+        None if given is None else given.clamp(min=_DARKEST).log(),
+        there.float(),
+        _points(there, agreement.points),
+        camera,
     )
-    best: tuple[float, Tensor] | None = None
-    for spread in (0.5, 1.0, 2.0):  # depth from near to far, in mean distances of the cameras
-        start = torch.stack((torch.full_like(away, math.log(spread)), torch.zeros_like(away)), 1)
-        loss, found = _search(start, safe, centre, away, colour, there, pick, camera, agreement.steps)
-        if best is None or loss < best[0]:
-            best = (loss, found)
-    assert best is not None
-    return _metric(safe, best[1], centre, away).masked_fill(~relative.isfinite(), torch.inf)
+    # From near to far, depth may be half of the cameras' mean distance, or twice.
+    found = [_search(views, spread, agreement.steps) for spread in (0.5, 1.0, 2.0)]
+    best = min(found, key=lambda pair: pair[0])[1]
+    return views.metric(best).masked_fill(~relative.isfinite(), torch.inf)
+
+
+@dataclass(frozen=True, eq=False)
+class _Views:
+    """What the search for the scales of T relative depths looks at.
+
+    Attributes:
+        relative: (T, 1, H, W) depths, finite.
+        middle: (T,) their medians.
+        away: (T,) how far the cameras are from what they look at.
+        colour: (T, 3, H, W) logarithms of base colours; None where there are none.
+        mask: (T, 1, H, W) 1 where there is a surface.
+        pick: (T, P) numbers of the pixels that are looked at.
+        camera: of each.
+    """
+
+    relative: Tensor
+    middle: Tensor
+    away: Tensor
+    colour: Tensor | None
+    mask: Tensor
+    pick: Tensor
+    camera: Camera
+
+    def metric(self, unknown: Tensor) -> Tensor:
+        """Depth (T, 1, H, W) by logarithms (T, 2) of scales and of shifts, both in cameras' distances: the middle of a
+        picture is about as far as what it shows."""
+        scale, shift = ((value.exp() * self.away)[:, None, None, None] for value in unknown.unbind(1))
+        depth = (self.relative - self.middle[:, None, None, None]) * scale + shift
+        return depth.clamp(min=0.02 * self.away[:, None, None, None])
+
+    def disagreement(self, depth: Tensor) -> Tensor:
+        """How far points of each view are off in the others: in depth and colour where they are seen, and by whether
+        there is anything at all."""
+        count, chosen = len(depth), self.pick[:, None].expand(-1, 3, -1)
+        rays = pixel_rays(self.camera).flatten(2).gather(2, chosen)
+        points = depth.flatten(2).gather(2, self.pick[:, None]) * rays
+        pose = self.camera.pose
+        world = torch.einsum("tij,tjp->tpi", pose[:, :3, :3], points) + pose[:, None, :3, 3]
+        total = depth.new_zeros(())
+        for j in range(count):
+            at, distance = (each[:, :, 0] for each in _look(world[:, :, None], self.camera, j))
+            inside = ((at.abs() < 1).all(-1) & (distance > 0)).float() * (torch.arange(count) != j)[:, None]
+            looked = torch.cat((depth[j], self.mask[j], *(() if self.colour is None else (self.colour[j],))))[None]
+            seen = grid_sample(looked.expand(count, -1, -1, -1), at[:, :, None], align_corners=False)[..., 0]
+            off = (distance / seen[:, 0].clamp(min=1e-6)).clamp(min=1e-3).log()
+            wrong = 1 - 1 / (1 + (off / 0.1).square())
+            if self.colour is not None:
+                differs = (seen[:, 2:] - self.colour.flatten(2).gather(2, chosen)).square().mean(1)
+                wrong = wrong + 0.5 * (1 - 1 / (1 + differs / 0.3))
+            covered = seen[:, 1]
+            cost = covered * wrong + (1 - covered)
+            total = total + (inside * cost).sum() / inside.sum().clamp(min=1)
+        return total / count
+
+
+@torch.enable_grad()
+def _search(views: _Views, spread: float, steps: int) -> tuple[float, Tensor]:
+    """The least disagreement that a walk from one scale finds, and where."""
+    away = views.away
+    start = torch.stack((torch.full_like(away, math.log(spread)), torch.zeros_like(away)), 1)
+    unknown = start.clone().requires_grad_()
+    optimiser = torch.optim.Adam([unknown], lr=0.03)
+    losses = []
+    for _ in range(steps):
+        loss = views.disagreement(views.metric(unknown)) + 0.02 * (unknown - start).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    return sum(losses[-10:]) / len(losses[-10:]), unknown.detach()
 
 
 def _distances(camera: Camera) -> Tensor:
@@ -151,71 +222,6 @@ def _distances(camera: Camera) -> Tensor:
     if middle is None:
         return (place - place.mean(0)).norm(dim=1).max().clamp(min=1e-3).expand(len(place)) * 2
     return (place - middle.float()).norm(dim=1)
-
-
-def _metric(relative: Tensor, unknown: Tensor, centre: Tensor, away: Tensor) -> Tensor:
-    """Relative depth with scales and shifts (T, 2): the middle of the picture is about as far as the subject."""
-    scale = unknown[:, 0].exp() * away
-    shift = away * unknown[:, 1].exp()
-    depth = (relative - centre[:, None, None, None]) * scale[:, None, None, None] + shift[:, None, None, None]
-    return depth.clamp(min=0.02 * away[:, None, None, None])
-
-
-@torch.enable_grad()
-def _search(
-    start: Tensor,
-    relative: Tensor,
-    centre: Tensor,
-    away: Tensor,
-    colour: Tensor | None,
-    there: Tensor,
-    pick: Tensor,
-    camera: Camera,
-    steps: int,
-) -> tuple[float, Tensor]:
-    unknown = start.clone().requires_grad_()
-    optimiser = torch.optim.Adam([unknown], lr=0.03)
-    losses = []
-    rays = pixel_rays(camera).flatten(2)
-    mask = there.float()
-    for _ in range(steps):
-        depth = _metric(relative, unknown, centre, away)
-        loss = _disagreement(depth, colour, mask, rays, pick, camera)
-        loss = loss + 0.02 * (unknown - start).square().mean()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        losses.append(float(loss.detach()))
-    return sum(losses[-10:]) / 10, unknown.detach()
-
-
-def _disagreement(
-    depth: Tensor, colour: Tensor | None, mask: Tensor, rays: Tensor, pick: Tensor, camera: Camera
-) -> Tensor:
-    """How far points of each view are off in the others: in depth and colour where they are seen, and by whether there
-    is anything at all."""
-    count = len(depth)
-    chosen = pick[:, None].expand(-1, 3, -1)
-    points = depth.flatten(2).gather(2, pick[:, None]) * rays.gather(2, chosen)
-    world = torch.einsum("tij,tjp->tpi", camera.pose[:, :3, :3], points) + camera.pose[:, None, :3, 3]
-    total = depth.new_zeros(())
-    for j in range(count):
-        at, distance = _look(world[:, :, None], camera, j)
-        at, distance = at[:, :, 0], distance[:, :, 0]
-        inside = ((at.abs() < 1).all(-1) & (distance > 0)).float()
-        inside = inside * (torch.arange(count) != j)[:, None]
-        looked = torch.cat((depth[j], mask[j], *(() if colour is None else (colour[j],))))[None]
-        seen = grid_sample(looked.expand(count, -1, -1, -1), at[:, :, None], align_corners=False)[..., 0]
-        off = (distance / seen[:, 0].clamp(min=1e-6)).clamp(min=1e-3).log()
-        wrong = 1 - 1 / (1 + (off / 0.1).square())
-        if colour is not None:
-            mine = colour.flatten(2).gather(2, chosen)
-            differs = (seen[:, 2:] - mine).square().mean(1)
-            wrong = wrong + 0.5 * (1 - 1 / (1 + differs / 0.3))
-        covered = seen[:, 1]
-        cost = covered * wrong + (1 - covered)
-        total = total + (inside * cost).sum() / inside.sum().clamp(min=1)
-    return total / count
 
 
 def _agreed(name: str, values: Tensor, pairs: Correspondences, blurs: tuple[float, ...]) -> Tensor:

@@ -16,6 +16,7 @@ _HERE = Path(__file__).parents[1]
 _OTHER_VERB: dict[Task, str] = {
     "forward": "a forward renderer (maps to picture); `unrender forward` takes it, or `relight --forward`",
     "inverse": "an inverse renderer (picture to maps); `unrender inverse` takes it",
+    "multi_view": "a model of views; `unrender multiview` takes it",
 }
 
 
