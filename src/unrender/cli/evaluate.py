@@ -79,6 +79,26 @@ class ClaimsJob:
 
 
 @dataclass(frozen=True)
+class MultiViewJob:
+    """Which views to measure, and against what."""
+
+    views: Annotated[
+        Path,
+        typer.Argument(metavar="VIEWS", help="A folder of `unrender multiview`: a transforms.json and its pictures."),
+    ]
+    truth: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The true pictures of the same cameras, likewise.")
+    ] = None
+    given: Annotated[
+        str, typer.Option(metavar="N,N,...", help="Views that were given, from 1: not compared with the truth.")
+    ] = ""
+    fid: Annotated[Path | None, typer.Option(metavar="FILE", help="Inception weights; adds FID and KID.")] = None
+    split_half: Annotated[
+        bool, typer.Option("--split-half/--no-split-half", help="Fit Gaussians to both halves and compare them.")
+    ] = True
+
+
+@dataclass(frozen=True)
 class PicturesJob:
     """What to measure, and against what."""
 
@@ -219,6 +239,30 @@ def text_to_image(job: TextToImageEvaluation, files: ReportOptions, compute: Com
     _tell(report, files, {"model": job.model, "data": str(job.data)})
 
 
+def multiview(job: MultiViewJob, weights: LpipsOptions, files: ReportOptions) -> None:
+    """Print whether views are right, and whether they agree, beside the true pictures and shuffled ones."""
+    import torch
+
+    from unrender.evaluate.metrics.inception import Inception
+    from unrender.evaluate.multiview import ViewMeasures, evaluate_multiview
+    from unrender.files.posed import read_posed
+
+    inputs = InputFiles(job.views, job.truth, job.fid, weights.lpips, weights.lpips_linear)
+    _check_files((files.json, files.markdown), inputs)
+    measures = ViewMeasures(_lpips(weights), Inception.read(job.fid) if job.fid else None, job.split_half)
+    views = read_posed(job.views)
+    truth = read_posed(job.truth) if job.truth else None
+    count = len(views.frames)
+    numbers = [part.strip() for part in job.given.split(",") if part.strip()]
+    if not all(part.isdigit() and 1 <= int(part) <= count for part in numbers):
+        raise UserError(f"--given {job.given}; expected numbers of views from 1 to {count}, with commas")
+    given = torch.tensor([str(i + 1) in numbers for i in range(count)])
+    with progress_bar("measuring") as show:
+        report = evaluate_multiview(views, truth, given, measures, lambda done: show(done, 3))
+    print(f"{job.views}, {report.pictures} views: {report.protocol}\n")
+    _tell(report, files, {"views": str(job.views), "truth": str(job.truth or "")})
+
+
 def claims(job: ClaimsJob, compute: ComputeOptions) -> None:
     """Print papers' claims beside what trained models do on held-out scenes, with verdicts, as a Markdown table."""
     if job.out is not None and job.out.suffix.lower() != ".md":
@@ -296,3 +340,4 @@ add_verb(app, "clips", clips)
 add_verb(app, "claims", claims)
 add_verb(app, "pictures", pictures)
 add_verb(app, "text-to-image", text_to_image)
+add_verb(app, "multiview", multiview)

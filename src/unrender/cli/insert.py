@@ -20,10 +20,10 @@ from unrender.errors import UserError
 if TYPE_CHECKING:
     import numpy as np
 
-    from unrender.cli.engines import Inverse
     from unrender.files.readers import FrameReader
     from unrender.insert import InsertionPlan, InsertOptions, Placement, SupportPlane
     from unrender.output.insertion import InsertionPaths
+    from unrender.relight import Inverse
     from unrender.scene.camera import Camera
     from unrender.scene.frames import Frames
     from unrender.scene.gbuffer import GBuffer

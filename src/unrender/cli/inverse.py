@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,9 +17,13 @@ from unrender.cli.options import ClipSettings, ComputeOptions, Fps, NetworkOptio
 from unrender.cli.outputs import check_results, parse_destination
 from unrender.cli.run_record import RunRecord
 from unrender.cli.tally import FrameTally
+from unrender.errors import UserError
 
 if TYPE_CHECKING:
-    from unrender.inverse.clips import InverseState
+    from unrender.files.posed import PosedPictures
+    from unrender.files.readers import FrameReader
+    from unrender.inverse.clips import ClipInverse, InverseState
+    from unrender.inverse.multi_model import MultiModelClip
     from unrender.scene.gbuffer import GBuffer
 
 
@@ -39,6 +43,13 @@ class InverseJob:
     )
     profile: Profile = "unrender"
     fps: Fps = None
+    cameras: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="transforms.json or COLMAP model of INPUT, a folder: views that agree."),
+    ] = None
+    attend: Annotated[
+        bool, typer.Option("--attend/--no-attend", help="With --cameras: let the views attend to one another.")
+    ] = False
 
 
 def inverse(
@@ -50,6 +61,8 @@ def inverse(
     clip), a contact sheet, and run.json. Killed in the middle of a clip, the same command goes on where it was.
     """
     maps, rate = parse_maps(job.maps), parse_rate(job.fps)
+    if job.attend and job.cameras is None:
+        raise UserError("--attend is of a set of views; expected --cameras with it")
     destination = parse_destination(job.out, (".exr", ".png"))
     tally = FrameTally(job.input)
     settings = (job, scene, clip, network, compute)
@@ -62,17 +75,21 @@ def inverse(
             from unrender.inverse.clips import inverse_steps
             from unrender.output import write_gbuffer_stream
 
-            frames = tally.counted(at_rate(open_frames(job.input), rate))
+            posed = _posed(job) if job.cameras else None
+            frames = tally.counted(at_rate(open_frames(job.input) if posed is None else _as_reader(posed), rate))
             destination.check_frames(len(frames))
             run = stack.enter_context(clip_outputs(destination, len(frames), settings, (job.input, job.model)))
             number = "" if len(frames) == 1 else ".####"
             exr = destination.path(run.folder, f"{literal(frames.name)}{number}.exr")
             sheet = destination.path(run.folder, f"{frames.name}.maps.png")
-            inputs = InputFiles(job.input, models=(job.model, network.decoder))
+            inputs = InputFiles(job.input, job.cameras, models=(job.model, network.decoder))
             check_results(destination, (exr, sheet), inputs)
-            renderer = inverse_renderer(job.model, Engines(network, compute, record), scene, len(frames), clip)
+            engines = Engines(network, compute, record)
+            renderer = inverse_renderer(job.model, engines, scene, len(frames), clip, attend=job.attend)
 
         def steps(state: InverseState | None) -> Iterator[tuple[GBuffer, InverseState]]:
+            if posed is not None:
+                return _agreeing(renderer, posed, frames, maps, state)
             return record.timed_items("inverse", inverse_steps(frames, renderer, maps, state))
 
         def write(gbuffers: Iterable[GBuffer], done: Progress) -> None:
@@ -86,3 +103,45 @@ def inverse(
         record.write(run.folder / destination.record_name)
     destination.report()
     tally.tell()
+
+
+def _posed(job: InverseJob) -> PosedPictures:
+    from unrender.files.posed import read_posed
+
+    assert job.cameras is not None
+    if not job.input.is_dir():
+        raise UserError(f"{job.input} with --cameras; expected the folder of the pictures that the cameras name")
+    posed = read_posed(job.cameras, job.input)
+    if len(posed.frames) < 2:
+        raise UserError(f"{job.cameras} has one camera; expected two views at least, or no --cameras")
+    return posed
+
+
+def _as_reader(posed: PosedPictures) -> FrameReader:
+    """The pictures in the order of their cameras."""
+    from unrender.files.readers import Reader
+
+    return Reader("views", posed.frames.size, None, len(posed.frames), lambda: iter(posed.frames))
+
+
+def _agreeing(
+    renderer: ClipInverse | MultiModelClip,
+    posed: PosedPictures,
+    frames: FrameReader,
+    maps: Sequence[str] | None,
+    state: InverseState | None,
+) -> Iterator[tuple[GBuffer, InverseState]]:
+    """The G-buffers of a set whose materials agree, one by one from `state` on; depth is estimated to tell surfaces by,
+    wanted or not."""
+    from unrender.inverse.clips import InverseState
+    from unrender.inverse.posed_set import invert_set
+    from unrender.scene.frames import Frames
+
+    for picture in frames:  # counted, as all frames that are read
+        del picture
+    whole = Frames(posed.frames.rgb, mask=posed.frames.mask, name="views", hdr=posed.frames.hdr)
+    found = invert_set(lambda seen: renderer(seen, None), whole, posed.camera)
+    if maps is not None:
+        found = replace(found, **{name: None for name in found.maps if name not in (*maps, "rgb", "mask")})
+    for index in range(state.windows if state else 0, len(found)):
+        yield found.frame(index), InverseState(index + 1)

@@ -84,8 +84,28 @@ def show(choice: ShowChoice) -> None:
         return
     for line in dict.fromkeys(map(_licence, cards)):
         print(line, file=sys.stderr)
+    for card in cards:
+        _tell_views(card)
     shown = [asdict(card) for card in cards]
     print(json.dumps(shown if len(shown) > 1 else shown[0], indent=2))
+
+
+def _tell_views(card: "ModelCard") -> None:
+    """What view layers add, on stderr, in both presets: the card stays what is printed."""
+    from dataclasses import replace
+
+    from unrender.diffusion.card import ViewLayers
+    from unrender.diffusion.checkpoints.architecture import view_summary
+
+    if card.views is None:
+        return
+    for preset in ("released", "paper"):
+        layers = replace(card.views, projection=preset)
+        others = tuple(one for one in card.conditioning if not isinstance(one, ViewLayers))
+        own = " (its own)" if preset == card.views.projection else ""
+        print(f"view layers over Stable Diffusion 2.1-base, preset {preset}{own}:", file=sys.stderr)
+        for line in view_summary(replace(card, conditioning=(*others, layers))):
+            print(f"  {line}", file=sys.stderr)
 
 
 def pull(choice: PullChoice) -> None:

@@ -138,6 +138,19 @@ class PersonaliseJob:
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the whole recipe, and stop.")] = False
 
 
+@dataclass(frozen=True)
+class ViewDiffJob:
+    """Which recipe, and what learns."""
+
+    recipe: Annotated[Literal["paper", "mini", "smoke"], typer.Option(help="`smoke` only shows that it runs.")] = "mini"
+    base: Annotated[
+        str,
+        typer.Option(metavar="MODEL", help="A text-to-image model: a folder in Stable Diffusion's layout, or an id."),
+    ] = ""
+    side: Annotated[int, typer.Option(min=16, metavar="PIXELS", help="Of captures, as they are kept.")] = 256
+    per_capture: Annotated[int, typer.Option(min=2, metavar="N", help="Views that are read of each capture.")] = 100
+
+
 def vae(job: VaeJob, options: RunOptions) -> None:
     """Train an autoencoder of photos and maps, from nothing."""
     from unrender.train.vae import RECIPES, train_vae
@@ -206,6 +219,36 @@ def personalise(job: PersonaliseJob) -> None:
     adapters = Lora(job.rank, job.rank)
     recipe = replace(recipe_for(job.base), class_name=job.class_name, concepts=job.concepts, lora=adapters)
     run_recipe("personalise", (job,), recipe, train, load=lambda: read_image(job.target))
+
+
+def viewdiff(job: ViewDiffJob, options: RunOptions) -> None:
+    """Teach a text-to-image model to make views that agree (ViewDiff).
+
+    Sets come from `unrender synth --cameras 5`, or from captures: --dataset co3d=ROOT/CATEGORY, --dataset uco3d=ROOT.
+    """
+    from unrender.train.viewdiff import RECIPES, train_viewdiff
+
+    recipe = replace(RECIPES[job.recipe], base=job.base)
+    run_recipe("viewdiff", (job, options), recipe, train_viewdiff, load=lambda: _view_sets(job, options, recipe.layers))
+
+
+def _view_sets(job: ViewDiffJob, options: RunOptions, layers: Any) -> Any:
+    from unrender.errors import UserError
+    from unrender.files.datasets.sequences import read_co3d_sequences, read_uco3d_sequences
+    from unrender.files.shards import read_clips
+    from unrender.train.view_sets import captured_views, synthetic_views
+
+    sets = [one for folder in options.data or () for one in synthetic_views(read_clips(folder), layers)]
+    for text in options.dataset or ():
+        name, _, where = text.partition("=")
+        if name == "co3d" and where:
+            sequences = read_co3d_sequences(Path(where).parent, Path(where).name)
+        elif name == "uco3d" and where:
+            sequences = read_uco3d_sequences(where)
+        else:
+            raise UserError(f"--dataset {text}; expected co3d=ROOT/CATEGORY or uco3d=ROOT")
+        sets += captured_views(sequences, layers, job.side, job.per_capture)
+    return sets
 
 
 def _started(recipe: Any, model: ModelOptions) -> Any:
@@ -300,5 +343,5 @@ def _synthetic(folders: list[Path], cache: Path | None, *, lit: bool) -> Any:
     return gather() if cache is None else prepared(cache, folders, kind, gather)
 
 
-for verb in (vae, pretrain, e2e, ouroboros, text_to_image, personalise):
+for verb in (vae, pretrain, e2e, ouroboros, text_to_image, personalise, viewdiff):
     add_verb(app, verb.__name__.replace("_", "-"), verb)

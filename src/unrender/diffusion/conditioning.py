@@ -24,7 +24,7 @@ class Conditioning:
         tokens: cross-attention tokens (B, N, D): one entry for all levels of the network, or one a level, finest first.
         class_labels: (B, K) numbers, or (B,) rows of a class embedding or of a table of buffers.
         time_ids: (B, K) numbers added to the time embedding (SVD's fps, motion bucket, noise augmentation).
-        cameras: (B, K) camera vectors (pose, intrinsics).
+        cameras: (B, K) camera vectors (`networks.views.cameras`), float32.
         group_size: consecutive items that see one another; 1 where each is alone.
     """
 

@@ -11,12 +11,14 @@ from torch import Tensor, nn
 from unrender.diffusion.card import Concatenation
 from unrender.diffusion.conditioning import Conditioning, Denoiser
 from unrender.diffusion.networks.joint_attention import set_group_size
+from unrender.diffusion.networks.views.install import set_views
 from unrender.errors import UserError
 
 
 @dataclass(frozen=True)
 class UNet2D:
-    """`UNet2DConditionModel`: every item by itself, but where its self-attention was made joint.
+    """`UNet2DConditionModel`: every item by itself, but where its self-attention was made joint, or view layers were
+    added.
 
     Attributes:
         network: the UNet, or what wraps it.
@@ -31,6 +33,8 @@ class UNet2D:
     def __call__(self, noisy: Tensor, time: int | float | Tensor, conditioning: Conditioning) -> Tensor:
         """See `Denoiser`. It runs in the precision of the conditioning, and answers in that of the latents."""
         set_group_size(self.network, conditioning.group_size)
+        if conditioning.cameras is not None:
+            set_views(self.network, conditioning.cameras, conditioning.group_size)
         picture = network_input(noisy, conditioning, self.order, self.takes_noise)
         (tokens,) = conditioning.tokens
         output = self.network(picture, time, tokens, class_labels=conditioning.class_labels, return_dict=False)[0]

@@ -226,6 +226,8 @@ def _clean_latents(engine: Engine, plan: Plan, inputs: Inputs) -> Tensor | None:
     """The latents (F, all targets x C, h, w) of the frames that are known; None where there are none."""
     if inputs.clean is None:
         return None
+    if inputs.clean_latents is not None:
+        return inputs.clean_latents
     targets = engine.card.maps.targets
     pictures = [preprocess_target(inputs, target, plan.framing) for target in targets]
     return torch.cat([encode_pictures(engine, picture) for picture in pictures], dim=1)

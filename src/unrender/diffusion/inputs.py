@@ -24,8 +24,10 @@ class Inputs:
         tokens: (N, D) cross-attention tokens in place of the card's prompts; (T, N, D) where each frame has its own;
             a tuple of these, one a level of the network, finest first, where its levels attend to tokens of their own.
         time_ids: (T, K) numbers added to the time embedding, for networks that take them.
-        cameras: (T, K) camera vectors, for networks that take them.
+        cameras: (T, K) camera vectors (`networks.views.cameras`), for networks that take them.
         clean: (T,) bool: frames whose targets are known, in `maps`, and held at t = 0; None for none.
+        clean_latents: (T, targets x C, h, w) theirs, in place of encoding their maps; whatever is in the others is
+            ignored.
         name: what to call them in messages.
     """
 
@@ -38,6 +40,7 @@ class Inputs:
     time_ids: Tensor | None = None
     cameras: Tensor | None = None
     clean: Tensor | None = None
+    clean_latents: Tensor | None = None
     name: str = "the picture"
 
     @classmethod
@@ -50,7 +53,7 @@ class Inputs:
         """Some of the frames."""
         cut = {
             name: None if value is None else value[frames]
-            for name in ("edit", "time_ids", "cameras", "clean")
+            for name in ("edit", "time_ids", "cameras", "clean", "clean_latents")
             for value in [getattr(self, name)]
         }
         tokens = self.tokens

@@ -77,12 +77,14 @@ def load_engine(
     *,
     adaptable: bool = False,
     lora: float | None = None,
+    attend: bool = False,
 ) -> Engine:
     """The engine of an embedded or published model, or of a model folder.
 
     Args:
         adaptable: diffusers' own networks, which take adapters, where a small model would be run without them.
         lora: see `load_checkpoint`.
+        attend: let the frames of a call attend to one another, whatever the card says.
 
     Raises:
         UserError: no such model, one for another task, a broken folder, a device that is not present, or a domain that
@@ -96,6 +98,8 @@ def load_engine(
     location = find(model, task)
     if options.faithful:
         location = replace(location, card=faithful(location.card))
+    if attend:
+        location = replace(location, card=_attending(location.card))
     if domain and domain not in location.card.domains:
         known = ", ".join(location.card.domains)
         raise UserError(f"{location.card.id} knows no domain {domain}; expected {known or 'none'}")
@@ -108,6 +112,14 @@ def load_engine(
     if options.compile:
         checkpoint.unet.compile()
     return Engine(checkpoint, compute, options.memory, domain)
+
+
+def _attending(card: ModelCard) -> ModelCard:
+    """The card with frames that see one another; what the network learnt of one picture at a time stays as it is."""
+    grouping = card.sampling.grouping
+    if grouping.joint == "targets":
+        raise UserError(f"{card.id} lets the targets of a frame attend to one another; expected --no-attend with it")
+    return card.with_sampling(grouping=replace(grouping, joint="frames"))
 
 
 def _compute(options: InferenceOptions) -> Compute:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from unrender.evaluate.metrics.temporal import warp as warp
     from unrender.evaluate.metrics.temporal import warp_error as warp_error
     from unrender.evaluate.motion import known_motion as known_motion
+    from unrender.evaluate.multiview import evaluate_multiview as evaluate_multiview
     from unrender.evaluate.pictures import evaluate_pictures as evaluate_pictures
     from unrender.evaluate.report import Figure as Figure
     from unrender.evaluate.report import Report as Report
@@ -72,6 +73,7 @@ _HOMES = {
     "metrics.lpips": ("Lpips",),
     "metrics.temporal": ("OpticalFlow", "flow_of_geometry", "warp", "warp_error"),
     "motion": ("known_motion",),
+    "multiview": ("ViewMeasures", "evaluate_multiview"),
     "pictures": ("evaluate_pictures",),
     "report": ("Figure", "Report", "as_dict", "markdown", "table"),
     "scenes": ("Scene", "scenes_of"),

@@ -140,12 +140,17 @@ def write_transforms(
     *,
     world_up: Literal["z", "y"] = "z",
     objects: Sequence[tuple[str, Matrix]] = (),
+    masks: Sequence[str] | None = None,
 ) -> None:
-    """Writes `transforms.json`, the world turned from +Y up to `world_up`; intrinsics stand on every frame. `objects`
-    are names and poses (4, 4), object-to-world, for `read_object_poses`."""
+    """Writes `transforms.json`, the world turned from +Y up to `world_up`; intrinsics stand on every frame.
+
+    Args:
+        objects: names and poses (4, 4), object-to-world, for `read_object_poses`.
+        masks: a picture for each view that is black where it is to be ignored, as nerfstudio's `mask_path`.
+    """
     height, width = cameras.camera.size
     turn = Z_UP_TO_Y_UP.T if world_up == "z" else np.eye(4)
-    frames = []
+    frames: list[dict[str, Any]] = []
     for name, k, pose in zip(cameras.names, cameras.camera.intrinsics, cameras.camera.pose, strict=True):
         frames.append(
             {
@@ -159,6 +164,8 @@ def write_transforms(
                 "transform_matrix": (turn @ pose.double().numpy()).tolist(),
             }
         )
+    for frame, mask in zip(frames, masks or (), strict=False):
+        frame["mask_path"] = mask
     with atomic_write(path) as partial:
         said: dict[str, Any] = {"camera_model": "PINHOLE", "frames": frames}
         if objects:
@@ -190,6 +197,19 @@ def read_co3d(path: str | Path, sequence: str) -> NamedCameras:
     Raises:
         UserError: a missing or damaged file, an unknown sequence, or pictures of different sizes.
     """
+    named = read_co3d_frames(path)
+    if sequence not in named:
+        known = ", ".join(sorted(named)[:5])
+        raise UserError(f"{path} has no sequence {sequence!r}; it has {known} ({len(named)} in all)")
+    return co3d_cameras(Path(path), sequence, named[sequence])
+
+
+def read_co3d_frames(path: str | Path) -> dict[str, list[dict[str, Any]]]:
+    """What CO3D's `frame_annotations.jgz` says of every frame, by sequence, in the order of their numbers.
+
+    Raises:
+        UserError: a missing or damaged file.
+    """
     path = existing_file(path)
     with reading(path, "CO3D frame annotations"):
         frames = _read_json(path, packed=True)
@@ -201,11 +221,20 @@ def read_co3d(path: str | Path, sequence: str) -> NamedCameras:
                 entry(mapping(frame, f"{path}: a frame"), "sequence_name", f"{path}: a frame"), f"{path}: a name"
             )
             named.setdefault(name, []).append(frame)
-        if sequence not in named:
-            known = ", ".join(sorted(named)[:5])
-            raise UserError(f"{path} has no sequence {sequence!r}; it has {known} ({len(named)} in all)")
-        wanted = sorted(named[sequence], key=lambda f: number(f["frame_number"], f"{path}: a frame_number"))
-        return _join(path, [_co3d_view(frame, f"{path}: {sequence}") for frame in wanted])
+        for found in named.values():
+            found.sort(key=lambda frame: number(frame["frame_number"], f"{path}: a frame_number"))
+        return named
+
+
+def co3d_cameras(path: Path, sequence: str, frames: Sequence[dict[str, Any]]) -> NamedCameras:
+    """The cameras of frames as `read_co3d_frames` gives them. Errors as of `read_co3d`."""
+    with reading(path, "CO3D frame annotations"):
+        return _join(path, [_co3d_view(frame, f"{path}: {sequence}") for frame in frames])
+
+
+def read_co3d_table(path: Path) -> Any:
+    """What another gzipped JSON of CO3D says, such as `sequence_annotations.jgz`. Errors as of `read_co3d`."""
+    return _read_json(existing_file(path), packed=True)
 
 
 def _join(path: Path, views: Sequence[View]) -> NamedCameras:

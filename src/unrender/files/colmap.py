@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import struct
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unrender.errors import UserError
+from unrender.files.atomic import atomic_write
 from unrender.files.paths import existing_file
 from unrender.files.reading import reading
 from unrender.files.views import Matrix, View, number, side, text
+from unrender.scene.camera import Camera
 
 OPENCV_TO_OPENGL: Matrix = np.diag([1.0, -1, -1, 1])
 
@@ -188,3 +192,44 @@ def _pose(path: Path, name: str, numbers: list[float]) -> Matrix:
     )
     to_camera[:3, 3] = values[4:7]
     return np.linalg.inv(to_camera) @ OPENCV_TO_OPENGL
+
+
+def write_colmap(
+    folder: Path, names: Sequence[str], camera: Camera, points: NDArray[np.float64] | None = None
+) -> tuple[Path, Path, Path]:
+    """Writes a model as text, `cameras.txt`, `images.txt` and `points3D.txt`, into a folder that is there; returns the
+    files. The world stays as it is, camera axes become COLMAP's, and each picture has a camera of its own.
+
+    Args:
+        names: of the pictures, relative to the folder of pictures.
+        camera: of each, T frames.
+        points: (N, 6) places and colours in [0, 1]; none when None.
+    """
+    height, width = camera.size
+    lines: dict[str, list[str]] = {"cameras": [], "images": [], "points3D": []}
+    for index, (name, k, pose) in enumerate(zip(names, camera.intrinsics, camera.pose, strict=True), 1):
+        lens = " ".join(f"{float(k[i, j]):.9g}" for i, j in ((0, 0), (1, 1), (0, 2), (1, 2)))
+        lines["cameras"].append(f"{index} PINHOLE {width} {height} {lens}")
+        to_camera = np.linalg.inv(pose.double().numpy() @ OPENCV_TO_OPENGL)
+        turn = " ".join(f"{value:.17g}" for value in (*quaternion(to_camera[:3, :3]), *to_camera[:3, 3]))
+        lines["images"] += [f"{index} {turn} {index} {name}", ""]
+    for index, (x, y, z, *colour) in enumerate([] if points is None else points.tolist(), 1):
+        red, green, blue = (round(255 * min(1, max(0, value))) for value in colour)
+        lines["points3D"].append(f"{index} {x:.9g} {y:.9g} {z:.9g} {red} {green} {blue} 0")
+    paths = tuple(folder / f"{name}.txt" for name in lines)
+    for path, body in zip(paths, lines.values(), strict=True):
+        with atomic_write(path) as partial:
+            partial.write_text("".join(f"{line}\n" for line in body), encoding="utf-8")
+    return paths[0], paths[1], paths[2]
+
+
+def quaternion(rotation: Matrix) -> Matrix:
+    """(4,) w, x, y, z of a rotation (3, 3), w >= 0: the eigenvector for the largest eigenvalue of Bar-Itzhack's
+    symmetric matrix (2000)."""
+    r, trace = rotation, np.trace(rotation)
+    symmetric = np.empty((4, 4))
+    symmetric[0, 0] = trace
+    symmetric[0, 1:] = symmetric[1:, 0] = (r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1])
+    symmetric[1:, 1:] = r + r.T - trace * np.eye(3)
+    found = np.linalg.eigh(symmetric)[1][:, -1]
+    return found if found[0] >= 0 else -found

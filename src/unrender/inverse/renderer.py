@@ -41,18 +41,24 @@ class InverseRenderer:
 
     @classmethod
     def from_pretrained(
-        cls, model: str | Path = "mini", inference: InferenceOptions = DEFAULT_INFERENCE, *, domain: str = ""
+        cls,
+        model: str | Path = "mini",
+        inference: InferenceOptions = DEFAULT_INFERENCE,
+        *,
+        domain: str = "",
+        attend: bool = False,
     ) -> InverseRenderer:
         """The renderer of an embedded or published model (`unrender models list`), or of a model folder.
 
         Args:
             inference: device, precision, memory, size, and how faithfully the official code is followed.
             domain: the kind of scene, for models that are conditioned on it ("indoor", "outdoor", "object").
+            attend: let the frames of a call attend to one another, as the views of a set may.
 
         Raises:
             UserError: no such model, one that was not pulled, a broken folder, or a device that is not present.
         """
-        return cls(load_engine(model, "inverse", inference, domain))
+        return cls(load_engine(model, "inverse", inference, domain, attend=attend))
 
     @property
     def card(self) -> ModelCard:

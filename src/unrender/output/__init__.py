@@ -8,6 +8,7 @@ from unrender.output.contact_sheet import write_contact_sheet
 from unrender.output.gbuffers import write_gbuffer_stream
 from unrender.output.passes import PassesWriter, PictureFormat, passes_paths, write_passes, write_passes_stream
 from unrender.output.relit import RelitPaths, write_relit_stream
+from unrender.output.views import write_views
 from unrender.output.writing import write
 
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     "write_passes",
     "write_passes_stream",
     "write_relit_stream",
+    "write_views",
 ]

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from unrender.train.text_to_image import train_text_to_image as train_text_to_image
     from unrender.train.vae import VaeRecipe as VaeRecipe
     from unrender.train.vae import train_vae as train_vae
+    from unrender.train.view_sets import TrainingViews as TrainingViews
+    from unrender.train.viewdiff import ViewDiffRecipe as ViewDiffRecipe
+    from unrender.train.viewdiff import train_viewdiff as train_viewdiff
 
 _HOMES = {
     "captioned": ("CaptionedStills", "load_captioned"),
@@ -60,6 +63,8 @@ _HOMES = {
     "start": ("Start",),
     "text_to_image": ("RECIPES as TEXT_TO_IMAGE_RECIPES", "TextToImageRecipe", "train_text_to_image"),
     "vae": ("RECIPES as VAE_RECIPES", "VaeRecipe", "train_vae"),
+    "view_sets": ("TrainingViews", "captured_views", "synthetic_views"),
+    "viewdiff": ("RECIPES as VIEWDIFF_RECIPES", "ViewDiffRecipe", "train_viewdiff"),
 }
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

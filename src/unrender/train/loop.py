@@ -122,8 +122,8 @@ class _Trainer:
 
     @classmethod
     def start(cls, task: Task, config: TrainConfig, accelerator: Accelerator) -> _Trainer:
-        parameters = [p for network in task.networks.values() for p in network.parameters() if p.requires_grad]
-        optimiser = torch.optim.AdamW(parameters, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
+        groups = _parameter_groups(task, config)
+        optimiser = torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
         networks = {name: accelerator.prepare(network) for name, network in task.networks.items()}
         ema = {name: value.detach().clone() for name, value in _trained(task.networks).items()}
         return cls(task, config, accelerator, networks, accelerator.prepare(optimiser), ema)
@@ -132,7 +132,7 @@ class _Trainer:
         """One optimiser step, of `accumulate` batches on every process."""
         config, accelerator = self.config, self.accelerator
         for group in self.optimiser.param_groups:
-            group["lr"] = config.lr_at(self.step)
+            group["lr"] = config.lr_at(self.step) * group.get("rate", 1.0)
         sums: dict[str, float] = {}
         for part in range(config.accumulate):
             with accelerator.accumulate(*self.networks.values()):
@@ -226,6 +226,20 @@ class _Trainer:
             yield
         finally:
             _load(self.task.networks, trained)
+
+
+def _parameter_groups(task: Task, config: TrainConfig) -> list[dict[str, Any]]:
+    """All that is trained at one rate; apart from it, without weight decay, what the task's `rates` name, if it has
+    any: parts of names, and how many times as fast these learn."""
+    rates: Mapping[str, float] = getattr(task, "rates", {})
+    named = _trained(task.networks)
+    apart = {name: next((part for part in rates if part in name), None) for name in named}
+    groups = [{"params": [value for name, value in named.items() if apart[name] is None]}]
+    for part, rate in rates.items():
+        chosen = [value for name, value in named.items() if apart[name] == part]
+        if chosen:
+            groups.append({"params": chosen, "rate": rate, "weight_decay": 0.0})
+    return groups
 
 
 def _check_tensorboard() -> None:

@@ -9,6 +9,7 @@ from unrender.diffusion.card.conditioning import (
     MicroConditioning,
     TaskNumbers,
     TextPrompt,
+    ViewLayers,
 )
 from unrender.diffusion.card.maps import (
     PHOTO,
@@ -76,5 +77,6 @@ __all__ = [
     "TaskNumbers",
     "TextPrompt",
     "Transfer",
+    "ViewLayers",
     "faithful",
 ]

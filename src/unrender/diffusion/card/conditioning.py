@@ -105,4 +105,68 @@ class LightTokens:
             raise UserError(f"card: a light of {height} x {width} texels; expected multiples of 4")
 
 
-Conditioner = TextPrompt | TaskNumbers | ImageTokens | LightTokens | DomainEmbedding | MicroConditioning
+Projection = Literal["released", "paper", "none"]
+
+
+@dataclass(frozen=True)
+class ViewLayers:
+    """The layers that make a picture's UNet one of the views of a set (ViewDiff, Höllein et al. 2024), each view told
+    its camera; see `networks.views`.
+
+    Attributes:
+        others: how many other views a view attends to, the nearest on the sphere; None for all.
+        own: whether a view attends to itself, too. The paper's eq. 3 leaves it out, the released code keeps it.
+        rank: of the low-rank additions that know the camera; 0 for none, and so no camera codes.
+        times: whether attention and the voxels are told each view's timestep.
+        projection: where projection layers are: in all blocks of the UNet but the first and the last (`paper`), in the
+            deepest alone (`released`), or nowhere.
+        grid: cells a side where the UNet is finest; half as many where it has twice the channels.
+        inner: channels of the voxels.
+        levels: of the 3D network; 0 for none.
+        samples: along a ray, once for the subject and once for what is behind it.
+        background: part of the grid's side that is for what lies around the subject; 0 for none.
+        end: the last sample lies at far / end.
+        compression: one convolution of 1 x 1, as in the paper, or two of 3 x 3 before it, as in the released code.
+        joining: how what is rendered joins the features: it replaces them, is added, or is added through a layer that
+            is zero at first.
+        distance: how far from the subject's middle cameras are, in half sides of the subject's cube.
+        up: the axis of the subject's frame that is up.
+        released_grid: whether the cells lie as the released code's do (`networks.views.contraction`).
+    """
+
+    others: int | None = 4
+    own: bool = True
+    rank: int = 64
+    times: bool = True
+    projection: Projection = "released"
+    grid: int = 128
+    inner: int = 16
+    levels: int = 2
+    samples: int = 128
+    background: float = 0.5
+    end: float = 0.5
+    compression: Literal["single", "multiple"] = "single"
+    joining: Literal["replace", "add", "zero"] = "replace"
+    distance: float = 4.0
+    up: Literal["y", "z"] = "y"
+    released_grid: bool = False
+    kind: Literal["views"] = "views"
+
+    def __post_init__(self) -> None:
+        if (self.others is not None and self.others < 0) or self.rank < 0 or self.levels < 0:
+            raise UserError("card: views with a negative number of others, rank or levels; expected 0 or more")
+        if min(self.grid, self.inner, self.samples) < 1 or self.inner % 2:
+            raise UserError(
+                f"card: a grid of {self.grid} cells, {self.inner} channels and {self.samples} samples; expected 1 or "
+                "more "
+                "of each, channels even"
+            )
+        if not (0 <= self.background < 1 and 0 < self.end < 1 and self.distance > 1):
+            raise UserError(
+                f"card: background {self.background}, end {self.end} and distance {self.distance}; expected a part "
+                "of 1, "
+                "a part of 1, and more than 1"
+            )
+
+
+Conditioner = TextPrompt | TaskNumbers | ImageTokens | LightTokens | DomainEmbedding | MicroConditioning | ViewLayers

@@ -15,6 +15,7 @@ from unrender.diffusion.card.conditioning import (
     MicroConditioning,
     TaskNumbers,
     TextPrompt,
+    ViewLayers,
 )
 from unrender.diffusion.card.legacy import from_flat, is_flat
 from unrender.diffusion.card.mistakes import mistake
@@ -37,6 +38,7 @@ _UNION = (
     LightTokens,
     DomainEmbedding,
     MicroConditioning,
+    ViewLayers,
     ScheduleCard,
     KarrasCard,
     FlowCard,

@@ -14,6 +14,7 @@ from unrender.diffusion.card.conditioning import (
     MicroConditioning,
     TaskNumbers,
     TextPrompt,
+    ViewLayers,
 )
 from unrender.diffusion.card.maps import InputMap, MapsCard, SizeRule, TargetPicture
 from unrender.diffusion.card.sampling import FinalStep, SamplingCard
@@ -24,7 +25,9 @@ Task = Literal["inverse", "forward", "text_to_image", "multi_view"]
 
 Posterior = Literal["mode", "sample"]
 Concatenation = Literal["inputs_first", "noise_first"]
-Kind = TypeVar("Kind", TextPrompt, TaskNumbers, ImageTokens, LightTokens, DomainEmbedding, MicroConditioning)
+Kind = TypeVar(
+    "Kind", TextPrompt, TaskNumbers, ImageTokens, LightTokens, DomainEmbedding, MicroConditioning, ViewLayers
+)
 
 
 @dataclass(frozen=True)
@@ -185,6 +188,11 @@ class ModelCard:
     def micro(self) -> MicroConditioning | None:
         """The numbers of a clip that are added to the time embedding; None where there are none."""
         return self._conditioner(MicroConditioning)
+
+    @property
+    def views(self) -> ViewLayers | None:
+        """The layers by which the views of a set see one another; None where it has none."""
+        return self._conditioner(ViewLayers)
 
     @property
     def image_tokens(self) -> bool:

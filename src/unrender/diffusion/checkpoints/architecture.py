@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from unrender.diffusion.card import ModelCard
+from unrender.diffusion.card import ModelCard, ViewLayers
 from unrender.diffusion.checkpoints.video_architecture import (
     build_video_unet,
     video_parameters,
@@ -55,6 +55,8 @@ SD2_TEXT_ENCODER = 340_387_840
 IMAGE_ENCODER = 303_179_776 + 1024 * IMAGES
 
 _WIDTH, _TIME = 320, 1280
+_TRANSFORMERS = {320: 5, 640: 5, 1280: 6}
+"""How many transformer blocks the UNet has at each width."""
 _CROSS_ATTENDED = 2 * (320 + 640 + 1280) + 1280 + 3 * (320 + 640 + 1280)  # widths of the layers, down, middle and up
 
 
@@ -118,7 +120,138 @@ def unet_parameters(card: ModelCard) -> int:
     ends = (card.input_channels - 4) * _WIDTH * 9 + (card.target_channels - 4) * (_WIDTH * 9 + 1)
     task = (card.task_numbers + 1) * _TIME + (_TIME + 1) * _TIME if card.task_numbers else 0
     keys_and_values = 2 * _CROSS_ATTENDED * (IMAGES - WORDS) if card.image_tokens else 0
-    return SD2_UNET + ends + task + keys_and_values
+    return SD2_UNET + ends + task + keys_and_values + view_parameters(card)
+
+
+def view_parameters(card: ModelCard) -> int:
+    """The number of parameters that view layers add to a UNet of Stable Diffusion 2."""
+    views = card.views
+    if views is None:
+        return 0
+    attention = sum(count * _view_attention(width, views) for width, count in _TRANSFORMERS.items())
+    return attention + sum(count * projection_parameters(width, views) for width, count in view_places(views).items())
+
+
+def view_places(views: ViewLayers) -> dict[int, int]:
+    """How many projection layers Stable Diffusion 2's UNet gets at each width."""
+    return {"none": {}, "released": {1280: 6}, "paper": {640: 5, 1280: 6}}[views.projection]
+
+
+def view_memory_bytes(card: ModelCard, views: int, side: int = 256) -> dict[str, int]:
+    """An estimate of what one evaluation of N views of `side` pixels takes in half precision, in bytes, by part.
+
+    weights: the whole UNet's, two bytes each. attention: keys, values and queries of the finest level, for all views.
+    projection: what the finest projection layer holds at once, in single precision: voxels of the 3D network's widest
+    moment, cells that are looked up together, samples that are rendered together. Text guidance doubles all but the
+    weights.
+    """
+    layers = card.views
+    if layers is None:
+        return {}
+    tokens, seen = (side // 8) ** 2, views if layers.others is None else min(views, layers.others + layers.own)
+    attention = 2 * _WIDTH * tokens * views * (1 + 2 * (1 if seen == views else seen))
+    projection = 0
+    if view_places(layers):
+        cells = (layers.grid * _WIDTH // min(view_places(layers))) ** 3
+        # The last level of the way up: what comes from below, what was skipped, their joint, and what comes out.
+        grid = cells * layers.inner * (6 if layers.levels else 1)
+        looked = min(CELLS, cells * views) * layers.inner * 8
+        rendered = SAMPLES * layers.inner * 6
+        projection = 4 * (grid + looked + rendered)
+    return {"weights": 2 * unet_parameters(card), "attention": attention, "projection": projection}
+
+
+CELLS, SAMPLES = 1 << 16, 1 << 17
+"""Cells times views, and samples, that a projection layer works on together (`networks.views`)."""
+
+
+def view_summary(card: ModelCard) -> list[str]:
+    """What view layers add to Stable Diffusion 2's UNet, in lines for people: places, sizes, parameters, memory."""
+    layers = card.views
+    if layers is None:
+        return []
+    lines = [
+        f"attention between views: {sum(_TRANSFORMERS.values())} layers, each view sees "
+        + ("all others" if layers.others is None else f"{layers.others} others")
+        + (" and itself" if layers.own else "")
+    ]
+    names = {640: "down_blocks.1, up_blocks.2", 1280: "down_blocks.2, mid_block, up_blocks.1"}
+    for width, count in sorted(view_places(layers).items(), reverse=True):
+        side = layers.grid * _WIDTH // width
+        each = projection_parameters(width, layers)
+        lines.append(
+            f"projection: {count} layers at {width} channels ({names[width]}), {side}^3 cells, {each:,} parameters each"
+        )
+    lines.append(f"added: {view_parameters(card):,} parameters")
+    for views in (5, 30):
+        parts = view_memory_bytes(card, views)
+        shown = ", ".join(f"{name} {value / 1e9:.2f}" for name, value in parts.items())
+        lines.append(f"memory of {views} views of 256 x 256, estimated, GB: {sum(parts.values()) / 1e9:.2f} ({shown})")
+    return lines
+
+
+def projection_parameters(width: int, views: ViewLayers) -> int:
+    """The number of parameters of a projection layer, its norm included, at that width."""
+    inner, half, linear = views.inner, views.inner // 2, _linear
+    compress = linear(width, inner)
+    if views.compression == "multiple":
+        compress = linear(9 * width, width) + linear(9 * width, inner) + linear(inner, inner)
+    aggregator = (
+        linear(4, half)
+        + linear(half, inner)
+        + linear(3 * inner, 2 * inner)
+        + linear(2 * inner, inner)
+        + linear(inner, inner)
+        + linear(inner, inner + 1)
+        + linear(inner, inner)
+        + linear(inner, 1)
+        + linear(2 * inner + 1, inner)
+        + (linear(_TIME, _TIME // 2) + linear(_TIME // 2, inner) if views.times else 0)
+    )
+    renderer = 3 * (inner * inner + inner) + inner + 1 + inner * inner + inner
+    scales = 2 * (linear(inner, inner) + linear(inner, width) + linear(width, width))
+    gate = linear(width, width) if views.joining == "zero" else 0
+    return compress + aggregator + _unet_3d(views) + linear(3, inner) + renderer + scales + gate + 2 * width
+
+
+def _view_attention(width: int, views: ViewLayers) -> int:
+    """What attention to other views and to the text gets at one transformer of that width."""
+    if not views.rank:
+        return 0
+    code, numbers = 10, 8 if views.times else 0
+    to_views = 3 * views.rank * (width + code + numbers + width)
+    to_text = views.rank * (width + code + width) + 2 * views.rank * (WORDS + code + width)
+    time = _linear(_TIME, _TIME // 2) + _linear(_TIME // 2, numbers) if views.times else 0
+    return to_views + to_text + 2 * views.rank * 2 * width + time
+
+
+def _unet_3d(views: ViewLayers) -> int:
+    if not views.levels:
+        return 0
+    widths, inner = [views.inner * (i + 1) for i in range(views.levels)], views.inner
+    before, times = [inner, *widths[:-1]], 4 * views.inner
+
+    def block(inward: int, outward: int) -> int:
+        short = _linear(inward, outward) if inward != outward else 0
+        norms, convolutions = 2 * (inward + outward), _linear(27 * inward, outward) + _linear(27 * outward, outward)
+        return norms + convolutions + _linear(times, outward) + short
+
+    total = _linear(27 * inner, inner) * 2 + 2 * inner + _linear(inner, times) + _linear(times, times)
+    total += block(widths[-1], widths[-1])
+    below = widths[-1]
+    for level in reversed(range(views.levels)):
+        inward, width = before[level], widths[level]
+        total += block(inward, width) + block(below + width, width) + block(width + inward, width)
+        total += (_linear(27 * width, width) if level < views.levels - 1 else 0) + (
+            _linear(27 * width, width) if level else 0
+        )
+        below = width
+    return total
+
+
+def _linear(inward: int, outward: int) -> int:
+    """Parameters of a linear layer with a bias; of a convolution with so many numbers in its window."""
+    return inward * outward + outward
 
 
 def parameters(card: ModelCard) -> int:

@@ -18,8 +18,10 @@ from unrender.diffusion.checkpoints.adapter import add_adapter
 from unrender.diffusion.checkpoints.clip.image_encoder import ImageEncoder, load_image_encoder
 from unrender.diffusion.checkpoints.clip.prompts import TOKENS_FILE, prompt_tokens
 from unrender.diffusion.checkpoints.fitting import check_unet
+from unrender.diffusion.checkpoints.hub.components import VIEW_LAYERS
 from unrender.diffusion.checkpoints.hub.location import ModelLocation
 from unrender.diffusion.checkpoints.official import refined
+from unrender.diffusion.checkpoints.released_views import is_released, read_released, stock_config
 from unrender.diffusion.checkpoints.tensors import check_tensors, read_tensors, tensor_shapes, weight_files
 from unrender.diffusion.decoding import TEMPORAL, Decoder
 from unrender.diffusion.networks.environment import EnvironmentEncoder
@@ -104,7 +106,7 @@ def load_checkpoint(
     small = inference_only and not joint
     checkpoint = Checkpoint(
         card,
-        unet=_load_unet(unet_folder, compute, small),
+        unet=_load_views(card, home, compute) if card.views else _load_unet(unet_folder, compute, small),
         autoencoder=_load_autoencoder(home.component("vae"), compute, small),
         tokens=prompt_tokens(home),
         decoder=_load_decoder(decoder, compute) if decoder else None,
@@ -114,7 +116,7 @@ def load_checkpoint(
     )
     _check_tokens(checkpoint, home.folder)
     add_adapter(checkpoint.unet, card, home, lora)
-    if joint and not card.is_video:
+    if joint and not card.is_video and card.views is None:
         from unrender.diffusion.networks.joint_attention import join_items
 
         join_items(checkpoint.unet)
@@ -132,10 +134,33 @@ def save_checkpoint(
         networks[checkpoint.card.light.encoder] = checkpoint.environment
     for name, network in networks.items():
         state = {key: value.detach().to(dtype) for key, value in network.state_dict().items()}
+        if checkpoint.card.views is not None and network is checkpoint.unet:
+            state = _save_views(state, folder, max_shard_size)
         network.save_config(folder / name)
         _save_shards(state, folder / name, max_shard_size)
     safetensors.torch.save_file(checkpoint.tokens, folder / TOKENS_FILE)
     write_card(checkpoint.card, folder)
+
+
+def save_view_layers(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+    """Writes what was added to a UNet for the views of a set, with its card, alone: `load_checkpoint` takes the rest
+    from the card's fallback."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {key: value.detach().to(dtype) for key, value in checkpoint.unet.state_dict().items()}
+    _save_views(state, folder, "15MB")
+    safetensors.torch.save_file(checkpoint.tokens, folder / TOKENS_FILE)
+    write_card(checkpoint.card, folder)
+
+
+def _save_views(state: dict[str, Tensor], folder: Path, max_shard_size: str) -> dict[str, Tensor]:
+    """Writes the added layers of a UNet into `views/`; what is left is the stock network's."""
+    from unrender.diffusion.networks.views.install import is_added
+
+    place = folder / VIEW_LAYERS
+    place.mkdir()
+    _save_shards({name: value for name, value in state.items() if is_added(name)}, place, max_shard_size)
+    (place / "config.json").write_text("{}\n")
+    return {name: value for name, value in state.items() if not is_added(name)}
 
 
 def _save_shards(state: dict[str, Tensor], folder: Path, max_shard_size: str) -> None:
@@ -170,6 +195,43 @@ def load_network(kind: type[Network], folder: Path, compute: Compute) -> Network
         state |= {rename(name): value for name, value in read_tensors(path, compute)}
     network.load_state_dict(state, assign=True)
     return lay_out(network, compute.device).eval()
+
+
+def _load_views(card: ModelCard, home: ModelLocation, compute: Compute) -> UNet2DConditionModel:
+    """A UNet with view layers: the stock network of `unet/` and what was added to it in `views/`, or both in `unet/` in
+    the layout that ViewDiff's training code exports."""
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+    from unrender.diffusion.networks.views.install import add_views, is_added
+
+    assert card.views is not None
+    folder = home.component(card.identity.source.unet)
+    config = _config(folder)
+    released = is_released(config)
+    with reading(folder / "config.json", "the settings of a UNet"), torch.device("meta"):
+        unet = cast(
+            UNet2DConditionModel, UNet2DConditionModel.from_config(stock_config(config) if released else config)
+        )
+        add_views(unet, card.views)
+    expected = {name: tuple(value.shape) for name, value in unet.state_dict().items()}
+    if released:
+        parts = [(folder, expected, read_released(folder, WEIGHTS, compute))]
+    else:
+        added = {name: shape for name, shape in expected.items() if is_added(name)}
+        stock = {name: shape for name, shape in expected.items() if name not in added}
+        parts = [
+            (place, shapes, {n: v for path in weight_files(place, WEIGHTS) for n, v in read_tensors(path, compute)})
+            for place, shapes in ((folder, stock), (home.component(VIEW_LAYERS), added))
+        ]
+    state: dict[str, Tensor] = {}
+    for place, shapes, found in parts:
+        check_tensors(shapes, {name: tuple(value.shape) for name, value in found.items()}, place)
+        state |= found
+    unet.load_state_dict(state, assign=True)
+    for name, module in unet.named_modules():  # what turns features into space has no digits to lose
+        if name.endswith(".projection"):
+            module.float()
+    return lay_out(unet, compute.device).eval()
 
 
 def _load_unet(folder: Path, compute: Compute, small: bool) -> UNet2DConditionModel:

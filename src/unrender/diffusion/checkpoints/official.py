@@ -9,6 +9,7 @@ from typing import Any
 
 from unrender.diffusion.card import AnySchedule, KarrasCard, LightTokens, ModelCard, ScheduleCard, TargetPicture
 from unrender.diffusion.checkpoints.hub.location import ModelLocation
+from unrender.diffusion.checkpoints.released_views import with_released_layers
 from unrender.errors import UserError
 from unrender.files.tables import read_table
 from unrender.scene.encoding import Picture
@@ -37,6 +38,7 @@ def refined(card: ModelCard, home: ModelLocation) -> ModelCard:
     Raises:
         UserError: a scheduler of sigmas that are not those of Karras et al. 2022, or of other predictions.
     """
+    card = with_released_layers(card, home.folder)
     said = _scheduler(home)
     if isinstance(card.sampling.schedule, KarrasCard) and not said and card.identity.source.repository:
         schedule = card.sampling.schedule

@@ -15,6 +15,12 @@ STEMS = ("diffusion_pytorch_model", "model", "pytorch_lora_weights")
 WORDLESS = ("tokenizer", "scheduler", "feature_extractor")
 """Components that have settings, and no weights."""
 
+VIEW_LAYERS = "views"
+"""What was added to a UNet for the views of a set; in the layout that ViewDiff's code exports it is in the UNet's."""
+
+VIEW_LORA = "pytorch_lora_weights.safetensors"
+"""The camera's low-rank layers in that layout, beside the UNet's weights."""
+
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
 
@@ -55,6 +61,8 @@ def choose_files(
         inside = [path.removeprefix(f"{component}/") for path in listing if path.startswith(f"{component}/")]
         names = [name for name in inside if "/" not in name]
         weights = [] if component in WORDLESS else _weights_or_refusal(names, half, f"{card.id}: {component}")
+        if component == card.identity.source.unet and card.views is not None and VIEW_LORA in names:
+            weights = [*weights, VIEW_LORA]
         if weights or component in WORDLESS:
             settings = [name for name in names if name.endswith((".json", ".txt")) and ".index." not in name]
             chosen += [f"{component}/{name}" for name in (*settings, *weights)]

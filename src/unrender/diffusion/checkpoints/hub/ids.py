@@ -17,6 +17,7 @@ _OTHER_VERB: dict[Task, str] = {
     "forward": "a forward renderer (maps to picture); `unrender forward` takes it, or `relight --forward`",
     "inverse": "an inverse renderer (picture to maps); `unrender inverse` takes it",
     "text_to_image": "a text-to-image model (words to picture); `unrender generate` takes it",
+    "multi_view": "a model of views; `unrender multiview` takes it",
 }
 
 

@@ -12,10 +12,12 @@ from unrender.diffusion.card import ModelCard, Task
 from unrender.diffusion.card.file import CARD_FILE, read_card
 from unrender.diffusion.checkpoints.hub.cache import fallback_of
 from unrender.diffusion.checkpoints.hub.components import MODEL_INDEX, WORDLESS, lacking, required, wanted
-from unrender.diffusion.checkpoints.hub.ids import cards_of, known_ids, pick
+from unrender.diffusion.checkpoints.hub.ids import cards_of, embedded, known_ids, pick
 from unrender.diffusion.checkpoints.hub.location import ModelLocation
 from unrender.diffusion.checkpoints.published import PUBLISHED
 from unrender.diffusion.checkpoints.published.stable_diffusion import stable_diffusion_card
+from unrender.diffusion.checkpoints.published.viewdiff import TEDDYBEAR
+from unrender.diffusion.checkpoints.released_views import is_released
 from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
 from unrender.files.reading import reading
@@ -121,6 +123,8 @@ def _made_of(folder: Path) -> str | None:
     """The known id that the folder's files leave no doubt of."""
     if (folder / "unet_0").is_dir() and (folder / "unet_1").is_dir():
         return OUROBOROS
+    if is_released(_read(folder / "unet" / "config.json")):
+        return TEDDYBEAR
     index = _read(folder / MODEL_INDEX)
     match index.get("_class_name"):
         case "MarigoldDepthPipeline":
@@ -181,4 +185,7 @@ def _rest(card: ModelCard, folder: Path) -> Path | None:
     alone = ModelLocation(card, folder)
     if card.identity.source.fallback and lacking(alone, required(card)) and beside.is_dir():
         return beside
-    return fallback_of(card, folder)
+    shipped = embedded("text_to_image").get(card.identity.source.fallback)
+    if shipped is None and card.views is not None and Path(card.identity.source.fallback or "?").is_dir():
+        return Path(card.identity.source.fallback)
+    return shipped or fallback_of(card, folder)

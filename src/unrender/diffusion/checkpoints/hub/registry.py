@@ -29,7 +29,9 @@ def find(model: str | Path, task: Task | None = None) -> ModelLocation:
     if name in known_ids():
         card = pick(cards_of(name), task)
         folder = embedded(card.task).get(name)
-        return ModelLocation(card, folder) if folder else _pulled(card)
+        # Views are stored as the layers that they add to a picture model, which ships too.
+        base = embedded("text_to_image").get(card.identity.source.fallback)
+        return ModelLocation(card, folder, base) if folder else _pulled(card)
     if Path(model).is_dir():
         return local_model(Path(model), task)
     raise unknown(name)

@@ -9,6 +9,7 @@ from unrender.diffusion.checkpoints.published.marigold import MARIGOLD
 from unrender.diffusion.checkpoints.published.ouroboros import OUROBOROS
 from unrender.diffusion.checkpoints.published.rgbx import RGBX
 from unrender.diffusion.checkpoints.published.stable_diffusion import STABLE_DIFFUSION
+from unrender.diffusion.checkpoints.published.viewdiff import VIEWDIFF
 
 PUBLISHED: tuple[ModelCard, ...] = (
     *MARIGOLD,
@@ -19,6 +20,7 @@ PUBLISHED: tuple[ModelCard, ...] = (
     *OUROBOROS,
     *DIFFUSION_RENDERER,
     *STABLE_DIFFUSION,
+    *VIEWDIFF,
 )
 
 
