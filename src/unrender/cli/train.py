@@ -32,6 +32,9 @@ class RunOptions:
     ] = None
     cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep what is read of the shards here.")] = None
     steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Optimiser steps; the recipe's own.")] = None
+    hours: Annotated[
+        float | None, typer.Option(metavar="H", help="End after so many hours of training, if not after the steps.")
+    ] = None
     seed: Annotated[int, typer.Option(min=0, help="Of weights, pictures, order and noise.")] = 0
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the whole recipe, and stop.")] = False
 
@@ -78,8 +81,10 @@ class E2EJob:
     """Which recipe, and what its one step starts from."""
 
     recipe: Annotated[
-        Literal["paper", "mini", "scratch", "smoke"],
-        typer.Option(help="`scratch` starts from nothing; `smoke` learns a few pictures by heart in minutes."),
+        Literal["paper", "mini", "scratch", "long", "smoke"],
+        typer.Option(
+            help="`scratch` starts from nothing, `long` for hours; `smoke` learns a few pictures by heart in minutes."
+        ),
     ] = "mini"
     noise: Annotated[Literal["zeros", "gaussian", "multi_resolution"], typer.Option(help="Of the one step.")] = "zeros"
 
@@ -168,7 +173,12 @@ def _train(name: str, jobs: tuple[Any, ...], recipe: Any, train: Callable[..., P
     from unrender.train.recipe import resolved
 
     options: RunOptions = jobs[-1]
-    config = replace(recipe.config, steps=options.steps or recipe.config.steps, seed=options.seed)
+    config = replace(
+        recipe.config,
+        steps=options.steps or recipe.config.steps,
+        seed=options.seed,
+        hours=options.hours or recipe.config.hours,
+    )
     recipe = replace(recipe, config=config)
     if options.dry_run:
         print(resolved(recipe), end="")
@@ -202,6 +212,8 @@ def _stills(options: RunOptions, *, lit: bool) -> Any:
     if not (options.data or named):
         raise UserError("nothing to train on; expected --data DIR of `unrender synth`, or --dataset NAME=DIR")
     sets = [_synthetic(options.data, options.cache, lit=lit)] if options.data else []
+    if named and options.cache is not None and sets:
+        sets = [sets[0].in_memory()]
     sets += [load_dataset(name, folder) for name, folder in named]
     return sets[0] if len(sets) == 1 else join(sets)
 
@@ -210,18 +222,14 @@ def _synthetic(folders: list[Path], cache: Path | None, *, lit: bool) -> Any:
     from unrender.diffusion.card import LightTokens
     from unrender.files.shards import read_clips
     from unrender.train.data import lit_frames, load_lit_still_dataset, load_still_dataset
-    from unrender.train.prepared import prepared
+    from unrender.train.packed import packed
 
-    def gather() -> Any:
-        frames = (frame for folder in folders for clip in read_clips(folder) for frame in lit_frames(clip))
-        return (
-            load_lit_still_dataset(frames, LightTokens())
-            if lit
-            else load_still_dataset(gbuffer for gbuffer, _ in frames)
-        )
-
-    kind = f"lit {LightTokens().size}" if lit else "unlit"
-    return gather() if cache is None else prepared(cache, folders, kind, gather)
+    if cache is not None:
+        return packed(cache, folders, LightTokens() if lit else None)
+    frames = (frame for folder in folders for clip in read_clips(folder) for frame in lit_frames(clip))
+    return (
+        load_lit_still_dataset(frames, LightTokens()) if lit else load_still_dataset(gbuffer for gbuffer, _ in frames)
+    )
 
 
 for verb in (vae, pretrain, e2e, ouroboros):

@@ -20,7 +20,7 @@ from unrender.diffusion.codec import encode_picture
 from unrender.diffusion.decoding import downsampling_factor
 from unrender.errors import UserError
 from unrender.files.tables import read_table
-from unrender.train.data import Batch, StillDataset, hold_out, sample_batch, whole_batch
+from unrender.train.data import Batch, Stills, hold_out, sample_batch, whole_batch
 from unrender.train.loop import BatchSpec, Networks, Report, run
 from unrender.train.mini import MINI_PICTURES, build_autoencoder
 from unrender.train.recipe import Stage, TrainConfig
@@ -62,8 +62,8 @@ class VaeTask:
 
     autoencoder: AutoencoderKL
     recipe: VaeRecipe
-    stills: StillDataset
-    held_out: StillDataset
+    stills: Stills
+    held_out: Stills
 
     @cached_property
     def networks(self) -> dict[str, nn.Module]:
@@ -113,7 +113,7 @@ class VaeTask:
         return len(pictures), self.autoencoder.config["latent_channels"], height // factor, width // factor
 
 
-def train_vae(recipe: VaeRecipe, stills: StillDataset, out: Path, report: Report | None = None) -> Path:
+def train_vae(recipe: VaeRecipe, stills: Stills, out: Path, report: Report | None = None) -> Path:
     """Trains an autoencoder on photos and on the pictures of their maps; see `loop.run`.
 
     Raises:
