@@ -90,6 +90,17 @@ class E2EJob:
 
 
 @dataclass(frozen=True)
+class DetailJob:
+    """Which recipe, over which model."""
+
+    recipe: Annotated[Literal["mini", "smoke"], typer.Option(help="`smoke` only shows that it runs.")] = "mini"
+    task: Annotated[Literal["inverse", "forward"], typer.Option(help="Picture to maps, or maps to picture.")] = (
+        "inverse"
+    )
+    start: Annotated[str, typer.Option(metavar="MODEL", help="A model's id or folder, which stays as it is.")] = "mini"
+
+
+@dataclass(frozen=True)
 class OuroborosJob:
     """What to train together, and how."""
 
@@ -127,6 +138,15 @@ def e2e(job: E2EJob, model: ModelOptions, options: RunOptions) -> None:
 
     recipe = _started(RECIPES[job.recipe], model)
     _train("e2e", (job, model, options), replace(recipe, noise=job.noise), train_e2e, lit=_lit(model))
+
+
+def detail(job: DetailJob, options: RunOptions) -> None:
+    """Train what brings a model's answer to the picture's own resolution."""
+    from unrender.train.detail import RECIPES, train_detail
+    from unrender.train.start import Start
+
+    recipe = replace(RECIPES[job.recipe], start=Start(job.task, job.start))
+    _train("detail", (job, options), recipe, train_detail, lit=job.task == "forward")
 
 
 def ouroboros(job: OuroborosJob, options: RunOptions) -> None:
@@ -232,5 +252,5 @@ def _synthetic(folders: list[Path], cache: Path | None, *, lit: bool) -> Any:
     )
 
 
-for verb in (vae, pretrain, e2e, ouroboros):
+for verb in (vae, pretrain, e2e, detail, ouroboros):
     add_verb(app, verb.__name__, verb)

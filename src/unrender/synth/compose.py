@@ -23,7 +23,7 @@ from unrender.synth.placement import about_y, posed
 from unrender.synth.rooms import random_room
 from unrender.synth.shapes import plane
 from unrender.synth.sources import Sources
-from unrender.synth.world import Scene, Thing, World
+from unrender.synth.world import Composition, Thing, World
 
 Random = np.random.Generator
 
@@ -67,13 +67,13 @@ def random_world(rng: Random, size: tuple[int, int], sources: Sources, *, test: 
         scene = _METRIC[kind](rng, size, sources, test=test)
     elif kind == "close-up":
         thing = close_up(rng, sources, test=test)
-        scene = Scene((thing,), _camera(rng, thing.placed, size, (-60, 60), (0.6, 1.0))[0], thing.name)
+        scene = Composition((thing,), _camera(rng, thing.placed, size, (-60, 60), (0.6, 1.0))[0], thing.name)
     else:
         scene = _objects(rng, size, sources, test=test, enclosed=kind == "box room")
     return _lit(rng, scene, sources, test=test)
 
 
-def _objects(rng: Random, size: tuple[int, int], sources: Sources, *, test: bool, enclosed: bool) -> Scene:
+def _objects(rng: Random, size: tuple[int, int], sources: Sources, *, test: bool, enclosed: bool) -> Composition:
     """Objects on a ground, sometimes by a wall, or in a box room."""
     things, extents = arrangement(rng, sources, test=test, indoors=enclosed)
     points = np.concatenate([thing.placed for thing in things])
@@ -85,10 +85,10 @@ def _objects(rng: Random, size: tuple[int, int], sources: Sources, *, test: bool
         reach = float(np.linalg.norm(points[:, [0, 2]], axis=1).max())
         scenery, place = _scenery(rng, reach, away, test)
     caption = f"{', '.join(thing.name for thing in things)} {place}"
-    return Scene((*scenery, *things), camera, caption, openings)
+    return Composition((*scenery, *things), camera, caption, openings)
 
 
-def _lit(rng: Random, scene: Scene, sources: Sources, *, test: bool) -> World:
+def _lit(rng: Random, scene: Composition, sources: Sources, *, test: bool) -> World:
     light = _light(rng, sources, test=test, enclosed=len(scene.openings) > 0, under_sky=scene.under_sky)
     caption = f"{scene.caption}, {light.name}"
     # Another renderer's surfaces scatter light otherwise: half of the worlds have a BSDF of their own.

@@ -16,13 +16,13 @@ from unrender.synth.rooms import room_lamps, room_shell
 from unrender.synth.shapes import plane
 from unrender.synth.sources import Sources
 from unrender.synth.wear import labelled, random_finish
-from unrender.synth.world import Scene, Thing
+from unrender.synth.world import Composition, Thing
 
 Random = np.random.Generator
 
 
 @dataclass
-class Setting:
+class Furnishing:
     """What has been set down so far: things, their extents, and the pieces with a top and where they stand."""
 
     rng: Random
@@ -61,13 +61,13 @@ class Setting:
             self.put(drawn, about_y(self.rng.uniform(0, 2 * np.pi)), where, group)
 
 
-def furnished_room(rng: Random, size: tuple[int, int], sources: Sources, *, test: bool) -> Scene:
+def furnished_room(rng: Random, size: tuple[int, int], sources: Sources, *, test: bool) -> Composition:
     """A room with furniture along its walls and in its middle, clutter on it, doors, pictures, rugs and lamps; the
     camera stands in it, and shows much of it or one thing."""
     extent = np.array([rng.uniform(2.6, 6.5), rng.uniform(2.3, 3.2), rng.uniform(2.6, 6.5)])
     low, high = extent * [-0.5, 0, -0.5], extent * [0.5, 1, 0.5]
     eye = np.array([0, rng.uniform(0.7, 1.9), 0]) + (rng.uniform(-0.5, 0.5, 3) * (extent - 0.7)) * [1, 0, 1]
-    setting = Setting(rng, sources, test)
+    setting = Furnishing(rng, sources, test)
     # Nobody stands where the camera is.
     corners = np.array([[-0.35, -3, -0.35], [0.35, 3, 0.35], [-0.35, 0, 0.35], [0.35, 0, -0.35]])
     setting.extents.append(Extent.of(eye + corners))
@@ -82,12 +82,12 @@ def furnished_room(rng: Random, size: tuple[int, int], sources: Sources, *, test
     names = ", ".join(thing.name for thing in setting.things[:6])
     target, fov = _view(setting, eye, extent)
     camera = camera_at(rng, size, eye, target, fov)
-    return Scene((*shell, *fixed, *setting.things), camera, f"{names} {words}", openings)
+    return Composition((*shell, *fixed, *setting.things), camera, f"{names} {words}", openings)
 
 
-def table_from_above(rng: Random, size: tuple[int, int], sources: Sources, *, test: bool) -> Scene:
+def table_from_above(rng: Random, size: tuple[int, int], sources: Sources, *, test: bool) -> Composition:
     """Small things spread on a table, a desk or the ground, seen from steeply above."""
-    setting = Setting(rng, sources, test)
+    setting = Furnishing(rng, sources, test)
     half = rng.uniform(0.25, 0.7)
     for _ in range(int(rng.integers(4, 14))):
         drawn = setting.draw("small")
@@ -107,10 +107,10 @@ def table_from_above(rng: Random, size: tuple[int, int], sources: Sources, *, te
     distance = half * rng.uniform(0.8, 1.6) / np.tan(np.radians(fov / 2))
     names = ", ".join(thing.name for thing in setting.things[:6])
     camera = camera_at(rng, size, target + distance * toward, target, fov)
-    return Scene((*scenery, *setting.things), camera, f"{names} on a {finish.name} table from above")
+    return Composition((*scenery, *setting.things), camera, f"{names} on a {finish.name} table from above")
 
 
-def _along_walls(setting: Setting, extent: Array) -> None:
+def _along_walls(setting: Furnishing, extent: Array) -> None:
     rng = setting.rng
     for _ in range(int(rng.integers(4, 12))):
         use: Use = "large" if rng.random() < 0.8 else "plant" if rng.random() < 0.7 else "person"
@@ -124,7 +124,7 @@ def _along_walls(setting: Setting, extent: Array) -> None:
         setting.put(drawn, turn, turn @ [along, 0.0, -depth / 2 + drawn.size[2] / 2 + 0.03])
 
 
-def _in_the_middle(setting: Setting, extent: Array) -> None:
+def _in_the_middle(setting: Furnishing, extent: Array) -> None:
     rng = setting.rng
     for _ in range(int(rng.integers(1, 5))):
         drawn = setting.draw("large" if rng.random() < 0.7 else "person" if rng.random() < 0.6 else "small")
@@ -136,7 +136,7 @@ def _in_the_middle(setting: Setting, extent: Array) -> None:
         setting.put(drawn, turn, place)
 
 
-def _on_walls(setting: Setting, extent: Array) -> list[Thing]:
+def _on_walls(setting: Furnishing, extent: Array) -> list[Thing]:
     """Doors, windows that are shut, and pictures, flat on the walls; they may hang behind furniture."""
     rng, fixed, taken = setting.rng, [], []
     for _ in range(int(rng.integers(1, 7))):
@@ -159,7 +159,7 @@ def _on_walls(setting: Setting, extent: Array) -> list[Thing]:
     return fixed
 
 
-def _framed(setting: Setting) -> Piece:
+def _framed(setting: Furnishing) -> Piece:
     """A picture in a frame: print, pattern or painting."""
     rng = setting.rng
     wide, high = rng.uniform(0.15, 0.6, 2)
@@ -169,7 +169,7 @@ def _framed(setting: Setting) -> Piece:
     return Piece("picture", board((0, high, 0), (wide, high, 0.015)), picture)
 
 
-def _on_floor_and_ceiling(setting: Setting, extent: Array) -> list[Thing]:
+def _on_floor_and_ceiling(setting: Furnishing, extent: Array) -> list[Thing]:
     """Rugs, and what hangs from the ceiling."""
     rng, fixed = setting.rng, []
     if rng.random() < 0.4:
@@ -188,7 +188,7 @@ def _on_floor_and_ceiling(setting: Setting, extent: Array) -> list[Thing]:
     return fixed
 
 
-def _view(setting: Setting, eye: Array, extent: Array) -> tuple[Array, float]:
+def _view(setting: Furnishing, eye: Array, extent: Array) -> tuple[Array, float]:
     """What the camera looks at, and its field of view in degrees: one thing, or the far side of the room."""
     rng = setting.rng
     far = [thing for thing in setting.things if np.linalg.norm(thing.placed.mean(0) - eye) > 0.7]

@@ -10,7 +10,7 @@ from unrender.raytrace.material import Material
 from unrender.raytrace.mesh import Array, Mesh, merge, transformed
 from unrender.scene.camera import Camera
 from unrender.synth.framing import camera_at
-from unrender.synth.interiors import Setting
+from unrender.synth.interiors import Furnishing
 from unrender.synth.materials import SMALL, WIDE, paint, random_material
 from unrender.synth.objects import rock
 from unrender.synth.patterns import fbm
@@ -20,7 +20,7 @@ from unrender.synth.shapes import grid_faces, plain_box, plane
 from unrender.synth.sources import Sources
 from unrender.synth.walls import Wall, wall_mesh, window_bars
 from unrender.synth.wear import random_finish
-from unrender.synth.world import Scene, Thing
+from unrender.synth.world import Composition, Thing
 
 Random = np.random.Generator
 
@@ -28,7 +28,7 @@ _FAR = 150.0  # half the side of the ground: past it is the sky
 _PATCH = 9.0  # metres that one texture of a ground is long
 
 
-def street(rng: Random, size: tuple[int, int], sources: Sources, *, test: bool) -> Scene:
+def street(rng: Random, size: tuple[int, int], sources: Sources, *, test: bool) -> Composition:
     """A street between one or two rows of houses, with people, vehicles and trees; or a house front, seen across."""
     wide, length = rng.uniform(5, 14), rng.uniform(20, 60)
     scenery = [_ground(rng, test=test)]
@@ -42,7 +42,7 @@ def street(rng: Random, size: tuple[int, int], sources: Sources, *, test: bool) 
             turn = about_y(np.pi / 2)
             scenery.append(Thing(part.mesh, part.material, posed(turn, 1.0, [0, 0, -length / 2]) @ part.pose))
     eye, ahead = _street_view(rng, wide, length)
-    setting = Setting(rng, sources, test)
+    setting = Furnishing(rng, sources, test)
     uses: tuple[Use, ...] = ("vehicle", "person", "plant", "outdoors")
     for _ in range(int(rng.integers(4, 14))):
         drawn = setting.draw(uses[int(rng.choice(4, p=[0.35, 0.3, 0.2, 0.15]))])
@@ -68,7 +68,7 @@ def _street_view(rng: Random, wide: float, length: float) -> tuple[Array, Array]
     return eye, ahead
 
 
-def open_ground(rng: Random, size: tuple[int, int], sources: Sources, *, test: bool) -> Scene:
+def open_ground(rng: Random, size: tuple[int, int], sources: Sources, *, test: bool) -> Composition:
     """Uneven ground under the sky, sometimes before a cliff, with rocks, plants, people and what stands outdoors."""
     scenery = [_ground(rng, test=test)]
     kind = rng.random()
@@ -76,7 +76,7 @@ def open_ground(rng: Random, size: tuple[int, int], sources: Sources, *, test: b
         scenery.append(_cliff(rng, test=test))
     elif kind < 0.55:
         scenery += _row_of_houses(rng, 0.0, 20.0, test=test, turn=np.pi / 2, back=rng.uniform(4, 14))
-    setting = Setting(rng, sources, test)
+    setting = Furnishing(rng, sources, test)
     for _ in range(int(rng.integers(2, 9))):
         use: Use = str(rng.choice(["plant", "outdoors", "person", "vehicle"], p=[0.35, 0.25, 0.25, 0.15]))  # ty: ignore[invalid-assignment]
         stone = rng.random() < 0.3
@@ -96,9 +96,9 @@ def open_ground(rng: Random, size: tuple[int, int], sources: Sources, *, test: b
     return _scene(setting, scenery, camera_at(rng, size, eye, target, rng.uniform(35, 65)), "outdoors")
 
 
-def _scene(setting: Setting, scenery: list[Thing], camera: Camera, place: str) -> Scene:
+def _scene(setting: Furnishing, scenery: list[Thing], camera: Camera, place: str) -> Composition:
     names = ", ".join(thing.name for thing in setting.things[:6])
-    return Scene((*scenery, *setting.things), camera, f"{names} {place}".strip(), under_sky=True)
+    return Composition((*scenery, *setting.things), camera, f"{names} {place}".strip(), under_sky=True)
 
 
 def _ground(rng: Random, *, test: bool) -> Thing:

@@ -28,7 +28,7 @@ class Thing(PlacedMesh):
 
 
 @dataclass(frozen=True)
-class Scene:
+class Composition:
     """A world before it is lit; attributes as in `World`."""
 
     things: tuple[Thing, ...]

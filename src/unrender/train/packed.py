@@ -174,6 +174,7 @@ def open_packed(files: Sequence[Path]) -> PackedStills:
 def _packed_shard(clips: Iterable[Clip], lights: LightTokens | None) -> dict[str, Tensor]:
     """The coded tensors of a shard: (worlds, C, H, W), or (worlds, lights, C, H, W) of what the light changes."""
     worlds: list[dict[str, Tensor]] = []
+    maps: dict[str, Tensor] = {}
     for clip in clips:
         frames = list(lit_frames(clip))
         count = len(clip.gbuffer)
@@ -191,9 +192,12 @@ def _packed_shard(clips: Iterable[Clip], lights: LightTokens | None) -> dict[str
             world = {name: values[rows] if name in _PER_LIGHT else values[rows][0] for name, values in tensors.items()}
             known = {f"known.{name}": flags[rows][0] for name, flags in stills.known.items()}
             worlds.append({name: _coded(name, values) for name, values in world.items()} | known)
+            maps |= worlds[-1]
     if not worlds:
         raise UserError("a shard without clips; delete it and run the same `unrender synth` again")
-    return {name: torch.stack([world[name] for world in worlds]).contiguous() for name in worlds[0]}
+    return {
+        name: torch.stack([world.get(name, torch.zeros_like(like)) for world in worlds]) for name, like in maps.items()
+    }
 
 
 def _key(shard: Path, kind: str) -> str:

@@ -4,6 +4,7 @@ weights as `unrender.json` (`card.file`), or is found by its id."""
 from unrender.diffusion.card.conditioning import Conditioner, ImageTokens, LightTokens, TaskNumbers, TextPrompt
 from unrender.diffusion.card.maps import (
     PHOTO,
+    DetailCard,
     Exposure,
     InputMap,
     MapCodec,
@@ -39,6 +40,7 @@ __all__ = [
     "AnySchedule",
     "Concatenation",
     "Conditioner",
+    "DetailCard",
     "Exposure",
     "FlowCard",
     "Grouping",

@@ -17,12 +17,15 @@ WORDLESS = ("tokenizer", "scheduler", "feature_extractor")
 ENVIRONMENT_ENCODER = "environment_encoder"
 """Encodes a light as tokens; unrender's own network, in the layout of the others."""
 
+DETAIL = "detail"
+"""Brings an answer to the picture's own resolution; unrender's own network, too."""
+
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
 
 def networks(card: ModelCard) -> tuple[str, ...]:
     """The components whose weights inference reads."""
-    light = (ENVIRONMENT_ENCODER,) if card.light else ()
+    light = (*((ENVIRONMENT_ENCODER,) if card.light else ()), *((DETAIL,) if card.maps.detail else ()))
     return (card.identity.source.unet, "vae", *(("image_encoder",) if card.image_tokens else ()), *light)
 
 
