@@ -13,8 +13,10 @@ from unrender.files.shards import Clip, LitClip, write_shard
 from unrender.scene.camera import Camera
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.gbuffer import GBuffer
-from unrender.train.data import hold_out, lit_frames, load_lit_still_dataset, load_still_dataset, sample_batch
-from unrender.train.packed import BRIGHTEST, packed
+from unrender.train.data import Batch, hold_out, lit_frames, load_lit_still_dataset, load_still_dataset, sample_batch
+from unrender.train.loop import BatchSpec
+from unrender.train.packed import BRIGHTEST, are_packed, packed
+from unrender.train.prefetch import Prefetch
 
 LIGHT = EnvironmentMap(torch.rand(1, 3, 8, 16, generator=torch.Generator().manual_seed(0)))
 
@@ -128,3 +130,31 @@ def test_what_cannot_be_read_is_said_in_a_line(shards: Path, tmp_path: Path):
     write_shard(other / "shard-0.tar", [("000000", Clip(small(0), LIGHT, "", 0))])
     with pytest.raises(UserError, match="of 2 kinds"):
         packed(tmp_path / "cache", [shards, other], None)
+
+
+def test_packed_files_are_data_themselves(shards: Path, tmp_path: Path):
+    """Elsewhere, where the shards are not."""
+    stills = packed(tmp_path / "packed", [shards], None)
+    assert are_packed([tmp_path / "packed"])
+    assert not are_packed([shards])
+    again = packed(tmp_path / "packed", [tmp_path / "packed"], None)
+    assert again.files == tuple(sorted(stills.files))
+    assert len(again) == len(stills)
+
+
+def test_batches_drawn_ahead_are_the_same(shards: Path, tmp_path: Path):
+    stills, asked = packed(tmp_path, [shards], None), []
+
+    def draw(spec: BatchSpec) -> Batch:
+        asked.append(spec.seed)
+        return sample_batch(stills, spec)
+
+    ahead = Prefetch(draw, ahead=3)
+    for seed in (7, 9, 11, 40, 42):  # of one of two processes; then after another start
+        spec = replace(DRAW, seed=seed)
+        assert torch.equal(ahead(spec).photo, sample_batch(stills, spec).photo)
+    assert {13, 44} <= {*asked}
+    assert asked.count(11) == 1
+    drawn: list[BatchSpec] = []
+    Prefetch(lambda spec: drawn.append(spec) or sample_batch(stills, spec), ahead=0)(DRAW)
+    assert drawn == [DRAW]

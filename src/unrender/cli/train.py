@@ -81,7 +81,7 @@ class E2EJob:
     """Which recipe, and what its one step starts from."""
 
     recipe: Annotated[
-        Literal["paper", "mini", "scratch", "long", "smoke"],
+        Literal["paper", "mini", "scratch", "long", "accelerator", "smoke"],
         typer.Option(
             help="`scratch` starts from nothing, `long` for hours; `smoke` learns a few pictures by heart in minutes."
         ),
@@ -242,10 +242,10 @@ def _synthetic(folders: list[Path], cache: Path | None, *, lit: bool) -> Any:
     from unrender.diffusion.card import LightTokens
     from unrender.files.shards import read_clips
     from unrender.train.data import lit_frames, load_lit_still_dataset, load_still_dataset
-    from unrender.train.packed import packed
+    from unrender.train.packed import are_packed, packed
 
-    if cache is not None:
-        return packed(cache, folders, LightTokens() if lit else None)
+    if cache is not None or are_packed(folders):
+        return packed(cache or folders[0], folders, LightTokens() if lit else None)
     frames = (frame for folder in folders for clip in read_clips(folder) for frame in lit_frames(clip))
     return (
         load_lit_still_dataset(frames, LightTokens()) if lit else load_still_dataset(gbuffer for gbuffer, _ in frames)

@@ -4,7 +4,7 @@ as it is. One recipe for both directions."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -22,6 +22,7 @@ from unrender.train.dropout import condition_on_all
 from unrender.train.learner import Learner, source_of
 from unrender.train.loop import BatchSpec, Networks, Report, run
 from unrender.train.model_task import SHOWN
+from unrender.train.prefetch import Prefetch
 from unrender.train.recipe import Stage, TrainConfig
 from unrender.train.run_folder import RunFolder
 from unrender.train.sheets import sheet
@@ -117,7 +118,7 @@ class DetailTask:
 
     def losses(self, networks: Networks, spec: BatchSpec) -> dict[str, Tensor]:
         """The losses of the refined answer, map by map."""
-        batch = self._seen(sample_batch(self.stills, spec))
+        batch = self._seen(self._batches(spec))
         low, high = self.recipe.shares
         share = low + (high - low) * float(torch.rand((), generator=spec.generator(6)))
         answer = self._refined(networks["detail"], batch, share)
@@ -146,7 +147,12 @@ class DetailTask:
         save_checkpoint(self.checkpoint, folder, torch.float16)
 
     def _seen(self, batch: Batch) -> Batch:
-        return batch.seen_forward() if self.checkpoint.card.task == "forward" else batch
+        assert self.checkpoint.detail is not None
+        device = next(self.checkpoint.detail.parameters()).device
+        for frozen in (self.checkpoint.unet, self.checkpoint.autoencoder, self.checkpoint.environment):
+            if frozen is not None:
+                frozen.to(device)
+        return (batch.seen_forward() if self.checkpoint.card.task == "forward" else batch).to(device)
 
     def _refined(self, network: nn.Module, batch: Batch, share: float) -> Tensor:
         card = self.checkpoint.card
@@ -169,6 +175,10 @@ class DetailTask:
         conditioning = learner.condition(shrunk, targets, condition_on_all(learner.card, shrunk))
         latent = learner.single_step(conditioning, learner.blank(shrunk, targets))
         return learner.pictures(latent, targets)[:, 0]
+
+    @cached_property
+    def _batches(self) -> Prefetch:
+        return Prefetch(partial(sample_batch, self.stills))
 
     @property
     def _learner(self) -> Learner:

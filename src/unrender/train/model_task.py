@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -18,6 +18,7 @@ from unrender.train.data import Batch, Stills, sample_batch, whole_batch
 from unrender.train.dropout import condition_on_all
 from unrender.train.learner import Learner, source_of
 from unrender.train.loop import BatchSpec, Networks
+from unrender.train.prefetch import Prefetch
 from unrender.train.sheets import sheet
 from unrender.train.task_losses import actual_deviation
 
@@ -52,6 +53,10 @@ class ModelTask:
             networks["environment"] = self.checkpoint.environment.train()
         return networks
 
+    @cached_property
+    def _batches(self) -> Prefetch:
+        return Prefetch(partial(sample_batch, self.stills))
+
     @property
     def device(self) -> torch.device:
         """Where the networks are."""
@@ -60,7 +65,7 @@ class ModelTask:
     def losses(self, networks: Networks, spec: BatchSpec) -> dict[str, Tensor]:
         """The recipe's losses of one batch."""
         self.checkpoint.autoencoder.to(self.device)
-        batch = self._seen(sample_batch(self.stills, spec))
+        batch = self._seen(self._batches(spec))
         return self.loss(Learner.of(self.checkpoint, networks), batch, spec)
 
     @torch.no_grad()

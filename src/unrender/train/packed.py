@@ -127,7 +127,7 @@ def _opened(path: Path) -> safe_open:
 
 def packed(folder: Path, data: Sequence[Path], lights: LightTokens | None) -> PackedStills:
     """The stills of every shard in the folders `data`, packed in `folder` where they were packed before; with the light
-    conditioning for `lights`, where that is given.
+    conditioning for `lights`, where that is given. A folder of packed files in place of shards is taken as it is.
 
     Raises:
         UserError: there are no shards, one is damaged, they are of several sizes, or the folder cannot be written to.
@@ -135,14 +135,23 @@ def packed(folder: Path, data: Sequence[Path], lights: LightTokens | None) -> Pa
     folder.mkdir(parents=True, exist_ok=True)
     clean_leftovers(folder)
     kind = "unlit" if lights is None else f"lit {lights.size}"
-    files = []
-    for shard in (shard for one in data for shard in shard_files(one)):
+    files = [path for one in data for path in _packed_before(one)]
+    for shard in (shard for one in data if not _packed_before(one) for shard in shard_files(one)):
         path = folder / f"stills-{_key(shard, kind)}.safetensors"
         if not path.exists():
             with atomic_write(path) as temporary:
                 safetensors.torch.save_file(_packed_shard(read_shard(shard), lights), temporary)
         files.append(path)
     return open_packed(files)
+
+
+def are_packed(folders: Sequence[Path]) -> bool:
+    """Whether every folder has packed files in place of shards."""
+    return all(_packed_before(folder) for folder in folders)
+
+
+def _packed_before(folder: Path) -> list[Path]:
+    return [] if any(folder.glob("*.tar")) else sorted(folder.glob("stills-*.safetensors"))
 
 
 def open_packed(files: Sequence[Path]) -> PackedStills:
