@@ -1,11 +1,13 @@
 #!/bin/sh
 # Everything that `mini` is and that `unrender evaluate claims` compares: data, autoencoder, multi-step parents,
-# single-step models, cycles. The embedded weights are of other data: docs/mini.md. Some three hours on two cores. Every
-# command resumes where it was stopped, and so does this script.
+# single-step models, cycles. The embedded weights are of other data: docs/mini.md. Some three hours on two cores for the
+# networks of the claims, and some thirty for the next `mini`. Every command resumes where it was stopped, and so does this
+# script; `nice -n 19` lets it run in the background.
 #
 #     sh examples/train_mini.sh RUNS [PHOTOS HELD_OUT]
 #
-# PHOTOS are real pictures for cycle training, HELD_OUT others for evaluation.
+# PHOTOS are real pictures for cycle training, HELD_OUT others for evaluation. ASSETS in the environment is the folder that
+# examples/training_assets.py unpacked: with it, the next `mini` is trained too.
 set -eu
 runs=${1:?"a folder for data and models"}
 photos=${2:-}
@@ -31,7 +33,15 @@ unrender train ouroboros $data -o "$runs/cycle-none" $pair --no-cycles
 unrender train ouroboros $data -o "$runs/cycle" $pair
 [ -z "$photos" ] || unrender train ouroboros $data -o "$runs/cycle-photos" $pair --photos "$photos"
 
-# The embedded weights: the inverse renderer continues from the last release's, the forward one is `forward-e2e`.
-unrender train e2e $data -o "$runs/mini" --recipe scratch --start mini --steps 8000
-
 unrender evaluate claims --data "$runs/data/test" --models "$runs" ${held_out:+--photos "$held_out"} -o "$runs/claims.md"
+
+# The next `mini`: worlds as varied as rooms and streets, and hours. The forward renderer is `forward-e2e` with detail.
+[ -n "${ASSETS:-}" ] || exit 0
+assets="--assets $ASSETS/furniture --hdris $ASSETS/hdris --normals $ASSETS/normals"
+unrender synth "$runs/data/worlds" --clips 15000 --frames 1 --resolution 192 --samples 36 --lights 2 --seed 200 $assets
+unrender synth "$runs/data/held-out" --clips 256 --frames 1 --resolution 192 --samples 144 --lights 1 --split test $assets
+worlds="--data $runs/data/worlds --cache $runs/packed"
+unrender train e2e $worlds -o "$runs/mini" --recipe long --start mini --hours 12
+unrender train detail $worlds -o "$runs/mini-detail" --start "$runs/mini/model" --hours 4
+unrender train detail $worlds -o "$runs/forward-detail" --task forward --start "$runs/forward-e2e/model" --hours 4
+for model in "$runs/mini-detail/model" mini; do unrender evaluate maps --model "$model" --data "$runs/data/held-out"; done

@@ -96,3 +96,34 @@ def test_unknown_ids(tmp_path):
     with pytest.raises(UserError, match="no model is called nowhere"):
         resolve("nowhere")
     assert resolve(tmp_path) == tmp_path
+
+
+def test_eight_bits_keep_what_a_network_answers_and_a_third_of_the_room(tmp_path):
+    checkpoint = tiny_checkpoint(tiny_card())
+    save_checkpoint(checkpoint, tmp_path / "half", torch.float16)
+    save_checkpoint(checkpoint, tmp_path / "eight", eight_bits=True)
+    whole, eight = (sum(p.stat().st_size for p in (tmp_path / n).rglob("*.safetensors")) for n in ("half", "eight"))
+    assert eight < 0.75 * whole
+    loaded = load_checkpoint(find(tmp_path / "eight"), CPU)
+    for name, tensor in checkpoint.unet.state_dict().items():
+        rounded = loaded.unet.state_dict()[name]
+        if tensor.ndim < 2:
+            torch.testing.assert_close(rounded, tensor.half().float())
+        else:  # half a step of 127 of each row's largest number, and the rounding of its scale
+            step = tensor.flatten(1).abs().amax(1).clamp(min=1e-6) / 127
+            assert ((rounded - tensor).flatten(1).abs() <= 0.51 * step[:, None] + 2e-5).all(), name
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state.pop("conv_in.weight.int8_scale"), r"conv_in\.weight is in 8 bits and has no"),
+        (lambda state: state.update({"conv_in.weight.int8_scale": torch.ones(3)}), r"int8_scale is \(3,\); expected"),
+        (lambda state: state.update({"other.int8_scale": torch.ones(3)}), r"other\.int8_scale is not one of"),
+    ],
+)
+def test_scales_that_do_not_fit_are_named(tmp_path, change, message):
+    save_checkpoint(tiny_checkpoint(tiny_card()), tmp_path / "m", eight_bits=True)
+    edit(tmp_path / "m" / UNET, change)
+    with pytest.raises(UserError, match=message):
+        load_checkpoint(find(tmp_path / "m"), CPU)

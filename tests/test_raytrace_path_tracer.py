@@ -20,6 +20,7 @@ import mitsuba as mi
 import trimesh
 
 from unrender.raytrace import backend, light_table, principled, sequences
+from unrender.raytrace.gbuffer import trace_gbuffer
 from unrender.raytrace.mitsuba_scene import build_mitsuba_scene, render
 from unrender.raytrace.path_tracer import render_lights
 from unrender.raytrace.path_tracer_scene import build_path_tracer_scene
@@ -266,3 +267,53 @@ def test_what_does_not_fit_is_said():
         build_path_tracer_scene(replace(plane(), emission=np.zeros((4, 3), np.float32)), downwards())
     with pytest.raises(UserError, match="use build_path_tracer_scene for those"):
         build_mitsuba_scene([replace(plane(), slope=np.zeros((4, 4, 2), np.float32))], WHITE, downwards())
+
+
+def sheet_over_plane(opacity):
+    """Clay under a copper sheet that is there by `opacity`, seen from above."""
+    ground, sheet = plane(), plane(half=1.0, height=1.0)
+    there = np.ones((4, 8), np.float32)
+    there[:, 4:] = opacity
+    surface = TexturedMesh(
+        np.concatenate((ground.vertices, sheet.vertices)),
+        np.concatenate((ground.normals, sheet.normals)),
+        np.float32([[0.25, 0.5]] * 4 + [[0.75, 0.5]] * 4),
+        np.concatenate((ground.faces, sheet.faces + 4)),
+        *textures(CLAY, COPPER),
+        opacity=there,
+    )
+    return build_path_tracer_scene(surface, camera_at((0.0, 5.0, 0.01), (0.0, 0.0, 0.0)))
+
+
+def test_what_is_sheer_lets_as_many_rays_through_as_it_is_not_there():
+    bare = build_path_tracer_scene(plane(), camera_at((0.0, 5.0, 0.01), (0.0, 0.0, 0.0)))
+    solid, half, none = (sheet_over_plane(opacity) for opacity in (1.0, 0.5, 0.0))
+    assert not solid.sheer
+    assert half.sheer
+    assert none.sheer
+    middle = (slice(None), slice(8, 16), slice(8, 16))
+
+    def seen(scene):
+        return render_lights(scene, [WHITE], samples=256, seed=0).rgb[0][middle].mean((1, 2))
+
+    torch.testing.assert_close(seen(none), seen(bare), rtol=0.01, atol=0)
+    copper, clay = trace_gbuffer(solid), trace_gbuffer(none)
+    mixed = trace_gbuffer(half)
+    assert float(copper.maps["depth"][0, 0, 12, 12]) == pytest.approx(4, abs=1e-3)
+    assert float(clay.maps["depth"][0, 0, 12, 12]) == pytest.approx(5, abs=1e-3)
+    share = 4 / 9  # of nine rays those whose luck is below a half
+    expected = share * copper.maps["base_color"] + (1 - share) * clay.maps["base_color"]
+    torch.testing.assert_close(mixed.maps["base_color"][0][middle], expected[0][middle], rtol=0, atol=1e-3)
+    # The picture too is of both: darker than either alone, for half of the light is kept from the clay.
+    assert (seen(half) < torch.maximum(seen(solid), seen(none)) * 1.01).all()
+    assert (seen(half) > 0.6 * torch.minimum(seen(solid), seen(none))).all()
+
+
+def test_a_shading_of_its_own_changes_what_it_says_and_keeps_energy():
+    camera = camera_at((0.0, 2.0, 3.0), (0.0, 0.0, 0.0))
+    mean = {}
+    for name, shading in (("default", None), ("lambert", principled.Shading(0.0, 0.0, 2.0))):
+        scene = build_path_tracer_scene(plane(((0.5,) * 3, 0.5, 0.0), half=50.0), camera, shading=shading)
+        mean[name] = float(render_lights(scene, [WHITE], samples=256, seed=0).rgb[0, :, 18].mean())
+    assert mean["lambert"] == pytest.approx(0.5, rel=0.02)
+    assert mean["default"] > 1.02 * mean["lambert"]

@@ -186,6 +186,23 @@ def test_rates_and_sides_follow_the_recipe():
         replace(config, accumulate=0)
 
 
+def test_a_time_budget_ends_a_run_and_moves_its_rate_and_stages(tmp_path: Path):
+    config = replace(CONFIG, steps=10**6, hours=1.0, warmup=1, stages=(Stage(0.5, 16, 1), Stage(0.5, 32, 1)))
+    assert config.progress(10) == pytest.approx(1e-5)
+    assert config.progress(10, 1800) == 0.5
+    assert config.lr_at(10, 3600) == pytest.approx(config.lr * config.final_lr, rel=1e-3)
+    assert [config.stage_at(10, seconds).side for seconds in (0, 1700, 1900)] == [16, 16, 32]
+    short = replace(CONFIG, steps=10**6, hours=1e-4)  # 0.36 s
+    model = train(tmp_path / "run", short)
+    steps = len(logged(tmp_path / "run"))
+    assert model.is_dir()
+    assert 0 < steps < 10**6
+    assert train(tmp_path / "run", short) == model  # and is over, however often it is asked for
+    assert len(logged(tmp_path / "run")) == steps
+    with pytest.raises(UserError, match="0 hours; expected more"):
+        replace(CONFIG, hours=0)
+
+
 def test_training_without_tensorboard_says_what_brings_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("unrender.train.loop.is_tensorboard_available", lambda: False)
     with pytest.raises(UserError, match=r"pip install 'unrender\[train\]'"):

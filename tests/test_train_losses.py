@@ -10,7 +10,14 @@ from training import inverse_card, stills
 from unrender.diffusion.card import MapCodec, TargetPicture
 from unrender.diffusion.codec import encode_map
 from unrender.train.data import join, whole_batch
-from unrender.train.losses import affine_invariant_l1, affine_invariant_squared, angular_loss, mean_squared
+from unrender.train.losses import (
+    affine_invariant_l1,
+    affine_invariant_squared,
+    angular_loss,
+    gradient_l1,
+    mean_squared,
+    structure_loss,
+)
 from unrender.train.task_losses import Weights, task_losses
 
 ONES = torch.ones(2, 1, 4, 4)
@@ -114,3 +121,43 @@ def test_nothing_is_learnt_of_the_surface_where_there_is_none():
     assert guess.grad.abs().sum() > 0
     unmasked = replace(batch, known=batch.known | {"mask": torch.zeros(2, dtype=torch.bool)})
     assert (unmasked.surface() == 1).all()
+
+
+def test_gradients_cost_what_is_blurred_and_not_what_is_shifted():
+    target = torch.zeros(1, 1, 16, 16)
+    target[..., 8:] = 1
+    ones = torch.ones(1, 1, 16, 16)
+    assert float(gradient_l1(target + 0.3, target, ones)) == pytest.approx(0, abs=1e-6)
+    # One scale: 16 of the 16 x 15 differences across are off by 1, none of those down.
+    assert float(gradient_l1(torch.zeros_like(target), target, ones, scales=1)) == pytest.approx(0.5 / 15)
+    left = ones.clone()
+    left[..., 8:] = 0
+    assert float(gradient_l1(torch.zeros_like(target), target, left)) == 0
+
+
+def test_structure_is_one_minus_ssim():
+    g = torch.Generator().manual_seed(0)
+    target = torch.rand(2, 3, 32, 32, generator=g) * 2 - 1
+    ones = torch.ones(2, 1, 32, 32)
+    assert float(structure_loss(target, target, ones)) == pytest.approx(0, abs=1e-4)
+    blurred = torch.nn.functional.avg_pool2d(target, 5, stride=1, padding=2)
+    darker = target * 0.9 - 0.1
+    assert float(structure_loss(blurred, target, ones)) > 5 * float(structure_loss(darker, target, ones))
+    hidden = ones.clone()
+    hidden[..., :16] = 0
+    wrong = target.clone()
+    wrong[..., :16] = -1
+    assert float(structure_loss(wrong, target, hidden)) == pytest.approx(0, abs=1e-4)
+
+
+def test_a_deviation_is_held_against_the_error_that_is():
+    batch = whole_batch(stills(), 16)
+    codec = MapCodec("base_color", transfer="srgb")
+    doubt = MapCodec("base_color_deviation", (3,))
+    picture = (TargetPicture("colour", (codec, doubt)),)
+    off = encode_map(batch.maps["base_color"], codec) + 0.2
+    right, wrong = (torch.full_like(batch.photo[:, :1], 2 * value - 1) for value in (0.1, 0.6))
+    losses = [task_losses({"base_color": off, doubt.map: guess}, batch, picture, Weights()) for guess in (right, wrong)]
+    assert float(losses[0][doubt.map]) == pytest.approx(0, abs=1e-6)
+    assert float(losses[1][doubt.map]) == pytest.approx(Weights().deviation * 0.25, rel=1e-3)
+    assert torch.equal(losses[0]["base_color"], losses[1]["base_color"])

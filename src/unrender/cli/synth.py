@@ -31,8 +31,13 @@ class SynthJob:
     cameras: Annotated[
         int, typer.Option(min=0, metavar="K", help="Other cameras that the same frames are seen from, too.")
     ] = 0
-    assets: Annotated[Path | None, typer.Option(metavar="DIR", help="GLB and OBJ files to draw from.")] = None
+    assets: Annotated[Path | None, typer.Option(metavar="DIR", help="GLB and OBJ files, or furniture catalogues.")] = (
+        None
+    )
     hdris: Annotated[Path | None, typer.Option(metavar="DIR", help="HDR and EXR lights to draw from.")] = None
+    normals: Annotated[Path | None, typer.Option(metavar="DIR", help="Pictures of normals that emboss surfaces.")] = (
+        None
+    )
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0
     workers: Annotated[int, typer.Option(min=1, metavar="W", help="Processes, each with one thread.")] = (
         os.cpu_count() or 1
@@ -59,7 +64,7 @@ def synth(job: SynthJob) -> None:
     from unrender.files.atomic import atomic_write
     from unrender.synth import SynthRecipe, generate, preview
 
-    refuse_folder(job.out, job.assets, job.hdris)
+    refuse_folder(job.out, job.assets, job.hdris, job.normals)
     record = RunRecord("synth", (job,))
     if job.insertion:
         _pairs(job, record)
@@ -75,6 +80,7 @@ def synth(job: SynthJob) -> None:
         cameras=job.cameras,
         assets=job.assets,
         hdris=job.hdris,
+        normals=job.normals,
     )
     with record.timed("render"), progress_bar("rendering", "frames") as show:
         generate(recipe, job.out, job.workers, show)

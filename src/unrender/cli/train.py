@@ -35,6 +35,9 @@ class RunOptions:
     ] = None
     cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep what is read of the shards here.")] = None
     steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Optimiser steps; the recipe's own.")] = None
+    hours: Annotated[
+        float | None, typer.Option(metavar="H", help="End after so many hours of training, if not after the steps.")
+    ] = None
     seed: Annotated[int, typer.Option(min=0, help="Of weights, pictures, order and noise.")] = 0
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the whole recipe, and stop.")] = False
 
@@ -84,10 +87,23 @@ class E2EJob:
     """Which recipe, and what its one step starts from."""
 
     recipe: Annotated[
-        Literal["paper", "mini", "scratch", "smoke"],
-        typer.Option(help="`scratch` starts from nothing; `smoke` learns a few pictures by heart in minutes."),
+        Literal["paper", "mini", "scratch", "long", "accelerator", "smoke"],
+        typer.Option(
+            help="`scratch` starts from nothing, `long` for hours; `smoke` learns a few pictures by heart in minutes."
+        ),
     ] = "mini"
     noise: Annotated[Literal["zeros", "gaussian", "multi_resolution"], typer.Option(help="Of the one step.")] = "zeros"
+
+
+@dataclass(frozen=True)
+class DetailJob:
+    """Which recipe, over which model."""
+
+    recipe: Annotated[Literal["mini", "smoke"], typer.Option(help="`smoke` only shows that it runs.")] = "mini"
+    task: Annotated[Literal["inverse", "forward"], typer.Option(help="Picture to maps, or maps to picture.")] = (
+        "inverse"
+    )
+    start: Annotated[str, typer.Option(metavar="MODEL", help="A model's id or folder, which stays as it is.")] = "mini"
 
 
 @dataclass(frozen=True)
@@ -176,6 +192,16 @@ def e2e(job: E2EJob, model: ModelOptions, options: RunOptions) -> None:
 
     recipe = _started(RECIPES[job.recipe], model)
     run_recipe("e2e", (job, model, options), replace(recipe, noise=job.noise), train_e2e, kind=_kind(model))
+
+
+def detail(job: DetailJob, options: RunOptions) -> None:
+    """Train what brings a model's answer to the picture's own resolution."""
+    from unrender.train.detail import RECIPES, train_detail
+    from unrender.train.start import Start
+
+    recipe = replace(RECIPES[job.recipe], start=Start(job.task, job.start))
+    kind: StillKind = "lit" if job.task == "forward" else "maps"
+    run_recipe("detail", (job, options), recipe, train_detail, kind=kind)
 
 
 def ouroboros(job: OuroborosJob, options: RunOptions) -> None:
@@ -281,7 +307,12 @@ def run_recipe(
     from unrender.train.recipe import resolved
 
     options: RunOptions | PersonaliseJob = jobs[-1]
-    config = replace(recipe.config, steps=options.steps or recipe.config.steps, seed=options.seed)
+    config = replace(
+        recipe.config,
+        steps=options.steps or recipe.config.steps,
+        seed=options.seed,
+        hours=getattr(options, "hours", None) or recipe.config.hours,
+    )
     recipe = replace(recipe, config=config)
     if options.dry_run:
         print(resolved(recipe), end="")
@@ -321,6 +352,8 @@ def _stills(options: RunOptions, kind: StillKind) -> Any:
             raise UserError("only pictures of `unrender synth` come with their words; expected --data DIR of it alone")
         return load_captioned(options.data, options.cache)
     sets = [_synthetic(options.data, options.cache, lit=kind == "lit")] if options.data else []
+    if named and options.cache is not None and sets:
+        sets = [sets[0].in_memory()]
     sets += [load_dataset(name, folder) for name, folder in named]
     return sets[0] if len(sets) == 1 else join(sets)
 
@@ -329,19 +362,15 @@ def _synthetic(folders: list[Path], cache: Path | None, *, lit: bool) -> Any:
     from unrender.diffusion.card import LightTokens
     from unrender.files.shards import read_clips
     from unrender.train.data import lit_frames, load_lit_still_dataset, load_still_dataset
-    from unrender.train.prepared import prepared
+    from unrender.train.packed import are_packed, packed
 
-    def gather() -> Any:
-        frames = (frame for folder in folders for clip in read_clips(folder) for frame in lit_frames(clip))
-        return (
-            load_lit_still_dataset(frames, LightTokens())
-            if lit
-            else load_still_dataset(gbuffer for gbuffer, _ in frames)
-        )
-
-    kind = f"lit {LightTokens().size}" if lit else "unlit"
-    return gather() if cache is None else prepared(cache, folders, kind, gather)
+    if cache is not None or are_packed(folders):
+        return packed(cache or folders[0], folders, LightTokens() if lit else None)
+    frames = (frame for folder in folders for clip in read_clips(folder) for frame in lit_frames(clip))
+    return (
+        load_lit_still_dataset(frames, LightTokens()) if lit else load_still_dataset(gbuffer for gbuffer, _ in frames)
+    )
 
 
-for verb in (vae, pretrain, e2e, ouroboros, text_to_image, personalise, viewdiff):
+for verb in (vae, pretrain, e2e, detail, ouroboros, text_to_image, personalise, viewdiff):
     add_verb(app, verb.__name__.replace("_", "-"), verb)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from unrender.diffusion.card import ModelCard, TargetPicture
 from unrender.diffusion.codec import decode_codes, read_codes
+from unrender.diffusion.detail import detail_size, refined, turned_back
 from unrender.diffusion.framing import Framing, plan_framing, unframe
 from unrender.diffusion.inputs import Inputs
 from unrender.diffusion.items import Layout, by_target, make_conditioning, make_network
@@ -105,9 +106,12 @@ class Prediction:
 
     def _small(self, part: slice, names: Sequence[str]) -> GBuffer:
         card = self.engine.card
-        maps = self._maps(self._decoded(self.latents[part]))
-        if self.flipped is not None:
-            maps = average_flipped(maps, self._maps(self._decoded(self.flipped[part])))
+        if self.engine.checkpoint.detail is not None and card.task == "inverse":
+            maps = self._maps(self._detailed(part))
+        else:
+            maps = self._maps(self._decoded(self.latents[part]))
+            if self.flipped is not None:
+                maps = average_flipped(maps, self._maps(self._decoded(self.flipped[part])))
         return GBuffer(
             depth_kind=card.maps.depth_kind,
             # The irradiance of a network has an exposure of its own.
@@ -115,6 +119,23 @@ class Prediction:
             model=card.id,
             **{name: value for name, value in maps.items() if name in names},  # ty: ignore[invalid-argument-type]
         )
+
+    def _detailed(self, part: slice) -> dict[str, Tensor]:
+        """The decoded pictures, at the size of the detail network, which sees the photo there."""
+        engine, detail = self.engine, self.engine.checkpoint.detail
+        assert detail is not None
+        (target,) = self.plan.targets
+        small = self._decoded(self.latents[part])[target.name]
+        if self.flipped is not None:
+            small = (small + turned_back(self._decoded(self.flipped[part])[target.name], target)) / 2
+        size = detail_size(engine, self.inputs.size)
+        photo = preprocess(
+            self.inputs.part(part), engine.card.maps.inputs[0], engine.card.maps.size, Framing(size, size)
+        )
+        assert photo is not None
+        compute = engine.compute
+        given, small = (values.to(compute.device, compute.dtype) for values in (photo, small))
+        return {target.name: refined(detail, given, small).float().cpu()}
 
     def _decoded(self, latents: Tensor) -> dict[str, Tensor]:
         pictures = decode_latents(self.engine, latents).cpu()

@@ -19,6 +19,8 @@ class GltfMaterial:
         roughness_texture: (1, h, w), or None; glTF's G channel.
         metallic_texture: (1, h, w), or None; glTF's B channel.
         normal_texture: (3, h, w) tangent space in [-1, 1], +Y up (OpenGL), or None.
+        opacity: factor; how much of the surface is there: 1 is solid, glass and cut-outs are less.
+        opacity_texture: (1, h, w) in [0, 1], or None.
     """
 
     base_color: tuple[float, float, float] = (0.8, 0.8, 0.8)
@@ -28,6 +30,8 @@ class GltfMaterial:
     roughness_texture: Tensor | None = None
     metallic_texture: Tensor | None = None
     normal_texture: Tensor | None = None
+    opacity: float = 1.0
+    opacity_texture: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from unrender.errors import UserError
 from unrender.files.materials import GltfMaterial
 from unrender.files.notes import note
 from unrender.files.paths import existing_file
-from unrender.files.textures import beside, read_texture
+from unrender.files.textures import beside, read_alpha, read_texture
 from unrender.scene.color import srgb_to_linear
 
 _NUMBERS = {"-mm": 2, "-bm": 1, "-boost": 1, "-texres": 1, "-o": 3, "-s": 3, "-t": 3}
@@ -36,7 +36,8 @@ def read_mtl(path: Path) -> dict[str, GltfMaterial]:
 
     Kd is linear and multiplies map_Kd. map_Pr and map_Pm stand in for Pr and Pm, as the programs that write them mean
     it. Without either, roughness comes from the Phong exponent, alpha = sqrt(2 / (Ns + 2)) (Walter et al. 2007,
-    section 5.3). norm, and map_Bump where it is one, is the normal map. A texture that is not there is said, and left
+    section 5.3). norm, and map_Bump where it is one, is the normal map. Opacity is d, or 1 - Tr, times map_d, or else
+    the alpha of map_Kd. A texture that is not there is said, and left
     out.
 
     Raises:
@@ -67,7 +68,27 @@ def _material(path: Path, said: dict[str, str]) -> GltfMaterial:
         roughness_texture=None if roughness is None else _single(said["map_pr"], roughness),
         metallic_texture=None if metallic is None else _single(said["map_pm"], metallic),
         normal_texture=_normals(path, said),
+        opacity=_opacity(path, said),
+        opacity_texture=_opacity_texture(path, said, color is not None),
     )
+
+
+def _opacity(path: Path, said: dict[str, str]) -> float:
+    if "d" in said:
+        # `d -halo factor` is opaquest at grazing angles; the factor is what counts here.
+        told = _numbers(path, said | {"d": said["d"].removeprefix("-halo")}, "d")[0]
+    else:
+        told = 1 - _numbers(path, said, "tr")[0] if "tr" in said else 1.0
+    return min(max(told, 0.0), 1.0)
+
+
+def _opacity_texture(path: Path, said: dict[str, str], colored: bool) -> Tensor | None:
+    """(1, h, w) of map_d, its alpha where it has one; else the alpha of map_Kd."""
+    cut = _texture(path, said, "map_d")
+    if cut is not None:
+        alpha = read_alpha(beside(path.parent, _map(said["map_d"]).name))
+        return _single(said["map_d"], cut) if alpha is None else alpha
+    return read_alpha(beside(path.parent, _map(said["map_kd"]).name)) if colored else None
 
 
 def _numbers(path: Path, said: dict[str, str], key: str) -> list[float]:

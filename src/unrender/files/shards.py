@@ -122,15 +122,24 @@ def read_clips(folder: Path | str, *, others: bool = True) -> Iterator[Clip]:
     Raises:
         UserError: the folder has no shards, or one of them is damaged.
     """
-    for shard in _shards(folder):
-        members: dict[str, bytes] = {}
-        for name, data in _read_members(shard):
-            members[name] = data
-            if name.endswith(".json"):
-                with reading(shard, "a shard of clips"):
-                    clip = _clip(name.removesuffix(".json"), members, others)
-                yield clip
-                members = {}
+    for shard in shard_files(folder):
+        yield from read_shard(shard, others=others)
+
+
+def read_shard(shard: Path, *, others: bool = True) -> Iterator[Clip]:
+    """The clips of one shard; see `read_clips`.
+
+    Raises:
+        UserError: the shard is damaged.
+    """
+    members: dict[str, bytes] = {}
+    for name, data in _read_members(shard):
+        members[name] = data
+        if name.endswith(".json"):
+            with reading(shard, "a shard of clips"):
+                clip = _clip(name.removesuffix(".json"), members, others)
+            yield clip
+            members = {}
 
 
 def read_about(shard: Path) -> Iterator[dict[str, Any]]:
@@ -145,7 +154,12 @@ def read_about(shard: Path) -> Iterator[dict[str, Any]]:
         yield about
 
 
-def _shards(folder: Path | str) -> list[Path]:
+def shard_files(folder: Path | str) -> list[Path]:
+    """The shards of a folder, in order of their names.
+
+    Raises:
+        UserError: there are none.
+    """
     shards = sorted(Path(folder).glob("*.tar"))
     if not shards:
         raise UserError(f"no shards in {folder}; expected a folder that `unrender synth` wrote")

@@ -41,6 +41,27 @@ def decode_texture(stored: bytes, name: str) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
 
+def read_alpha(path: Path) -> Tensor | None:
+    """The alpha of a texture file, (1, h, w) in [0, 1]; None where it has none, or is solid everywhere.
+
+    Raises:
+        UserError: as `read_texture`.
+    """
+    return decode_alpha(existing_file(path).read_bytes(), str(path))
+
+
+def decode_alpha(stored: bytes, name: str) -> Tensor | None:
+    """As `read_alpha`, of a file's bytes; `name` is for messages."""
+    with (
+        reading(name, f"a texture; expected {', '.join(FORMATS)}"),
+        Image.open(BytesIO(stored), formats=FORMATS) as image,
+    ):
+        if image.width * image.height > MOST_PIXELS or not image.has_transparency_data:
+            return None
+        alpha = np.asarray(image.convert("RGBA").getchannel("A"), np.float32) / 255
+    return None if alpha.min() >= 1 else torch.from_numpy(alpha)[None]
+
+
 def beside(folder: Path, name: str) -> Path:
     """The file that another file in `folder` calls `name`, in that folder or under it; backslashes are slashes.
 

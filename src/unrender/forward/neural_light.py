@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from unrender.diffusion.codec import decode_maps, encode_map
+from unrender.diffusion.detail import detail_size, refined, surface_pictures
 from unrender.diffusion.engine import Engine, Prediction, run
 from unrender.diffusion.framing import plan_framing
 from unrender.diffusion.inputs import Inputs
@@ -54,10 +56,28 @@ def lit_answer(
     prediction: Prediction, shown: LightConditioning, gbuffer: GBuffer, light: EnvironmentMap, yaw: float | Tensor = 0.0
 ) -> Tensor:
     """`lit_picture` of what `lit_prediction` found."""
-    rgb = prediction.gbuffer().rgb
+    engine, rgb = prediction.engine, prediction.gbuffer().rgb
     assert rgb is not None
     gain = shown.gain.to(rgb)
-    return with_detail(rgb, shown.radiance_hint, radiance_hint(gbuffer, light, yaw).to(rgb) * gain) / gain
+    first = radiance_hint(gbuffer, light, yaw).to(rgb) * gain
+    if engine.checkpoint.detail is None:
+        return with_detail(rgb, shown.radiance_hint, first) / gain
+    seen = resize_picture(first, detail_size(engine, gbuffer.size))
+    return with_detail(_mended(engine, gbuffer, prediction, seen), seen, first) / gain
+
+
+@torch.inference_mode()
+def _mended(engine: Engine, gbuffer: GBuffer, prediction: Prediction, first: Tensor) -> Tensor:
+    """A first render (T, 3, H, W), exposed and linear, with what the detail network adds to it; that begins as nothing,
+    so that a network which has learnt little leaves the render as it is."""
+    detail, card, compute = engine.checkpoint.detail, engine.card, engine.compute
+    assert detail is not None
+    (target,) = card.maps.targets
+    maps = surface_maps(resize_gbuffer(gbuffer, (first.shape[2], first.shape[3])))
+    given = surface_pictures(engine, maps)
+    pictures = (given, prediction.pictures()[target.name], encode_map(first, card.maps.inputs[0].codec))
+    shown, small, start = (values.to(compute.device, compute.dtype) for values in pictures)
+    return decode_maps(refined(detail, shown, small, start).float().cpu(), target)["rgb"]
 
 
 def with_detail(answer: Tensor, seen: Tensor, first: Tensor) -> Tensor:

@@ -48,7 +48,8 @@ def load_asset(path: Path, size: int) -> Asset:
 
     Base colour, roughness and metallic come from the file's textures and factors (see `files.meshes`); parts of
     different materials share the texture, each in a cell of its own. A part without texture coordinates is
-    box-mapped. Open surfaces get a back. Normal maps become heights.
+    box-mapped. Open surfaces get a back. Normal maps become heights. What glass and cut-outs lack is the material's
+    opacity.
 
     Raises:
         UserError: a missing, damaged or foreign file, one without triangles or with more than `MOST_TRIANGLES`, or one
@@ -65,7 +66,7 @@ def load_asset(path: Path, size: int) -> Asset:
     if cells > size // 4:
         raise UserError(f"{path} has {len(parts)} parts; join them to {(size // 4) ** 2} or fewer")
     side = size // cells
-    base, others = np.full((size, size, 3), 0.5, np.float32), np.zeros((size, size, 3), np.float32)
+    base, others = np.full((size, size, 3), 0.5, np.float32), np.zeros((size, size, 4), np.float32)
     placed = []
     for index, part in enumerate(parts):
         mesh, repeats = _geometry(part)
@@ -77,9 +78,10 @@ def load_asset(path: Path, size: int) -> Asset:
         placed.append(Mesh(mesh.vertices, uv, mesh.faces))
     whole = merge(placed)
     mesh = unit(whole)
-    rough, metal, height = np.ascontiguousarray(others.transpose(2, 0, 1))
+    rough, metal, height, there = np.ascontiguousarray(others.transpose(2, 0, 1))
+    opacity = None if all(_is_solid(part) for part in parts) else there
     # A cell's height is in multiples of its own side.
-    material = Material(base, np.maximum(rough, 0.05), metal, "", height / cells)
+    material = Material(base, np.maximum(rough, 0.05), metal, "", height / cells, opacity)
     back = np.eye(4)
     low, high = whole.vertices.min(0), whole.vertices.max(0)
     back[:3, :3] *= np.linalg.norm(whole.vertices - (low + high) / 2, axis=1).max()
@@ -87,14 +89,29 @@ def load_asset(path: Path, size: int) -> Asset:
     return Asset(mesh if is_closed(mesh) else _with_back(mesh), material, back)
 
 
+def _is_solid(part: meshes.MeshPrimitive) -> bool:
+    return part.material.opacity >= 1 and part.material.opacity_texture is None
+
+
 def asset_name(path: Path) -> str:
     """The name of an asset in captions: its file name with spaces."""
     return path.stem.replace("_", " ").replace("-", " ").strip().lower() or "thing"
 
 
+def _facing_out(part: meshes.MeshPrimitive) -> Array:
+    """The faces (F, 3), each turned to the side that its normals in the file face: windings are often mixed."""
+    faces = part.faces.numpy()
+    if part.normals is None:
+        return faces
+    a, b, c = (part.vertices[part.faces[:, i]] for i in range(3))
+    told = part.normals[part.faces].sum(1)
+    away = ((torch.linalg.cross(b - a, c - a) * told).sum(1) < 0).numpy()
+    return np.where(away[:, None], faces[:, ::-1], faces)
+
+
 def _geometry(part: meshes.MeshPrimitive) -> tuple[Mesh, tuple[int, int]]:
     """The part with texture coordinates in [0, 1], v down, and how often its texture repeats (down, across) in them."""
-    vertices, faces = part.vertices.double().numpy(), part.faces.numpy()
+    vertices, faces = part.vertices.double().numpy(), _facing_out(part)
     if part.uv is None:
         mesh, repeats = box_mapped(vertices, faces), (1, 1)
     else:
@@ -109,7 +126,8 @@ def _geometry(part: meshes.MeshPrimitive) -> tuple[Mesh, tuple[int, int]]:
 
 
 def _textures(part: meshes.MeshPrimitive, side: int, repeats: tuple[int, int]) -> tuple[Array, Array]:
-    """Base colour (side, side, 3), and roughness, metallic and height, in multiples of the side, (side, side, 3)."""
+    """Base colour (side, side, 3), and roughness, metallic, height, in multiples of the side, and opacity,
+    (side, side, 4)."""
     material = part.material
     color = torch.tensor(material.base_color) * (1 if part.color is None else part.color.mean(0))
     rows = [
@@ -120,11 +138,13 @@ def _textures(part: meshes.MeshPrimitive, side: int, repeats: tuple[int, int]) -
     base, rough, metal = (row.clamp(0, 1).permute(1, 2, 0).numpy() for row in rows)
     bumps = torch.zeros(1, side, side)
     if material.normal_texture is not None:
-        bumps = _resampled(_height(material.normal_texture, 2 * side), 1, side, repeats) / max(repeats)
-    return base, np.concatenate((rough, metal, bumps.permute(1, 2, 0).numpy()), -1)
+        bumps = _resampled(height_of(material.normal_texture, 2 * side), 1, side, repeats) / max(repeats)
+    there = _resampled(material.opacity_texture, 1, side, repeats) * material.opacity
+    rest = torch.cat((bumps, there.clamp(0, 1))).permute(1, 2, 0).numpy()
+    return base, np.concatenate((rough, metal, rest), -1)
 
 
-def _height(normal: Tensor, most: int) -> Tensor:
+def height_of(normal: Tensor, most: int) -> Tensor:
     """The periodic height (1, h, w), in multiples of the texture's side, whose slopes are nearest to those of a normal
     map (3, h, w), which is downsampled to `most` texels (Frankot and Chellappa 1988, equation 21)."""
     small = interpolate(normal[None], (min(normal.shape[1], most), min(normal.shape[2], most)), mode="area")[0]

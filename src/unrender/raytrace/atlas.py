@@ -66,8 +66,9 @@ def pack_atlas(things: Sequence[PlacedMesh]) -> tuple[TexturedMesh, Array]:
         base_color=textures[..., :3],
         roughness=textures[..., 3],
         metallic=textures[..., 4],
-        slope=textures[..., 5:],
+        slope=textures[..., 5:7],
         emission=emission[owner[corners[:, 0]]] if emission.any() else None,
+        opacity=None if all(material.opacity is None for material in materials.values()) else textures[..., 7],
     )
     return surface, owner
 
@@ -83,13 +84,14 @@ def move_vertices(surface: TexturedMesh, owners: Array, motion: Array) -> tuple[
 
 
 def _textures(tiled: Sequence[tuple[Material, tuple[int, int]]], size: tuple[int, int]) -> Array:
-    """The atlas (H, W, 7) float32: base colour, roughness, metallic, slopes."""
-    atlas = np.zeros((*size, 7), np.float32)
+    """The atlas (H, W, 8) float32: base colour, roughness, metallic, slopes, opacity."""
+    atlas = np.zeros((*size, 8), np.float32)
     for material, (row, column) in tiled:
         height, width = material.roughness.shape
         tile = atlas[row : row + height, column : column + width]
         tile[..., :3], tile[..., 3], tile[..., 4] = material.base_color, material.roughness, material.metallic
-        tile[..., 5:] = height_slopes(material.bump)
+        tile[..., 5:7] = height_slopes(material.bump)
+        tile[..., 7] = 1.0 if material.opacity is None else material.opacity
     return atlas
 
 

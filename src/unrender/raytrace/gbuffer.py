@@ -19,7 +19,8 @@ def trace_gbuffer(scene: PathTracerScene, *, grid: int = 3, owners: np.ndarray |
     """Traces what the camera of `scene` sees with grid x grid rays a pixel.
 
     base_color, diffuse_albedo, roughness and metallic are means over the rays that hit, normal their mean made unit
-    (camera space, smooth shading with its bumps, as pictures show it), mask the share of rays that hit. Depth and
+    (camera space, smooth shading with its bumps, as pictures show it), mask the share of rays that hit: those that
+    glass or a cut-out stops, as much as it is there, or what is behind it. Depth and
     instance are those of the pixel's centre ray, for the mean of two depths is the depth of nothing: where the mask is
     partial, depth may be +inf. Maps are zero where nothing is hit.
 
@@ -74,7 +75,9 @@ def _trace(scene: PathTracerScene, grid: int) -> tuple[np.ndarray, tuple[np.ndar
         x, y = ((mi.Float(n) + 0.5) / mi.Float(side) for n in (i % side, i // side))
         along = rays.along(pixel, (x, y))
         stretch = dr.norm(along)
-        hit = ray_intersect(scene, mi.Ray3f(rays.origin, along / stretch), coherent=True, active=i < count)
+        # What is there by a half stops half of a pixel's rays, and the one through its centre just so.
+        luck = (mi.Float((i * 2 + count // 2 + 1) % count) + 0.5) / mi.Float(count)
+        hit = ray_intersect(scene, mi.Ray3f(rays.origin, along / stretch), coherent=True, active=i < count, luck=luck)
         here = (i == centre) & hit.valid
         depth, face = dr.select(here, hit.distance / stretch, depth), dr.select(here, hit.face, face)
         return i + 1, sums + dr.select(hit.valid, _values(hit), 0), depth, face

@@ -17,6 +17,7 @@ class Material:
         metallic: (H, W), [0, 1].
         name: words for captions.
         bump: (H, W) height, in multiples of the texture's side; 0 is flat.
+        opacity: (H, W) [0, 1], how much of the surface is there; None is solid.
     """
 
     base_color: Array
@@ -24,3 +25,4 @@ class Material:
     metallic: Array
     name: str
     bump: Array
+    opacity: Array | None = None

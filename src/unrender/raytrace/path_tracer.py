@@ -19,7 +19,7 @@ from torch import Tensor
 
 from unrender.errors import UserError
 from unrender.raytrace import light_table, principled, sequences
-from unrender.raytrace.intersection import Hit, ray_intersect, spawn_ray
+from unrender.raytrace.intersection import Hit, is_shadowed, ray_intersect, spawn_ray
 from unrender.raytrace.light_table import LightTable
 from unrender.raytrace.packed import opaque, read_record
 from unrender.raytrace.path_tracer_scene import EMITTER_SLOTS, EMITTER_STRIDE, PathTracerScene
@@ -193,10 +193,12 @@ def _step(task: _Task, path: _Path, sums: _Sums) -> tuple[_Path, _Sums]:
         sequences.scrambled_pair(path.sample, sequences.hashed(vertex_seed ^ salt)) for salt in _SALTS
     )
     luck = sequences.uniform(sequences.hashed(vertex_seed) + path.sample)
-    hit = ray_intersect(scene, mi.Ray3f(path.origin, path.direction), coherent=False, active=path.sample < task.samples)
+    passing = sequences.uniform(sequences.hashed(vertex_seed ^ _SALTS[0]) + path.sample)
+    ray = mi.Ray3f(path.origin, path.direction)
+    hit = ray_intersect(scene, ray, coherent=False, active=path.sample < task.samples, luck=passing)
     rough = dr.select(first, hit.roughness, dr.maximum(hit.roughness, task.roughness))
     material = (hit.base_color, rough, hit.metallic)
-    at = principled.bsdf(hit.normal, -path.direction, material, dr.select(first, _COSINE_SHARE, 0))
+    at = principled.bsdf(hit.normal, -path.direction, material, dr.select(first, _COSINE_SHARE, 0), scene.shading)
     seen = ~first | (hit.face < task.seen_faces)
     shaded = hit.front & seen & (path.depth + 1 < task.max_depth)
 
@@ -240,7 +242,8 @@ def _gather(
     worth = shaded & (cosine > 0) & (aimed > 0)
     shadow = spawn_ray(hit, aim.direction)
     shadow.maxt = aim.reach
-    lit = worth & ~task.scene.traced.ray_test(shadow, worth)
+    # The same chance as for the path's own ray, turned: sheets between here and the light are others.
+    lit = worth & ~is_shadowed(task.scene, shadow, worth, point[0] + 0.5)
     share = dr.select(lit, dr.rcp(dr.maximum(aimed + density, 1e-20)), 0)
     direct = path.weight * value * share
     diffuse = path.diffuse_weight * dr.select(first, mi.Color3f(cosine), value) * share

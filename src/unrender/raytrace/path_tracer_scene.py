@@ -14,6 +14,7 @@ import numpy as np
 from unrender.errors import UserError
 from unrender.raytrace import backend
 from unrender.raytrace.packed import opaque
+from unrender.raytrace.principled import Shading
 from unrender.raytrace.textured_mesh import TexturedMesh
 from unrender.scene.camera import Camera
 
@@ -48,9 +49,11 @@ class PathTracerScene:
         traced: the Mitsuba scene, of shapes only.
         faces: Dr.Jit (F * 32,): normals (9) and texture coordinates (6) of three corners, 0, then the face's normal,
             the world directions of rising u and v (unit, or zero), its radiance and density per area, 0.
-        atlas: Dr.Jit (H * W * 8,): base colour, roughness, metallic, slopes, 0.
+        atlas: Dr.Jit (H * W * 8,): base colour, roughness, metallic, slopes, opacity.
         atlas_size: Dr.Jit UInt32 (width, height).
         emitters: the faces that emit light.
+        shading: how its surfaces scatter light.
+        sheer: whether rays pass through parts of it, for which there is a kernel of its own.
     """
 
     surface: TexturedMesh
@@ -61,10 +64,15 @@ class PathTracerScene:
     atlas: Any
     atlas_size: tuple[Any, Any]
     emitters: AreaEmitters
+    shading: Shading
+    sheer: bool
 
 
-def build_path_tracer_scene(surface: TexturedMesh, camera: Camera, *, max_depth: int = 4) -> PathTracerScene:
-    """Puts `surface` before the first frame of `camera`.
+def build_path_tracer_scene(
+    surface: TexturedMesh, camera: Camera, *, max_depth: int = 4, shading: Shading | None = None
+) -> PathTracerScene:
+    """Puts `surface` before the first frame of `camera`; it scatters light as Mitsuba's principled BSDF does, or as
+    `shading` says.
 
     Raises:
         UserError: Mitsuba renders here with its scalar variant alone, for which there is no compiled path tracer;
@@ -95,6 +103,8 @@ def build_path_tracer_scene(surface: TexturedMesh, camera: Camera, *, max_depth:
         atlas=opaque(mi.Float, _atlas(surface)),
         atlas_size=(opaque(mi.UInt32, width), opaque(mi.UInt32, height)),
         emitters=emitters,
+        shading=_opaque_shading(shading or Shading()),
+        sheer=surface.opacity is not None and bool((surface.opacity < 1).any()),
     )
 
 
@@ -123,11 +133,18 @@ def set_camera(scene: PathTracerScene, camera: Camera) -> PathTracerScene:
     return replace(scene, camera=camera)
 
 
+def _opaque_shading(shading: Shading) -> Shading:
+    import mitsuba as mi
+
+    return Shading(*(opaque(mi.Float, value) for value in (shading.retro, shading.specular, shading.exponent)))
+
+
 def _atlas(surface: TexturedMesh) -> np.ndarray:
     texels = np.zeros((*surface.roughness.shape, TEXEL_STRIDE), np.float32)
     texels[..., :3], texels[..., 3], texels[..., 4] = surface.base_color, surface.roughness, surface.metallic
     if surface.slope is not None:
         texels[..., 5:7] = surface.slope
+    texels[..., 7] = 1.0 if surface.opacity is None else surface.opacity
     return texels.ravel()
 
 

@@ -16,6 +16,21 @@ _MIN_ALPHA = 1e-3  # as Mitsuba's
 
 
 @dataclass(frozen=True)
+class Shading:
+    """What of the BSDF differs between renderers; numbers, or Dr.Jit arrays of one. The defaults are Mitsuba's.
+
+    Attributes:
+        retro: of Disney's retro-reflection and its fall at grazing angles; 0 is Lambert's diffuse.
+        specular: factor on the reflectance of what is not metal; 1 is an index of refraction of 1.5.
+        exponent: GGX's width is roughness to this power; 2 is Burley's, and most renderers'.
+    """
+
+    retro: Any = 1.0
+    specular: Any = 1.0
+    exponent: Any = 2.0
+
+
+@dataclass(frozen=True)
 class PrincipledBsdf:
     """A surface point as its BSDF sees it; all Dr.Jit arrays.
 
@@ -26,6 +41,7 @@ class PrincipledBsdf:
         roughness: perceptual.
         metallic: 0 to 1.
         cosine_share: part of the samples that are cosine-distributed; the others are reflected by visible GGX facets.
+        shading: see `Shading`.
     """
 
     normal: Any
@@ -34,16 +50,20 @@ class PrincipledBsdf:
     roughness: Any
     metallic: Any
     cosine_share: Any
+    shading: Shading
 
     @property
     def alpha(self) -> Any:
         """GGX's width."""
         import drjit as dr
 
-        return dr.maximum(self.roughness * self.roughness, _MIN_ALPHA)
+        bent = dr.power(dr.maximum(self.roughness, 1e-3), self.shading.exponent - 2)
+        return dr.maximum(self.roughness * self.roughness * bent, _MIN_ALPHA)
 
 
-def bsdf(normal: Any, view: Any, material: tuple[Any, Any, Any], least_share: Any) -> PrincipledBsdf:
+def bsdf(
+    normal: Any, view: Any, material: tuple[Any, Any, Any], least_share: Any, shading: Shading | None = None
+) -> PrincipledBsdf:
     """The BSDF of a point with `material` (base colour, roughness, metallic); cosine samples are at least a
     `least_share` of all."""
     import drjit as dr
@@ -54,7 +74,7 @@ def bsdf(normal: Any, view: Any, material: tuple[Any, Any, Any], least_share: An
     mirror = dr.lerp(_dielectric(facing), mi.luminance(base), metallic) + _schlick_weight(facing) * metallic
     diffuse = (1 - metallic) * mi.luminance(base)
     share = dr.maximum(diffuse / dr.maximum(diffuse + mirror, 1e-6), least_share)
-    return PrincipledBsdf(normal, view, base, roughness, metallic, dr.minimum(share, 0.9))
+    return PrincipledBsdf(normal, view, base, roughness, metallic, dr.minimum(share, 0.9), shading or Shading())
 
 
 def evaluate(at: PrincipledBsdf, light: Any) -> tuple[Any, Any, Any]:
@@ -75,7 +95,7 @@ def evaluate(at: PrincipledBsdf, light: Any) -> tuple[Any, Any, Any]:
     per_view = facets * seen / (4 * dr.maximum(cos_i, 1e-7))
 
     metal = at.base_color + (1 - at.base_color) * _schlick_weight(cos_d)
-    fresnel = at.metallic * metal + (1 - at.metallic) * _dielectric(cos_d)
+    fresnel = at.metallic * metal + (1 - at.metallic) * dr.minimum(at.shading.specular * _dielectric(cos_d), 1)
     value = fresnel * (per_view * lit) + at.base_color * (_diffuse(at, cos_i, cos_o, cos_d) * cos_o)
     density = dr.lerp(per_view, cos_o / math.pi, at.cosine_share)
     return dr.select(above, value, mi.Color3f(0)), dr.select(above, density, 0), dr.select(above, cos_o, 0)
@@ -107,10 +127,12 @@ def _reflected(view: Any, alpha: Any, point: tuple[Any, Any]) -> Any:
 
 
 def _diffuse(at: PrincipledBsdf, cos_i: Any, cos_o: Any, cos_d: Any) -> Any:
+    import drjit as dr
+
     fi, fo = _schlick_weight(cos_i), _schlick_weight(cos_o)
     retro = 2 * at.roughness * cos_d * cos_d
     shape = (1 - 0.5 * fi) * (1 - 0.5 * fo) + retro * (fo + fi + fo * fi * (retro - 1))
-    return (1 - at.metallic) * shape / math.pi
+    return (1 - at.metallic) * dr.maximum(dr.lerp(1, shape, at.shading.retro), 0) / math.pi
 
 
 def _schlick_weight(cosine: Any) -> Any:

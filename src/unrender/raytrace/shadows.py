@@ -149,7 +149,7 @@ def _seen(objects: PathTracerScene, stand_in: PathTracerScene, ray: Any) -> tupl
     """Where `ray` meets the stand-in, and whether it is seen there, no object being in front."""
     import mitsuba as mi
 
-    hit = ray_intersect(stand_in, ray, coherent=True, active=mi.Bool(True))
+    hit = ray_intersect(stand_in, ray, coherent=True, active=mi.Bool(True), luck=mi.Float(0.5))
     before = mi.Ray3f(ray.o, ray.d)
     before.maxt = hit.distance
     return hit, hit.front & ~objects.traced.ray_test(before, hit.front)

@@ -21,6 +21,7 @@ class TexturedMesh:
         metallic: (H, W) float32, [0, 1].
         slope: (H, W, 2) float32, how steeply the surface rises along u and along v, see `height_slopes`; None is flat.
         emission: (F, 3) float32 linear radiance that the outside of each face sends out; None is none.
+        opacity: (H, W) float32 [0, 1], the share of rays that a front of the surface stops; None stops all.
     """
 
     vertices: np.ndarray
@@ -32,6 +33,7 @@ class TexturedMesh:
     metallic: np.ndarray
     slope: np.ndarray | None = None
     emission: np.ndarray | None = None
+    opacity: np.ndarray | None = None
 
 
 def height_slopes(height: np.ndarray) -> np.ndarray:

@@ -31,6 +31,7 @@ MOST_BYTES = 1 << 30
 _CHUNK_BYTES = 1 << 28  # of float32 sums in flight
 _COMB = 2
 _SALTS = (0x3C6EF372, 0x5BE0CD19, 0x1F83D9AB)
+_PASSING = 0x2545F491  # of what decides whether a surface that is partly there stops a path
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,8 @@ def _vertex(
     for_bounce, for_texel, (lobe, luck) = (
         sequences.scrambled_pair(task.sample, sequences.hashed(vertex_seed ^ salt)) for salt in _SALTS
     )
-    hit = ray_intersect(task.scene, mi.Ray3f(origin, direction), coherent=False, active=alive)
+    passing = sequences.uniform(sequences.hashed(vertex_seed ^ _PASSING) + task.sample)
+    hit = ray_intersect(task.scene, mi.Ray3f(origin, direction), coherent=False, active=alive, luck=passing)
     comb = dr.select(depth <= 1, 1.0, mi.Float(_COMB))
     texel, over_sine = light_table.texel_towards(task.light_size, direction, for_texel)
     share = density / (density + task.factor * over_sine / comb)

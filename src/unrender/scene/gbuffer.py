@@ -30,7 +30,13 @@ CHANNELS: dict[str, int] = {
     "shading": 3,
     "residual": 3,
     "mask": 1,
+    "sky": 1,
     "instance": 1,
+    "base_color_deviation": 1,
+    "normal_deviation": 1,
+    "depth_deviation": 1,
+    "roughness_deviation": 1,
+    "metallic_deviation": 1,
     "rgb": 3,
 }
 """Every map a GBuffer can carry, with its number of channels; `conventions` says what each one means."""
@@ -52,7 +58,12 @@ class GBuffer:
         shading: (T, 3, H, W) linear diffuse shading, known up to a scale that it shares with `residual`.
         residual: (T, 3, H, W) linear, the picture less diffuse_albedo * shading: highlights, emission.
         mask: (T, 1, H, W) [0, 1], 1 where there is a surface (or the subject, where the source had an alpha).
+        sky: (T, 1, H, W) [0, 1], 1 where the open sky is seen; where neither it nor `mask` is 1 there is another
+            background.
         instance: (T, 1, H, W) whole numbers from 1 to 2048, which object; 0 where there is nothing. Never interpolated.
+        base_color_deviation, normal_deviation, depth_deviation, roughness_deviation, metallic_deviation: (T, 1, H, W)
+            [0, 1], how far off a model takes its map of that name to be: the mean absolute error that it expects, of
+            colours on the display curve, of normals in the angle's share of 90 degrees, of relative depth in its range.
         rgb: (T, 3, H, W) the picture itself, scene-linear.
         depth_kind: "metric", or "relative" where depth is known up to scale and shift only.
         irradiance_kind: "metric" on the scale of rgb, or "relative": scaled into [0, 1] by an unknown exposure.
@@ -74,7 +85,13 @@ class GBuffer:
     shading: Tensor | None = None
     residual: Tensor | None = None
     mask: Tensor | None = None
+    sky: Tensor | None = None
     instance: Tensor | None = None
+    base_color_deviation: Tensor | None = None
+    normal_deviation: Tensor | None = None
+    depth_deviation: Tensor | None = None
+    roughness_deviation: Tensor | None = None
+    metallic_deviation: Tensor | None = None
     rgb: Tensor | None = None
     depth_kind: DepthKind = "relative"
     irradiance_kind: IrradianceKind = "metric"

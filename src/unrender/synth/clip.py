@@ -16,12 +16,14 @@ from unrender.raytrace.gbuffer import trace_gbuffer
 from unrender.raytrace.mesh import Array
 from unrender.raytrace.path_tracer import render_lights
 from unrender.raytrace.path_tracer_scene import PathTracerScene, build_path_tracer_scene, move, set_camera
-from unrender.scene.camera import Camera
+from unrender.scene.camera import Camera, pixel_rays
 from unrender.scene.color import luminance
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.gbuffer import GBuffer, concatenate
 from unrender.synth import gate
 from unrender.synth.compose import another_light, random_world
+from unrender.synth.denoise import denoised
+from unrender.synth.lights import OUTDOORS
 from unrender.synth.motion import Motion, other_cameras, random_motion
 from unrender.synth.sources import Sources
 from unrender.synth.world import World
@@ -131,12 +133,13 @@ def _attempt(key: list[int], index: int, shot: Shot, sources: Sources, test: boo
 @dataclass(frozen=True)
 class _Subject:
     """Which instance each face of the surface is (F,), from 1 on, and which instances are things, not scenery; the
-    openings of the world, and paths a pixel."""
+    openings of the world, paths a pixel, and whether a sky is past all surfaces."""
 
     owners: Array
     things: tuple[bool, ...]
     openings: Array
     samples: int
+    sky: bool
 
 
 @dataclass(frozen=True)
@@ -156,9 +159,10 @@ def _posed(world: World, motion: Motion, samples: int) -> Iterator[tuple[PathTra
         tuple(thing.group > 0 for thing in world.things),
         world.openings,
         samples * (ROOM_SAMPLES if world.enclosed else 1),
+        world.under_sky or world.light.name in OUTDOORS,
     )
     back = np.stack([np.linalg.inv(thing.pose) for thing in world.things])
-    scene = build_path_tracer_scene(rest, world.camera, max_depth=MAX_DEPTH)
+    scene = build_path_tracer_scene(rest, world.camera, max_depth=MAX_DEPTH, shading=world.shading)
     moves = bool(np.ptp(motion.poses, axis=0).any())
     for t, poses in enumerate(motion.poses):
         if moves and t > 0:
@@ -172,11 +176,14 @@ def _frame(
     """What `camera` sees under each light, before exposure; the gate checks the geometry before light is traced."""
     scene = set_camera(scene, camera)
     gbuffer = trace_gbuffer(scene, owners=subject.owners)
+    if subject.sky:
+        gbuffer = gbuffer.with_maps(sky=_sky(gbuffer))
     if fault := gate.seen(gbuffer, subject.things, first=first):
         raise _Refused(fault)
     seed = int(rng.integers(2**31))
     lit = render_lights(scene, lights, samples=subject.samples, seed=seed, openings=subject.openings)
-    return _Frame(gbuffer, _without_fireflies(lit.rgb), _without_fireflies(lit.irradiance))
+    rgb, irradiance = (_without_fireflies(pictures) for pictures in (lit.rgb, lit.irradiance))
+    return _Frame(gbuffer, denoised(rgb, gbuffer), irradiance)
 
 
 def _exposed(frame: _Frame, gains: list[float]) -> _Frame:
@@ -189,6 +196,13 @@ def _exposed(frame: _Frame, gains: list[float]) -> _Frame:
     if fault := gate.exposed(rgb[:1], frame.gbuffer.maps["mask"]):
         raise _Refused(fault)
     return _Frame(frame.gbuffer.with_maps(rgb=rgb[:1], irradiance=irradiance[:1]), rgb, irradiance)
+
+
+def _sky(gbuffer: GBuffer) -> Tensor:
+    """(1, 1, H, W) how much of each pixel is sky: what is past the surfaces, above the horizon."""
+    camera = gbuffer.camera_or_default()
+    up = torch.einsum("ij,tjhw->tihw", camera.pose[0, :3, :3], pixel_rays(camera))[:, 1:2]
+    return (1 - gbuffer.maps["mask"]) * (up > 0)
 
 
 def _joined(frames: list[GBuffer]) -> GBuffer:

@@ -5,32 +5,53 @@ A world is a pure function of the random generator and of the files in `Sources`
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
-import torch
 
 from unrender.raytrace.mesh import Array, Mesh
+from unrender.raytrace.principled import Shading
 from unrender.scene.camera import Camera
 from unrender.scene.environment import EnvironmentMap
 from unrender.synth.arrange import arrangement, close_up
+from unrender.synth.framing import camera_at
+from unrender.synth.interiors import furnished_room, table_from_above
 from unrender.synth.lights import random_light
-from unrender.synth.materials import WIDE, random_material
+from unrender.synth.materials import SMALL, WIDE, embossed, random_material
+from unrender.synth.outdoors import open_ground, street
 from unrender.synth.placement import about_y, posed
 from unrender.synth.rooms import random_room
 from unrender.synth.shapes import plane
 from unrender.synth.sources import Sources
-from unrender.synth.world import Thing, World
+from unrender.synth.world import Composition, Thing, World
 
 Random = np.random.Generator
 
-CLOSE_UPS, ROOMS = 0.15, 0.12
-"""The shares of worlds that are a single object without surroundings, and of box rooms."""
+SHARES = {
+    "close-up": 0.10,
+    "objects": 0.17,
+    "box room": 0.08,
+    "furnished room": 0.30,
+    "table": 0.10,
+    "street": 0.13,
+    "open ground": 0.12,
+}
+"""The share of each kind of world: a single object without surroundings; objects on a ground, or by a wall; a box room
+round objects; see `interiors` and `outdoors` for the others."""
+
+_METRIC = {
+    "furnished room": furnished_room,
+    "table": table_from_above,
+    "street": street,
+    "open ground": open_ground,
+}
 
 
 def random_world(rng: Random, size: tuple[int, int], sources: Sources, *, test: bool) -> World:
     """Samples a world.
 
-    No two things intersect (`placement.Extent`). Its materials are at most 2 of 512 x 512 texels (grounds,
-    floors and walls) and 8 of 256 x 256; things that share a material hold the same object.
+    No two things intersect (`placement.Extent`), but for what hangs on walls. Things that share a material hold the
+    same object.
 
     Args:
         rng: the random generator.
@@ -41,35 +62,60 @@ def random_world(rng: Random, size: tuple[int, int], sources: Sources, *, test: 
     Raises:
         UserError: a file of `sources` cannot be read; see `read_asset` and `random_light`.
     """
-    kind = rng.random()
-    if kind < CLOSE_UPS:
+    kind = str(rng.choice(list(SHARES), p=list(SHARES.values())))
+    if kind in _METRIC:
+        scene = _METRIC[kind](rng, size, sources, test=test)
+    elif kind == "close-up":
         thing = close_up(rng, sources, test=test)
-        camera, _ = _camera(rng, thing.placed, size, (-60, 60), (0.6, 1.0))
-        light = _light(rng, sources, test=test, enclosed=False)
-        return World((thing,), light, camera, f"{thing.name}, {light.name}")
-    enclosed = kind < CLOSE_UPS + ROOMS
+        scene = Composition((thing,), _camera(rng, thing.placed, size, (-60, 60), (0.6, 1.0))[0], thing.name)
+    else:
+        scene = _objects(rng, size, sources, test=test, enclosed=kind == "box room")
+    return _lit(rng, scene, sources, test=test)
+
+
+def _objects(rng: Random, size: tuple[int, int], sources: Sources, *, test: bool, enclosed: bool) -> Composition:
+    """Objects on a ground, sometimes by a wall, or in a box room."""
     things, extents = arrangement(rng, sources, test=test, indoors=enclosed)
     points = np.concatenate([thing.placed for thing in things])
-    camera, away = _camera(rng, points, size, (5, 45) if enclosed else (8, 70), (0.7, 1.5))
+    camera, away = _camera(rng, points, size, (5, 45) if enclosed else (8, 85), (0.7, 1.5))
+    openings = np.zeros((0, 3))
     if enclosed:
         scenery, place, openings = random_room(rng, extents, camera.pose[0, :3, 3].double().numpy(), test=test)
     else:
         reach = float(np.linalg.norm(points[:, [0, 2]], axis=1).max())
         scenery, place = _scenery(rng, reach, away, test)
-        openings = np.zeros((0, 3))
-    light = _light(rng, sources, test=test, enclosed=enclosed)
-    caption = f"{', '.join(thing.name for thing in things)} {place}, {light.name}"
-    return World((*scenery, *things), light, camera, caption, openings)
+    caption = f"{', '.join(thing.name for thing in things)} {place}"
+    return Composition((*scenery, *things), camera, caption, openings)
+
+
+def _lit(rng: Random, scene: Composition, sources: Sources, *, test: bool) -> World:
+    light = _light(rng, sources, test=test, enclosed=len(scene.openings) > 0, under_sky=scene.under_sky)
+    caption = f"{scene.caption}, {light.name}"
+    # Another renderer's surfaces scatter light otherwise: half of the worlds have a BSDF of their own.
+    shading = None
+    if rng.random() < 0.5:
+        shading = Shading(rng.choice([0.0, 1.0, rng.uniform(0, 1.5)]), rng.uniform(0.3, 1.7), rng.uniform(1.7, 2.3))
+    things = tuple(_embossed(rng, thing, sources) for thing in scene.things) if sources.normals else scene.things
+    return World(things, light, scene.camera, caption, scene.openings, scene.under_sky, shading)
+
+
+def _embossed(rng: Random, thing: Thing, sources: Sources) -> Thing:
+    """Some things with the relief of a normal map; what has none of its own is given it the likelier."""
+    flat = not thing.material.bump.any()
+    if len(thing.material.bump) < SMALL or rng.random() >= (0.15 if flat else 0.04):
+        return thing
+    path = sources.normals[int(rng.integers(len(sources.normals)))]
+    return replace(thing, material=embossed(rng, thing.material, path))
 
 
 def another_light(rng: Random, world: World, sources: Sources, *, test: bool) -> EnvironmentMap:
     """Another light for `world`, of the kinds that fit it."""
-    return _light(rng, sources, test=test, enclosed=world.enclosed)
+    return _light(rng, sources, test=test, enclosed=world.enclosed, under_sky=world.under_sky)
 
 
-def _light(rng: Random, sources: Sources, *, test: bool, enclosed: bool) -> EnvironmentMap:
-    share = 0.8 if sources.lights else 0.45
-    return random_light(rng, test=test, world_share=share, user_maps=sources.lights, outdoors=enclosed)
+def _light(rng: Random, sources: Sources, *, test: bool, enclosed: bool, under_sky: bool) -> EnvironmentMap:
+    share = 0.0 if under_sky else 0.6 if sources.lights else 0.45
+    return random_light(rng, test=test, world_share=share, user_maps=sources.lights, outdoors=enclosed or under_sky)
 
 
 def _camera(
@@ -92,15 +138,7 @@ def _camera(
     toward = np.array([np.cos(elevation) * np.sin(azimuth), np.sin(elevation), np.cos(elevation) * np.cos(azimuth)])
     eye = center + distance * toward
     target = center + radius * rng.uniform(-0.25, 0.25, 3)
-    forward = (target - eye) / np.linalg.norm(target - eye)
-    right = np.cross(forward, [0, 1, 0])
-    right /= np.linalg.norm(right)
-    up = np.cross(right, forward)
-    roll = np.radians(rng.normal(0, 3))
-    right, up = np.cos(roll) * right + np.sin(roll) * up, np.cos(roll) * up - np.sin(roll) * right
-    pose = np.eye(4)
-    pose[:3, 0], pose[:3, 1], pose[:3, 2], pose[:3, 3] = right, up, -forward, eye
-    return Camera.perspective(size, fov, torch.from_numpy(pose).float()[None]), azimuth + np.pi
+    return camera_at(rng, size, eye, target, fov), azimuth + np.pi
 
 
 def _scenery(rng: Random, reach: float, away: float, test: bool) -> tuple[list[Thing], str]:

@@ -27,6 +27,7 @@ from unrender.synth.sources import Sources
 if TYPE_CHECKING:
     from unrender.files.shards import Clip
 
+_WORLDS_A_POOL = 25  # that draw from the same models; of a shard's, so that few files are read twice
 _SHARDS_PER_PROCESS = 32  # Mitsuba leaks a little memory for every scene; a new process frees it
 _TELL_SECONDS = 0.5
 _LONGEST_RECIPE = 400
@@ -261,12 +262,14 @@ def _clips(recipe: SynthRecipe, indices: range) -> Iterator[tuple[str, Clip]]:
     """Renders clips, one at a time, with their keys."""
     from unrender.synth.clip import Shot, random_clip
 
-    sources = Sources.of_folders(recipe.assets, recipe.hdris)
+    test = recipe.split == "test"
+    sources = Sources.of_folders(recipe.assets, recipe.hdris, recipe.normals).of_split(test=test)
     size = (recipe.resolution, recipe.resolution)
     shot = Shot(size, recipe.samples, recipe.frames, recipe.lights, recipe.cameras)
     for index in indices:
         key = (recipe.seed, SPLITS[recipe.split], index)
-        yield f"{index:06d}", random_clip(key, index, shot, sources, test=recipe.split == "test")
+        pool = sources.pool((*key[:2], index // _WORLDS_A_POOL))
+        yield f"{index:06d}", random_clip(key, index, shot, pool, test=test)
         with _clips_done[0].get_lock():
             _clips_done[0].value += 1
 

@@ -224,9 +224,13 @@ def _primitive(thing: PlacedMesh) -> MeshPrimitive:
             (1.0, 1.0, 1.0),
             1.0,
             1.0,
-            *(
-                torch.from_numpy(np.ascontiguousarray(np.atleast_3d(values).transpose(2, 0, 1)))
-                for values in (material.base_color, material.roughness, material.metallic)
-            ),
+            base_color_texture=_texture(material.base_color),
+            roughness_texture=_texture(material.roughness),
+            metallic_texture=_texture(material.metallic),
         ),
     )
+
+
+def _texture(values: np.ndarray) -> Tensor:
+    """(H, W) or (H, W, C) to (C, H, W)."""
+    return torch.from_numpy(np.ascontiguousarray(np.atleast_3d(values).transpose(2, 0, 1)))

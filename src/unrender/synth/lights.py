@@ -14,6 +14,7 @@ from unrender.errors import UserError
 from unrender.files.environments import read_environment
 from unrender.files.exr import read_channels
 from unrender.scene.environment import EnvironmentMap, texel_directions, texel_solid_angles
+from unrender.synth.patterns import fbm
 
 Array = np.ndarray
 Random = np.random.Generator
@@ -102,6 +103,22 @@ def sunny(rng: Random) -> Array:
     return light + disc * given / max(float((disc.mean(-1, keepdims=True) * _solid_angles()).sum()), 1e-9)
 
 
+def clouded(rng: Random) -> Array:
+    """A blue sky with clouds, lit by the sun or before it: drawn in the plane of the clouds, which meet the horizon."""
+    light = sunny(rng) if rng.random() < 0.6 else sky(rng)
+    d = _directions()
+    up = np.maximum(d[..., 1:2], 0.04)
+    field = fbm(rng, 256, rng.uniform(1.4, 2.2), rng.uniform(1, 3))
+    place = np.floor((d[..., [0, 2]] / up * rng.uniform(10, 40)) % 256).astype(int)
+    cover = np.clip((field[place[..., 0], place[..., 1]] - rng.uniform(0.3, 0.65)) * rng.uniform(2, 10), 0, 1)[
+        ..., None
+    ]
+    cover = cover * (d[..., 1:2] > 0) * np.clip(d[..., 1:2] * 12, 0, 1)
+    base = float(np.median(light.mean(-1)[d[..., 1] > 0]))
+    cloud = base * rng.uniform(0.6, 3.0) * (0.6 + 0.4 * field[place[..., 1], place[..., 0]])[..., None]
+    return light * (1 - 0.95 * cover) + cloud * cover
+
+
 def overcast(rng: Random) -> Array:
     """The CIE overcast sky, brighter overhead, with soft clouds."""
     d = _directions()
@@ -152,16 +169,17 @@ def gradient(rng: Random) -> Array:
 
 
 PROCEDURAL: dict[str, tuple[Callable[[Random], Array], float]] = {
-    "sun and sky": (sunny, 0.28),
-    "clear sky": (sky, 0.22),
+    "sun and sky": (sunny, 0.24),
+    "clear sky": (sky, 0.14),
+    "clouded sky": (clouded, 0.18),
     "overcast sky": (overcast, 0.1),
-    "studio boxes": (studio, 0.2),
+    "studio boxes": (studio, 0.14),
     "lamps": (lamps, 0.1),
     "coloured light": (gradient, 0.1),
 }
 """Every procedural light with its sampling probability: linear radiance (128, 256, 3) of any scale."""
 
-OUTDOORS = ("sun and sky", "clear sky", "overcast sky")
+OUTDOORS = ("sun and sky", "clear sky", "clouded sky", "overcast sky")
 """The procedural lights that may be outside the windows of a room."""
 
 

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import colorsys
+import functools
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import torch
 
+from unrender.files.textures import read_texture
+from unrender.raytrace.assets import height_of
 from unrender.raytrace.material import Material
 from unrender.raytrace.mesh import Array
 from unrender.synth.patterns import HELD_OUT, PATTERNS, fbm
@@ -65,8 +71,8 @@ def random_material(rng: Random, size: int, *, test: bool, metal_share: float = 
     )
 
 
-def paint(rng: Random, size: int) -> Material:
-    """A light plain paint, matte, as on ceilings, window frames and many walls: flat, `size` x `size` texels."""
+def paint(rng: Random, size: int = 8) -> Material:
+    """A light plain paint, matte, as on ceilings, window frames and many walls: flat, so few texels do."""
     color = rng.uniform(0.55, 0.9) * rng.uniform(0.9, 1.0, 3)
     return Material(
         np.broadcast_to(color.astype(np.float32), (size, size, 3)),
@@ -75,6 +81,24 @@ def paint(rng: Random, size: int) -> Material:
         "matte plain",
         np.zeros((size, size), np.float32),
     )
+
+
+def embossed(rng: Random, material: Material, path: Path) -> Material:
+    """`material` with the relief of a normal map, as often across it as fits, gentle to as steep as the map is."""
+    size = len(material.roughness)
+    tiles = int(rng.choice([1, 2, 4]))
+    height = np.tile(_height(path, size // tiles), (tiles, tiles)) / tiles
+    bump = np.zeros_like(material.bump)
+    bump[: height.shape[0], : height.shape[1]] = height * np.float32(rng.uniform(0.3, 1.0))
+    return replace(material, bump=material.bump + bump)
+
+
+@functools.lru_cache(maxsize=128)
+def _height(path: Path, side: int) -> Array:
+    """The height (side, side) of a normal map's file, in multiples of the texture's side."""
+    normal = torch.nn.functional.normalize(read_texture(path) * 2 - 1, dim=0)
+    height = height_of(normal, side)
+    return torch.nn.functional.interpolate(height[None], (side, side), mode="bilinear")[0, 0].numpy()
 
 
 def relief(height: Array, slope: float) -> Array:

@@ -45,6 +45,9 @@ def random_motion(rng: Random, world: World, frames: int) -> Motion:
     Cameras orbit, dolly and shake where nothing is in the way. Things turn about the vertical and slide within their
     `clearance.reaches`, together with what stands on them.
     """
+    if frames == 1:  # a still does not ask how far things could go, which takes longer than its frame
+        poses = np.stack([thing.pose for thing in world.things])[None]
+        return Motion(world.camera, poses, (0.0,), ())
     kinds = [kind for kind, chance in CHANCES.items() if rng.random() < chance]
     reach = reaches(world)
     poses = _thing_poses(rng, world, frames, reach if "things" in kinds else [-1.0] * len(reach))
@@ -64,6 +67,8 @@ def random_motion(rng: Random, world: World, frames: int) -> Motion:
 def other_cameras(rng: Random, world: World, count: int) -> list[Camera]:
     """Samples `count` other cameras (one frame each) around the things, clear of scenery and of moving things; with the
     intrinsics of the world's camera."""
+    if count == 0:
+        return []
     reach, goal = reaches(world), pivot(world)
     eye = world.camera.pose[0, :3, 3].double().numpy() - goal
     distance = float(np.linalg.norm(eye))

@@ -10,7 +10,7 @@ from typing import Literal
 from unrender.errors import UserError
 from unrender.synth.sources import Sources
 
-GENERATOR = 3
+GENERATOR = 4
 """Incremented with every change to what a recipe renders: a folder of another generator is not resumed."""
 
 SPLITS = {"train": 0, "test": 1}
@@ -34,6 +34,7 @@ class SynthRecipe:
         cameras: other cameras that the same frames are seen from, beside the clip's own.
         assets: a folder of meshes to sample objects from, see `Sources`; None for the built-in families.
         hdris: a folder of environment maps to sample lights from; None for the built-in ones.
+        normals: a folder of pictures of normals that emboss some surfaces; None for none.
         shard_size: clips a shard; by default 50 stills, or clips of 24 frames together.
     """
 
@@ -47,6 +48,7 @@ class SynthRecipe:
     cameras: int = 0
     assets: Path | None = None
     hdris: Path | None = None
+    normals: Path | None = None
     shard_size: int | None = None
 
     def __post_init__(self) -> None:
@@ -89,13 +91,14 @@ def recipe_facts(recipe: SynthRecipe) -> dict[str, object]:
     Raises:
         UserError: a folder of assets or lights does not exist, or is empty.
     """
-    sources = Sources.of_folders(recipe.assets, recipe.hdris)
+    sources = Sources.of_folders(recipe.assets, recipe.hdris, recipe.normals)
     return (
         {"generator": GENERATOR}
         | asdict(recipe)
         | {
-            "assets": _known_by(recipe.assets, sources.assets),
+            "assets": _known_by(recipe.assets, sources.assets or tuple(model.path for model in sources.models)),
             "hdris": _known_by(recipe.hdris, sources.lights),
+            "normals": _known_by(recipe.normals, sources.normals),
         }
     )
 

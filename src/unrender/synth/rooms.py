@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import pairwise
-
 import numpy as np
 
 from unrender.raytrace.material import Material
 from unrender.raytrace.mesh import Array, Mesh, merge, transformed
 from unrender.synth.furniture import board, lamp_parts
-from unrender.synth.materials import SMALL, WIDE, paint, random_material
+from unrender.synth.materials import WIDE, paint, random_material
 from unrender.synth.placement import Extent, about_y, posed
 from unrender.synth.shapes import displaced_sphere, grid_faces
+from unrender.synth.walls import Wall, wall_mesh, window_bars
 from unrender.synth.world import Thing
 
 Random = np.random.Generator
-
-
-@dataclass(frozen=True)
-class _Wall:
-    """A wall in its own plane: x along it from 0 to `length`, y up, seen from +z; `turn` is its side of the room."""
-
-    length: float
-    height: float
-    thickness: float
-    holes: tuple[tuple[float, float, float, float], ...]  # left, bottom, right, top
 
 
 def random_room(rng: Random, taken: list[Extent], eye: Array, *, test: bool) -> tuple[list[Thing], str, Array]:
@@ -44,9 +32,18 @@ def random_room(rng: Random, taken: list[Extent], eye: Array, *, test: bool) -> 
     high = np.maximum(np.max([e.high for e in taken], 0)[[4, 8, 0]], eye) + rng.uniform(0.3, 1.5, 3)
     height = float(max(high[1], rng.uniform(0.3, 0.5) * max(high[0] - low[0], high[2] - low[2]), 1.8))
     low[1], high[1] = 0.0, height
+    parts, words, openings = room_shell(rng, low, high, test=test)
+    if rng.random() < 0.65:
+        parts += room_lamps(rng, (low, high), eye, taken, paint(rng))
+    return parts, words, openings
+
+
+def room_shell(rng: Random, low: Array, high: Array, *, test: bool) -> tuple[list[Thing], str, Array]:
+    """Floor, ceiling and walls with windows of a room from `low` to `high`, (3,) each; words for it, and the outward
+    normal times area of each window, (N, 3)."""
     floor = random_material(rng, WIDE, test=test, metal_share=0.02)
-    wall = paint(rng, WIDE) if rng.random() < 0.5 else random_material(rng, WIDE, test=test, metal_share=0.02)
-    white = paint(rng, SMALL)
+    wall = paint(rng) if rng.random() < 0.5 else random_material(rng, WIDE, test=test, metal_share=0.02)
+    white = paint(rng)
     walls, frames, openings = _walls(rng, low, high)
     parts = [
         Thing(_slab(low, high, up=True), floor, name=f"{floor.name} floor"),
@@ -54,8 +51,6 @@ def random_room(rng: Random, taken: list[Extent], eye: Array, *, test: bool) -> 
         Thing(walls, wall, name=f"{wall.name} walls"),
         Thing(frames, white),
     ]
-    if rng.random() < 0.65:
-        parts += _lamps(rng, low, high, eye, taken, white)
     return parts, f"in a room with {wall.name} walls and a {floor.name} floor", openings
 
 
@@ -79,14 +74,14 @@ def _walls(rng: Random, low: Array, high: Array) -> tuple[Mesh, Mesh, Array]:
     for side in range(4):
         length = float(size[0] if side % 2 == 0 else size[2])
         holes = _windows(rng, length, sill * size[1], top * size[1]) if side in lit else ()
-        wall = _Wall(length, float(size[1]), thickness, holes)
+        wall = Wall(length, float(size[1]), thickness, holes)
         # Side 0 is at the greatest z and faces -z; the others follow in turn.
         center = (low + high) / 2
         depth = float(size[2] if side % 2 == 0 else size[0]) / 2
         turn = about_y(np.pi + side * np.pi / 2)
         pose = posed(turn, 1.0, turn @ np.array([-length / 2, 0.0, -depth]) + [center[0], 0.0, center[2]])
-        walls.append(transformed(_wall_mesh(wall), pose))
-        frames += [transformed(bar, pose) for hole in holes for bar in _bars(hole, bars, thickness)]
+        walls.append(transformed(wall_mesh(wall), pose))
+        frames += [transformed(bar, pose) for hole in holes for bar in window_bars(hole, bars, thickness)]
         openings += [turn @ [0.0, 0.0, -(right - left) * (upper - bottom)] for left, bottom, right, upper in holes]
     return merge(walls), merge(frames), np.array(openings)
 
@@ -99,43 +94,10 @@ def _windows(rng: Random, length: float, bottom: float, top: float) -> tuple[tup
     return tuple((left := gap + i * (width + gap), bottom, left + width, top) for i in range(count))
 
 
-def _wall_mesh(wall: _Wall) -> Mesh:
-    """The wall's face with its holes, and their reveals, which extend behind it."""
-    xs = np.unique([0.0, wall.length, *(x for hole in wall.holes for x in (hole[0], hole[2]))])
-    ys = np.unique([0.0, wall.height, *(y for hole in wall.holes for y in (hole[1], hole[3]))])
-    quads = []
-    for x0, x1 in pairwise(xs):
-        for y0, y1 in pairwise(ys):
-            x, y = (x0 + x1) / 2, (y0 + y1) / 2
-            if not any(a < x < c and b < y < d for a, b, c, d in wall.holes):
-                quads.append([[x0, y0, 0], [x1, y0, 0], [x1, y1, 0], [x0, y1, 0]])
-    deep = -wall.thickness
-    for a, b, c, d in wall.holes:
-        quads.append([[a, b, deep], [c, b, deep], [c, b, 0], [a, b, 0]])  # sill, facing up
-        quads.append([[a, d, 0], [c, d, 0], [c, d, deep], [a, d, deep]])  # facing down
-        quads.append([[a, b, deep], [a, b, 0], [a, d, 0], [a, d, deep]])  # facing right
-        quads.append([[c, b, 0], [c, b, deep], [c, d, deep], [c, d, 0]])  # facing left
-    vertices = np.array(quads, float).reshape(-1, 3)
-    # The reveals continue the texture round the corner.
-    uv = vertices[:, :2] + vertices[:, 2:] * 0.5
-    uv = np.clip(uv, 0, [wall.length, wall.height]) / max(wall.length, wall.height)
-    start = 4 * np.arange(len(quads))[:, None]
-    faces = np.concatenate((start + [0, 1, 2], start + [0, 2, 3]))
-    return Mesh(vertices, uv * [1, -1] + [0, 1], faces)
-
-
-def _bars(hole: tuple[float, float, float, float], count: tuple[int, int], thickness: float) -> list[Mesh]:
-    """A frame round a window and `count` bars (upright, lying) across it, half way through the wall."""
-    a, b, c, d = hole
-    thin, z = 0.03, -thickness / 2
-    upright = [a + thin, c - thin, *np.linspace(a, c, count[0] + 2)[1:-1]]
-    lying = [b + thin, d - thin, *np.linspace(b, d, count[1] + 2)[1:-1]]
-    bars = [board((float(x), (b + d) / 2, z), (thin, (d - b) / 2, thin)) for x in upright]
-    return bars + [board(((a + c) / 2, float(y), z), ((c - a) / 2, thin, thin)) for y in lying]
-
-
-def _lamps(rng: Random, low: Array, high: Array, eye: Array, taken: list[Extent], white: Material) -> list[Thing]:
-    """Panels under the ceiling, balls that hang from it, or a lamp on the floor where there is room for one."""
+def room_lamps(rng: Random, room: tuple[Array, Array], eye: Array, taken: list[Extent], white: Material) -> list[Thing]:
+    """Panels under the ceiling, balls that hang from it, or a lamp on the floor where there is room for one; of a room
+    from the first to the second corner, both (3,)."""
+    low, high = room
     warm = np.array([1.0, rng.uniform(0.6, 1.0), rng.uniform(0.3, 1.0)])
     if rng.random() < 0.35:
         stand, shade = lamp_parts(rng)
@@ -145,13 +107,13 @@ def _lamps(rng: Random, low: Array, high: Array, eye: Array, taken: list[Extent]
         lit = Thing(shade, white, pose, emission=_radiance(rng, shade, 1.5, warm))
         return [Thing(stand, white, pose), lit]
     parts, hung = [], rng.random() < 0.5
-    top = float(max(extent.high[8] for extent in taken))
+    top = float(max((extent.high[8] for extent in taken), default=0.0))
     for _ in range(int(rng.integers(1, 4))):
         share = rng.uniform(0.2, 0.8, 2)
         x, z = (float(value) for value in low[[0, 2]] + share * (high - low)[[0, 2]])
         if hung:
             radius = rng.uniform(0.06, 0.11)
-            y = rng.uniform(top + radius + 0.05, high[1] - radius)
+            y = rng.uniform(min(top + radius + 0.05, high[1] - radius), high[1] - radius)
             if np.linalg.norm(np.array([x, y, z]) - eye) < 0.5:
                 continue
             ball = displaced_sphere(lambda d: np.ones(d.shape[:-1]), 24, 32)

@@ -95,6 +95,20 @@ def rounded_box(half: Array, bevel: float, texture: float | None = None) -> Mesh
     return merge(parts)
 
 
+def plain_box(center: tuple[float, float, float], half: tuple[float, float, float]) -> Mesh:
+    """A box of twelve triangles with sharp edges, each side a whole texture wide: for the many bars of windows, where
+    `rounded_box` would be a thousand times as much as one sees."""
+    corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], float)
+    parts = []
+    for axis in range(3):
+        for sign in (-1.0, 1.0):
+            point = np.zeros((4, 3))
+            point[:, (axis + 1) % 3], point[:, (axis + 2) % 3], point[:, axis] = corners[:, 0], corners[:, 1], sign
+            faces = np.array([[0, 1, 2], [0, 2, 3]] if sign > 0 else [[0, 2, 1], [0, 3, 2]])
+            parts.append(Mesh(point * half + center, (corners + 1) / 2, faces))
+    return merge(parts)
+
+
 def _bevelled_ticks(half: float, bevel: float) -> Array:
     inner = half - bevel
     edge = inner + bevel * np.tan(np.linspace(0, np.pi / 4, 6)[1:])

@@ -21,10 +21,11 @@ _WORDS = (
 )
 
 
-def random_finish(rng: Random, size: int, *, test: bool) -> Material:
-    """A random material, of which 7 % are worn to the metal, 8 % scuffed, and 7 % bear a label with text."""
+def random_finish(rng: Random, size: int, *, test: bool, metal_share: float = 0.25) -> Material:
+    """A random material, of which 7 % are worn to the metal, 8 % scuffed, and 7 % bear a label with text; of the others
+    `metal_share` are metals."""
     kind = rng.random()
-    material = random_material(rng, size, test=test, metal_share=0.0 if kind < 0.07 else 0.25)
+    material = random_material(rng, size, test=test, metal_share=0.0 if kind < 0.07 else metal_share)
     if kind < 0.07:
         return worn(rng, material)
     if kind < 0.15:

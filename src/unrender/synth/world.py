@@ -8,6 +8,7 @@ import numpy as np
 
 from unrender.raytrace.atlas import PlacedMesh
 from unrender.raytrace.mesh import Array
+from unrender.raytrace.principled import Shading
 from unrender.scene.camera import Camera
 from unrender.scene.environment import EnvironmentMap
 
@@ -27,6 +28,17 @@ class Thing(PlacedMesh):
 
 
 @dataclass(frozen=True)
+class Composition:
+    """A world before it is lit; attributes as in `World`."""
+
+    things: tuple[Thing, ...]
+    camera: Camera
+    caption: str
+    openings: Array = field(default_factory=lambda: np.zeros((0, 3)))
+    under_sky: bool = False
+
+
+@dataclass(frozen=True)
 class World:
     """A whole scene at its first frame.
 
@@ -37,6 +49,8 @@ class World:
         caption: a text description.
         openings: (N, 3) outward normal times area of each window of a room, the only way in for the light; none
             outdoors.
+        under_sky: whether the sky is behind everything, and no other background.
+        shading: how its surfaces scatter light; None for the principled BSDF.
     """
 
     things: tuple[Thing, ...]
@@ -44,6 +58,8 @@ class World:
     camera: Camera
     caption: str
     openings: Array = field(default_factory=lambda: np.zeros((0, 3)))
+    under_sky: bool = False
+    shading: Shading | None = None
 
     @property
     def enclosed(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -20,7 +21,6 @@ from unrender.files.shards import Clip, read_clips
 from unrender.scene.color import linear_to_srgb
 from unrender.scene.resize import resize_picture
 from unrender.synth.captions import SceneWords, ThingWords, scene_words
-from unrender.train.prepared import shards_key
 
 SIDE = 128
 """Pixels a side of the pictures, whatever the shards have."""
@@ -61,7 +61,7 @@ def load_captioned(folders: Sequence[Path], cache: Path | None = None, side: int
         return _gathered((clip for folder in folders for clip in read_clips(folder)), side)
     cache.mkdir(parents=True, exist_ok=True)
     clean_leftovers(cache)
-    path = cache / f"captioned-{shards_key(folders, f'captioned {side}')}.safetensors"
+    path = cache / f"captioned-{_shards_key(folders, f'captioned {side}')}.safetensors"
     if not path.exists():
         stills = _gathered((clip for folder in folders for clip in read_clips(folder)), side)
         with atomic_write(path) as temporary:
@@ -115,3 +115,10 @@ def _words(facts: dict[str, Any]) -> SceneWords:
         return tuple(ThingWords(one["noun"], one["color"], tuple(one["material"]), one["share"]) for one in facts[name])
 
     return SceneWords(things("things"), things("scenery"), facts["light"])
+
+
+def _shards_key(data: Sequence[Path], kind: str) -> str:
+    """What stands for something that was made of the shards in `data`: names, sizes and times of their files."""
+    files = [file for folder in data for file in sorted(folder.resolve().glob("*.tar"))]
+    conditions = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(json.dumps([kind, conditions]).encode()).hexdigest()[:16]

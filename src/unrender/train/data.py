@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ from unrender.train.augmentation import augment, crop, mirror
 from unrender.train.loop import BatchSpec
 
 TARGETS = ("base_color", "normal", "depth", "roughness", "metallic", "mask")
-EXTRAS = ("irradiance",)
+EXTRAS = ("irradiance", "sky")
 """Optional maps: trained where they are known, without loss where they are not."""
 VALID_COVERAGE = 0.9
 """Pixels with a surface coverage below this are left out of the losses."""
@@ -72,6 +73,26 @@ class StillDataset:
     def __len__(self) -> int:
         return len(self.maps["rgb"])
 
+    @property
+    def encoding(self) -> EnvironmentEncoding | None:
+        """How the lights of the light conditioning are encoded; None without lights."""
+        return None if self.lit is None else self.lit.encoding
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of every still."""
+        height, width = self.maps["rgb"].shape[2:]
+        return height, width
+
+    def take(self, index: Tensor, generator: torch.Generator | None) -> tuple[dict[str, Tensor], Lit | None]:
+        """The maps (B, C, H, W) by name, float32, and the light conditioning of the stills `index` (B,); nothing is
+        drawn."""
+        maps = {name: values[index].float() for name, values in self.maps.items()}
+        if self.lit is None:
+            return maps, None
+        lit = {name: getattr(self.lit, name)[index].float() for name in LIT_TENSORS}
+        return maps, replace(self.lit, **lit)
+
     def part(self, start: int, end: int | None = None) -> StillDataset:
         """The stills from `start` to `end`."""
         return StillDataset(
@@ -79,6 +100,35 @@ class StillDataset:
             {name: values[start:end] for name, values in self.known.items()},
             self.lit and self.lit.part(start, end),
         )
+
+
+class Stills(Protocol):
+    """What training takes its pictures from: a `StillDataset` in memory, or `packed.PackedStills` on disk."""
+
+    @property
+    def known(self) -> dict[str, Tensor]:
+        """By name, (N,) which stills have the map."""
+        ...
+
+    @property
+    def encoding(self) -> Any:
+        """How the lights of the light conditioning are encoded; None without lights."""
+        ...
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of every still."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def take(self, index: Tensor, generator: torch.Generator | None) -> tuple[dict[str, Tensor], Lit | None]:
+        """The maps (B, C, H, W) by name, float32, and the light conditioning of the stills `index` (B,)."""
+        ...
+
+    def part(self, start: int, end: int | None = None) -> Stills:
+        """The stills from `start` to `end`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -197,16 +247,18 @@ def load_lit_still_dataset(lit: Iterable[tuple[GBuffer, EnvironmentMap]], tokens
     return replace(stills, lit=_joined(lights))
 
 
-def require_known(stills: StillDataset, card: ModelCard) -> None:
+def require_known(stills: Stills, card: ModelCard) -> None:
     """Raises UserError where a model has a target map that no still has."""
-    missing = [name for name in card.map_names if name not in stills.known or not bool(stills.known[name].any())]
+    # How far off a map is, and what is sky, is learnt where it can be.
+    wanted = [name for name in card.map_names if not name.endswith("_deviation") and name != "sky"]
+    missing = [name for name in wanted if name not in stills.known or not bool(stills.known[name].any())]
     if missing:
         raise UserError(f"no training picture has {', '.join(missing)}, a target of {card.id}; expected data with it")
-    if card.light is not None and stills.lit is not None and card.light.encoding != stills.lit.encoding:
+    if card.light is not None and stills.encoding is not None and card.light.encoding != stills.encoding:
         raise UserError(f"the lights of the training pictures are not encoded as {card.id} takes them; load them anew")
 
 
-def hold_out(stills: StillDataset, count: int = 8) -> tuple[StillDataset, StillDataset]:
+def hold_out(stills: Stills, count: int = 8) -> tuple[Stills, Stills]:
     """The last few stills for validation, and the others for training.
 
     Where there are only a handful, as when a recipe is tried on four pictures, all serve both.
@@ -216,11 +268,11 @@ def hold_out(stills: StillDataset, count: int = 8) -> tuple[StillDataset, StillD
     return stills.part(len(stills) - count), stills.part(0, len(stills) - count)
 
 
-def sample_batch(stills: StillDataset, spec: BatchSpec) -> Batch:
+def sample_batch(stills: Stills, spec: BatchSpec) -> Batch:
     """The random batch of `spec`: stills, mirrored at random, one crop window, augmented by the camera model."""
     generator = spec.generator(0)
     index = torch.randint(len(stills), (spec.count,), generator=generator)
-    maps, lit = _chosen(stills, index)
+    maps, lit = _chosen(stills, index, spec.generator(5))
     flip = torch.rand(spec.count, generator=generator) < 0.5
     maps = crop(mirror(maps, flip), spec.side, generator)
     if lit is not None:
@@ -230,9 +282,9 @@ def sample_batch(stills: StillDataset, spec: BatchSpec) -> Batch:
     return _batch(maps, known, lit, augment(maps["rgb"], generator))
 
 
-def whole_batch(stills: StillDataset, side: int) -> Batch:
+def whole_batch(stills: Stills, side: int) -> Batch:
     """Every still in its centre square, not augmented, `side` pixels a side: for validation."""
-    maps, lit = _chosen(stills, torch.arange(len(stills)))
+    maps, lit = _chosen(stills, torch.arange(len(stills)), None)
     maps = crop(maps, side, None)
     return _batch(maps, stills.known, lit, maps["rgb"].clamp(0, 1))
 
@@ -241,12 +293,9 @@ def whole_batch(stills: StillDataset, side: int) -> Batch:
 _HINT, _LIT_RGB = "radiance hint", "lit rgb"
 
 
-def _chosen(stills: StillDataset, index: Tensor) -> tuple[dict[str, Tensor], Lit | None]:
-    maps = {name: values[index].float() for name, values in stills.maps.items()}
-    if stills.lit is None:
-        return maps, None
-    lit = {_HINT: stills.lit.radiance_hint[index].float(), _LIT_RGB: stills.lit.rgb[index].float()}
-    return maps | lit, replace(stills.lit, picture=stills.lit.picture[index].float())
+def _chosen(stills: Stills, index: Tensor, generator: torch.Generator | None) -> tuple[dict[str, Tensor], Lit | None]:
+    maps, lit = stills.take(index, generator)
+    return maps if lit is None else maps | {_HINT: lit.radiance_hint, _LIT_RGB: lit.rgb}, lit
 
 
 def _batch(maps: dict[str, Tensor], known: dict[str, Tensor], lit: Lit | None, photo: Tensor) -> Batch:

@@ -18,7 +18,7 @@ from unrender.diffusion.card import ModelCard, NoiseKind
 from unrender.diffusion.decoding import Memory
 from unrender.diffusion.lora import Lora, adapt
 from unrender.errors import UserError
-from unrender.train.data import Batch, StillDataset, hold_out, require_known
+from unrender.train.data import Batch, Stills, hold_out, require_known
 from unrender.train.dropout import drop_conditions
 from unrender.train.learner import Learner
 from unrender.train.loop import BatchSpec, Report, run
@@ -82,16 +82,50 @@ SCRATCH = E2ERecipe(
 
 `--start mini --steps 8000`, as shipped, from the first `mini`: base colour PSNR 16.808 dB (sRGB), normals 21.304 deg,
 depth AbsRel 8.352 % on 128 held-out stills (`unrender evaluate maps --model mini`; data and table: docs/mini.md)."""
+LONG = E2ERecipe(
+    TrainConfig(
+        steps=1_000_000,
+        stages=(Stage(0.3, 64, 16), Stage(0.4, 128, 8), Stage(0.3, 192, 4)),
+        ema_decay=0.9995,
+        final_lr=0.02,
+        save_every=500,
+        validate_every=5000,
+        hours=12.0,
+    ),
+    Start(scratch=True),
+    memory="whole",
+    weights=Weights(gradient=0.5, structure=0.3, absolute=True),
+)
+"""As `scratch`, for hours in the background: 64 to 192 pixels, sharp losses. Score: docs/mini.md."""
+ACCELERATOR = replace(
+    LONG,
+    config=replace(
+        LONG.config,
+        stages=(Stage(0.25, 64, 256), Stage(0.4, 128, 96), Stage(0.35, 192, 48)),
+        lr=6e-4,
+        warmup=200,
+        save_every=500,
+        validate_every=0,
+    ),
+)
+"""As `long`, in the batches of a large GPU. Score: not measured."""
 SMOKE = E2ERecipe(
     TrainConfig(steps=200, stages=(Stage(1.0, 64, 4),), lr=5e-4, warmup=20, final_lr=0.2, ema_decay=0.9, save_every=50),
     Start(model="mini"),
     memory="whole",
 )
 """Overfits a few pictures in minutes, to check that the recipe runs; not measured."""
-RECIPES = {"paper": E2ERecipe(), "mini": MINI, "scratch": SCRATCH, "smoke": SMOKE}
+RECIPES = {
+    "paper": E2ERecipe(),
+    "mini": MINI,
+    "scratch": SCRATCH,
+    "long": LONG,
+    "accelerator": ACCELERATOR,
+    "smoke": SMOKE,
+}
 
 
-def train_e2e(recipe: E2ERecipe, stills: StillDataset, out: Path, report: Report | None = None) -> Path:
+def train_e2e(recipe: E2ERecipe, stills: Stills, out: Path, report: Report | None = None) -> Path:
     """Trains a single-step model of the task that `recipe.start` says; see `loop.run`.
 
     Raises:

@@ -91,9 +91,10 @@ def run(task: Task, config: TrainConfig, folder: RunFolder, report: Report | Non
             accelerator.init_trackers("tensorboard")
             trainer = _Trainer.start(task, config, accelerator)
             trainer.restore(folder)
-            while trainer.step < config.steps:
+            while config.progress(trainer.step, trainer.seconds) < 1:
                 started = time.perf_counter()
                 losses = trainer.train_step()
+                trainer.seconds += time.perf_counter() - started
                 if accelerator.is_main_process:
                     trainer.after_step(folder, losses, time.perf_counter() - started)
                 accelerator.log({f"loss/{name}": value for name, value in losses.items()}, step=trainer.step)
@@ -119,6 +120,7 @@ class _Trainer:
     optimiser: Any
     ema: dict[str, Tensor]
     step: int = 0
+    seconds: float = 0.0
 
     @classmethod
     def start(cls, task: Task, config: TrainConfig, accelerator: Accelerator) -> _Trainer:
@@ -132,7 +134,7 @@ class _Trainer:
         """One optimiser step, of `accumulate` batches on every process."""
         config, accelerator = self.config, self.accelerator
         for group in self.optimiser.param_groups:
-            group["lr"] = config.lr_at(self.step) * group.get("rate", 1.0)
+            group["lr"] = config.lr_at(self.step, self.seconds) * group.get("rate", 1.0)
         sums: dict[str, float] = {}
         for part in range(config.accumulate):
             with accelerator.accumulate(*self.networks.values()):
@@ -153,9 +155,10 @@ class _Trainer:
         """Logs the step; every so many steps saves the state and writes validation pictures."""
         config = self.config
         folder.log({"step": self.step, "loss": sum(losses.values()), **losses, "seconds": round(seconds, 3)})
-        if self.step % config.save_every == 0 or self.step == config.steps:
+        last = config.progress(self.step, self.seconds) >= 1
+        if self.step % config.save_every == 0 or last:
             folder.save(self._state())
-        if config.validate_every and (self.step % config.validate_every == 0 or self.step == config.steps):
+        if config.validate_every and (self.step % config.validate_every == 0 or last):
             with self._ema_weights():
                 _write_pictures(self.task.validate(), folder.path / "validation", self.step, self.accelerator)
 
@@ -171,6 +174,7 @@ class _Trainer:
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise folder.damaged("its optimiser is another one's") from error
             self.step = state["step"]
+            self.seconds = float(state.get("seconds", 0.0))
             if self.accelerator.scaler is not None and state["scaler"]:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
         if self.accelerator.is_main_process:
@@ -196,7 +200,7 @@ class _Trainer:
 
     def _batch_spec(self, part: int) -> BatchSpec:
         config, accelerator = self.config, self.accelerator
-        stage = config.stage_at(self.step)
+        stage = config.stage_at(self.step, self.seconds)
         batch = (self.step * config.accumulate + part) * accelerator.num_processes + accelerator.process_index
         return BatchSpec(stage.side, stage.batch, config.seed * 10_000_019 + batch)
 
@@ -211,6 +215,7 @@ class _Trainer:
         weights = {name: value.detach() for name, value in _trained(self.task.networks).items()}
         return {
             "step": self.step,
+            "seconds": self.seconds,
             "weights": weights,
             "ema": self.ema,
             "optimiser": self.optimiser.state_dict(),

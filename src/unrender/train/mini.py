@@ -85,6 +85,9 @@ above all; conditioned on the irradiance of a picture instead, it makes that pic
 do."""
 
 
+DOUBTED = ("base_color", "normal", "depth", "roughness", "metallic")
+"""The maps beside which `SCRATCH_CARD` says how far off it takes them to be."""
+
 SCRATCH_CARD = ModelCard(
     _identity("runs anywhere in a second"),
     task="inverse",
@@ -100,6 +103,8 @@ SCRATCH_CARD = ModelCard(
                     MapCodec("metallic", (8,)),
                     MapCodec("mask", (9,)),
                     MapCodec("irradiance", (10, 11, 12), transfer="srgb"),
+                    MapCodec("sky", (13,)),
+                    *(MapCodec(f"{name}_deviation", (14 + i,)) for i, name in enumerate(DOUBTED)),
                 ),
             ),
         ),

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from unrender.diffusion.card import MapCodec
 from unrender.diffusion.checkpoints.loader import Checkpoint, save_checkpoint
 from unrender.diffusion.codec import encode_map
 from unrender.diffusion.lora import merged
-from unrender.train.data import Batch, StillDataset, sample_batch, whole_batch
+from unrender.train.data import Batch, Stills, sample_batch, whole_batch
 from unrender.train.dropout import condition_on_all
 from unrender.train.learner import Learner, source_of
 from unrender.train.loop import BatchSpec, Networks
+from unrender.train.prefetch import Prefetch
 from unrender.train.sheets import sheet
+from unrender.train.task_losses import actual_deviation
 
 Loss = Callable[[Learner, Batch, BatchSpec], dict[str, Tensor]]
 
@@ -36,8 +39,8 @@ class ModelTask:
     """
 
     checkpoint: Checkpoint
-    stills: StillDataset
-    held_out: StillDataset
+    stills: Stills
+    held_out: Stills
     loss: Loss
 
     @cached_property
@@ -50,6 +53,10 @@ class ModelTask:
             networks["environment"] = self.checkpoint.environment.train()
         return networks
 
+    @cached_property
+    def _batches(self) -> Prefetch:
+        return Prefetch(partial(sample_batch, self.stills))
+
     @property
     def device(self) -> torch.device:
         """Where the networks are."""
@@ -58,7 +65,7 @@ class ModelTask:
     def losses(self, networks: Networks, spec: BatchSpec) -> dict[str, Tensor]:
         """The recipe's losses of one batch."""
         self.checkpoint.autoencoder.to(self.device)
-        batch = self._seen(sample_batch(self.stills, spec))
+        batch = self._seen(self._batches(spec))
         return self.loss(Learner.of(self.checkpoint, networks), batch, spec)
 
     @torch.no_grad()
@@ -75,7 +82,7 @@ class ModelTask:
             latent = learner.sample(conditioning, noise, learner.card.sampling.schedule.steps)
             answers = learner.maps(latent, targets)
             for codec in (codec for picture in targets for codec in picture.maps):
-                rows = [given, encode_map(batch.maps[codec.map], codec), answers[codec.map]]
+                rows = [given, _truth(batch, codec, answers), answers[codec.map]]
                 sheets[codec.map] = sheet([row.expand(-1, 3, -1, -1) * 0.5 + 0.5 for row in rows])
         return sheets
 
@@ -86,7 +93,7 @@ class ModelTask:
     @property
     def _side(self) -> int:
         """The side of validation's pictures: what the card's size rule says, or what there is."""
-        height, width = self.held_out.maps["rgb"].shape[2:]
+        height, width = self.held_out.size
         size = self.checkpoint.card.maps.size
         there = min(size.long_side or height, height, width)
         return max(size.multiple, there // size.multiple * size.multiple)
@@ -94,3 +101,13 @@ class ModelTask:
     def export(self, folder: Path) -> None:
         """Writes the model in half precision; adapters are merged into the weights they adapt."""
         save_checkpoint(replace(self.checkpoint, unet=merged(self.checkpoint.unet)), folder, torch.float16)
+
+
+def _truth(batch: Batch, codec: MapCodec, answers: Mapping[str, Tensor]) -> Tensor:
+    """What a map should be, in [-1, 1]; grey where nobody knows, and of a deviation the one that is."""
+    about = codec.map.removesuffix("_deviation")
+    if about not in batch.maps:
+        return torch.zeros_like(answers[codec.map])
+    if about == codec.map:
+        return encode_map(batch.maps[about], codec)
+    return actual_deviation(answers, batch, about) * 2 - 1

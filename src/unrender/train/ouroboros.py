@@ -30,7 +30,7 @@ from unrender.diffusion.lora import Lora, adapt, merged
 from unrender.errors import UserError
 from unrender.scene.color import linear_to_srgb
 from unrender.train.cycle import Pair, leakage, maps_cycle, photo_cycle, recompose
-from unrender.train.data import Batch, StillDataset, hold_out, require_known, sample_batch, whole_batch
+from unrender.train.data import Batch, Stills, hold_out, require_known, sample_batch, whole_batch
 from unrender.train.dropout import drop_conditions
 from unrender.train.e2e import single_step
 from unrender.train.learner import Learner
@@ -95,9 +95,9 @@ class OuroborosTask:
     forward: Checkpoint
     before: nn.Module
     recipe: OuroborosRecipe
-    stills: StillDataset
-    held_out: StillDataset
-    photos: StillDataset | None
+    stills: Stills
+    held_out: Stills
+    photos: Stills | None
 
     @cached_property
     def networks(self) -> dict[str, nn.Module]:
@@ -174,10 +174,10 @@ class OuroborosTask:
 
 def train_ouroboros(
     recipe: OuroborosRecipe,
-    stills: StillDataset,
+    stills: Stills,
     out: Path,
     report: Report | None = None,
-    photos: StillDataset | None = None,
+    photos: Stills | None = None,
 ) -> Path:
     """Trains an inverse and a forward model together; see `loop.run`. `out`/model receives the folders `inverse` and
     `forward`.

@@ -14,7 +14,7 @@ from unrender.diffusion.lora import Lora, adapt
 from unrender.diffusion.noise import DISCOUNT, draw_noise, multi_resolution_noise
 from unrender.diffusion.schedule import DiscreteSchedule, add_noise, discrete_schedule, training_target
 from unrender.errors import UserError
-from unrender.train.data import Batch, StillDataset, hold_out, require_known
+from unrender.train.data import Batch, Stills, hold_out, require_known
 from unrender.train.dropout import drop_conditions
 from unrender.train.learner import Learner
 from unrender.train.loop import BatchSpec, Report, run
@@ -54,7 +54,7 @@ colour PSNR 13.7 dB (sRGB) on 32 held-out scenes. `--direction forward --steps 2
 on 128 (`unrender evaluate claims`, docs/results.md; training data: docs/mini.md). `smoke`: not measured."""
 
 
-def pretrain(recipe: PretrainRecipe, stills: StillDataset, out: Path, report: Report | None = None) -> Path:
+def pretrain(recipe: PretrainRecipe, stills: Stills, out: Path, report: Report | None = None) -> Path:
     """Trains a multi-step model of the task that `recipe.start` says; see `loop.run`.
 
     Raises:

@@ -37,6 +37,9 @@ class TrainConfig:
         precision: of the networks; `auto` is bf16 where the machine multiplies it in hardware.
         save_every, validate_every: steps between checkpoints, and between validation pictures (0 for none).
         seed: of weights, pictures, order and noise.
+        hours: a time budget; None for none. A run then ends after `steps` or after so many hours of training, whichever
+            comes first, however often it was stopped between; learning rate and stages follow the share of either that
+            is spent. What such a run learns depends on the machine: only one without a budget ends bit for bit alike.
     """
 
     steps: int
@@ -53,27 +56,36 @@ class TrainConfig:
     save_every: int = 250
     validate_every: int = 1000
     seed: int = 0
+    hours: float | None = None
 
     def __post_init__(self) -> None:
         total = sum(stage.share for stage in self.stages)
         if abs(total - 1) > 1e-6:
             raise UserError(f"recipe: the shares of its stages add up to {total}; expected 1")
+        if self.hours is not None and not self.hours > 0:
+            raise UserError(f"recipe: {self.hours} hours; expected more than 0")
         if self.steps < 1 or self.accumulate < 1:
             raise UserError(f"recipe: {self.steps} steps of {self.accumulate} batches; expected 1 or more of each")
 
-    def lr_at(self, step: int) -> float:
+    def progress(self, step: int, seconds: float = 0.0) -> float:
+        """The share of the run, [0, 1], that is done after `step` steps and so many seconds of training."""
+        spent = 0.0 if self.hours is None else seconds / (3600 * self.hours)
+        return min(1.0, max(step / self.steps, spent))
+
+    def lr_at(self, step: int, seconds: float = 0.0) -> float:
         """Linear warm-up, then exponential decay to `final_lr` of the peak at the last step."""
         if step < self.warmup:
             return self.lr * (step + 1) / self.warmup
-        progress = (step - self.warmup) / max(1, self.steps - self.warmup)
-        return self.lr * self.final_lr**progress
+        first = min(self.warmup / self.steps, 1.0)
+        decayed = (self.progress(step, seconds) - first) / max(1 / self.steps, 1 - first)
+        return self.lr * self.final_lr ** max(decayed, 0.0)
 
-    def stage_at(self, step: int) -> Stage:
+    def stage_at(self, step: int, seconds: float = 0.0) -> Stage:
         """The stage that `step` is in."""
-        end = 0.0
+        done, end = self.progress(step, seconds), 0.0
         for stage in self.stages:
-            end += stage.share * self.steps
-            if step < end:
+            end += stage.share
+            if done < end - 1e-9:
                 return stage
         return self.stages[-1]
 

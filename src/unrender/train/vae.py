@@ -22,7 +22,7 @@ from unrender.errors import UserError
 from unrender.files.tables import read_table
 from unrender.train.augmentation import crop, mirror
 from unrender.train.captioned import CaptionedStills, hold_out_captioned
-from unrender.train.data import Batch, StillDataset, hold_out, sample_batch, whole_batch
+from unrender.train.data import Batch, Stills, hold_out, sample_batch, whole_batch
 from unrender.train.loop import BatchSpec, Networks, Report, run
 from unrender.train.mini import MINI_PICTURES, build_autoencoder
 from unrender.train.recipe import Stage, TrainConfig
@@ -126,9 +126,7 @@ class VaeTask:
         return len(pictures), self.autoencoder.config["latent_channels"], height // factor, width // factor
 
 
-def train_vae(
-    recipe: VaeRecipe, stills: StillDataset | CaptionedStills, out: Path, report: Report | None = None
-) -> Path:
+def train_vae(recipe: VaeRecipe, stills: Stills | CaptionedStills, out: Path, report: Report | None = None) -> Path:
     """Trains an autoencoder on photos and on the pictures of their maps, or, of captioned stills, on these alone; see
     `loop.run`.
 
@@ -164,7 +162,7 @@ def load_autoencoder(folder: Path) -> tuple[AutoencoderKL, float]:
         raise UserError(f"{folder} is damaged: its autoencoder cannot be read ({type(error).__name__})") from error
 
 
-def _photos_and_maps(stills: StillDataset, spec: BatchSpec) -> Tensor:
+def _photos_and_maps(stills: Stills, spec: BatchSpec) -> Tensor:
     """One picture of each view of a batch: photos and the pictures of maps in turn."""
     return _one_of_each(sample_batch(stills, spec), spec)
 
@@ -177,7 +175,7 @@ def _windows(stills: CaptionedStills, spec: BatchSpec) -> Tensor:
     return crop(mirror(pictures, flip), spec.side, generator)["rgb"]
 
 
-def _each_picture(stills: StillDataset) -> Tensor:
+def _each_picture(stills: Stills) -> Tensor:
     """The photos of the first few stills, and those pictures of their maps that all of them have."""
     batch = whole_batch(stills.part(0, 8), 128)
     carried = [picture for picture in MINI_PICTURES if bool(_known(batch, picture).all())]

@@ -13,6 +13,7 @@ from unrender.diffusion.card.conditioning import (
 )
 from unrender.diffusion.card.maps import (
     PHOTO,
+    DetailCard,
     Exposure,
     InputMap,
     MapCodec,
@@ -50,6 +51,7 @@ __all__ = [
     "AnySchedule",
     "Concatenation",
     "Conditioner",
+    "DetailCard",
     "DomainEmbedding",
     "Exposure",
     "FlowCard",

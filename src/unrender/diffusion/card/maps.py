@@ -150,6 +150,17 @@ class SizeRule:
     back: Filter = "bilinear"
 
 
+@dataclass(frozen=True)
+class DetailCard:
+    """The network that brings the answer to the picture's own resolution (`networks.detail`).
+
+    Attributes:
+        long_side: it sees pictures at their own size, but no larger than this; what is beyond is upsampled.
+    """
+
+    long_side: int = 1024
+
+
 PHOTO = InputMap(MapCodec("rgb", transfer="srgb"), exposure="percentile")
 """A photo on the sRGB curve, as most inverse renderers take it."""
 
@@ -165,6 +176,7 @@ class MapsCard:
         depth_kind: what its depth is.
         edits: whether it renders a part of the picture, and takes the mask of what it keeps.
         composite: whether an edit leaves the rest of the picture as it was.
+        detail: what brings the answer to the picture's own resolution; None where it is only enlarged.
         flip_tta: test-time augmentation by a horizontal flip: the mirrored picture is run too and the predictions are
             averaged, at twice the time.
     """
@@ -175,6 +187,7 @@ class MapsCard:
     depth_kind: DepthKind = "relative"
     edits: bool = False
     composite: bool = True
+    detail: DetailCard | None = None
     flip_tta: bool = False
 
     @property

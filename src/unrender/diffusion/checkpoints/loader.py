@@ -18,12 +18,19 @@ from unrender.diffusion.checkpoints.adapter import add_adapter
 from unrender.diffusion.checkpoints.clip.image_encoder import ImageEncoder, load_image_encoder
 from unrender.diffusion.checkpoints.clip.prompts import TOKENS_FILE, prompt_tokens
 from unrender.diffusion.checkpoints.fitting import check_unet
-from unrender.diffusion.checkpoints.hub.components import VIEW_LAYERS
+from unrender.diffusion.checkpoints.hub.components import DETAIL, VIEW_LAYERS
 from unrender.diffusion.checkpoints.hub.location import ModelLocation
 from unrender.diffusion.checkpoints.official import refined
 from unrender.diffusion.checkpoints.released_views import is_released, read_released, stock_config
-from unrender.diffusion.checkpoints.tensors import check_tensors, read_tensors, tensor_shapes, weight_files
+from unrender.diffusion.checkpoints.tensors import (
+    check_tensors,
+    in_eight_bits,
+    read_tensors,
+    tensor_shapes,
+    weight_files,
+)
 from unrender.diffusion.decoding import TEMPORAL, Decoder
+from unrender.diffusion.networks.detail import DetailNetwork
 from unrender.diffusion.networks.environment import EnvironmentEncoder
 from unrender.diffusion.networks.layout import lay_out
 from unrender.diffusion.networks.small import (
@@ -64,6 +71,7 @@ class Checkpoint:
         decoder: what decodes in the autoencoder's place, None for the autoencoder itself.
         image_encoder: what shows the photo to the network, where the card wants image tokens.
         environment: what makes tokens of a light, where the card tells one.
+        detail: what brings the answer to the picture's own resolution, where the card has one.
         home: where it came from, None for one that was built here.
     """
 
@@ -74,6 +82,7 @@ class Checkpoint:
     decoder: Decoder | None = None
     image_encoder: ImageEncoder | None = None
     environment: EnvironmentEncoder | EnvEncoder | None = None
+    detail: DetailNetwork | None = None
     home: ModelLocation | None = None
 
 
@@ -112,6 +121,7 @@ def load_checkpoint(
         decoder=_load_decoder(decoder, compute) if decoder else None,
         image_encoder=load_image_encoder(home, compute) if card.image_tokens else None,
         environment=_load_environment(card, home, compute) if card.light else None,
+        detail=load_network(DetailNetwork, home.component(DETAIL), compute) if card.maps.detail else None,
         home=home,
     )
     _check_tokens(checkpoint, home.folder)
@@ -124,16 +134,26 @@ def load_checkpoint(
 
 
 def save_checkpoint(
-    checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = torch.float32, max_shard_size: str = "15MB"
+    checkpoint: Checkpoint,
+    folder: Path,
+    dtype: torch.dtype = torch.float32,
+    max_shard_size: str = "15MB",
+    *,
+    eight_bits: bool = False,
 ) -> None:
-    """Writes a model folder that `load_checkpoint` takes, its weights in `dtype`."""
+    """Writes a model folder that `load_checkpoint` takes, its weights in `dtype`; or in 8 bits (`in_eight_bits`), which
+    only `load_checkpoint` reads, not diffusers."""
     folder.mkdir(parents=True, exist_ok=True)
     networks = {checkpoint.card.identity.source.unet: checkpoint.unet, "vae": checkpoint.autoencoder}
     if checkpoint.environment is not None:
         assert checkpoint.card.light is not None
         networks[checkpoint.card.light.encoder] = checkpoint.environment
+    if checkpoint.detail is not None:
+        networks[DETAIL] = checkpoint.detail
     for name, network in networks.items():
         state = {key: value.detach().to(dtype) for key, value in network.state_dict().items()}
+        if eight_bits:
+            state = in_eight_bits(network.state_dict())
         if checkpoint.card.views is not None and network is checkpoint.unet:
             state = _save_views(state, folder, max_shard_size)
         network.save_config(folder / name)

@@ -1,4 +1,7 @@
-"""Safetensors files: their tensors, and whether these match a network."""
+"""Safetensors files: their tensors, and whether these match a network.
+
+A tensor may be stored in 8 bits: whole numbers under its own name, and under that name with `SCALE` behind it what each
+row of the first axis is to be multiplied by."""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -17,6 +21,11 @@ from unrender.files.reading import brief, reading
 from unrender.files.tables import read_table
 
 Shape = tuple[int, ...]
+
+SCALE = ".int8_scale"
+"""What the name of a scale ends in, after that of its tensor."""
+
+_SMALLEST = 1024  # numbers in a tensor that is worth 8 bits
 
 
 def weight_files(folder: Path, stem: str) -> list[Path]:
@@ -43,26 +52,61 @@ def _named_in(index: Path) -> list[str]:
 
 
 def tensor_shapes(path: Path) -> dict[str, Shape]:
-    """The shape of every tensor in a file, without reading the tensors.
+    """The shape of every tensor in a file, without reading the tensors; the scales of those in 8 bits are none.
 
     Raises:
         UserError: the file is missing or damaged.
     """
     with _opened(path) as file:
-        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        names = set(file.keys())
+        found = {name: tuple(file.get_slice(name).get_shape()) for name in names if not _is_scale(name, names)}
+        for name in found:
+            if file.get_slice(name).get_dtype() == "I8" and name + SCALE not in names:
+                raise UserError(f"{path}: {name} is in 8 bits and has no {name}{SCALE}; expected one a row")
+        return found
 
 
 def read_tensors(path: Path, compute: Compute | None = None) -> Iterator[tuple[str, Tensor]]:
     """Every tensor in a file by name, one after the other, in the precision and on the device of `compute`: a file in
-    float32 is never in memory as a whole where bfloat16 is wanted.
+    float32 is never in memory as a whole where bfloat16 is wanted. Those stored in 8 bits come as the numbers that they
+    stand for.
 
     Raises:
         UserError: the file is missing or damaged.
     """
     with _opened(path) as file:
-        for name in file.keys():  # noqa: SIM118 (not a dict)
+        names = set(file.keys())
+        for name in (name for name in file.keys() if not _is_scale(name, names)):  # noqa: SIM118 (not a dict)
             tensor = file.get_tensor(name)
+            if tensor.dtype == torch.int8:
+                tensor = _restored(path, name, tensor, file.get_tensor(name + SCALE))
             yield name, tensor if compute is None else tensor.to(compute.device, compute.dtype)
+
+
+def in_eight_bits(state: dict[str, Tensor], dtype: torch.dtype = torch.float16) -> dict[str, Tensor]:
+    """The tensors of a network as they are stored in 8 bits: every large matrix or kernel as whole numbers from -127 to
+    127 and a scale for each row of its first axis; all others, biases and norms above all, in `dtype`."""
+    stored: dict[str, Tensor] = {}
+    for name, values in state.items():
+        if values.ndim < 2 or values.numel() < _SMALLEST or not values.is_floating_point():
+            stored[name] = values.to(dtype)
+            continue
+        rows = values.detach().float().flatten(1)
+        # The scale as it will be read, so that its own rounding costs nothing.
+        scale = (rows.abs().amax(1).clamp(min=1e-6) / 127).to(dtype)
+        stored[name] = (rows / scale.float()[:, None]).round().clamp(-127, 127).to(torch.int8).view(values.shape)
+        stored[name + SCALE] = scale
+    return stored
+
+
+def _is_scale(name: str, names: set[str]) -> bool:
+    return name.endswith(SCALE) and name.removesuffix(SCALE) in names
+
+
+def _restored(path: Path, name: str, stored: Tensor, scale: Tensor) -> Tensor:
+    if tuple(scale.shape) != (len(stored),):
+        raise UserError(f"{path}: {name}{SCALE} is {tuple(scale.shape)}; expected ({len(stored)},), one a row")
+    return stored.float() * scale.float().view(-1, *[1] * (stored.ndim - 1))
 
 
 def check_tensors(expected: dict[str, Shape], found: dict[str, Shape], folder: Path) -> None:

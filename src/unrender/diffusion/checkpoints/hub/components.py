@@ -21,12 +21,15 @@ VIEW_LAYERS = "views"
 VIEW_LORA = "pytorch_lora_weights.safetensors"
 """The camera's low-rank layers in that layout, beside the UNet's weights."""
 
+DETAIL = "detail"
+"""Brings an answer to the picture's own resolution; unrender's own network, too."""
+
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
 
 def networks(card: ModelCard) -> tuple[str, ...]:
     """The components whose weights inference reads."""
-    light = (card.light.encoder,) if card.light else ()
+    light = (*((card.light.encoder,) if card.light else ()), *((DETAIL,) if card.maps.detail else ()))
     return (card.identity.source.unet, "vae", *(("image_encoder",) if card.image_tokens else ()), *light)
 
 
