@@ -236,9 +236,10 @@ def _denoise(engine: Engine, plan: Plan, inputs: Inputs, noise: Tensor, steps: i
 
 
 def _batches(engine: Engine, plan: Plan) -> list[tuple[TargetPicture, ...]]:
-    """The targets that are evaluated together: all, or with little memory one at a time, where they can be."""
+    """The targets that are evaluated together: all; or one at a time, where they can be, with little memory, and of a
+    video model, which has a window of frames to see already."""
     card = engine.card
-    if engine.memory == "low" and card.sampling.grouping.joint != "targets" and not card.stacked:
+    if (engine.memory == "low" or card.is_video) and card.sampling.grouping.joint != "targets" and not card.stacked:
         return [(target,) for target in plan.targets]
     return [plan.targets]
 

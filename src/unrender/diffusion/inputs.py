@@ -17,8 +17,8 @@ class Inputs:
     Attributes:
         size: (height, width) of the maps, and of what comes out.
         frames: T.
-        maps: by name, (T, 1 or 3, H, W): the photo as `rgb`, maps of a G-buffer, a `radiance_hint`. One that the card
-            takes and that is not here is zeros to the network.
+        maps: by name, (T, 1 or 3, H, W): the photo as `rgb`, its alpha as `mask`, maps of a G-buffer, a
+            `radiance_hint`. One that the card takes and that is not here is zeros to the network.
         scene_referred: names of the maps that are exposed for display first.
         edit: (T, 1, H, W) in [0, 1], 1 where the picture is rendered anew, for cards that edit.
         tokens: (N, D) cross-attention tokens in place of the card's prompts; (T, N, D) where each frame has its own;
@@ -47,7 +47,8 @@ class Inputs:
     def of_photo(cls, photo: Frames) -> Inputs:
         """A picture or clip."""
         scene_referred = frozenset({"rgb"} if photo.hdr else ())
-        return cls(photo.size, len(photo), {"rgb": photo.rgb}, scene_referred, name=photo.name)
+        maps = {"rgb": photo.rgb} if photo.mask is None else {"rgb": photo.rgb, "mask": photo.mask}
+        return cls(photo.size, len(photo), maps, scene_referred, name=photo.name)
 
     def part(self, frames: slice) -> Inputs:
         """Some of the frames."""

@@ -29,6 +29,8 @@ def preprocess(inputs: Inputs, given: InputMap, rule: SizeRule, framing: Framing
     if given.name in inputs.scene_referred:
         values = expose(values, given.exposure)
         codec = replace(codec, transfer=given.scene_transfer or codec.transfer)
+    if region is None and given.on_black:
+        region = inputs.maps.get("mask")
     if rule.space == "linear":
         shown = values if region is None else values * region
         return _three(pad(encode_map(_resized(shown, framing, vector), codec), framing))

@@ -71,6 +71,7 @@ class InputMap:
         scene_transfer: curve of scene-referred values once they are exposed; None for the codec's.
         region: which part of it is shown where only a part of the picture is rendered; the rest is 0 before it is
             stretched to [-1, 1].
+        on_black: a photo with alpha is put on black; else what its alpha leaves out is filled from around it.
         resized: whether it follows the card's size rule; if not, the VAE takes it at its own size.
         radiance_hint: instead of a map of the G-buffer, its surfaces shaded under the light by the deferred `split_sum`
             renderer, on black, for the network to correct (DiLightNet, Zeng et al. 2024). Its codec's map is rgb.
@@ -82,6 +83,7 @@ class InputMap:
     exposure: Exposure = "none"
     scene_transfer: Transfer | None = None
     region: Region = "all"
+    on_black: bool = False
     resized: bool = True
     radiance_hint: RadianceHint = ""
 

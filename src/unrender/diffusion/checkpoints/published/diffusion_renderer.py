@@ -74,7 +74,7 @@ INVERSE = ModelCard(
         "a clip's base colour, metallicity, roughness, normals, depth and diffuse albedo, twenty steps each",
     ),
     task="inverse",
-    maps=MapsCard(BUFFERS, (replace(PHOTO, scale=1.0),), SIZE),
+    maps=MapsCard(BUFFERS, (replace(PHOTO, scale=1.0, on_black=True),), SIZE),
     latents=LATENTS,
     conditioning=(DomainEmbedding(), MicroConditioning()),
     sampling=SamplingCard(KarrasCard(steps=20, spacing="leading"), "gaussian", grouping=WINDOW),
