@@ -156,9 +156,7 @@ def test_what_is_no_clip_is_refused_in_a_line(tmp_path: Path, capsys: pytest.Cap
         assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(
-    "wrong", [("--window", "2", "--overlap", "2"), ("--window", "0"), ("--overlap", "-1")], ids=str
-)
+@pytest.mark.parametrize("wrong", ["--window 2 --overlap 2", "--window 0", "--overlap -1"])
 def test_windows_that_cannot_be(wrong: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     source = clip(tmp_path / "clip.mkv", 3)
     assert main(["inverse", str(source), "-o", str(tmp_path / "out"), *wrong.split()]) == 2

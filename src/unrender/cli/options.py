@@ -89,7 +89,7 @@ class ClipSettings:
         int | None, typer.Option(min=1, metavar="N", help="Frames of a clip that are seen together; the model's.")
     ] = None
     overlap: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="Frames that neighbouring windows share; a quarter.")
+        int | None, typer.Option(min=0, metavar="N", help="Frames that neighbouring windows share; half of them.")
     ] = None
 
 

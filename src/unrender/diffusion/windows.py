@@ -47,7 +47,7 @@ class ClipOptions:
 
     temporal: Temporal = "attention"
     window: int = WINDOW
-    overlap: int = WINDOW // 4
+    overlap: int = WINDOW // 2
     steady: bool = True
 
     def __post_init__(self) -> None:
@@ -66,7 +66,7 @@ class ClipOptions:
         as Stable Video Diffusion and what came of it were trained on, and any other `WINDOW`."""
         video = card is not None and card.sampling.grouping.joins_frames
         window = window or (VIDEO_WINDOW if video else WINDOW)
-        return cls(temporal, window, min(window // 4, window - 1) if overlap is None else overlap)
+        return cls(temporal, window, window // 2 if overlap is None else overlap)
 
     @property
     def spans(self) -> tuple[int, int]:

@@ -22,6 +22,13 @@ from unrender.scene.resize import resize_picture
 MEMORY = 3.0
 """Frames that a running mean reaches back: the newest counts at least 1 / MEMORY."""
 
+MASK_MEMORY = 2.0
+"""The same of the mask, whose edges do not forgive what is late."""
+
+OWN_SCALE = 0.1
+"""Share by which a frame's relative depth stays on its own scale, which knows of a camera that comes nearer; the rest is
+brought to that of the frame before."""
+
 LARGEST_SIDE = 256
 """Pixels of the longer side at which motion is looked for."""
 
@@ -80,7 +87,8 @@ def _next(gbuffer: GBuffer, photo: Tensor, held: Held | None) -> tuple[GBuffer, 
     if "normal" in maps:
         before["normal"] = _turned(before["normal"], maps["normal"], sure)
     seen = (warp(held.seen, flow) * sure + 1).clamp(max=MEMORY)
-    mixed = {name: torch.lerp(before[name], value, 1 / seen) for name, value in maps.items()}
+    shares = {name: 1 / seen.clamp(max=MASK_MEMORY if name == "mask" else MEMORY) for name in maps}
+    mixed = {name: torch.lerp(before[name], value, shares[name]) for name, value in maps.items()}
     decoded = {name: _decoded(name, value) for name, value in mixed.items()}
     return gbuffer.with_maps(**decoded), Held(photo, mixed, seen)
 
@@ -88,7 +96,7 @@ def _next(gbuffer: GBuffer, photo: Tensor, held: Held | None) -> tuple[GBuffer, 
 def _aligned(depth: Tensor, before: Tensor, sure: Tensor) -> Tensor:
     """Depth on the scale of the frame before; as it is where that would turn it round."""
     scale, shift = fit_scale_shift(depth, before, sure)
-    return torch.where(scale > 0, scale * depth + shift, depth)
+    return torch.where(scale > 0, torch.lerp(scale * depth + shift, depth, OWN_SCALE), depth)
 
 
 def _turned(before: Tensor, normal: Tensor, sure: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from unrender.evaluate.motion import known_motion
 from unrender.files.shards import Clip
 from unrender.forward.lighting import LightConditioning, light_conditioning
 from unrender.scene.color import linear_to_srgb, srgb_to_linear
-from unrender.scene.gbuffer import GBuffer
+from unrender.scene.gbuffer import CHANNELS, GBuffer
 from unrender.scene.motion import pixel_centres
 from unrender.scene.tone import percentile_gain
 from unrender.train.data import EXTRAS, TARGETS, Batch, Lit
@@ -99,7 +99,9 @@ def sample_window(clips: list[TrainingClip], frames: int, spec: BatchSpec) -> Cl
     coded = linear_to_srgb(maps["rgb"].clamp(0, 1))
     grain = float(torch.rand((), generator=generator)) * GRAIN
     photo = srgb_to_linear((coded + grain * torch.randn(coded.shape, generator=generator)).clamp(0, 1))
-    known = {name: torch.ones(frames, dtype=torch.bool) for name in maps}
+    known = {name: torch.full((frames,), name in maps) for name in ("rgb", *TARGETS, *EXTRAS)}
+    unknown = {name: torch.zeros(frames, CHANNELS[name], side, side) for name in known if name not in maps}
+    maps |= unknown
     lit = clip.lit and clip.lit.part(start, start + frames)
     if lit is not None:
         hint, rgb = (one[..., top : top + side, left : left + side].float() for one in (lit.radiance_hint, lit.rgb))

@@ -118,7 +118,8 @@ class TemporalTask:
         noise = learner.noise(learner.card.sampling.noise, learner.blank(batch, targets), spec.seed)
         predicted = learner.maps(learner.single_step(conditioning, noise), targets)
         losses = task_losses(predicted, batch, targets, self.recipe.weights)
-        for codec in (codec for picture in targets for codec in picture.maps):
+        codecs = [codec for picture in targets for codec in picture.maps if bool(batch.known[codec.map].all())]
+        for codec in codecs:
             error = _error(predicted[codec.map], encode_map(batch.maps[codec.map], codec), codec.map, batch.surface())
             losses[f"steady {codec.map}"] = self.recipe.steadiness * _unsteadiness(error, window)
         return losses
