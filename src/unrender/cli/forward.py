@@ -109,7 +109,7 @@ def forward(job: ForwardJob, prompt: PromptOptions, network: NetworkOptions, com
             destination.check_frames(len(gbuffers))
             paths = passes_paths(work_dir, f"{gbuffers.name}.forward", len(gbuffers))
             paths = [work_dir / destination.file] if destination.file else paths
-            stored = picture_format(destination, job.bits, job.compression, len(gbuffers))
+            stored = picture_format(destination, job.bits, job.compression, gbuffers)
             models = (job.model, network.decoder)
             inputs = InputFiles(job.gbuffer, job.edit_mask, job.camera, models=models, light=job.light)
             check_results(destination, paths, inputs)

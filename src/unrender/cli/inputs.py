@@ -45,11 +45,11 @@ def at_rate(reader: Reader[Item], rate: Fraction | None) -> Reader[Item]:
             plate = frame.plate.at_rate(fps) if frame.plate is not None else None
             yield replace(frame, fps=fps, plate=plate)
 
-    return replace(reader, fps=fps, open=frames)
+    return replace(reader, fps=fps, open=frames, times=())
 
 
-def picture_format(destination: Destination, bits: str, compression: str, frames: int) -> PictureFormat:
-    """How pictures are stored; `compression` "auto" is lossless for a still and lossy for a clip.
+def picture_format(destination: Destination, bits: str, compression: str, clip: Reader[Item]) -> PictureFormat:
+    """How the pictures of a clip are stored; `compression` "auto" is lossless for a still and lossy for several frames.
 
     Raises:
         UserError: a choice that the one file asked for cannot follow.
@@ -60,8 +60,8 @@ def picture_format(destination: Destination, bits: str, compression: str, frames
         raise UserError(f"-o {destination.file}: --bits 16 is for PNG; expected an OUT ending in .png, or a folder")
     if compression != "auto" and not destination.wants(".exr"):
         raise UserError(f"-o {destination.file}: --compression is for EXR; expected an OUT ending in .exr, or a folder")
-    lossy = compression == "dwaa" or (compression == "auto" and frames > 1)
-    return PictureFormat(16 if bits == "16" else 8, "dwaa" if lossy else "zip")
+    lossy = compression == "dwaa" or (compression == "auto" and len(clip) > 1)
+    return PictureFormat(16 if bits == "16" else 8, "dwaa" if lossy else "zip", clip.times)
 
 
 def parse_maps(text: str | None) -> tuple[str, ...] | None:

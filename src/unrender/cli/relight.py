@@ -125,7 +125,7 @@ def relight(
             clip = tally.counted(at_rate(open_frames(job.input), rate))
             _check(job, destination, len(clip))
             paths = _paths(job, destination, work_dir, clip)
-            stored = picture_format(destination, job.bits, job.compression, len(clip))
+            stored = picture_format(destination, job.bits, job.compression, clip)
             inputs = InputFiles(job.input, models=(job.model, job.forward, network.decoder), light=job.light)
             check_results(destination, (*paths.passes, paths.gbuffer, paths.contact_sheet, paths.turn), inputs)
             light = resolve_light(job.light)

@@ -62,12 +62,15 @@ class Film:
         length: the number of frames shown, None where only decoding tells.
         rate: frames per second, None where the file gives no times.
         has_alpha: whether its packets carry alpha beside the picture, as WebM does.
+        times: seconds at which its frames begin, and last of all that at which it ends, from 0 on; () where frames
+            last equally long.
     """
 
     stream: int
     length: int | None
     rate: Fraction | None
     has_alpha: bool
+    times: tuple[Fraction, ...] = ()
 
 
 @dataclass
@@ -159,7 +162,8 @@ def probe(path: Path) -> Film:
             note(path, f"has pixels {float(aspect):.4g} times as wide as high; they are kept as they are stored")
         alpha = found.has_alpha and stream.codec_context.name in ("vp8", "vp9")
         length = found.shown if container.format.name.split(",")[0] in _INDEXED else None
-        return Film(stream.index, length, _rate(path, stream, found), alpha)
+        rate, times = _rate(path, stream, found)
+        return Film(stream.index, length, rate, alpha, times)
 
 
 def _film_stream(path: Path, streams: Iterable[av.VideoStream], packets: dict[int, _Packets]) -> av.VideoStream:
@@ -208,12 +212,12 @@ def _span(found: _Packets) -> Fraction:
     return Fraction(times[-1] - times[0] + last)
 
 
-def _rate(path: Path, stream: av.VideoStream, found: _Packets) -> Fraction | None:
-    """Frames per second, so that all frames together last as long as the file says."""
+def _rate(path: Path, stream: av.VideoStream, found: _Packets) -> tuple[Fraction | None, tuple[Fraction, ...]]:
+    """Frames per second, so that all frames together last as long as the file says, and the times of uneven ones."""
     said = stream.average_rate or stream.guessed_rate
     tick, count = stream.time_base, len(found.times)
     if not tick or count < 2 or count < found.shown or _span(found) <= 0:
-        return said
+        return said, ()
     seconds = _span(found) * tick
     measured = count / seconds
     rate = said
@@ -228,7 +232,8 @@ def _rate(path: Path, stream: av.VideoStream, found: _Packets) -> Fraction | Non
         shortest, longest = (round(float(gap * tick) * 1000) for gap in (min(gaps), max(gaps)))
         note(
             path,
-            f"has frames that last {shortest} to {longest} ms; all of them are taken as equally long, "
-            f"{float(rate or measured):.4g} a second, over the same {float(seconds):.4g} s",
+            f"has frames that last {shortest} to {longest} ms; a video of them keeps that, elsewhere they are taken as "
+            f"equally long, {float(rate or measured):.4g} a second, over the same {float(seconds):.4g} s",
         )
-    return rate
+        return rate, tuple((time - times[0]) * tick for time in (*times, times[0] + _span(found)))
+    return rate, ()

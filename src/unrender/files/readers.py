@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Generic, TypeVar
 
 from unrender.scene.frames import Frames
@@ -23,6 +24,8 @@ class Reader(Generic[Item]):
         length: number of frames.
         open: starts an iteration; every item has T = 1.
         first: number of the first frame, as its file is numbered; 1 where nothing is.
+        times: of a film whose frames do not last equally long, the seconds at which each begins, and last of all that
+            at which it ends; else ().
     """
 
     name: str
@@ -31,6 +34,7 @@ class Reader(Generic[Item]):
     length: int
     open: Callable[[], Iterator[Item]]
     first: int = 1
+    times: tuple[Fraction, ...] = ()
 
     def __len__(self) -> int:
         return self.length

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -158,8 +159,15 @@ def load_network(kind: type[Network], folder: Path, compute: Compute) -> Network
     return lay_out(network, compute.device).eval()
 
 
+def _fits(check: Callable[[dict[str, Any]], bool], folder: Path) -> bool:
+    """Whether a network without diffusers stands for that of a folder; what its settings hold may be anything."""
+    config = _config(folder)
+    with reading(folder / "config.json", "a network's settings"):
+        return check(config)
+
+
 def _load_unet(folder: Path, compute: Compute, small: bool) -> UNet2DConditionModel:
-    if small and small_unet_fits(_config(folder)):
+    if small and _fits(small_unet_fits, folder):
         return cast("UNet2DConditionModel", load_network(SmallUNet, folder, compute))
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
@@ -167,7 +175,7 @@ def _load_unet(folder: Path, compute: Compute, small: bool) -> UNet2DConditionMo
 
 
 def _load_autoencoder(folder: Path, compute: Compute, small: bool) -> AutoencoderKL:
-    if small and small_autoencoder_fits(_config(folder)):
+    if small and _fits(small_autoencoder_fits, folder):
         return cast("AutoencoderKL", load_network(SmallAutoencoder, folder, compute))
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
