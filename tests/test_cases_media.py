@@ -33,7 +33,7 @@ from unrender.files.images import read_image
 from unrender.files.meshes import read_meshes
 from unrender.files.numbering import literal, numbered, plain
 from unrender.files.sequences import GBufferWriter, ImageWriter, open_frames
-from unrender.files.video import open_video
+from unrender.files.video import VideoWriter, open_video
 from unrender.raytrace.assets import read_asset
 from unrender.scene.color import linear_to_srgb
 from unrender.scene.gbuffer import GBuffer
@@ -142,11 +142,41 @@ def test_sisters_of_uneven_frames(tmp_path: Path, suffix: str, caplog: pytest.Lo
     assert "equally long" in caplog.text
 
 
+def frame_times(path: Path) -> list[float]:
+    """The seconds at which the frames of a film begin, the first at 0."""
+    with av.open(str(path)) as container:
+        times = sorted(float(packet.pts * packet.time_base) for packet in container.demux(video=0) if packet.size)
+    return [time - times[0] for time in times]
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
+def test_frames_last_as_long_as_they_did(tmp_path: Path, suffix: str):
+    times = [0, 40, 80, 1080, 1120, 3120, 3160]
+    source = open_frames(film(tmp_path / "a.mkv", [corner()] * 7, times, options={"bf": "0"}))
+    assert [float(time) for time in source.times[:-1]] == [time / 1000 for time in times]
+    out = tmp_path / f"b.{suffix}"
+    with VideoWriter(out, source.fps or 0, times=source.times) as writer:
+        for frame in source:
+            writer.write(frame.rgb)
+    assert frame_times(out) == pytest.approx([time / 1000 for time in times], abs=0.002)
+    with av.open(str(out)) as made:
+        assert made.duration == pytest.approx(3.2e6, abs=50_000)
+
+
+def test_a_rate_that_is_asked_for_takes_the_place_of_times(tmp_path: Path):
+    source = film(tmp_path / "a.mkv", [corner()] * 3, [0, 40, 1080], options={"bf": "0"})
+    command = ["relight", str(source), "-o", str(tmp_path / "b.mov"), "--light", "city", "--fps", "25"]
+    assert main(command) == 0
+    assert frame_times(tmp_path / "b.mov") == pytest.approx([0, 0.04, 0.08], abs=0.002)
+
+
 def test_relight_keeps_the_duration(tmp_path: Path):
     assert main(["relight", str(case("clips", "variable.mkv")), "-o", str(tmp_path), "--light", "sunset"]) == 0
     with av.open(str(tmp_path / "variable.relit.mp4")) as container:
         assert container.streams.video[0].frames == 12
         assert container.duration / av.time_base == pytest.approx(1.33, abs=0.02)
+    begins = frame_times(tmp_path / "variable.relit.mp4")
+    assert begins == pytest.approx(frame_times(case("clips", "variable.mkv")), abs=0.002)
     assert "equally long" in json.loads((tmp_path / "run.json").read_text())["notes"][0]
 
 

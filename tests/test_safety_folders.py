@@ -99,7 +99,8 @@ def test_a_recipe_that_cannot_be_rendered_holds_no_folder(tmp_path: Path, capsys
     out = tmp_path / "deep" / "out"
     command = ["synth", str(out), "--clips", "1", "--frames", "1", "--resolution", "16", "--samples", "1"]
     assert main([*command, "--workers", "1", "--assets", str(assets)]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    told = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("rendering: ")]
+    assert len(told) == 1  # beside how far it is, which a slow machine says
     assert [path.name for path in tmp_path.iterdir()] == ["assets"]
 
 

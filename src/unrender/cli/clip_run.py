@@ -88,7 +88,7 @@ class ClipRun:
         for path in paths:
             if self.home is not None and self.progress.segments and path.suffix.lower() in _FILMS:
                 names = [f"{index:06d}.{path.name}" for index in range(self.progress.segments)]
-                join_films(path, [self.home / _SEGMENTS / name for name in names], source.times, sound)
+                join_films(path, [self.home / _SEGMENTS / name for name in names], source.times or None, sound)
 
     def save(self, progress: Progress) -> None:
         """Notes how far the run has come."""

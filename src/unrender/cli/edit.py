@@ -104,7 +104,7 @@ def edit(
             from unrender.cli.engines import Engines, TimedWindows, forward_renderer, inverse_renderer
             from unrender.files.environments import resolve_light
             from unrender.files.sequences import holds_gbuffers, open_frames, open_gbuffers
-            from unrender.output import write_relit_stream
+            from unrender.output import PictureFormat, write_relit_stream
             from unrender.relight import decompose_gbuffers, decompose_stream, edit_stream
 
             given = holds_gbuffers(job.input)
@@ -129,7 +129,9 @@ def edit(
             parts = decompose_stream(frames, TimedWindows(inverse, record), forward, options)
         edited = track(edit_stream(parts, edits, forward, light, options), "editing", job.frames or len(frames))
         with record.timed("write"):
-            write_relit_stream(paths, record.timed_items("edit", edited), True, frames.fps, frames.first)
+            stored = PictureFormat(times=frames.times)
+            made = record.timed_items("edit", edited)
+            write_relit_stream(paths, made, True, frames.fps, frames.first, stored=stored)
         tally.note(record)
         record.write(work_dir / destination.record_name)
     destination.report()

@@ -45,11 +45,11 @@ def at_rate(reader: Reader[Item], rate: Fraction | None) -> Reader[Item]:
             plate = frame.plate.at_rate(fps) if frame.plate is not None else None
             yield replace(frame, fps=fps, plate=plate)
 
-    return replace(reader, fps=fps, open=frames)
+    return replace(reader, fps=fps, open=frames, times=())
 
 
 def picture_format(destination: Destination, bits: str, compression: str, frames: int) -> PictureFormat:
-    """How pictures are stored; `compression` "auto" is lossless for a still and lossy for a clip.
+    """How the pictures of a clip are stored; `compression` "auto" is lossless for a still and lossy for several frames.
 
     Raises:
         UserError: a choice that the one file asked for cannot follow.

@@ -119,7 +119,8 @@ def _told_by(record: Path) -> tuple[str, str] | None:
         told = read_table(record)
         settings = told["settings"]
         source = Path(settings.get("input") or settings["gbuffer"])
-        return Path(told["verb"]).name, source.stem or source.name
+        names = Path(told["verb"]).name, source.stem or source.name
+        return names if all(0 < len(name) <= 80 and name.isprintable() for name in names) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 

@@ -62,8 +62,8 @@ class Film:
         length: the number of frames shown, None where only decoding tells.
         rate: frames per second, None where the file gives no times.
         has_alpha: whether its packets carry alpha beside the picture, as WebM does.
-        times: of uneven frames the seconds from the first one at which each begins, and, last, at which the film ends;
-            None where they last equally long.
+        times: seconds at which its frames begin, and last of all that at which it ends, from 0 on; () where frames
+            last equally long.
         begins: the time of the first frame in the file, in seconds.
     """
 
@@ -71,7 +71,7 @@ class Film:
     length: int | None
     rate: Fraction | None
     has_alpha: bool
-    times: tuple[Fraction, ...] | None = None
+    times: tuple[Fraction, ...] = ()
     begins: Fraction = Fraction(0)
 
 
@@ -215,12 +215,12 @@ def _span(found: _Packets) -> Fraction:
     return Fraction(times[-1] - times[0] + last)
 
 
-def _rate(path: Path, stream: av.VideoStream, found: _Packets) -> tuple[Fraction | None, tuple[Fraction, ...] | None]:
-    """Frames per second, so that all frames together last as long as the file says; and the times of uneven ones."""
+def _rate(path: Path, stream: av.VideoStream, found: _Packets) -> tuple[Fraction | None, tuple[Fraction, ...]]:
+    """Frames per second, so that all frames together last as long as the file says, and the times of uneven ones."""
     said = stream.average_rate or stream.guessed_rate
     tick, count = stream.time_base, len(found.times)
     if not tick or count < 2 or count < found.shown or _span(found) <= 0:
-        return said, None
+        return said, ()
     seconds = _span(found) * tick
     measured = count / seconds
     rate = said
@@ -235,9 +235,8 @@ def _rate(path: Path, stream: av.VideoStream, found: _Packets) -> tuple[Fraction
         shortest, longest = (round(float(gap * tick) * 1000) for gap in (min(gaps), max(gaps)))
         note(
             path,
-            f"has frames that last {shortest} to {longest} ms; a video that is made of it keeps their times, and all "
-            f"else takes them as equally long, {float(rate or measured):.4g} a second, over the same "
-            f"{float(seconds):.4g} s",
+            f"has frames that last {shortest} to {longest} ms; a video of them keeps that, elsewhere they are taken as "
+            f"equally long, {float(rate or measured):.4g} a second, over the same {float(seconds):.4g} s",
         )
         return rate, tuple((time - times[0]) * tick for time in (*times, times[0] + _span(found)))
-    return rate, None
+    return rate, ()

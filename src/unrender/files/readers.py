@@ -24,8 +24,8 @@ class Reader(Generic[Item]):
         length: number of frames.
         open: starts an iteration; every item has T = 1.
         first: number of the first frame, as its file is numbered; 1 where nothing is.
-        times: of frames that do not last equally long, the seconds from the first one at which each begins, and, last,
-            at which the clip ends; None of all others.
+        times: of a film whose frames do not last equally long, the seconds at which each begins, and last of all that
+            at which it ends; else ().
     """
 
     name: str
@@ -34,7 +34,7 @@ class Reader(Generic[Item]):
     length: int
     open: Callable[[], Iterator[Item]]
     first: int = 1
-    times: tuple[Fraction, ...] | None = None
+    times: tuple[Fraction, ...] = ()
 
     def __len__(self) -> int:
         return self.length

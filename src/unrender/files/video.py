@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
@@ -38,6 +38,9 @@ VIDEO_SUFFIXES: dict[str, Codec] = {".mp4": "h264", ".mkv": "ffv1", ".mov": "pro
 DEFAULT_FPS = 24.0
 """Frames per second of a video, where nobody says how many."""
 
+_CLOCK = 90_000
+"""Ticks of a second, where frames do not last equally long; as MPEG has it."""
+
 _ENCODERS: dict[Codec, dict[str, Any]] = {
     "h264": {
         "name": "libx264",
@@ -69,7 +72,7 @@ def open_video(path: str | Path) -> FrameReader:
     if first is None:
         raise UserError(f"{path} has no frame that can be decoded; expected at least one")
     length = _frame_count(path, film)
-    times = film.times if film.times is not None and len(film.times) == length + 1 else None
+    times = film.times if len(film.times) == length + 1 else ()
     return FrameReader(path.stem, first.size, first.fps, length, lambda: _decode(path, film, length), times=times)
 
 
@@ -88,12 +91,16 @@ class VideoWriter:
         fps: frames per second, exact as a `Fraction`; a float is taken for the nearest fraction with a
             denominator up to 1001, as all broadcast rates have.
         codec: one of the above.
+        times: seconds at which frames begin, and last of all that at which the clip ends; frames beyond, and all where
+            it is (), last equally long.
 
     Raises:
         UserError: an unknown suffix or codec, or an output that cannot be written.
     """
 
-    def __init__(self, path: str | Path, fps: float | Fraction, codec: Codec | None = None) -> None:
+    def __init__(
+        self, path: str | Path, fps: float | Fraction, codec: Codec | None = None, times: Sequence[Fraction] = ()
+    ) -> None:
         self.path = Path(path)
         self._rate = Fraction(fps).limit_denominator(1001)
         chosen = codec or VIDEO_SUFFIXES.get(self.path.suffix.lower())
@@ -104,6 +111,8 @@ class VideoWriter:
         if self._rate <= 0:
             raise UserError(f"cannot write {path} at {fps} frames per second; expected a positive rate")
         self._codec: Codec = chosen
+        self._ticks = [round(time * _CLOCK) for time in times]
+        self._lasts: dict[int, int] = {}
         self._stack = ExitStack()
         self._size: tuple[int, int] | None = None
 
@@ -130,7 +139,7 @@ class VideoWriter:
             if kind is None:
                 if self._size is None:
                     raise UserError(f"{self.path} would have no frame; write at least one")
-                self._container.mux(self._stream.encode(None))
+                self._mux(None)
         except BaseException as failed:
             self._stack.__exit__(type(failed), failed, failed.__traceback__)
             raise
@@ -145,8 +154,22 @@ class VideoWriter:
             raise UserError(f"{self.path} has frames of {self._size} and of {coded.shape[:2]}; expected one size")
         frame = self._to_frame(coded)
         frame.pts, frame.time_base = self._count, 1 / self._rate
+        if self._ticks:
+            start, end = (self._tick(self._count + step) for step in (0, 1))
+            frame.pts, frame.time_base, self._lasts[start] = start, Fraction(1, _CLOCK), end - start
         self._count += 1
-        self._container.mux(self._stream.encode(frame))
+        self._mux(frame)
+
+    def _tick(self, index: int) -> int:
+        """When frame `index` begins."""
+        beyond = index - len(self._ticks) + 1
+        return self._ticks[index] if beyond <= 0 else self._ticks[-1] + round(beyond * _CLOCK / self._rate)
+
+    def _mux(self, frame: av.VideoFrame | None) -> None:
+        for packet in self._stream.encode(frame):
+            if self._ticks and packet.pts in self._lasts:
+                packet.duration = self._lasts[packet.pts]
+            self._container.mux(packet)
 
     def _to_frame(self, coded: Array) -> av.VideoFrame:
         if self._codec == "ffv1":
@@ -158,12 +181,15 @@ class VideoWriter:
 
     def _start(self, size: tuple[int, int]) -> None:
         encoder = _ENCODERS[self._codec]
-        stream = self._container.add_stream(encoder["name"], rate=self._rate, options=encoder["options"])
+        options = dict(encoder["options"])
+        if self._ticks and self._codec == "h264":
+            options["bf"] = "0"  # stored out of order, frames of unlike lengths give MP4 a wrong duration
+        stream = self._container.add_stream(encoder["name"], rate=self._rate, options=options)
         even = self._codec == "h264"
         stream.height, stream.width = (side + side % 2 if even else side for side in size)
         stream.pix_fmt = encoder["pix_fmt"]
         context = stream.codec_context
-        context.time_base = 1 / self._rate
+        context.time_base = Fraction(1, _CLOCK) if self._ticks else 1 / self._rate
         context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.IEC61966_2_1
         if self._codec == "ffv1":
             context.color_range = ColorRange.JPEG

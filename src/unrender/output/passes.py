@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -37,10 +38,12 @@ class PictureFormat:
         bits: of a channel of a PNG.
         compression: of an EXR. "zip" keeps 32-bit floats as they are, so that passes add up to the beauty to the last
             bit; "dwaa" loses what eyes do not see, in 16 bits.
+        times: of videos, the seconds at which frames begin, and that at which the clip ends; () for equally long ones.
     """
 
     bits: Literal[8, 16] = 8
     compression: Compression = "zip"
+    times: tuple[Fraction, ...] = ()
 
 
 DEFAULT_FORMAT = PictureFormat()
@@ -182,7 +185,7 @@ class PassesWriter:
     def _open(self, path: Path) -> VideoWriter | ImageWriter | _LayerWriter:
         suffix = path.suffix.lower()
         if suffix in VIDEO_SUFFIXES:
-            return VideoWriter(path, self._fps or DEFAULT_FPS)
+            return VideoWriter(path, self._fps or DEFAULT_FPS, times=self._stored.times)
         if suffix == ".exr":
             return _LayerWriter(path, self._layers, self._first, self._fps, self._stored.compression)
         return ImageWriter(path, first=self._first, bits=self._stored.bits if suffix == ".png" else 8)

@@ -77,6 +77,8 @@ class RunFolder:
         path = self.path / STATE_FILE
         if not path.is_file():
             return None
+        if not path.stat().st_size:
+            raise self.damaged("it cannot be read")
         existing_file(path)
         try:
             state = torch.load(path, weights_only=True, map_location="cpu")

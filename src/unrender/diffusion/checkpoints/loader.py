@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -254,8 +255,15 @@ def _load_views(card: ModelCard, home: ModelLocation, compute: Compute) -> UNet2
     return lay_out(unet, compute.device).eval()
 
 
+def _fits(check: Callable[[dict[str, Any]], bool], folder: Path) -> bool:
+    """Whether a network without diffusers stands for that of a folder; what its settings hold may be anything."""
+    config = _config(folder)
+    with reading(folder / "config.json", "a network's settings"):
+        return check(config)
+
+
 def _load_unet(folder: Path, compute: Compute, small: bool) -> UNet2DConditionModel:
-    if small and small_unet_fits(_config(folder)):
+    if small and _fits(small_unet_fits, folder):
         return cast("UNet2DConditionModel", load_network(SmallUNet, folder, compute))
     if _config(folder).get("_class_name") in VIDEO_UNETS:
         from unrender.diffusion.networks.video_unet import VideoRendererUNet
@@ -267,7 +275,7 @@ def _load_unet(folder: Path, compute: Compute, small: bool) -> UNet2DConditionMo
 
 
 def _load_autoencoder(folder: Path, compute: Compute, small: bool) -> AutoencoderKL:
-    if small and small_autoencoder_fits(_config(folder)):
+    if small and _fits(small_autoencoder_fits, folder):
         return cast("AutoencoderKL", load_network(SmallAutoencoder, folder, compute))
     if _config(folder).get("_class_name") == TEMPORAL:
         from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder

@@ -28,12 +28,15 @@ def read_weights(path: str | Path, wanted: str) -> Weights:
     path = existing_file(path)
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
-        weights = torch.load(path, map_location="cpu", weights_only=True)
+            weights = load_file(path)
+        else:
+            weights = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of pickle, zip files and torch: there is no end to their kinds
         raise UserError(f"{path} cannot be read as weights; it is damaged or another format; {wanted}") from error
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise UserError(f"{path} holds no state dict; expected a file of named tensors")
+    if not all(value.isfinite().all() for value in weights.values() if value.is_floating_point()):
+        raise UserError(f"{path} has weights that are not finite; it is damaged; {wanted}")
     return weights
 
 

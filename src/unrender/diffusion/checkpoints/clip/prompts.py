@@ -80,7 +80,7 @@ def _read(path: Path, padded: bool) -> dict[str, Tensor]:
     except SafetensorError as error:
         raise UserError(f"{path} is damaged or not a safetensors file ({brief(error)}); {_REMEDY}") from error
     for name, value in found.items():
-        if value.ndim != 2 or not value.is_floating_point():
+        if value.ndim != 2 or not value.is_floating_point() or not value.isfinite().all():
             raise UserError(f"{path} has no tokens: {name!r} is {tuple(value.shape)}; expected (N, D); {_REMEDY}")
     return {name: value.float() for name, value in found.items()} if stored == _flag(padded) else {}
 
