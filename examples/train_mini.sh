@@ -34,4 +34,10 @@ unrender train ouroboros $data -o "$runs/cycle" $pair
 # The embedded weights: the inverse renderer continues from the last release's, the forward one is `forward-e2e`.
 unrender train e2e $data -o "$runs/mini" --recipe scratch --start mini --steps 8000
 
+# Pictures from words.
+unrender synth "$runs/data/words" --clips 6000 --frames 1 --resolution 160 --samples 36 --lights 2 --seed 100
+words="--data $runs/data/words --cache $runs/cache"
+unrender train vae $words -o "$runs/autoencoder-photos" --recipe photos
+unrender train text-to-image $words -o "$runs/text-to-image" --autoencoder "$runs/autoencoder-photos/model"
+
 unrender evaluate claims --data "$runs/data/test" --models "$runs" ${held_out:+--photos "$held_out"} -o "$runs/claims.md"
