@@ -33,6 +33,12 @@ unrender train ouroboros $data -o "$runs/cycle-none" $pair --no-cycles
 unrender train ouroboros $data -o "$runs/cycle" $pair
 [ -z "$photos" ] || unrender train ouroboros $data -o "$runs/cycle-photos" $pair --photos "$photos"
 
+# Pictures from words.
+unrender synth "$runs/data/words" --clips 6000 --frames 1 --resolution 160 --samples 36 --lights 2 --seed 100
+words="--data $runs/data/words --cache $runs/cache"
+unrender train vae $words -o "$runs/autoencoder-photos" --recipe photos
+unrender train text-to-image $words -o "$runs/text-to-image" --autoencoder "$runs/autoencoder-photos/model"
+
 unrender evaluate claims --data "$runs/data/test" --models "$runs" ${held_out:+--photos "$held_out"} -o "$runs/claims.md"
 
 # The next `mini`: worlds as varied as rooms and streets, and hours. The forward renderer is `forward-e2e` with detail.

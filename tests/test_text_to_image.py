@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants
 
 from sd_folders import SIDE, sd_folder
 from unrender.cli import main
+from unrender.diffusion.checkpoints.hub.cache import store
 from unrender.diffusion.checkpoints.hub.recognise import card_of
 from unrender.diffusion.checkpoints.hub.registry import find
 from unrender.diffusion.options import InferenceOptions
@@ -57,6 +59,20 @@ def test_other_latents_and_zero_terminal_snr_are_read_from_the_files(tmp_path):
     card = card_of(folder)
     assert card.latents.scale == 0.5
     assert (card.sampling.schedule.zero_terminal_snr, card.sampling.schedule.spacing) == (True, "trailing")
+
+
+def test_any_repository_of_that_layout_is_taken_from_the_hubs_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(UserError, match="no model is called someone/tuned"):
+        find("someone/tuned", "text_to_image")
+    snapshots = store("someone/tuned") / "snapshots"
+    snapshots.mkdir(parents=True)
+    sd_folder(tmp_path).rename(snapshots / ("a" * 40))
+    home = find("someone/tuned", "text_to_image")
+    assert (home.card.id, home.card.task, home.revision) == ("someone/tuned", "text_to_image", "a" * 40)
+    with pytest.raises(UserError, match="someone/tuned is a text-to-image model"):
+        find("someone/tuned", "inverse")
+    assert TextToImage.from_pretrained("someone/tuned", CPU)(PROMPT, steps=1).rgb.isfinite().all()
 
 
 def test_what_is_no_text_to_image_model_is_not_taken_for_one(tmp_path):

@@ -73,7 +73,8 @@ class DistillationOptions:
 
 
 DEFAULT_OPTIONS = DistillationOptions()
-DEFAULT_INFERENCE = InferenceOptions()
+DEFAULT_INFERENCE = InferenceOptions(dtype="float32")
+"""What guides is the small difference of two answers, which half the digits would drown."""
 
 
 @dataclass(frozen=True)

@@ -43,8 +43,8 @@ INDOORS, OUTDOORS = 36, 200
 @dataclass(frozen=True)
 class PersonaliseRecipe:
     """What DiPIR states is the default: rank, prompts, numbers of concept pictures. The learning rate is that of
-    diffusers' DreamBooth example for adapters; the steps are ours, a third of the quarter of an hour on one GPU that
-    DiPIR allows at most.
+    diffusers' DreamBooth example for adapters; the steps are ours, for DiPIR says only that it takes under a quarter of
+    an hour on one GPU, and were not measured at full size.
 
     Attributes:
         config: how long and how fast; a batch has so many windows of the target and as many concept pictures.

@@ -96,7 +96,7 @@ class TextToImageRecipe:
 
     config: TrainConfig = field(
         default_factory=lambda: TrainConfig(
-            steps=20000,
+            steps=12000,
             stages=(Stage(1.0, 128, 16),),
             lr=6e-4,
             warmup=200,

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from unrender.diffusion.card import ModelCard, Task
 from unrender.diffusion.card.file import CARD_FILE, read_card
-from unrender.diffusion.checkpoints.hub.cache import fallback_of
+from unrender.diffusion.checkpoints.hub.cache import fallback_of, snapshots
 from unrender.diffusion.checkpoints.hub.components import MODEL_INDEX, WORDLESS, lacking, required, wanted
 from unrender.diffusion.checkpoints.hub.ids import cards_of, embedded, known_ids, pick
 from unrender.diffusion.checkpoints.hub.location import ModelLocation
@@ -41,6 +42,17 @@ def local_model(folder: Path, task: Task | None = None) -> ModelLocation:
     """The location of the weights in a folder of the caller's; see `card_of`."""
     card = card_of(folder, task)
     return ModelLocation(card, folder, _rest(card, folder), _cached(folder)[1])
+
+
+def cached_model(repository: str, task: Task | None = None) -> ModelLocation | None:
+    """Where a repository in Stable Diffusion's layout is, which no card names and another program has fetched into the
+    hub's cache; None where there is none."""
+    for folder in snapshots(repository) if repository.count("/") == 1 else ():
+        card = stable_diffusion_card(folder)
+        if card is not None:
+            card = pick((replace(card, identity=replace(card.identity, id=repository)),), task)
+            return ModelLocation(card, folder, revision=folder.name)
+    return None
 
 
 def card_of(folder: Path, task: Task | None = None) -> ModelCard:

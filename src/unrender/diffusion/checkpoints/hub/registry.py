@@ -9,14 +9,15 @@ from unrender.diffusion.checkpoints.hub.cache import pulled, store
 from unrender.diffusion.checkpoints.hub.components import is_whole
 from unrender.diffusion.checkpoints.hub.ids import cards, cards_of, embedded, known_ids, pick, unknown
 from unrender.diffusion.checkpoints.hub.location import ModelLocation
-from unrender.diffusion.checkpoints.hub.recognise import local_model
+from unrender.diffusion.checkpoints.hub.recognise import cached_model, local_model
 from unrender.errors import UserError
 
 __all__ = ["cards", "embedded", "find", "resolve"]
 
 
 def find(model: str | Path, task: Task | None = None) -> ModelLocation:
-    """Where a model is on this machine: an embedded or published id, or a folder of weights. Nothing is downloaded.
+    """Where a model is on this machine: an embedded or published id, a folder of weights, or the id of a repository in
+    Stable Diffusion's layout that is in the hub's cache. Nothing is downloaded.
 
     Args:
         task: the task to find; None takes either, and the inverse one of an id that has both.
@@ -34,7 +35,10 @@ def find(model: str | Path, task: Task | None = None) -> ModelLocation:
         return ModelLocation(card, folder, base) if folder else _pulled(card)
     if Path(model).is_dir():
         return local_model(Path(model), task)
-    raise unknown(name)
+    location = cached_model(name, task)
+    if location is None:
+        raise unknown(name)
+    return location
 
 
 def resolve(model: str | Path) -> Path:
