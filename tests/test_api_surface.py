@@ -21,7 +21,10 @@ import unrender
 
 AGREED = Path(__file__).with_name("api_surface.json")
 ROOT = Path(__file__).parents[1]
-PAGES = ("unrender", *(f"unrender.{room}" for room in ("evaluate", "files", "forward", "output", "relight", "train")))
+PAGES = (
+    "unrender",
+    *(f"unrender.{room}" for room in ("evaluate", "files", "forward", "insert", "output", "relight", "train")),
+)
 
 
 def surface() -> dict[str, Any]:

@@ -14,6 +14,7 @@ VERBS = (
     "inverse",
     "forward",
     "relight",
+    "insert",
     "synth",
     "train e2e",
     "evaluate maps",
