@@ -23,7 +23,10 @@ AGREED = Path(__file__).with_name("api_surface.json")
 ROOT = Path(__file__).parents[1]
 PAGES = (
     "unrender",
-    *(f"unrender.{room}" for room in ("evaluate", "files", "forward", "multiview", "output", "relight", "train")),
+    *(
+        f"unrender.{room}"
+        for room in ("evaluate", "files", "forward", "insert", "multiview", "output", "relight", "train")
+    ),
 )
 
 

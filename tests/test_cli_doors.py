@@ -15,6 +15,7 @@ VERBS = (
     "forward",
     "relight",
     "edit",
+    "insert",
     "synth",
     "label",
     "train e2e",
