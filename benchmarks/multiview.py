@@ -81,8 +81,8 @@ def main() -> None:
         (fast, whole, small), (naive, plain, large) = found["fast"], found["naive"]
         print(
             f"{side}^3: look-up and rendering {fast:.3f} s against {naive:.3f} s, {naive / fast:.1f} times as fast; "
-            "whole "
-            f"layer {whole:.3f} s, {small:.0f} MB against {plain:.3f} s, {large:.0f} MB, {plain / whole:.1f} times"
+            f"whole layer {whole:.3f} s, {small:.0f} MB against {plain:.3f} s, {large:.0f} MB, {plain / whole:.1f} "
+            "times"
         )
 
 

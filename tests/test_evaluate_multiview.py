@@ -169,6 +169,7 @@ def test_a_gaussian_is_where_it_projects_and_hides_what_is_behind():
     assert picture[1, row, column] > 0.7 > 0.1 > picture[0, row, column]
 
 
+@pytest.mark.slow
 def test_gaussians_fit_views_that_agree_better_than_shuffled_ones_and_are_written(box, tmp_path: Path):
     subject = Subject.of_cameras(box.camera, 3.0)
     fits = [

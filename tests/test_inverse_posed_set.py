@@ -74,6 +74,7 @@ def test_views_agree_where_depth_is_known_and_lose_nothing():
     assert spread(found.roughness, told.depth) < 0.5 * spread(told.roughness, told.depth)
 
 
+@pytest.mark.slow
 def test_relative_depths_are_brought_to_the_scale_of_the_cameras():
     told, _ = wrong_views(relative=True)
     _, depth = box_picture(CAMERA)
@@ -91,6 +92,7 @@ def test_views_that_agree_already_stay_as_they_are():
     assert (agree(told, CAMERA).base_color - rgb).abs().mean() < 0.02
 
 
+@pytest.mark.slow
 def test_the_world_may_be_moved():
     told, _ = wrong_views()
     there = agree(told, moved(CAMERA, rigid_motion(0)))

@@ -68,6 +68,7 @@ def test_views_that_are_no_squares_are_told_the_canvas_that_the_network_sees():
     assert found.depth.shape == (2, 1, 20, 44)
 
 
+@pytest.mark.slow
 def test_the_noise_of_a_view_is_its_own_whatever_batch_it_is_in():
     """Alone or among others, the first denoising starts from the same noise: with one step and silent layers between
     views, the same picture comes out."""
@@ -287,6 +288,7 @@ def test_a_folder_in_the_released_layout_runs_from_the_shell(teddy, tmp_path, ca
     assert (out / "view.0002.png").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_picture_may_be_seen_from_a_camera_of_its_own(teddy, tmp_path):
     from unrender.files.writing import write
 

@@ -43,13 +43,11 @@ SAME_SURFACE = 0.03
 
 PROTOCOL = (
     "PSNR, SSIM and LPIPS against the true pictures, of views that were not given, mean over views; mask `subject`: "
-    "where "
-    "the truth's mask is above 0.9. Reprojection: each view against its two nearest, looked up where depth puts its "
-    "pixels, where both see one surface. TSED: share of the same pairs with "
-    f"{FEWEST} matched corners or more, half of them within {THRESHOLD:g} px (of 256) of their epipolar lines. "
-    "Split-half: "
-    "Gaussians fitted to every second view, and to the others, compared from all cameras. `shuffled` are the same "
-    "pictures, each handed to another camera, in no order"
+    "where the truth's mask is above 0.9. Reprojection: each view against its two nearest, looked up where depth "
+    f"puts its pixels, where both see one surface. TSED: share of the same pairs with {FEWEST} matched corners or "
+    f"more, half of them within {THRESHOLD:g} px (of 256) of their epipolar lines. Split-half: Gaussians fitted to "
+    "every second view, and to the others, compared from all cameras. `shuffled` are the same pictures, each handed "
+    "to another camera, in no order"
 )
 
 

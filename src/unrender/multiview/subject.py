@@ -111,8 +111,7 @@ class Subject:
             which = int(inside.nonzero()[0])
             raise UserError(
                 f"camera {which} stands inside the subject, {float(pose[which, :3, 3].norm()):.2f} of its radii from "
-                "its "
-                "middle; expected cameras around it"
+                "its middle; expected cameras around it"
             )
         if layers.up == "z":
             pose = _Z_UP.double().T @ pose

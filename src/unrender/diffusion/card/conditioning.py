@@ -158,14 +158,12 @@ class ViewLayers:
         if min(self.grid, self.inner, self.samples) < 1 or self.inner % 2:
             raise UserError(
                 f"card: a grid of {self.grid} cells, {self.inner} channels and {self.samples} samples; expected 1 or "
-                "more "
-                "of each, channels even"
+                "more of each, channels even"
             )
         if not (0 <= self.background < 1 and 0 < self.end < 1 and self.distance > 1):
             raise UserError(
-                f"card: background {self.background}, end {self.end} and distance {self.distance}; expected a part "
-                "of 1, "
-                "a part of 1, and more than 1"
+                f"card: background {self.background}, end {self.end} and distance {self.distance}; expected a part of "
+                "1, a part of 1, and more than 1"
             )
 
 

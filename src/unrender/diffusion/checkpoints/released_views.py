@@ -173,8 +173,7 @@ def _placement(path: Path, config: Mapping[str, Any]) -> Any:
         return "paper"
     raise UserError(
         f"{path}: projection layers in the blocks {sum(down)} down and {sum(up)} up; expected the deepest alone, or "
-        "all "
-        "but the first and the last"
+        "all but the first and the last"
     )
 
 

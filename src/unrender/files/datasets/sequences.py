@@ -143,8 +143,7 @@ def _uco3d_sequence(root: Path, row: tuple[Any, ...], table: sqlite3.Connection)
     frames = table.execute(
         "SELECT frame_timestamp, _image_size, _viewpoint_R, _viewpoint_T, _viewpoint_focal_length, "
         "_viewpoint_principal_point, _viewpoint_intrinsics_format, _viewpoint_colmap_distortion_coeffs FROM "
-        "frame_annots "
-        "WHERE sequence_name = ? ORDER BY frame_number",
+        "frame_annots WHERE sequence_name = ? ORDER BY frame_number",
         (name,),
     ).fetchall()
     annotations = [_uco3d_frame(name, frame) for frame in frames if all(value is not None for value in frame[1:6])]
