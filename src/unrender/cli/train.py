@@ -98,6 +98,9 @@ class DetailJob:
         "inverse"
     )
     start: Annotated[str, typer.Option(metavar="MODEL", help="A model's id or folder, which stays as it is.")] = "mini"
+    hint: Annotated[
+        Literal["split_sum", "screen_space"], typer.Option(help="The first render that a forward one mends.")
+    ] = "split_sum"
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,7 @@ def detail(job: DetailJob, options: RunOptions) -> None:
     from unrender.train.detail import RECIPES, train_detail
     from unrender.train.start import Start
 
-    recipe = replace(RECIPES[job.recipe], start=Start(job.task, job.start))
+    recipe = replace(RECIPES[job.recipe], start=Start(job.task, job.start), hint=job.hint)
     _train("detail", (job, options), recipe, train_detail, lit=job.task == "forward")
 
 
@@ -206,7 +209,7 @@ def _train(name: str, jobs: tuple[Any, ...], recipe: Any, train: Callable[..., P
     refuse_folder(options.out, *_folders(jobs))
     record = RunRecord(f"train {name}", jobs)
     with record.timed("load"):
-        stills = _stills(options, lit=lit)
+        stills = _stills(options, lit=lit, hint=getattr(jobs[0], "hint", "split_sum"))
     with record.timed("train"), progress_bar("training") as show:
         model = train(recipe, stills, options.out, lambda step, loss: show(step, config.steps))
     if os.environ.get("RANK", "0") == "0":  # of several processes the first one reports
@@ -223,7 +226,7 @@ def _folders(jobs: tuple[Any, ...]) -> list[str | Path]:
     return [*(options.data or ()), *(text.partition("=")[2] for text in options.dataset or ()), *filter(None, named)]
 
 
-def _stills(options: RunOptions, *, lit: bool) -> Any:
+def _stills(options: RunOptions, *, lit: bool, hint: str) -> Any:
     from unrender.errors import UserError
     from unrender.train.data import join
     from unrender.train.datasets import dataset_named, load_dataset
@@ -231,21 +234,21 @@ def _stills(options: RunOptions, *, lit: bool) -> Any:
     named = [dataset_named(text) for text in options.dataset or ()]
     if not (options.data or named):
         raise UserError("nothing to train on; expected --data DIR of `unrender synth`, or --dataset NAME=DIR")
-    sets = [_synthetic(options.data, options.cache, lit=lit)] if options.data else []
+    sets = [_synthetic(options.data, options.cache, lit=lit, hint=hint)] if options.data else []
     if named and options.cache is not None and sets:
         sets = [sets[0].in_memory()]
     sets += [load_dataset(name, folder) for name, folder in named]
     return sets[0] if len(sets) == 1 else join(sets)
 
 
-def _synthetic(folders: list[Path], cache: Path | None, *, lit: bool) -> Any:
+def _synthetic(folders: list[Path], cache: Path | None, *, lit: bool, hint: Any) -> Any:
     from unrender.diffusion.card import LightTokens
     from unrender.files.shards import read_clips
     from unrender.train.data import lit_frames, load_lit_still_dataset, load_still_dataset
     from unrender.train.packed import are_packed, packed
 
     if cache is not None or are_packed(folders):
-        return packed(cache or folders[0], folders, LightTokens() if lit else None)
+        return packed(cache or folders[0], folders, LightTokens() if lit else None, hint)
     frames = (frame for folder in folders for clip in read_clips(folder) for frame in lit_frames(clip))
     return (
         load_lit_still_dataset(frames, LightTokens()) if lit else load_still_dataset(gbuffer for gbuffer, _ in frames)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
 from unrender.diffusion.card.conditioning import Conditioner, ImageTokens, LightTokens, TaskNumbers, TextPrompt
-from unrender.diffusion.card.maps import InputMap, MapsCard, SizeRule, TargetPicture
+from unrender.diffusion.card.maps import InputMap, MapsCard, RadianceHint, SizeRule, TargetPicture
 from unrender.diffusion.card.sampling import FinalStep, SamplingCard
 from unrender.errors import UserError
 
@@ -198,6 +198,11 @@ class ModelCard:
         if maps is None or self.stacked or self.sampling.grouping.joint == "targets":
             return self.maps.targets
         return tuple(target for target in self.maps.targets if any(codec.map in maps for codec in target.maps))
+
+    @property
+    def radiance_hint(self) -> RadianceHint:
+        """The quality of the first render that it is given; "" where it is given none."""
+        return next((one.radiance_hint for one in self.maps.inputs if one.radiance_hint), "")
 
     def with_maps(self, **changes: object) -> ModelCard:
         """The card with fields of its maps changed."""
