@@ -49,5 +49,5 @@ unrender synth "$runs/data/held-out" --clips 256 --frames 1 --resolution 192 --s
 worlds="--data $runs/data/worlds --cache $runs/packed"
 unrender train e2e $worlds -o "$runs/mini" --recipe long --start mini --hours 12
 unrender train detail $worlds -o "$runs/mini-detail" --start "$runs/mini/model" --hours 4
-unrender train detail $worlds -o "$runs/forward-detail" --task forward --start "$runs/forward-e2e/model" --hours 4
+unrender train detail $worlds -o "$runs/forward-detail" --task forward --hint screen_space --start "$runs/forward-e2e/model" --hours 4
 for model in "$runs/mini-detail/model" mini; do unrender evaluate maps --model "$model" --data "$runs/data/held-out"; done

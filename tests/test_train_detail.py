@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tiny_models import tiny_lit_card
+from forward_scenes import table
+from tiny_models import tiny_checkpoint, tiny_lit_card
 from training import QUICK, folder_of, forward_card, frozen, lit_stills, truth
 from unrender.device import Compute
 from unrender.diffusion.card import DetailCard, MapCodec, TargetPicture
@@ -17,7 +18,11 @@ from unrender.diffusion.model import Engine
 from unrender.diffusion.networks.detail import DetailNetwork
 from unrender.diffusion.options import InferenceOptions
 from unrender.errors import UserError
+from unrender.forward.lighting import radiance_hint
+from unrender.forward.renderer import ForwardRenderer
+from unrender.forward.surface import coverage
 from unrender.inverse.renderer import InverseRenderer
+from unrender.scene.environment import EnvironmentMap
 from unrender.scene.frames import Frames
 from unrender.scene.resize import resize_picture
 from unrender.train.base import FULL
@@ -106,6 +111,29 @@ def test_a_first_render_is_mended_in_the_forward_direction(tmp_path: Path):
     trained = load_checkpoint(find(model, "forward"), FULL)
     assert trained.detail is not None
     assert trained.detail.config["channels"] == 3
+    traced = train_detail(replace(recipe, hint="screen_space"), lit_stills(4), tmp_path / "traced")
+    assert load_checkpoint(find(traced, "forward"), FULL).card.radiance_hint == "screen_space"
+    assert trained.card.radiance_hint == "split_sum"
+
+
+def test_a_render_is_never_worse_for_a_network_that_has_learnt_nothing(tmp_path: Path):
+    """Whatever the small network answers: what is given out is the first render, of the quality that the card says."""
+    scene = table(48)
+    light = EnvironmentMap(torch.rand(1, 3, 16, 32, generator=torch.Generator().manual_seed(0)) + 0.2)
+    pictures = {}
+    for hint in ("split_sum", "screen_space"):
+        card = forward_card()
+        inputs = tuple(replace(one, radiance_hint=hint) if one.radiance_hint else one for one in card.maps.inputs)
+        card = card.with_maps(inputs=inputs, detail=DetailCard())
+        checkpoint = replace(tiny_checkpoint(card), detail=new_detail(card))
+        save_checkpoint(checkpoint, tmp_path / hint)
+        picture = ForwardRenderer.from_pretrained(tmp_path / hint, CPU)(scene, light).surface
+        expected = radiance_hint(scene, light, quality=hint) * coverage(scene)
+        # Codes of a display end at 1; below that, to the rounding of the curve.
+        there = (expected < expected.max() * 0.4) & (expected > 0)
+        torch.testing.assert_close(picture[there], expected[there], rtol=2e-3, atol=2e-4)
+        pictures[hint] = picture
+    assert (pictures["split_sum"] - pictures["screen_space"]).abs().max() > 0.01
 
 
 def test_a_model_of_several_pictures_is_refused(tmp_path: Path):

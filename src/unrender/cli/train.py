@@ -104,6 +104,9 @@ class DetailJob:
         "inverse"
     )
     start: Annotated[str, typer.Option(metavar="MODEL", help="A model's id or folder, which stays as it is.")] = "mini"
+    hint: Annotated[
+        Literal["split_sum", "screen_space"], typer.Option(help="The first render that a forward one mends.")
+    ] = "split_sum"
 
 
 @dataclass(frozen=True)
@@ -199,9 +202,9 @@ def detail(job: DetailJob, options: RunOptions) -> None:
     from unrender.train.detail import RECIPES, train_detail
     from unrender.train.start import Start
 
-    recipe = replace(RECIPES[job.recipe], start=Start(job.task, job.start))
+    recipe = replace(RECIPES[job.recipe], start=Start(job.task, job.start), hint=job.hint)
     kind: StillKind = "lit" if job.task == "forward" else "maps"
-    run_recipe("detail", (job, options), recipe, train_detail, kind=kind)
+    run_recipe("detail", (job, options), recipe, train_detail, load=lambda: _stills(options, kind, hint=job.hint))
 
 
 def ouroboros(job: OuroborosJob, options: RunOptions) -> None:
@@ -338,7 +341,7 @@ def _folders(jobs: tuple[Any, ...]) -> list[str | Path]:
     return [*shards, *datasets, *filter(None, named)]
 
 
-def _stills(options: RunOptions, kind: StillKind) -> Any:
+def _stills(options: RunOptions, kind: StillKind, hint: str = "split_sum") -> Any:
     from unrender.errors import UserError
     from unrender.train.captioned import load_captioned
     from unrender.train.data import join
@@ -351,21 +354,21 @@ def _stills(options: RunOptions, kind: StillKind) -> Any:
         if named or not options.data:
             raise UserError("only pictures of `unrender synth` come with their words; expected --data DIR of it alone")
         return load_captioned(options.data, options.cache)
-    sets = [_synthetic(options.data, options.cache, lit=kind == "lit")] if options.data else []
+    sets = [_synthetic(options.data, options.cache, lit=kind == "lit", hint=hint)] if options.data else []
     if named and options.cache is not None and sets:
         sets = [sets[0].in_memory()]
     sets += [load_dataset(name, folder) for name, folder in named]
     return sets[0] if len(sets) == 1 else join(sets)
 
 
-def _synthetic(folders: list[Path], cache: Path | None, *, lit: bool) -> Any:
+def _synthetic(folders: list[Path], cache: Path | None, *, lit: bool, hint: Any) -> Any:
     from unrender.diffusion.card import LightTokens
     from unrender.files.shards import read_clips
     from unrender.train.data import lit_frames, load_lit_still_dataset, load_still_dataset
     from unrender.train.packed import are_packed, packed
 
     if cache is not None or are_packed(folders):
-        return packed(cache or folders[0], folders, LightTokens() if lit else None)
+        return packed(cache or folders[0], folders, LightTokens() if lit else None, hint)
     frames = (frame for folder in folders for clip in read_clips(folder) for frame in lit_frames(clip))
     return (
         load_lit_still_dataset(frames, LightTokens()) if lit else load_still_dataset(gbuffer for gbuffer, _ in frames)

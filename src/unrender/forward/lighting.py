@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unrender.diffusion.card import InputMap
+from unrender.diffusion.card import InputMap, RadianceHint
 from unrender.diffusion.codec import PERCENTILE, relative_depth
 from unrender.forward.deferred import DeferredRenderer
 from unrender.forward.surface import DEFAULT_METALLIC, DEFAULT_ROUGHNESS, coverage
@@ -22,6 +22,9 @@ from unrender.scene.encoding import MINI, EnvironmentEncoding, encode
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.gbuffer import GBuffer
 from unrender.scene.tone import percentile_gain
+
+HINT_SAMPLES = 16
+"""Directions a pixel of a first render that is traced."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ def light_conditioning(
     yaw: float | Tensor = 0.0,
     size: tuple[int, int] = (16, 32),
     encoding: EnvironmentEncoding = MINI,
+    hint: RadianceHint = "split_sum",
 ) -> LightConditioning:
     """All that conditions a network on `gbuffer` under `light` turned by `yaw` degrees about +Y (one number, or (T,)).
 
@@ -63,16 +67,17 @@ def light_conditioning(
         light: one frame, or one for every frame.
         size: (height, width) of the light's picture; `LightTokens.size`.
         encoding: of the light's picture.
+        hint: the quality of the first render; see `radiance_hint`.
 
     Raises:
         UserError: a map is missing, or light and G-buffer have different numbers of frames.
     """
-    covered, hint = coverage(gbuffer), radiance_hint(gbuffer, light, yaw)
-    gain = exposure_gain(hint, covered)
+    covered, first = coverage(gbuffer), radiance_hint(gbuffer, light, yaw, hint)
+    gain = exposure_gain(first, covered)
     camera = gbuffer.camera_or_default()
     rotations = camera.pose.expand(len(gbuffer), 4, 4)[:, :3, :3]
     encoded = encode(light, encoding, size, rotations, yaw=yaw, gain=gain)
-    return LightConditioning(surface_maps(gbuffer), hint * gain, encoded.picture, gain, covered)
+    return LightConditioning(surface_maps(gbuffer), first * gain, encoded.picture, gain, covered)
 
 
 def surface_maps(gbuffer: GBuffer, *, irradiance: bool = False) -> dict[str, Tensor]:
@@ -97,10 +102,15 @@ def surface_maps(gbuffer: GBuffer, *, irradiance: bool = False) -> dict[str, Ten
     return shown | {"mask": covered}
 
 
-def radiance_hint(gbuffer: GBuffer, light: EnvironmentMap, yaw: float | Tensor = 0.0) -> Tensor:
-    """The surfaces of a G-buffer under a light by the split sum, (T, 3, H, W), scene-linear, on black; see
-    `DeferredRenderer`."""
-    return DeferredRenderer(background=False)(gbuffer, light, yaw).surface
+def radiance_hint(
+    gbuffer: GBuffer, light: EnvironmentMap, yaw: float | Tensor = 0.0, quality: RadianceHint = "split_sum"
+) -> Tensor:
+    """The surfaces of a G-buffer under a light by the split sum, or traced in screen space with `HINT_SAMPLES`
+    directions a pixel, (T, 3, H, W), scene-linear, on black; see `DeferredRenderer`. Without a depth nothing can be
+    traced: then the split sum serves."""
+    traced = quality == "screen_space" and gbuffer.depth is not None
+    renderer = DeferredRenderer("screen_space" if traced else "split_sum", samples=HINT_SAMPLES, background=False)
+    return renderer(gbuffer, light, yaw).surface
 
 
 def exposure_gain(hint: Tensor, covered: Tensor) -> Tensor:

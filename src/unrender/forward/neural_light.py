@@ -59,7 +59,7 @@ def lit_answer(
     engine, rgb = prediction.engine, prediction.gbuffer().rgb
     assert rgb is not None
     gain = shown.gain.to(rgb)
-    first = radiance_hint(gbuffer, light, yaw).to(rgb) * gain
+    first = radiance_hint(gbuffer, light, yaw, engine.card.radiance_hint).to(rgb) * gain
     if engine.checkpoint.detail is None:
         return with_detail(rgb, shown.radiance_hint, first) / gain
     seen = resize_picture(first, detail_size(engine, gbuffer.size))
@@ -168,7 +168,7 @@ def _lit_inputs(
     gbuffer.require("base_color", "normal", by=card.id)
     assert card.light is not None
     small = _at_network_size(engine, gbuffer)
-    shown = light_conditioning(small, light, yaw, card.light.size, card.light.encoding)
+    shown = light_conditioning(small, light, yaw, card.light.size, card.light.encoding, card.radiance_hint)
     maps = shown.maps | {"radiance_hint": shown.radiance_hint}
     return Inputs(small.size, len(small), maps, tokens=_light_tokens(engine, shown.picture)), shown
 

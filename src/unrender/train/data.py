@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from unrender.diffusion.card import LightTokens, ModelCard
+from unrender.diffusion.card import LightTokens, ModelCard, RadianceHint
 from unrender.diffusion.codec import expose, relative_depth
 from unrender.errors import UserError
 from unrender.files.shards import Clip
@@ -226,8 +226,11 @@ def lit_frames(clip: Clip) -> Iterator[tuple[GBuffer, EnvironmentMap]]:
             yield again, clip.light_of(t, number)
 
 
-def load_lit_still_dataset(lit: Iterable[tuple[GBuffer, EnvironmentMap]], tokens: LightTokens) -> StillDataset:
-    """Gathers G-buffers, each with its light (`forward.lighting.light_conditioning`).
+def load_lit_still_dataset(
+    lit: Iterable[tuple[GBuffer, EnvironmentMap]], tokens: LightTokens, hint: RadianceHint = "split_sum"
+) -> StillDataset:
+    """Gathers G-buffers, each with its light and a first render of the quality `hint`
+    (`forward.lighting.light_conditioning`).
 
     Raises:
         UserError: as `load_still_dataset`.
@@ -238,7 +241,7 @@ def load_lit_still_dataset(lit: Iterable[tuple[GBuffer, EnvironmentMap]], tokens
         # One after the other: all G-buffers of a set at once would take several times its memory.
         for gbuffer, light in lit:
             gbuffer.require("rgb", *TARGETS, by="training")
-            shown = light_conditioning(gbuffer, light, size=tokens.size, encoding=tokens.encoding)
+            shown = light_conditioning(gbuffer, light, size=tokens.size, encoding=tokens.encoding, hint=hint)
             rgb = gbuffer.maps["rgb"] * shown.gain * shown.covered
             lights.append(Lit(_to_half(shown.radiance_hint), _to_half(rgb), _to_half(shown.picture), tokens.encoding))
             yield gbuffer

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from unrender.diffusion.card import DetailCard, ModelCard
+from unrender.diffusion.card import DetailCard, ModelCard, RadianceHint
 from unrender.diffusion.checkpoints.loader import Checkpoint, save_checkpoint
 from unrender.diffusion.codec import encode_map, raw_map
 from unrender.diffusion.detail import refined, surface_pictures
@@ -37,12 +37,14 @@ class DetailRecipe:
     start: the model whose answers are refined, which stays as it is.
     weights: of each map's loss; edges count as much as values.
     shares: the side that the model sees, as a share of the pictures' own: drawn between the two.
+    hint: of a forward model, the quality of the first render that is mended; the stills have one of it.
     """
 
     config: TrainConfig
     start: Start = field(default_factory=lambda: Start(model="mini"))
     weights: Weights = field(default_factory=lambda: Weights(gradient=1.0, structure=0.5, absolute=True))
     shares: tuple[float, float] = (0.25, 0.8)
+    hint: RadianceHint = "split_sum"
 
 
 RECIPES = {
@@ -71,6 +73,10 @@ def train_detail(recipe: DetailRecipe, stills: Stills, out: Path, report: Report
     require_known(stills, card)
     folder = RunFolder(out)
     folder.claim(recipe)
+    if card.task == "forward":
+        inputs = [replace(one, radiance_hint=recipe.hint) if one.radiance_hint else one for one in card.maps.inputs]
+        card = card.with_maps(inputs=tuple(inputs))
+        checkpoint = replace(checkpoint, card=card)
     if checkpoint.detail is None:
         torch.manual_seed(recipe.config.seed)
         checkpoint = replace(checkpoint, detail=new_detail(card), card=card.with_maps(detail=DetailCard()))

@@ -88,7 +88,7 @@ LONG = E2ERecipe(
         stages=(Stage(0.3, 64, 16), Stage(0.4, 128, 8), Stage(0.3, 192, 4)),
         ema_decay=0.9995,
         final_lr=0.02,
-        save_every=500,
+        save_every=100,
         validate_every=5000,
         hours=12.0,
     ),

@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from unrender.diffusion.card import LightTokens
+from unrender.diffusion.card import LightTokens, RadianceHint
 from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
 from unrender.files.leftovers import clean_leftovers
@@ -125,22 +125,25 @@ def _opened(path: Path) -> safe_open:
     return safe_open(path, framework="pt")
 
 
-def packed(folder: Path, data: Sequence[Path], lights: LightTokens | None) -> PackedStills:
+def packed(
+    folder: Path, data: Sequence[Path], lights: LightTokens | None, hint: RadianceHint = "split_sum"
+) -> PackedStills:
     """The stills of every shard in the folders `data`, packed in `folder` where they were packed before; with the light
-    conditioning for `lights`, where that is given. A folder of packed files in place of shards is taken as it is.
+    conditioning for `lights`, where that is given, and a first render of the quality `hint`. A folder of packed files
+    in place of shards is taken as it is.
 
     Raises:
         UserError: there are no shards, one is damaged, they are of several sizes, or the folder cannot be written to.
     """
     folder.mkdir(parents=True, exist_ok=True)
     clean_leftovers(folder)
-    kind = "unlit" if lights is None else f"lit {lights.size}"
+    kind = "unlit" if lights is None else f"lit {lights.size} {hint}"
     files = [path for one in data for path in _packed_before(one)]
     for shard in (shard for one in data if not _packed_before(one) for shard in shard_files(one)):
         path = folder / f"stills-{_key(shard, kind)}.safetensors"
         if not path.exists():
             with atomic_write(path) as temporary:
-                safetensors.torch.save_file(_packed_shard(read_shard(shard), lights), temporary)
+                safetensors.torch.save_file(_packed_shard(read_shard(shard), lights, hint), temporary)
         files.append(path)
     return open_packed(files)
 
@@ -180,7 +183,7 @@ def open_packed(files: Sequence[Path]) -> PackedStills:
     return PackedStills(tuple(files), tuple(ends[1:]), 0, ends[-1], joined, next(iter(kinds))[2])
 
 
-def _packed_shard(clips: Iterable[Clip], lights: LightTokens | None) -> dict[str, Tensor]:
+def _packed_shard(clips: Iterable[Clip], lights: LightTokens | None, hint: RadianceHint) -> dict[str, Tensor]:
     """The coded tensors of a shard: (worlds, C, H, W), or (worlds, lights, C, H, W) of what the light changes."""
     worlds: list[dict[str, Tensor]] = []
     maps: dict[str, Tensor] = {}
@@ -190,7 +193,7 @@ def _packed_shard(clips: Iterable[Clip], lights: LightTokens | None) -> dict[str
         if lights is None:
             stills = load_still_dataset(gbuffer for gbuffer, _ in frames)
         else:
-            stills = load_lit_still_dataset(frames, lights)
+            stills = load_lit_still_dataset(frames, lights, hint)
         tensors = {name: values for name, values in stills.maps.items() if bool(stills.known[name].any())}
         if stills.lit is not None:
             tensors |= {name: getattr(stills.lit, attribute) for name, attribute in _LIT.items()}

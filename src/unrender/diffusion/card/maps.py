@@ -14,7 +14,7 @@ Vectors = Literal["unit", "clipped_unit", "clipped"]
 Clipping = Literal["mean", "channels"]
 Exposure = Literal["none", "percentile", "log_average", "log_average_lit", "log_average_yxy"]
 Region = Literal["all", "edit", "keep"]
-RadianceHint = Literal["", "split_sum"]
+RadianceHint = Literal["", "split_sum", "screen_space"]
 Fit = Literal["pad", "stretch", "cut"]
 Rounding = Literal["nearest", "down", "down_by_scale", "down_by_ratio", "up_by_scale"]
 ResizeSpace = Literal["linear", "encoded", "bytes"]
@@ -73,8 +73,8 @@ class InputMap:
             stretched to [-1, 1].
         on_black: a photo with alpha is put on black; else what its alpha leaves out is filled from around it.
         resized: whether it follows the card's size rule; if not, the VAE takes it at its own size.
-        radiance_hint: instead of a map of the G-buffer, its surfaces shaded under the light by the deferred `split_sum`
-            renderer, on black, for the network to correct (DiLightNet, Zeng et al. 2024). Its codec's map is rgb.
+        radiance_hint: instead of a map of the G-buffer, its surfaces shaded under the light by the deferred renderer of
+            this quality, on black, for the network to correct (DiLightNet, Zeng et al. 2024). Its codec's map is rgb.
     """
 
     codec: MapCodec

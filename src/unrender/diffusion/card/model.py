@@ -16,7 +16,7 @@ from unrender.diffusion.card.conditioning import (
     TextPrompt,
     ViewLayers,
 )
-from unrender.diffusion.card.maps import InputMap, MapsCard, SizeRule, TargetPicture
+from unrender.diffusion.card.maps import InputMap, MapsCard, RadianceHint, SizeRule, TargetPicture
 from unrender.diffusion.card.sampling import FinalStep, SamplingCard
 from unrender.errors import UserError
 
@@ -248,6 +248,11 @@ class ModelCard:
         if maps is None or self.stacked or self.sampling.grouping.joins_targets:
             return self.maps.targets
         return tuple(target for target in self.maps.targets if any(codec.map in maps for codec in target.maps))
+
+    @property
+    def radiance_hint(self) -> RadianceHint:
+        """The quality of the first render that it is given; "" where it is given none."""
+        return next((one.radiance_hint for one in self.maps.inputs if one.radiance_hint), "")
 
     def with_maps(self, **changes: object) -> ModelCard:
         """The card with fields of its maps changed."""
