@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from unrender.inverse.multi_model import MultiModelRenderer as MultiModelRenderer
     from unrender.inverse.renderer import InverseRenderer as InverseRenderer
     from unrender.output import write as write
+    from unrender.relight.light_estimate import estimate_light as estimate_light
     from unrender.relight.options import RelightOptions as RelightOptions
     from unrender.scene.camera import Camera as Camera
     from unrender.scene.environment import EnvironmentMap as EnvironmentMap
@@ -66,6 +67,7 @@ _HOMES = {
     "inverse.multi_model": ("MultiModelRenderer",),
     "inverse.renderer": ("InverseRenderer",),
     "output": ("write",),
+    "relight.light_estimate": ("estimate_light",),
     "relight.options": ("RelightOptions",),
     "scene.camera": ("Camera",),
     "scene.environment": ("EnvironmentMap",),

@@ -10,7 +10,7 @@ from importlib.metadata import version
 import typer
 from typer.exceptions import TyperException
 
-from unrender.cli import doctor, evaluate, forward, inverse, lights, models, relight, synth, train
+from unrender.cli import doctor, evaluate, forward, inverse, light, lights, models, relight, synth, train
 from unrender.cli.messages import callers_mistake, one_line, storage_trouble
 from unrender.cli.notes import notes_shown
 from unrender.cli.verb import add_verb
@@ -45,6 +45,7 @@ def _common(
 add_verb(app, "inverse", inverse.inverse)
 add_verb(app, "forward", forward.forward)
 add_verb(app, "relight", relight.relight)
+add_verb(app, "light", light.light)
 add_verb(app, "synth", synth.synth)
 add_verb(app, "doctor", doctor.doctor)
 for group in (train.app, evaluate.app, models.app, lights.app):

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from unrender.errors import UserError
 from unrender.forward import DeferredRenderer, ForwardRenderer
-from unrender.relight.detail import detail_gain
+from unrender.forward.surface import coverage
+from unrender.relight.detail import belief, detail_gain
 from unrender.relight.light_estimate import estimate_light
 from unrender.relight.options import DEFAULTS, Forward, Inverse, RelightOptions
 from unrender.relight.surface import soft_surface
@@ -30,12 +31,14 @@ class Decomposition:
         gbuffer: what it is made of; its mask says how much of each pixel is relit (see `soft_surface`).
         light: the light it was taken in, estimated, one for all frames or one for each; None where detail is not kept.
         gain: (T, 3, H, W), what a rendering is multiplied by to keep the photo's detail; None likewise.
+        belief: (T, 1, 1, 1) in (0, 1], how far a change of light is believed (see `detail.belief`); None likewise.
     """
 
     frames: Frames
     gbuffer: GBuffer
     light: EnvironmentMap | None = None
     gain: Tensor | None = None
+    belief: Tensor | None = None
 
     @staticmethod
     def concatenate(parts: Sequence[Decomposition]) -> Decomposition:
@@ -50,12 +53,14 @@ class Decomposition:
             return parts[0]
         lights = [part.light.radiance.expand(len(part), -1, -1, -1) for part in parts if part.light is not None]
         gains = [part.gain for part in parts if part.gain is not None]
+        beliefs = [part.belief for part in parts if part.belief is not None]
         light = parts[0].light
         return Decomposition(
             Frames.concatenate([part.frames for part in parts]),
             GBuffer.concatenate([part.gbuffer for part in parts]),
             replace(light, radiance=torch.cat(lights)) if light is not None else None,
             torch.cat(gains) if gains else None,
+            torch.cat(beliefs) if beliefs else None,
         )
 
     def __eq__(self, other: object) -> bool:
@@ -73,7 +78,8 @@ class Decomposition:
         if light is not None and len(light) > 1:
             light = replace(light, radiance=light.radiance[start:stop])
         gain = self.gain[start:stop] if self.gain is not None else None
-        return Decomposition(self.frames.part(start, stop), self.gbuffer.part(start, stop), light, gain)
+        belief = self.belief[start:stop] if self.belief is not None else None
+        return Decomposition(self.frames.part(start, stop), self.gbuffer.part(start, stop), light, gain, belief)
 
 
 def decompose(
@@ -108,7 +114,7 @@ def decompose_stream(
         forward: a `ForwardRenderer` or `DeferredRenderer`, or anything that is called alike.
         options: `frames`, `detail`, `window` and `overlap` count here.
         rerender: what renders the photo's own light, for the detail; None for `forward`, or the split sum where that
-            is a deferred renderer (`noise_free`): a quotient by drawn directions would carry their noise.
+            draws all of its light (`noise_free`): a quotient by drawn directions would carry their noise.
 
     Yields:
         The decomposition of each window, without the frames that the window before had, too.
@@ -123,9 +129,10 @@ def decompose_stream(
 
 def noise_free(forward: Forward) -> Forward:
     """What renders a photo's own light for its detail, where `forward` renders the new one: the split sum in place of
-    another deferred renderer, which draws directions; else `forward` itself."""
+    Monte Carlo, which draws directions; else `forward` itself."""
     engine = forward.engine if isinstance(forward, ForwardRenderer) else forward
-    return DeferredRenderer(background=False) if isinstance(engine, DeferredRenderer) else forward
+    noisy = isinstance(engine, DeferredRenderer) and engine.quality == "monte_carlo"
+    return DeferredRenderer(background=False) if noisy else forward
 
 
 def _decompose_windows(cut: Iterable[Window], inverse: Inverse, rerender: Forward | None) -> Iterator[Decomposition]:
@@ -147,4 +154,5 @@ def _decompose_window(
     light = estimate_light(frames, gbuffer, previous)
     # The whole frame is rendered as surface: under a soft edge, too, the photo's colour is the surface's.
     rerendered = rerender(gbuffer.with_maps(mask=None), light, 0.0).surface
-    return Decomposition(frames, gbuffer, light, detail_gain(frames.rgb, rerendered, gbuffer.mask))
+    trusted = belief(frames.rgb, rerendered, coverage(gbuffer))
+    return Decomposition(frames, gbuffer, light, detail_gain(frames.rgb, rerendered, gbuffer.mask), trusted)

@@ -12,11 +12,14 @@ from torch import Tensor
 
 from unrender.errors import UserError
 from unrender.files.natural import FramesLike, LightLike, as_clip, as_light
+from unrender.files.notes import note
 from unrender.files.readers import Reader
 from unrender.forward import ForwardRenderer, RenderPasses
 from unrender.forward.surface import coverage, sum_in_order
 from unrender.inverse.renderer import InverseRenderer
 from unrender.relight.decomposition import Decomposition, decompose_stream
+from unrender.relight.detail import believed
+from unrender.relight.enclosure import closure, dimming, let_in
 from unrender.relight.exposure import display_gain, sparse
 from unrender.relight.options import DEFAULTS, TURN_FRAMES, Background, Forward, Inverse, RelightOptions
 from unrender.scene.environment import EnvironmentMap
@@ -133,7 +136,8 @@ def relight_decomposition(
 ) -> Relit:
     """Renders a decomposition under `light`, as `options` say (whose `detail` was settled when it was decomposed).
 
-    The gain of the detail multiplies all that surfaces send out alike, so the passes still add up to the beauty.
+    The photo's detail (see `relight.detail`) multiplies all that surfaces send out alike, so the passes still add up to
+    the beauty.
 
     Raises:
         UserError: where light and pictures differ in number.
@@ -199,13 +203,16 @@ def _render_parts(
     gain = None if options.exposure == "auto" else 1.0
     if options.exposure != "auto":
         light = light.exposed(options.exposure)
-    start = 0
+    start, closed = 0, None
     for part in parts:
+        if closed is None:  # by the first part, for all
+            closed = _closed(part) if options.walls else 0.0
+            light = let_in(light, closed) if closed > 0 else light
         stop = start + len(part)
         own_light = replace(light, radiance=light.radiance[start:stop]) if len(light) > 1 else light
         yaws = [options.yaw + (options.turn * i / pictures if pictures else 0.0) for i in range(start, stop)]
         yaw = torch.tensor(yaws) if len(set(yaws)) > 1 else yaws[0]
-        made = [_with_detail(forward(part.gbuffer, own_light, yaw), part, options.background)]
+        made = [_with_detail(forward(part.gbuffer, own_light, yaw), part, options.background, 1 - closed)]
         if gain is None:  # by the first part, for all
             gain = _gain(made[0], part, options.background)
         # What is yielded is not kept here: it may be as large as a picture.
@@ -213,15 +220,33 @@ def _render_parts(
         start = stop
 
 
-def _with_detail(passes: RenderPasses, decomposition: Decomposition, background: Background) -> RenderPasses:
-    """A rendering with the photo's detail. Of a large picture no more is kept than is needed: `passes` is used up."""
+def _closed(part: Decomposition) -> float:
+    """How far walls close the pictures of `part`; says so where they do."""
+    closed = float(closure(part.gbuffer).mean())
+    if closed > 0:
+        says = f"side walls close the picture by {closed:.0%}; as much of the light comes in as ambient light"
+        note(part.frames.name, f"{says}, all of it dimmed to {dimming(closed):.0%} (--no-walls lets it in as it is)")
+    return closed
+
+
+def _with_detail(
+    passes: RenderPasses, decomposition: Decomposition, background: Background, share: float = 1.0
+) -> RenderPasses:
+    """A rendering with the photo's detail, its change of light believed to `share` of what the decomposition says. Of a
+    large picture no more is kept than is needed: `passes` is used up."""
     surfaces, behind = dict(passes.surfaces), passes.background
     del passes
     if background != "light":
         behind = behind.new_zeros(1, 1, 1, 1).expand_as(behind)
-    if decomposition.gain is not None:
+    factor = decomposition.gain
+    if factor is not None and decomposition.belief is not None:
+        covered = coverage(decomposition.gbuffer)
+        whole = sum_in_order(surfaces.values()) / covered.clamp(min=1e-3)
+        factor = believed(whole, decomposition.frames.rgb, factor, covered, share * decomposition.belief)
+        del whole
+    if factor is not None:
         for name in surfaces:
-            surfaces[name] = surfaces[name] * decomposition.gain
+            surfaces[name] = surfaces[name] * factor
     return RenderPasses(surfaces, behind)
 
 
