@@ -33,7 +33,6 @@ from unrender.files.environments import read_environment, write_environment
 from unrender.files.exr import read_channels, write_channels
 from unrender.files.gbuffers import write_gbuffer
 from unrender.scene.camera import Camera
-from unrender.scene.environment import EnvironmentMap
 from unrender.scene.gbuffer import GBuffer
 
 SCRIPT = Path(__file__).parent / "blender" / "evaluation.py"
@@ -75,7 +74,10 @@ def make_lights(out: Path, seed: int, wanted: Wanted) -> list[Path]:
         if (folder / f"{name}.exr").exists():
             continue
         with tempfile.TemporaryDirectory() as work:
-            job = {"lights": [{"name": name, "kind": kind, "seed": 1000 * seed + n}], "samples": 2 * wanted.samples // 3}
+            job = {
+                "lights": [{"name": name, "kind": kind, "seed": 1000 * seed + n}],
+                "samples": 2 * wanted.samples // 3,
+            }
             blender(job, Path(work))
             channels = read_channels(Path(work) / f"{name}.exr").channels
             rgb = np.clip(np.stack([channels[f"ViewLayer.Combined.{c}"] for c in "RGB"]), 0, BRIGHTEST)
@@ -171,7 +173,7 @@ def main() -> None:
     lights = make_lights(given.out, given.seed, wanted)
     scenes = [("objects", n) for n in range(given.objects)] + [("rooms", n) for n in range(given.rooms)]
     # One room after every three objects: a part of the set is a set, too.
-    scenes.sort(key=lambda scene: (scene[1] * (given.objects / max(given.rooms, 1) if scene[0] == "rooms" else 1)))
+    scenes.sort(key=lambda scene: scene[1] * (given.objects / max(given.rooms, 1) if scene[0] == "rooms" else 1))
     for kind, n in scenes:
         folder = given.out / f"{kind}-{n:03d}"
         if folder.exists():

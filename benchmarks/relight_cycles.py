@@ -3,10 +3,10 @@
     python benchmarks/relight_cycles.py SET [--half report] [--forwards split_sum,screen_space] [--samples 16]
 
 Each photo (8 bits, exposed so that the 95th percentile of its surfaces is 0.8) is relit under every other light of its
-scene, seen by the true camera, and held against the truth, exposed alike, over the pixels of surfaces, in sRGB. "told": the rendering in the
-units of the light that it was told; "exposed": brought to the log-average of the truth; "shown": the display picture,
-as bright as the photo.
-Means over pairs, objects and rooms apart. Scenes of even numbers are for choosing ("choose"), odd ones for "report".
+scene, seen by the true camera, and held against the truth, exposed alike, over the pixels of surfaces, in sRGB. "told":
+the rendering in the units of the light that it was told; "exposed": brought to the log-average of the truth; "shown":
+the display picture, as bright as the photo. Means over pairs, objects and rooms apart. Scenes of even numbers are for
+choosing ("choose"), odd ones for "report".
 """
 
 from __future__ import annotations
@@ -117,10 +117,15 @@ def trivial_methods() -> dict[str, Method]:
     """What needs no model; "mean colour" is told the truth's."""
 
     def mean_colour(case: Case) -> tuple[Tensor, Tensor | None]:
-        scale = [case.target[0, c][case.inside[0]].mean() / case.photo.rgb[0, c][case.inside[0]].mean() for c in range(3)]
+        scale = [
+            case.target[0, c][case.inside[0]].mean() / case.photo.rgb[0, c][case.inside[0]].mean() for c in range(3)
+        ]
         return case.photo.rgb * torch.stack(scale)[None, :, None, None] / case.gain, None
 
-    return {"photo unchanged": lambda case: (case.photo.rgb / case.gain, case.photo.rgb), "photo, true mean colour": mean_colour}
+    return {
+        "photo unchanged": lambda case: (case.photo.rgb / case.gain, case.photo.rgb),
+        "photo, true mean colour": mean_colour,
+    }
 
 
 def methods(forwards: list[str], samples: int) -> dict[str, Method]:

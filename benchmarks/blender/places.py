@@ -1,4 +1,4 @@
-"""Runs inside Blender 3.x: what `things.py` makes, put into places: on grounds and tables, and into rooms with windows."""
+"""Runs inside Blender 3.x: what `things.py` makes, put on grounds and tables, and into rooms with windows."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def objects(rng: Random, scene: Any, size: tuple[int, int]) -> None:
     reach = rng.uniform(0.8, 1.3) / math.tan(math.radians(fov) / 2)
     direction = (math.cos(elevation) * math.cos(azimuth), math.cos(elevation) * math.sin(azimuth), math.sin(elevation))
     target = (rng.uniform(-0.1, 0.1), rng.uniform(-0.1, 0.1), height + rng.uniform(0.1, 0.3))
-    things.camera(scene, tuple(t + reach * d for t, d in zip(target, direction)), target, fov, size)
+    things.camera(scene, tuple(t + reach * d for t, d in zip(target, direction, strict=True)), target, fov, size)
 
 
 def room(rng: Random, scene: Any, size: tuple[int, int]) -> None:
@@ -56,7 +56,14 @@ def room(rng: Random, scene: Any, size: tuple[int, int]) -> None:
     windowed = rng.sample(sides, rng.choice((1, 1, 2, 3)))
     for side in [*sides, *([] if open_back else ["back"])]:
         across = width if side in ("far", "back") else depth
-        _wall(rng, side, across, (width, depth, height), walls, side in windowed or (side == "back" and rng.random() < 0.4))
+        _wall(
+            rng,
+            side,
+            across,
+            (width, depth, height),
+            walls,
+            side in windowed or (side == "back" and rng.random() < 0.4),
+        )
     for _ in range(rng.randint(2, 4)):
         _furniture(rng, width, depth)
     for _ in range(rng.randint(1, 3)):

@@ -95,7 +95,10 @@ def _colour(rng: Random, tree: Any, where: Any, scale: float, is_metal: bool) ->
     tree.links.new(where, node.inputs["Vector"])
     ramp = tree.nodes.new("ShaderNodeValToRGB")
     ramp.color_ramp.elements[0].color, ramp.color_ramp.elements[1].color = one, two
-    ramp.color_ramp.elements[0].position, ramp.color_ramp.elements[1].position = rng.uniform(0, 0.4), rng.uniform(0.5, 1)
+    ramp.color_ramp.elements[0].position, ramp.color_ramp.elements[1].position = (
+        rng.uniform(0, 0.4),
+        rng.uniform(0.5, 1),
+    )
     tree.links.new(node.outputs["Fac" if "Fac" in node.outputs else "Distance"], ramp.inputs["Fac"])
     return ramp.outputs["Color"]
 
@@ -216,7 +219,9 @@ def _primitive(rng: Random, name: str) -> Any:
 
 def thing(rng: Random, size: float, at: tuple[float, float, float]) -> Any:
     """A random object of about `size` that stands on the point `at`."""
-    kind = rng.choice(("monkey", "ball", "cube", "cylinder", "cone", "ring", "bowl", "lathed", "lathed", "rock", "word"))
+    kind = rng.choice(
+        ("monkey", "ball", "cube", "cylinder", "cone", "ring", "bowl", "lathed", "lathed", "rock", "word")
+    )
     makers = {"lathed": lathed, "rock": _rock, "word": _word}
     made = makers[kind](rng) if kind in makers else _primitive(rng, kind)
     made.data.materials.clear()

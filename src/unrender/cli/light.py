@@ -52,7 +52,7 @@ def light(job: LightJob, scene: SceneOptions, network: NetworkOptions, compute: 
             clip = open_frames(job.input)
             if job.frames > 1 and len(clip) == 1:
                 raise UserError(f"--frames {job.frames}: {job.input} is a still; expected a clip with it")
-            exr = destination.path(work_dir, f"{literal(clip.name)}.light.exr")
+            exr = work_dir / (destination.file or f"{literal(clip.name)}.light.exr")
             check_results(destination, (exr,), InputFiles(job.input, models=(job.model, network.decoder)))
             inverse = inverse_renderer(job.model, Engines(network, compute, record), scene, job.frames)
             frames = Frames.concatenate(list(islice(clip, job.frames)))

@@ -22,7 +22,9 @@ Exposure = Annotated[float, typer.Option(metavar="EV", help="Make the light brig
 
 Samples = Annotated[
     int | None,
-    typer.Option(min=2, metavar="N", help="Directions a pixel, where a deferred renderer draws them.  [default: 16; 64]"),
+    typer.Option(
+        min=2, metavar="N", help="Directions a pixel, where a deferred renderer draws them.  [default: 16; 64]"
+    ),
 ]
 
 

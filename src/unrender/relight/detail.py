@@ -38,6 +38,7 @@ LARGEST_CHANGE = 3.0
 FAINT = 0.004
 """Linear, half a step of an 8-bit picture at black: no photo is divided by less."""
 
+
 def detail_gain(photo: Tensor, rerendered: Tensor, trust: Tensor | None = None) -> Tensor:
     """What the photo has and its re-rendering under its own light has not, as a factor for what is relit.
 

@@ -20,8 +20,8 @@ the first, closed at the second. On another renderer's pictures and the maps of 
 more than the first, and one in thirty pictures of objects: docs/relight.md."""
 
 DIMMED = 0.4
-"""What comes into a closed room of a light's strength: in Cycles' rooms with windows 0.35 to 0.5 of what reaches an open
-place."""
+"""What comes into a closed room of a light's strength: into Cycles' rooms with windows 0.35 to 0.5 of what screen space
+finds from true maps."""
 
 
 def closure(gbuffer: GBuffer) -> Tensor:

@@ -41,8 +41,7 @@ def estimate_light(
 
     Light is linear: picture = transport @ light, with one column per texel of an 8 x 16 map. The least squares are
     robust (pixels that the G-buffer gets wrong, such as cast shadows, weigh little), smooth (directions that no pixel
-    sees take their neighbours' light) and non-negative; clipped pixels of display pictures are left out. What shows
-    behind the surfaces of a picture with no alpha is seen light, and counts in its own directions.
+    sees take their neighbours' light) and non-negative; clipped pixels of display pictures are left out.
 
     Args:
         frames: the picture, (T, 3, H, W) scene-linear, or what `files.as_frames` takes; all its frames share the light.
