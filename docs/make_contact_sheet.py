@@ -22,8 +22,8 @@ from unrender.scene.resize import resize_picture
 
 OUT = Path(__file__).parent / "images" / "relit-sheet.jpg"
 LIGHTS = ("sunset", "studio", "city")
-WIDTH = 320  # of a picture on the sheet
-WORKED_ON = 640  # pixels of the longer side that is relit
+WIDTH = 300  # of a picture on the sheet
+WORKED_ON = 400  # pixels of the longer side that is relit
 
 
 def shipped() -> dict[str, ur.Frames]:

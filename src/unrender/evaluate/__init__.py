@@ -10,6 +10,7 @@ from unrender.lazy import lazy_names
 if TYPE_CHECKING:
     from unrender.evaluate.claims.run import evaluate_claims as evaluate_claims
     from unrender.evaluate.forward import evaluate_forward as evaluate_forward
+    from unrender.evaluate.light import evaluate_light as evaluate_light
     from unrender.evaluate.maps import evaluate_maps as evaluate_maps
     from unrender.evaluate.metrics import Angles as Angles
     from unrender.evaluate.metrics import absrel as absrel
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "claims.run": ("evaluate_claims",),
     "forward": ("evaluate_forward",),
+    "light": ("evaluate_light",),
     "maps": ("evaluate_maps",),
     "metrics": (
         "Angles",
