@@ -3,9 +3,10 @@
     python benchmarks/relight_cycles.py SET [--half report] [--forwards split_sum,screen_space] [--samples 16]
 
 Each photo (8 bits, exposed so that the 95th percentile of its surfaces is 0.8) is relit under every other light of its
-scene, seen by the true camera, and held against the truth, exposed alike, over the pixels of surfaces, in sRGB. "told": the rendering in the
-units of the light that it was told; "exposed": brought to the log-average of the truth, as a display picture is.
-Means over pairs, objects and rooms apart. Scenes of even numbers are for choosing ("choose"), odd ones for "report".
+scene, seen by the true camera, and held against the truth, exposed alike, over the pixels of surfaces, in sRGB. "told":
+the rendering in the units of the light that it was told; "exposed": brought to the log-average of the truth; "shown":
+the display picture, as bright as the photo. Means over pairs, objects and rooms apart. Scenes of even numbers are for
+choosing ("choose"), odd ones for "report".
 """
 
 from __future__ import annotations
@@ -66,17 +67,16 @@ class Case:
         assert self.truth.mask is not None
         return self.truth.mask[0] > 0.9
 
-    def scores(self, relit: Tensor) -> dict[str, float]:
-        """The figures of a rendering (1, 3, H, W) in the units of the light."""
+    def scores(self, relit: Tensor, shown: Tensor | None = None) -> dict[str, float]:
+        """The figures of a rendering (1, 3, H, W) in the units of the light, and as it is `shown` (as the photo's
+        surfaces are bright, where it is not given)."""
         mask = self.inside[None].float()
-        shown = relit * display_gain(self.target.clamp(0, 1) * mask, relit * mask, mask)
-        told = relit * self.gain
-        return {
-            "PSNR told": metrics.psnr(*self._pair(told)),
-            "SSIM told": metrics.ssim(*self._pair(told)),
-            "PSNR exposed": metrics.psnr(*self._pair(tone_map(shown))),
-            "SSIM exposed": metrics.ssim(*self._pair(tone_map(shown))),
-        }
+        if shown is None:
+            shown = tone_map(relit * display_gain(self.photo.rgb * mask, relit * mask, mask))
+        exposed = tone_map(relit * display_gain(self.target.clamp(0, 1) * mask, relit * mask, mask))
+        named = {"told": relit * self.gain, "exposed": exposed, "shown": shown}
+        figures = (("PSNR", metrics.psnr), ("SSIM", metrics.ssim))
+        return {f"{figure} {name}": f(*self._pair(rgb)) for name, rgb in named.items() for figure, f in figures}
 
     def _pair(self, picture: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return linear_to_srgb(picture[0].clamp(0, 1)), linear_to_srgb(self.target[0].clamp(0, 1)), self.inside
@@ -109,19 +109,23 @@ def cases(folder: Path, half: str) -> Iterator[Case]:
                     yield Case(scene.name, kind, truth, photo, rgb[b] * gains[b], gains[b], lights[b], photo_light)
 
 
-Method = Callable[[Case], Tensor]
+Method = Callable[[Case], tuple[Tensor, Tensor | None]]
+"""A case to a rendering in the units of the light, and as it is shown."""
 
 
 def trivial_methods() -> dict[str, Method]:
     """What needs no model; "mean colour" is told the truth's."""
 
-    def mean_colour(case: Case) -> Tensor:
+    def mean_colour(case: Case) -> tuple[Tensor, Tensor | None]:
         scale = [
             case.target[0, c][case.inside[0]].mean() / case.photo.rgb[0, c][case.inside[0]].mean() for c in range(3)
         ]
-        return case.photo.rgb * torch.stack(scale)[None, :, None, None] / case.gain
+        return case.photo.rgb * torch.stack(scale)[None, :, None, None] / case.gain, None
 
-    return {"photo unchanged": lambda case: case.photo.rgb / case.gain, "photo, true mean colour": mean_colour}
+    return {
+        "photo unchanged": lambda case: (case.photo.rgb / case.gain, case.photo.rgb),
+        "photo, true mean colour": mean_colour,
+    }
 
 
 def methods(forwards: list[str], samples: int) -> dict[str, Method]:
@@ -135,10 +139,11 @@ def methods(forwards: list[str], samples: int) -> dict[str, Method]:
             estimated[id(case.photo)] = inverse(case.photo, None)
         return replace(estimated[id(case.photo)], camera=case.truth.camera)
 
-    def relit(case: Case, forward: ForwardRenderer, detail: bool) -> Tensor:
-        options = RelightOptions(detail=detail, background="none")
-        decomposition = decompose(case.photo, lambda *_: maps_of(case), forward, options)
-        return relight_decomposition(decomposition, case.light, forward, options).passes.surface
+    def relit(case: Case, maps: GBuffer, forward: ForwardRenderer, detail: bool) -> tuple[Tensor, Tensor]:
+        options = RelightOptions(detail=detail)
+        decomposition = decompose(case.photo, lambda *_: maps, forward, options)
+        made = relight_decomposition(decomposition, case.light, forward, options)
+        return made.beauty, made.display
 
     made: dict[str, Method] = {}
     for name in forwards:
@@ -146,10 +151,10 @@ def methods(forwards: list[str], samples: int) -> dict[str, Method]:
             renderer = ForwardRenderer(DeferredRenderer(name, samples=samples, background=False))
         else:
             renderer = ForwardRenderer.from_pretrained(name)
-        made[f"{name}, true maps"] = lambda case, r=renderer: r(case.truth, case.light).surface
         for detail in (False, True):
             label = f"{name}, {'with' if detail else 'no'} detail"
-            made[label] = lambda case, r=renderer, d=detail: relit(case, r, d)
+            made[f"{label}, true maps"] = lambda case, r=renderer, d=detail: relit(case, case.truth, r, d)
+            made[label] = lambda case, r=renderer, d=detail: relit(case, maps_of(case), r, d)
     return made
 
 
@@ -178,7 +183,7 @@ def main() -> None:
     measured = []
     with torch.inference_mode():
         for case in cases(given.set, given.half):
-            measured += [(case.kind, name, case.scores(method(case))) for name, method in tried.items()]
+            measured += [(case.kind, name, case.scores(*method(case))) for name, method in tried.items()]
     print(table(measured))
 
 

@@ -147,7 +147,11 @@ def test_what_is_missing_is_named():
 
 def test_renderers_are_found_by_id():
     gbuffer, light = sphere(8, BASE, 0.4, 0.0), constant_light()
-    for model, quality in (("deferred", "split_sum"), ("deferred:screen_space", "screen_space")):
+    for model, quality in (
+        ("deferred", "auto"),
+        ("deferred:split_sum", "split_sum"),
+        ("deferred:screen_space", "screen_space"),
+    ):
         found = ForwardRenderer.from_pretrained(model, samples=8)(gbuffer, light).beauty
         assert torch.equal(found, DeferredRenderer(quality, samples=8)(gbuffer, light).beauty)
     with pytest.raises(UserError, match="did you mean deferred:monte_carlo"):

@@ -11,6 +11,7 @@ from unrender.errors import UserError
 from unrender.forward import DeferredRenderer, RenderPasses
 from unrender.forward.surface import coverage
 from unrender.relight import RelightOptions, decompose, estimate_light, recompose, relight, relight_decomposition
+from unrender.scene.color import luminance
 from unrender.scene.environment import EnvironmentMap, texel_directions
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
@@ -105,6 +106,14 @@ def test_the_detail_is_divided_by_no_noise():
     assert torch.equal(found, right)
     by_itself = decompose(photo, known, FORWARD, rerender=noisy).gain
     assert float((by_itself - right).abs().mean()) > 0.01
+
+
+def test_the_even_light_takes_the_shading_out():
+    photo = taken(OLD)
+    flat = surface(relight(photo, "even", known, FORWARD).passes)
+    inside = TRUTH.maps["mask"][0, 0] > 0.9
+    spread = [float((luminance(rgb)[0, 0][inside] + 1e-3).log().std()) for rgb in (photo.rgb, flat)]
+    assert spread[1] < 0.5 * spread[0]
 
 
 def test_yaw_turns_the_light():

@@ -1,4 +1,4 @@
-"""A synthetic world as files that `cycles_scene.py` makes a Blender scene of: one mesh, its textures, lights, a camera."""
+"""A synthetic world as files that `cycles_scene.py` makes a scene of: one mesh, its textures, lights, a camera."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs inside Blender 3.x: what `things.py` makes, put into places: on grounds and tables, and into rooms with windows."""
+"""Runs inside Blender 3.x: what `things.py` makes, put on grounds and tables, and into rooms with windows."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def objects(rng: Random, scene: Any, size: tuple[int, int]) -> None:
     reach = rng.uniform(0.8, 1.3) / math.tan(math.radians(fov) / 2)
     direction = (math.cos(elevation) * math.cos(azimuth), math.cos(elevation) * math.sin(azimuth), math.sin(elevation))
     target = (rng.uniform(-0.1, 0.1), rng.uniform(-0.1, 0.1), height + rng.uniform(0.1, 0.3))
-    things.camera(scene, tuple(t + reach * d for t, d in zip(target, direction)), target, fov, size)
+    things.camera(scene, tuple(t + reach * d for t, d in zip(target, direction, strict=True)), target, fov, size)
 
 
 def room(rng: Random, scene: Any, size: tuple[int, int]) -> None:

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from unrender.multiview.generator import MultiViewGenerator as MultiViewGenerator
     from unrender.output import write as write
     from unrender.relight.editing import edit as edit
+    from unrender.relight.light_estimate import estimate_light as estimate_light
     from unrender.relight.options import RelightOptions as RelightOptions
     from unrender.scene.camera import Camera as Camera
     from unrender.scene.environment import EnvironmentMap as EnvironmentMap
@@ -79,6 +80,7 @@ _HOMES = {
     "multiview.generator": ("MultiViewGenerator",),
     "output": ("write",),
     "relight.editing": ("edit",),
+    "relight.light_estimate": ("estimate_light",),
     "relight.options": ("RelightOptions",),
     "scene.camera": ("Camera",),
     "scene.environment": ("EnvironmentMap",),

@@ -19,6 +19,7 @@ from unrender.cli import (
     insert,
     inverse,
     label,
+    light,
     lights,
     models,
     multiview,
@@ -64,6 +65,7 @@ add_verb(app, "edit", edit.edit)
 add_verb(app, "generate", generate.generate)
 add_verb(app, "insert", insert.insert)
 add_verb(app, "multiview", multiview.multiview)
+add_verb(app, "light", light.light)
 add_verb(app, "synth", synth.synth)
 add_verb(app, "label", label.label)
 add_verb(app, "doctor", doctor.doctor)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 DEFAULT_CLIP = ClipSettings()
 
-DRAWING = ("deferred:monte_carlo", "deferred:screen_space")
+DRAWING = ("deferred", "deferred:screen_space", "deferred:monte_carlo")
 """Renderers that draw directions."""
 
 
@@ -168,7 +168,7 @@ def forward_renderer(
         UserError: samples for a renderer that draws no directions.
     """
     from unrender.device import choose_compute
-    from unrender.forward import DeferredRenderer, ForwardRenderer
+    from unrender.forward import ForwardRenderer
 
     compute = engines.compute
     if samples is not None and model not in DRAWING:
@@ -177,7 +177,7 @@ def forward_renderer(
         model,
         engines.inference(long_side),
         _forward_options(prompt, steps, engines.compute.seed),
-        samples=samples or DeferredRenderer.samples,
+        samples=samples,
     )
     checkpoint = getattr(getattr(renderer.engine, "engine", None), "checkpoint", None)
     engines.record.facts["forward"] = _checkpoint_facts(checkpoint) if checkpoint else {"id": model}
@@ -188,11 +188,11 @@ def forward_renderer(
 
 def rerenderer(model: str, renderer: Forward, engines: Engines) -> Forward:
     """What renders the photo's own light for its detail, where `renderer` of id `model` renders the new one: the split
-    sum in place of one that draws directions, else itself (see `relight.decompose_stream`)."""
+    sum in place of Monte Carlo, else itself (see `relight.decompose_stream`)."""
     from unrender.device import choose_compute
     from unrender.forward import DeferredRenderer, ForwardRenderer
 
-    if model not in DRAWING:
+    if model != "deferred:monte_carlo":
         return renderer
     quiet = ForwardRenderer(DeferredRenderer(background=False))
     return _on_device(quiet, choose_compute(engines.compute.device, engines.compute.dtype).device)

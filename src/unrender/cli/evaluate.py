@@ -34,6 +34,15 @@ class MapsJob:
 
 
 @dataclass(frozen=True)
+class EstimatedLightJob:
+    """What to measure, and on what."""
+
+    data: Annotated[Path, typer.Option(metavar="DIR", help="A folder that `unrender synth --split test` has written.")]
+    model: Annotated[str, typer.Option(help="An inverse model's id, or the folder of a checkpoint.")] = "mini"
+    clips: Annotated[int | None, typer.Option(min=1, metavar="N", help="The first N clips only; all.")] = None
+
+
+@dataclass(frozen=True)
 class ForwardJob:
     """What to measure, and on what."""
 
@@ -190,6 +199,25 @@ def forward(job: ForwardJob, files: ReportOptions, compute: ComputeOptions) -> N
     _tell(report, files, {"model": job.model, "data": str(job.data)})
 
 
+def light(job: EstimatedLightJob, files: ReportOptions, compute: ComputeOptions) -> None:
+    """Print how far the estimated light of photos is from the truth, beside trivial answers."""
+    from itertools import islice
+
+    from unrender.diffusion.options import InferenceOptions
+    from unrender.evaluate.light import evaluate_light
+    from unrender.evaluate.scenes import scenes_of
+    from unrender.files.shards import read_clips
+    from unrender.inverse.renderer import InverseRenderer
+
+    _check_files((files.json, files.markdown), InputFiles(job.data, models=(job.model,)))
+    inverse = InverseRenderer.from_pretrained(job.model, InferenceOptions(compute.device, compute.dtype))
+    scenes = scenes_of(islice(read_clips(job.data, others=False), job.clips), "evaluate light")
+    with progress_bar("measuring") as show:
+        report = evaluate_light(inverse, scenes, lambda done: show(done, job.clips))
+    print(f"{job.model} on {report.pictures} pictures of {job.data}: {report.protocol}\n")
+    _tell(report, files, {"model": job.model, "data": str(job.data)})
+
+
 def clips(job: ClipsJob, clip: ClipSettings, files: ReportOptions, compute: ComputeOptions) -> None:
     """Print how steady a model's maps are on clips with known motion, and how good, beside frame by frame."""
     from dataclasses import replace
@@ -337,6 +365,7 @@ def _tell(report: Report, files: ReportOptions, facts: dict[str, str]) -> None:
 add_verb(app, "maps", maps)
 add_verb(app, "forward", forward)
 add_verb(app, "clips", clips)
+add_verb(app, "light", light)
 add_verb(app, "claims", claims)
 add_verb(app, "pictures", pictures)
 add_verb(app, "text-to-image", text_to_image)

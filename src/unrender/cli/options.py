@@ -39,7 +39,9 @@ Profile = Annotated[
 
 Samples = Annotated[
     int | None,
-    typer.Option(min=2, metavar="N", help="Directions a pixel, where a deferred renderer draws them.  [default: 64]"),
+    typer.Option(
+        min=2, metavar="N", help="Directions a pixel, where a deferred renderer draws them.  [default: 16; 64]"
+    ),
 ]
 
 

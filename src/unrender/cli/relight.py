@@ -82,6 +82,9 @@ class RelightJob:
         ),
     ] = None
     detail: Annotated[bool, typer.Option(help="Keep the photo's own detail by ratio transfer.")] = True
+    walls: Annotated[
+        bool, typer.Option(help="Where side walls close the picture, let the light in as ambient light, and dimmed.")
+    ] = True
     background: Annotated[
         Literal["light", "photo", "none"], typer.Option(help="What shows where there is no surface.")
     ] = "photo"
@@ -102,7 +105,15 @@ class RelightJob:
         from unrender.relight import RelightOptions
 
         exposure = "auto" if self.exposure == "auto" else _stops(self.exposure)
-        return RelightOptions(self.yaw, self.turn, self.frames, self.detail, self.background, exposure=exposure)
+        return RelightOptions(
+            self.yaw,
+            self.turn,
+            self.frames,
+            self.detail,
+            self.background,
+            exposure=exposure,
+            walls=self.walls,
+        )
 
 
 def relight(

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from unrender.evaluate.claims.run import evaluate_claims as evaluate_claims
     from unrender.evaluate.clips import evaluate_clips as evaluate_clips
     from unrender.evaluate.forward import evaluate_forward as evaluate_forward
+    from unrender.evaluate.light import evaluate_light as evaluate_light
     from unrender.evaluate.maps import evaluate_maps as evaluate_maps
     from unrender.evaluate.metrics import Angles as Angles
     from unrender.evaluate.metrics import absrel as absrel
@@ -50,6 +51,7 @@ _HOMES = {
     "claims.run": ("evaluate_claims",),
     "clips": ("evaluate_clips",),
     "forward": ("evaluate_forward",),
+    "light": ("evaluate_light",),
     "maps": ("evaluate_maps",),
     "metrics": (
         "Angles",

@@ -20,6 +20,9 @@ BALANCE = {"sunset": (1.4, 1.0, 0.5)}
 one that makes level ground blue; this one lets it look as an evening does, with the same luminance. The file,
 from which `synth` has its test worlds, is as its maker has it."""
 
+EVEN = "even"
+"""The name of the light of radiance 1 from everywhere, which takes the shading out of a picture."""
+
 DESCRIPTIONS = {
     "city": "high sun between houses, nearly white",
     "courtyard": "open shade: blue sky on one side, ochre walls around",
@@ -84,7 +87,8 @@ def builtin_environment(name: str) -> EnvironmentMap:
 
 
 def resolve_light(text: str | Path) -> EnvironmentMap:
-    """Resolves a light: a file, else a built-in one ("sunset" or "sunset.exr").
+    """Resolves a light: a file, else a built-in one ("sunset" or "sunset.exr"), or "even": radiance 1 from everywhere,
+    under which a picture shows little but its colours.
 
     Raises:
         UserError: neither a file nor a built-in name (the nearest one is suggested), or what
@@ -96,6 +100,8 @@ def resolve_light(text: str | Path) -> EnvironmentMap:
     name = path.name.removesuffix(".exr")
     if path.parent == Path() and name in builtin_environment_names():
         return builtin_environment(name)
+    if path == Path(EVEN):
+        return EnvironmentMap(torch.ones(1, 3, 16, 32), name=EVEN)
     near = difflib.get_close_matches(name, builtin_environment_names(), n=1)
     hint = (
         f"did you mean the shipped {near[0]}?"

@@ -20,7 +20,9 @@ from unrender.scene.environment import EnvironmentMap, require_equirectangular, 
 from unrender.scene.gbuffer import GBuffer
 from unrender.scene.strips import strips
 
-Quality = Literal["split_sum", "monte_carlo", "screen_space"]
+Quality = Literal["split_sum", "monte_carlo", "screen_space", "auto"]
+DRAWN = {"monte_carlo": 64, "screen_space": 16, "auto": 16}
+"""Directions a pixel where nobody says how many."""
 
 
 @dataclass(frozen=True)
@@ -29,21 +31,22 @@ class DeferredRenderer:
 
     Attributes:
         quality: "split_sum", fast; "monte_carlo", the reference for light that meets nothing on its way;
-            "screen_space", with shadows, occlusion and one bounce as far as the depth map knows.
-        samples: directions per pixel where directions are drawn, at least 2.
+            "screen_space", the split sum with shadows, occlusion and one bounce as far as the depth map knows; "auto",
+            the best at hand: "screen_space" where there is depth, else "split_sum".
+        samples: directions per pixel where directions are drawn, at least 2; None for `DRAWN`.
         seed: of the drawn directions; the same seed gives the same picture.
         background: whether the environment is seen where there is no surface; black otherwise.
     """
 
     quality: Quality = "split_sum"
-    samples: int = 64
+    samples: int | None = None
     seed: int = 0
     background: bool = True
 
     def __post_init__(self) -> None:
         if self.quality not in get_args(Quality):
             raise UserError(f"no deferred quality {self.quality!r}; expected {', '.join(get_args(Quality))}")
-        if self.samples < 2:
+        if self.samples is not None and self.samples < 2:
             raise UserError(f"{self.samples} samples per pixel; expected at least 2, one from light and one from BRDF")
 
     def __call__(self, gbuffer: GBuffer, light: EnvironmentMap, yaw: float | Tensor = 0.0) -> RenderPasses:
@@ -80,10 +83,14 @@ class DeferredRenderer:
             return self._split_sum(gbuffer, light, camera, yaw)
         surface = shading_points(gbuffer, camera, yaw)
         sampler = LightSampler.of(light.radiance[0])
-        diffuse, specular = monte_carlo.shade(surface, sampler, self.samples, self.seed)
+        diffuse, specular = monte_carlo.shade(surface, sampler, self._drawn, self.seed)
         picture = surface.picture(diffuse)
         background = backdrop(gbuffer, light, camera, yaw) if self.background else torch.zeros_like(picture)
         return picture, surface.picture(specular), background
+
+    @property
+    def _drawn(self) -> int:
+        return DRAWN[self.quality] if self.samples is None else self.samples
 
     def _split_sum(
         self, gbuffer: GBuffer, light: EnvironmentMap, camera: Camera, yaw: float
@@ -91,10 +98,10 @@ class DeferredRenderer:
         """Strip by strip, as each pixel is shaded by itself, in far more numbers than it has."""
         prefiltered = PrefilteredLight.of(light.radiance[0])
         obstruction = None
-        if self.quality == "screen_space":
+        if self.quality == "screen_space" or (self.quality == "auto" and gbuffer.depth is not None):
             gbuffer.require("depth", by="screen-space ray tracing")
             gbuffer = gbuffer if gbuffer.depth_kind == "metric" else calibrate_depth(gbuffer)
-            obstruction = screen_space.obstruct(gbuffer, light, camera, yaw, self.samples, self.seed)
+            obstruction = screen_space.obstruct(gbuffer, light, camera, yaw, self._drawn, self.seed)
 
         def shade(rows: slice) -> tuple[Tensor, Tensor, Tensor]:
             view = camera.cropped(rows.start, 0, (rows.stop - rows.start, camera.size[1]))

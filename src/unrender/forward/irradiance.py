@@ -27,7 +27,7 @@ def lit_irradiance(gbuffer: GBuffer, light: EnvironmentMap, yaw: Tensor, *, shad
         light: one frame, or one for every frame of the G-buffer.
         yaw: (T,) degrees that the light is turned by.
         shadows: take away what screen-space tracing finds hidden: by the share that is left of a white matt surface's
-            light. Noisy, as its directions are drawn.
+            light.
     """
     gbuffer.require("normal", by="irradiance from a light")
     assert gbuffer.normal is not None
@@ -47,6 +47,6 @@ def _unshadowed(gbuffer: GBuffer, light: EnvironmentMap, yaw: Tensor) -> Tensor:
     """The share of its light that reaches each pixel past what the depth map knows, (T, 3, H, W) in [0, 1]."""
     white = torch.ones_like(gbuffer.normal) if gbuffer.normal is not None else None
     matt = replace(gbuffer, base_color=white, roughness=None, metallic=None, mask=None)
-    free = DeferredRenderer("monte_carlo", SHADOW_SAMPLES, background=False)(matt, light, yaw).diffuse
+    free = DeferredRenderer("split_sum", background=False)(matt, light, yaw).diffuse
     traced = DeferredRenderer("screen_space", SHADOW_SAMPLES, background=False)(matt, light, yaw).diffuse
     return (traced / free.clamp(min=1e-6)).clamp(0, 1)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from unrender.forward.neural import NeuralRenderer
 
 DEFERRED: dict[str, Quality] = {
-    "deferred": "split_sum",
+    "deferred": "auto",
     "deferred:split_sum": "split_sum",
     "deferred:monte_carlo": "monte_carlo",
     "deferred:screen_space": "screen_space",
@@ -47,14 +47,15 @@ class ForwardRenderer:
         inference: InferenceOptions = DEFAULT_INFERENCE,
         options: ForwardOptions = DEFAULT_OPTIONS,
         *,
-        samples: int = 64,
+        samples: int | None = None,
         background: bool = True,
     ) -> ForwardRenderer:
         """The renderer of an id.
 
         Args:
-            model: "deferred" (the split sum), "deferred:monte_carlo" or "deferred:screen_space"; a published model's id
-                (`unrender models list`), or a model folder.
+            model: "deferred" (the best at hand: screen space, without depth the split sum), "deferred:split_sum",
+                "deferred:screen_space" or "deferred:monte_carlo"; a published model's id (`unrender models list`), or a
+                model folder.
             inference, options: of a network; the seed of `options` is the deferred renderer's too.
             samples, background: of the deferred renderer, see there.
 

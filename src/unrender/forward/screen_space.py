@@ -2,8 +2,8 @@
 
 The split sum is exact but for what is in the way, and has no noise. So only what is in the way is drawn: the share of
 the light that gets through, as a quotient of two estimates from the same directions (Heitz et al. 2018, Combining
-Analytic Direct Illumination and Stochastic Shadows, eq. 9), and what arrives from the surfaces in between. Where nothing
-is in the way the quotient is 1 to the last bit.
+Analytic Direct Illumination and Stochastic Shadows, eq. 9), and what arrives from the surfaces in between. Where
+nothing is in the way the quotient is 1 to the last bit.
 
 Directions are drawn on a coarse grid: half of them from the light, the same for all pixels (common random numbers),
 interleaved over tiles of 4 x 4 pixels (Keller & Heidrich 2001); half from the specular lobe; weighed together by the
@@ -121,14 +121,15 @@ def _every(gbuffer: GBuffer, camera: Camera, stride: int) -> tuple[GBuffer, Came
     if stride == 1:
         return gbuffer, camera
     first = stride // 2
-    names = ("base_color", "normal", "depth", "roughness", "metallic", "mask")
-    maps = {name: value[:, :, first::stride, first::stride] for name, value in gbuffer.maps.items() if name in names}
+    maps = {name: value[:, :, first::stride, first::stride] for name, value in gbuffer.maps.items()}
     size = (maps["normal"].shape[2], maps["normal"].shape[3])
     k = camera.intrinsics.clone()
     k[:, :2] /= stride
     k[:, :2, 2] = (camera.intrinsics[:, :2, 2] - first - 0.5) / stride + 0.5
     view = Camera(k, camera.pose, size)
-    return GBuffer(**maps, camera=view, depth_kind=gbuffer.depth_kind), view
+    shown = GBuffer(base_color=maps["base_color"], normal=maps["normal"], camera=view, depth_kind=gbuffer.depth_kind)
+    names = ("depth", "roughness", "metallic", "mask")
+    return shown.with_maps(**{name: maps[name] for name in names if name in maps}), view
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ from torch import Tensor
 from unrender.diffusion.windows import ClipOptions
 from unrender.errors import UserError
 from unrender.forward import DeferredRenderer, ForwardRenderer
+from unrender.forward.surface import coverage
 from unrender.inverse.clips import ClipInverse, ClipState, PlainInverse, WindowInverse
 from unrender.inverse.renderer import InverseRenderer
-from unrender.relight.detail import detail_gain
+from unrender.relight.detail import belief, detail_gain
 from unrender.relight.light_estimate import drifted, estimate_light
 from unrender.relight.options import DEFAULTS, Forward, Inverse, RelightOptions
 from unrender.relight.surface import soft_surface
@@ -33,12 +34,15 @@ class Decomposition:
         gbuffer: what it is made of; its mask says how much of each pixel is relit (see `soft_surface`).
         light: the light it was taken in, estimated, one for all frames or one for each; None where detail is not kept.
         gain: (T, 3, H, W), what a rendering is multiplied by to keep the photo's detail; None likewise.
+        belief: (T, 1, 1, 1) or (T, 1, H, W) in (0, 1], how far a change of light is believed (see `detail.belief`);
+            None likewise.
     """
 
     frames: Frames
     gbuffer: GBuffer
     light: EnvironmentMap | None = None
     gain: Tensor | None = None
+    belief: Tensor | None = None
 
     @staticmethod
     def concatenate(parts: Sequence[Decomposition]) -> Decomposition:
@@ -53,12 +57,14 @@ class Decomposition:
             return parts[0]
         lights = [part.light.radiance.expand(len(part), -1, -1, -1) for part in parts if part.light is not None]
         gains = [part.gain for part in parts if part.gain is not None]
+        beliefs = [part.belief for part in parts if part.belief is not None]
         light = parts[0].light
         return Decomposition(
             Frames.concatenate([part.frames for part in parts]),
             GBuffer.concatenate([part.gbuffer for part in parts]),
             replace(light, radiance=torch.cat(lights)) if light is not None else None,
             torch.cat(gains) if gains else None,
+            torch.cat(beliefs) if beliefs else None,
         )
 
     def __eq__(self, other: object) -> bool:
@@ -76,7 +82,8 @@ class Decomposition:
         if light is not None and len(light) > 1:
             light = replace(light, radiance=light.radiance[start:stop])
         gain = self.gain[start:stop] if self.gain is not None else None
-        return Decomposition(self.frames.part(start, stop), self.gbuffer.part(start, stop), light, gain)
+        belief = self.belief[start:stop] if self.belief is not None else None
+        return Decomposition(self.frames.part(start, stop), self.gbuffer.part(start, stop), light, gain, belief)
 
 
 def decompose(
@@ -112,7 +119,7 @@ def decompose_stream(
         forward: a `ForwardRenderer` or `DeferredRenderer`, or anything that is called alike.
         options: `frames`, `detail`, `temporal`, `window` and `overlap` count here.
         rerender: what renders the photo's own light, for the detail; None for `forward`, or the split sum where that
-            is a deferred renderer (`noise_free`): a quotient by drawn directions would carry their noise.
+            draws all of its light (`noise_free`): a quotient by drawn directions would carry their noise.
 
     Yields:
         The decomposition of the frames that are finished with each window.
@@ -184,9 +191,10 @@ def window_inverse(inverse: Inverse | WindowInverse, options: RelightOptions) ->
 
 def noise_free(forward: Forward) -> Forward:
     """What renders a photo's own light for its detail, where `forward` renders the new one: the split sum in place of
-    another deferred renderer, which draws directions; else `forward` itself."""
+    Monte Carlo, which draws directions; else `forward` itself."""
     engine = forward.engine if isinstance(forward, ForwardRenderer) else forward
-    return DeferredRenderer(background=False) if isinstance(engine, DeferredRenderer) else forward
+    noisy = isinstance(engine, DeferredRenderer) and engine.quality == "monte_carlo"
+    return DeferredRenderer(background=False) if noisy else forward
 
 
 def _finished(window: Window, count: int, overlap: int) -> Frames:
@@ -206,4 +214,5 @@ def decompose_frames(
     light = drifted(estimate_light(frames, gbuffer, previous), previous, len(frames))
     # The whole frame is rendered as surface: under a soft edge, too, the photo's colour is the surface's.
     rerendered = rerender(gbuffer.with_maps(mask=None), light, 0.0).surface
-    return Decomposition(frames, gbuffer, light, detail_gain(frames.rgb, rerendered, gbuffer.mask))
+    trusted = belief(frames.rgb, rerendered, coverage(gbuffer))
+    return Decomposition(frames, gbuffer, light, detail_gain(frames.rgb, rerendered, gbuffer.mask), trusted)

@@ -1,4 +1,10 @@
-"""Detail kept by ratio transfer: out = relit * (photo / re-rendered) ** `STRENGTH`, of its colour less."""
+"""Detail kept by ratio transfer, and how far a change of light is believed.
+
+    relit = rendered * photo / re-rendered * exp((belief - 1) * (change - mean change))
+
+where change is log(rendered / re-rendered): the photo keeps all that it shows, and is multiplied by the change of light
+that the G-buffer calls for, its mean whole, and what varies over the picture as far as it is believed.
+"""
 
 from __future__ import annotations
 
@@ -16,30 +22,30 @@ DARK = 0.02
 SMALLEST_RATIO, LARGEST_RATIO = 1 / 16, 4.0
 """Beyond these a ratio is a fault of the re-rendering, not detail of the photo."""
 
-STRENGTH = 0.8
-"""Exponent of the ratio. The whole ratio (1) also brings the old shadows and every fault of the estimated light; none
-(0) loses texture. Chosen by measurement under a second light: docs/relight.md."""
-
-COLOUR_STRENGTH = 0.6
-"""The same of what sets the channels of the ratio apart: the estimated light is wrong in colour more than in strength,
-and paints casts."""
-
-LARGEST_GAIN = LARGEST_RATIO**STRENGTH
-"""3.03, or 1.6 stops: no detail makes a rendering brighter than this."""
-
 NEIGHBOURHOOD = 24
 """Of a soft edge: the longer side of the picture divided by this."""
+
+PATCH = 8
+"""Of what light explains, the longer side divided by this. Texture is finer."""
+
+HALF_BELIEVED = 0.2
+"""Deviation of the smooth part of log(photo / re-rendered) at which half of a change of light is believed. Chosen by
+measurement on another renderer's pictures: docs/relight.md."""
+
+LARGEST_CHANGE = 3.0
+"""Of a change of light from its mean, natural logarithm: 4.3 stops."""
+
+FAINT = 0.004
+"""Linear, half a step of an 8-bit picture at black: no photo is divided by less."""
 
 
 def detail_gain(photo: Tensor, rerendered: Tensor, trust: Tensor | None = None) -> Tensor:
     """What the photo has and its re-rendering under its own light has not, as a factor for what is relit.
 
-    The quotient of both, within `SMALLEST_RATIO` and `LARGEST_RATIO`, to the power of `STRENGTH` (its channels' mean of
-    logarithms, weighted as luminance; what sets them apart, to `COLOUR_STRENGTH`): what the G-buffer
-    missed (texture finer than the network sees, soft errors of base colour) comes back, most of it, and what is left of
-    the old light comes along less. Where the luminance of `rerendered` falls under `DARK` the quotient would be noise,
-    so the gain fades to 1: the relit rendering as it is. At a soft edge of the surface, where a pixel is in part of
-    something else, the gain fades to that of the surface around it: no more than the neighbourhood supports.
+    The quotient of both, within `SMALLEST_RATIO` and `LARGEST_RATIO`: what the G-buffer missed (texture finer than the
+    network sees, errors of base colour) comes back. Where the luminance of `rerendered` falls under `DARK` the quotient
+    would be noise, so the gain fades to 1. At a soft edge of the surface, where a pixel is in part of something else,
+    the gain fades to that of the surface around it: no more than the neighbourhood supports.
 
     Args:
         photo: (T, 3, H, W) scene-linear.
@@ -47,7 +53,7 @@ def detail_gain(photo: Tensor, rerendered: Tensor, trust: Tensor | None = None) 
         trust: (T, 1, H, W) in [0, 1], how much of each pixel is surface; None for all of it.
 
     Returns:
-        (T, 3, H, W) in [`SMALLEST_RATIO` ** `STRENGTH`, `LARGEST_GAIN`].
+        (T, 3, H, W) in [`SMALLEST_RATIO`, `LARGEST_RATIO`].
 
     Source: the quotient image (Riklin-Raviv and Shashua, PAMI 2001, eq. 3) between two renderings of one G-buffer.
     """
@@ -62,21 +68,75 @@ def detail_gain(photo: Tensor, rerendered: Tensor, trust: Tensor | None = None) 
     return gain
 
 
+def belief(photo: Tensor, rerendered: Tensor, weights: Tensor) -> Tensor:
+    """How far a change of light is believed, (T, 1, 1, 1) in (0, 1]: by how well the G-buffer under the estimated light
+    explains how bright the photo is from place to place.
+
+    1 / (1 + (s / `HALF_BELIEVED`)^2) of the deviation s of log(photo / rerendered), both their means over patches
+    of a `PATCH`-th of the picture: texture that the G-buffer lacks says nothing of its light.
+
+    Args:
+        photo: (T, 3, H, W) scene-linear, as is `rerendered`.
+        rerendered: as above.
+        weights: (T, 1, H, W) in [0, 1], how much each pixel counts.
+    """
+
+    levels = torch.cat((in_strips(luminance, photo), in_strips(luminance, rerendered)), dim=1)
+    means, weight = _pooled(levels, weights, PATCH)
+    small = ((means[:, :1] + FAINT) / (means[:, 1:] + FAINT)).log()
+    total = weight.sum((1, 2, 3), keepdim=True).clamp(min=1e-6)
+    mean = (small * weight).sum((1, 2, 3), keepdim=True) / total
+    deviation = ((small - mean).square() * weight).sum((1, 2, 3), keepdim=True).div(total).sqrt()
+    return 1 / (1 + (deviation / HALF_BELIEVED).square())
+
+
+def believed(rendered: Tensor, photo: Tensor, gain: Tensor, weights: Tensor, belief: Tensor) -> Tensor:
+    """The factor (T, 3, H, W) for what is rendered under a new light, with the photo's detail, and with as much of the
+    change of light as is believed.
+
+    Args:
+        rendered: (T, 3, H, W) scene-linear, whole surfaces, however much of a pixel they cover.
+        photo: (T, 3, H, W) scene-linear.
+        gain: of `detail_gain`.
+        weights: (T, 1, H, W) in [0, 1], how much each pixel is surface.
+        belief: (T, 1, 1, 1) in [0, 1]; 1 leaves the gain as it is.
+    """
+
+    def change(rendered: Tensor, photo: Tensor, gain: Tensor) -> Tensor:
+        return ((rendered * gain).clamp(min=1e-12) / (photo + FAINT)).log()
+
+    changes = in_strips(change, rendered, photo, gain)
+    clear = weights * (luminance(photo) > DARK) + 1e-6
+    total = clear.sum((1, 2, 3), keepdim=True)
+    mean = torch.cat([(changes[:, i : i + 1] * clear).sum((1, 2, 3), keepdim=True) / total for i in range(3)], dim=1)
+    offset = changes.sub_(mean).clamp_(-LARGEST_CHANGE, LARGEST_CHANGE)
+    return offset.mul_(belief - 1).exp_().mul_(gain)
+
+
 def _gain(photo: Tensor, rerendered: Tensor) -> Tensor:
     ratio = (photo / rerendered.clamp(min=DARK / 10)).clamp(SMALLEST_RATIO, LARGEST_RATIO).log()
-    grey = luminance(ratio)
     # One trust for all three channels: a shadow that kept its red but not its faint blue would turn blue.
     trust = (luminance(rerendered) / DARK).clamp(0, 1)
-    return (trust * (COLOUR_STRENGTH * ratio + (STRENGTH - COLOUR_STRENGTH) * grey)).exp()
+    return (trust * ratio).exp()
 
 
 def _around(gain: Tensor, trust: Tensor) -> Tensor:
     """The mean gain of the surface around each pixel, (T, 3, h, w) of a small size: weighted by trust, 1 where there is
     none at all."""
-    height, width = gain.shape[2:]
-    side = max(1, max(height, width) // NEIGHBOURHOOD)
+    small, weight = _pooled(gain, trust, NEIGHBOURHOOD)
+    sums = functional.avg_pool2d(
+        torch.cat([small * weight, weight], dim=1), 3, stride=1, padding=1, count_include_pad=False
+    )
+    return (sums[:, :-1] + 1e-3) / (sums[:, -1:] + 1e-3)
+
+
+def _pooled(values: Tensor, weights: Tensor, parts: int) -> tuple[Tensor, Tensor]:
+    """Means of (T, C, H, W) over patches of a `parts`-th of the longer side, weighted, and the weights' own means.
+
+    One channel at a time: of a large picture all at once would be another copy."""
+    height, width = values.shape[2:]
+    side = max(1, max(height, width) // parts)
     small = (max(1, height // side), max(1, width // side))
-    weight = functional.adaptive_avg_pool2d(trust, small)
-    channels = [functional.adaptive_avg_pool2d(part * trust, small) for part in gain.split(1, dim=1)]
-    sums = functional.avg_pool2d(torch.cat([*channels, weight], dim=1), 3, stride=1, padding=1, count_include_pad=False)
-    return (sums[:, :3] + 1e-3) / (sums[:, 3:] + 1e-3)
+    share = functional.adaptive_avg_pool2d(weights, small)
+    sums = [functional.adaptive_avg_pool2d(part * weights, small) for part in values.split(1, dim=1)]
+    return torch.cat(sums, dim=1) / share.clamp(min=1e-6), share

@@ -191,7 +191,10 @@ def _edited(part: Decomposition, edit: Edit) -> tuple[Decomposition, Tensor, Ten
     if edit.inserted is not None:
         gbuffer, shown = over(edit.inserted, gbuffer)
         gain = torch.lerp(gain, torch.ones_like(gain), shown.expand_as(gain)) if gain is not None else None
-    return replace(part, gbuffer=gbuffer, gain=gain), weight, shown
+    belief = part.belief
+    if belief is not None:  # what is edited is not to look as it did
+        belief = belief + (1 - belief) * torch.maximum(weight, shown)
+    return replace(part, gbuffer=gbuffer, gain=gain, belief=belief), weight, shown
 
 
 def _under_own_light(part: Decomposition, edit: Edit, forward: Forward) -> Relit:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from unrender.files.natural import FramesLike, as_frames
 from unrender.forward.surface import coverage
 from unrender.forward.transport import transport_matrix
+from unrender.inverse.renderer import InverseRenderer
+from unrender.relight.options import Inverse
+from unrender.relight.surface import soft_surface
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
 
 LIGHT_SIZE = (8, 16)
+WRITTEN_SIZE = (64, 128)  # of a light in a file: texels of 22 degrees would show their edges in reflections
 WORKING_SIDE = 48  # pixels of the longer side: 128 unknowns need no more than these equations
 CLIPPED = 0.99  # a display picture says nothing of how bright such a pixel was
 TRUSTED = 0.1  # pixels of the working size with less of a surface in them than this are left out
@@ -26,7 +32,13 @@ HUBER = 1.345  # residuals beyond so many deviations weigh less: 95 % efficient 
 SOLVER_STEPS = 150
 
 
-def estimate_light(frames: Frames, gbuffer: GBuffer, previous: EnvironmentMap | None = None) -> EnvironmentMap:
+def estimate_light(
+    frames: FramesLike,
+    gbuffer: GBuffer | None = None,
+    previous: EnvironmentMap | None = None,
+    *,
+    inverse: Inverse | str | Path = "mini",
+) -> EnvironmentMap:
     """The environment map that best explains a picture, given what it is made of.
 
     Light is linear: picture = transport @ light, with one column per texel of an 8 x 16 map. The least squares are
@@ -34,13 +46,22 @@ def estimate_light(frames: Frames, gbuffer: GBuffer, previous: EnvironmentMap | 
     sees take their neighbours' light) and non-negative; clipped pixels of display pictures are left out.
 
     Args:
-        frames: the picture, (T, 3, H, W) scene-linear; all its frames share the light.
-        gbuffer: its G-buffer, at the same size; needs base_color and normal.
+        frames: the picture, (T, 3, H, W) scene-linear, or what `files.as_frames` takes; all its frames share the light.
+        gbuffer: its G-buffer, at the same size; needs base_color and normal. None for what `inverse` finds.
         previous: the light of the frames before, which a clip's light stays close to.
+        inverse: an `InverseRenderer`, anything that is called alike, or the id of one; where no G-buffer is given.
 
     Returns:
-        Radiance (1, 3, 8, 16) in the units of the picture; black where no pixel says anything.
+        Radiance (1, 3, 8, 16) in the units of the picture, in the world of the G-buffer's camera (level where it has
+        none, looking at the middle of the map); black where no pixel says anything.
+
+    Raises:
+        UserError: a G-buffer with no base colour or normals, and what `as_frames` and the inverse renderer raise.
     """
+    frames = as_frames(frames)
+    if gbuffer is None:
+        inverse = InverseRenderer.from_pretrained(inverse) if isinstance(inverse, str | Path) else inverse
+        gbuffer, _ = soft_surface(frames, inverse(frames, None))
     gbuffer.require("base_color", "normal", by="the light estimate")
     small, picture, weights = working_copy(frames, gbuffer)
     transport = torch.cat([transport_matrix(small.frame(i), LIGHT_SIZE) for i in range(len(small))], dim=1)

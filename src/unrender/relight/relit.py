@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import repeat
 from pathlib import Path
 from typing import cast
@@ -14,6 +15,7 @@ from torch import Tensor
 from unrender.diffusion.windows import ClipOptions
 from unrender.errors import UserError
 from unrender.files.natural import FramesLike, LightLike, as_clip, as_light
+from unrender.files.notes import note
 from unrender.files.readers import Reader
 from unrender.forward import ForwardRenderer, RenderPasses
 from unrender.forward.clips import PartRenderer, PlainForward, RenderState, part_renderer
@@ -28,6 +30,8 @@ from unrender.relight.decomposition import (
     noise_free,
     window_inverse,
 )
+from unrender.relight.detail import believed
+from unrender.relight.enclosure import closure, dimming, let_in
 from unrender.relight.exposure import display_gain, sparse
 from unrender.relight.options import DEFAULTS, TURN_FRAMES, Background, Exposure, Forward, Inverse, RelightOptions
 from unrender.scene.environment import EnvironmentMap
@@ -143,12 +147,14 @@ class RelightState:
         render: of the second.
         waiting: what is decomposed and not rendered yet.
         gain: what shows the pictures; None before the first.
+        closed: how far walls close them; None likewise.
     """
 
     decompose: DecomposeState = field(default_factory=DecomposeState)
     render: RenderState = field(default_factory=RenderState)
     waiting: Decomposition | None = None
     gain: float | None = None
+    closed: float | None = None
 
 
 def relight_steps(
@@ -192,7 +198,8 @@ def relight_decomposition(
 ) -> Relit:
     """Renders a decomposition under `light`, as `options` say (whose `detail` was settled when it was decomposed).
 
-    The gain of the detail multiplies all that surfaces send out alike, so the passes still add up to the beauty.
+    The photo's detail (see `relight.detail`) multiplies all that surfaces send out alike, so the passes still add up to
+    the beauty.
 
     Raises:
         UserError: where light and pictures differ in number.
@@ -279,26 +286,29 @@ class _Rendering:
         """Renders decompositions as they come, each with whether it is the last, and the state after it."""
         background = self.options.background
         gain = 1.0 if self.options.exposure != "auto" else state.gain
-        render, waiting = state.render, state.waiting
+        render, waiting, closed = state.render, state.waiting, state.closed
         for part, last, decomposed in parts:
+            if closed is None:  # by the first part, for all
+                closed = _closed(part) if self.options.walls else 0.0
             start = render.start
-            passes, render = self.renderer.next_part(part.gbuffer, self._lighting, render, last=last)
+            lighting = partial(self._lighting, closed)
+            passes, render = self.renderer.next_part(part.gbuffer, lighting, render, last=last)
             if passes is None or len(passes) < len(part) or waiting is not None:
                 waiting = part if waiting is None else Decomposition.concatenate([waiting, part])
                 done = 0 if passes is None else len(passes)
                 part = waiting.part(0, done)
                 waiting = waiting.part(done, len(waiting)) if done < len(waiting) else None
             if passes is None:
-                yield None, RelightState(decomposed, render, waiting, gain)
+                yield None, RelightState(decomposed, render, waiting, gain, closed)
                 continue
-            made = [_with_detail(passes, part, background)]
+            made = [_with_detail(passes, part, background, 1 - closed)]
             del passes
             if gain is None:  # by the first frame, for all
                 gain = _gain(made[0].part(0, 1), part.part(0, 1), background)
             # What is yielded is not kept here: it may be as large as a picture.
             relit = [self._relit(_before(made.pop(), part, background, gain), part, gain, start)]
             del part
-            yield relit.pop(), RelightState(decomposed, render, waiting, gain)
+            yield relit.pop(), RelightState(decomposed, render, waiting, gain, closed)
 
     def _relit(self, passes: RenderPasses, part: Decomposition, gain: float, start: int) -> Relit:
         yaws = self._yaws(start, start + len(passes))
@@ -308,24 +318,43 @@ class _Rendering:
         options, pictures = self.options, self.pictures
         return tuple(options.yaw + (options.turn * i / pictures if pictures else 0.0) for i in range(start, stop))
 
-    def _lighting(self, start: int, stop: int) -> tuple[EnvironmentMap, float | Tensor]:
-        """The new light of some pictures, and the degrees that it is turned by."""
+    def _lighting(self, closed: float, start: int, stop: int) -> tuple[EnvironmentMap, float | Tensor]:
+        """The new light of some pictures, as it comes in through walls, and the degrees that it is turned by."""
         options, light, yaws = self.options, self.light, self._yaws(start, stop)
         if options.exposure != "auto":
             light = light.exposed(options.exposure)
+        light = let_in(light, closed) if closed > 0 else light
         own = replace(light, radiance=light.radiance[start:stop]) if len(light) > 1 else light
         return own, torch.tensor(yaws) if len(set(yaws)) > 1 else yaws[0]
 
 
-def _with_detail(passes: RenderPasses, decomposition: Decomposition, background: Background) -> RenderPasses:
-    """A rendering with the photo's detail. Of a large picture no more is kept than is needed: `passes` is used up."""
+def _closed(part: Decomposition) -> float:
+    """How far walls close the pictures of `part`; says so where they do."""
+    closed = float(closure(part.gbuffer).mean())
+    if closed > 0:
+        says = f"side walls close the picture by {closed:.0%}; as much of the light comes in as ambient light"
+        note(part.frames.name, f"{says}, all of it dimmed to {dimming(closed):.0%} (--no-walls lets it in as it is)")
+    return closed
+
+
+def _with_detail(
+    passes: RenderPasses, decomposition: Decomposition, background: Background, share: float = 1.0
+) -> RenderPasses:
+    """A rendering with the photo's detail, its change of light believed to `share` of what the decomposition says. Of a
+    large picture no more is kept than is needed: `passes` is used up."""
     surfaces, behind = dict(passes.surfaces), passes.background
     del passes
     if background != "light":
         behind = behind.new_zeros(1, 1, 1, 1).expand_as(behind)
-    if decomposition.gain is not None:
+    factor = decomposition.gain
+    if factor is not None and decomposition.belief is not None:
+        covered = coverage(decomposition.gbuffer)
+        whole = sum_in_order(surfaces.values()) / covered.clamp(min=1e-3)
+        factor = believed(whole, decomposition.frames.rgb, factor, covered, share * decomposition.belief)
+        del whole
+    if factor is not None:
         for name in surfaces:
-            surfaces[name] = surfaces[name] * decomposition.gain
+            surfaces[name] = surfaces[name] * factor
     return RenderPasses(surfaces, behind)
 
 
