@@ -12,7 +12,7 @@ from insertion_scenes import LIGHT_SIZE, LIGHTS, camera, light, psnr, scenes, su
 from unrender.raytrace import backend, transport
 from unrender.raytrace.atlas import pack_atlas
 from unrender.raytrace.path_tracer import render_lights
-from unrender.raytrace.prb import MaterialChange, prb_scene, prb_shadow_ratio, render_prb
+from unrender.raytrace.prb import MaterialEdit, prb_scene, prb_shadow_ratio, render_prb
 from unrender.raytrace.products import row_product
 from unrender.raytrace.shadows import shadow_ratio, trace_shadows
 from unrender.raytrace.transport import trace_foreground
@@ -105,12 +105,12 @@ def test_materials_have_gradients_by_prb():
         return render_prb(scene, radiance, change, samples=256, seed=2).sum()
 
     names = ("base_color", "roughness", "metallic", "emission")
-    start = MaterialChange(emission=torch.full((3,), 0.1))
+    start = MaterialEdit(emission=torch.full((3,), 0.1))
     leaves = {name: getattr(start, name).clone().requires_grad_() for name in names}
-    total(MaterialChange(**leaves)).backward()
+    total(MaterialEdit(**leaves)).backward()
     step = 0.02
     for name in names:
-        up, down = (MaterialChange(**(vars(start) | {name: getattr(start, name) + sign * step})) for sign in (1, -1))
+        up, down = (MaterialEdit(**(vars(start) | {name: getattr(start, name) + sign * step})) for sign in (1, -1))
         slope = float(total(up) - total(down)) / (2 * step)
         assert float(leaves[name].grad.sum()) == pytest.approx(slope, rel=0.12, abs=0.3), name
 

@@ -62,10 +62,12 @@ class ClipOptions:
         window: int | None = None,
         overlap: int | None = None,
     ) -> ClipOptions:
-        """What suits a model, where nobody says otherwise: a network that is made for clips sees `VIDEO_WINDOW` frames,
-        as Stable Video Diffusion and what came of it were trained on, and any other `WINDOW`."""
-        video = card is not None and card.sampling.grouping.joins_frames
-        window = window or (VIDEO_WINDOW if video else WINDOW)
+        """What suits a model, where nobody says otherwise: a network that is made for clips sees as many frames
+        as it was trained on (`VIDEO_WINDOW`, as Stable Video Diffusion's kin, where its card does not say), and any
+        other `WINDOW`."""
+        grouping = card.sampling.grouping if card is not None else None
+        trained = (grouping.window or VIDEO_WINDOW) if grouping is not None and grouping.joins_frames else WINDOW
+        window = window or trained
         return cls(temporal, window, window // 2 if overlap is None else overlap)
 
     @property

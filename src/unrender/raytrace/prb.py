@@ -23,7 +23,7 @@ from unrender.scene.environment import EnvironmentMap
 
 
 @dataclass(frozen=True)
-class MaterialChange:
+class MaterialEdit:
     """What is changed of the material of a surface; all of it may want gradients.
 
     Attributes:
@@ -101,12 +101,12 @@ def prb_scene(
 
 
 def render_prb(
-    scene: PrbScene, radiance: Tensor, change: MaterialChange | None = None, *, samples: int, seed: int
+    scene: PrbScene, radiance: Tensor, change: MaterialEdit | None = None, *, samples: int, seed: int
 ) -> Tensor:
     """The surface under a light of `radiance` (3, *light_size), (1, 3, H, W) linear, multiplied by its coverage; the
     light itself is not seen. Differentiable in the light and in `change`; gradients are noisy, and unbiased where
     forward and backward pass draw different paths, as Mitsuba has it."""
-    change = MaterialChange() if change is None else change
+    change = MaterialEdit() if change is None else change
     dense = dense_rows(radiance)
     # Mitsuba 3.9 wraps one column on either side of an environment map.
     light = torch.cat((dense[:, -1:], dense, dense[:, :1]), dim=1)

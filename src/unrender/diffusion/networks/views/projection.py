@@ -14,7 +14,7 @@ from unrender.diffusion.networks.views.cnn3d import UNet3D
 from unrender.diffusion.networks.views.context import ViewContext
 from unrender.diffusion.networks.views.contraction import grid_points, released_grid_points
 from unrender.diffusion.networks.views.lifting import Aggregator, look_up, look_up_naive
-from unrender.diffusion.networks.views.volume_rendering import Marching, NaiveRenderer, Rendered, VolumeRenderer
+from unrender.diffusion.networks.views.volume_rendering import Marching, NaiveRenderer, RenderedFeatures, VolumeRenderer
 
 CELLS = 1 << 16
 """Cells times views that are looked up together."""
@@ -134,7 +134,7 @@ class ProjectionLayer(nn.Module):
         step = vectors.new_zeros(1) if times is None else times.max()[None]
         return self.refine(grid[None], step)[0]
 
-    def render(self, grid: Tensor, vectors: Tensor, like: Tensor) -> Rendered:
+    def render(self, grid: Tensor, vectors: Tensor, like: Tensor) -> RenderedFeatures:
         """What the views see of a grid, (N x h x w, ...), at the size of the feature maps `like` (N, ..., h, w)."""
         height, width = like.shape[-2:]
         rays = feature_rays(vectors, (height, width)).flatten(0, 1)

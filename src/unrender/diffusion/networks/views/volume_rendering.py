@@ -51,7 +51,7 @@ class Marching:
 
 
 @dataclass(frozen=True)
-class Rendered:
+class RenderedFeatures:
     """What rays see: features (R, C), coverage (R,) in [0, 1] and expected depth (R,), planar."""
 
     features: Tensor
@@ -85,7 +85,7 @@ class VolumeRenderer(nn.Module):
 
     def forward(
         self, grid: Tensor, rays: Tensor, places: Tensor, told: Tensor, noise: Tensor | None = None
-    ) -> Rendered:
+    ) -> RenderedFeatures:
         """Renders one set.
 
         Args:
@@ -108,7 +108,7 @@ class VolumeRenderer(nn.Module):
                 parts.append(checkpoint(self._march, *given, shaken, use_reentrant=False))
             else:
                 parts.append(self._march(*given, shaken))
-        return Rendered(*(torch.cat(each) for each in zip(*parts, strict=True)))
+        return RenderedFeatures(*(torch.cat(each) for each in zip(*parts, strict=True)))
 
     def _march(
         self,
@@ -145,7 +145,7 @@ class NaiveRenderer:
 
     def __call__(
         self, grid: Tensor, rays: Tensor, places: Tensor, told: Tensor, noise: Tensor | None = None
-    ) -> Rendered:
+    ) -> RenderedFeatures:
         """See `VolumeRenderer.forward`."""
         of = self._of
         depths, steps = of.marching.depths(places.norm(dim=-1))
@@ -164,7 +164,7 @@ class NaiveRenderer:
             lit = functional.relu(hidden @ of.mlp_weights[2] + of.mlp_biases[2] + told)
             features = features + weight[:, None] * torch.sigmoid(lit @ of.weight_color + of.bias_color)
             depth = depth + weight * depths[:, index]
-        return Rendered(features + left[:, None] * of.bg_color, 1 - left, depth)
+        return RenderedFeatures(features + left[:, None] * of.bg_color, 1 - left, depth)
 
 
 def interpolate_cells(cells: Tensor, at: Tensor) -> Tensor:
