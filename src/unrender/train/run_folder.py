@@ -43,7 +43,7 @@ class RunFolder:
         """
         text, mark = resolved(recipe), self.path / RECIPE_FILE
         try:
-            if mark.is_file() and mark.read_text(encoding="utf-8", errors="replace") != text:
+            if mark.is_file() and _text(mark) != text:
                 raise UserError(
                     f"{self.path} holds a run of another recipe ({RECIPE_FILE} differs); "
                     "give another folder or that recipe"
@@ -100,7 +100,7 @@ class RunFolder:
     def cut_log(self, steps: int) -> None:
         """Removes what was logged after the state from which a run resumes."""
         log = self.path / LOG_FILE
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
+        lines = _text(log).splitlines() if log.is_file() else []
         with atomic_write(log) as path:
             path.write_text("".join(line + "\n" for line in lines[:steps]), encoding="utf-8")
 
@@ -108,6 +108,11 @@ class RunFolder:
         """Adds the line of one step."""
         with (self.path / LOG_FILE).open("a") as file:
             file.write(json.dumps(line) + "\n")
+
+
+def _text(path: Path) -> str:
+    """What a file says; of one without a size, as those of the kernel are, which may wait for ever, nothing."""
+    return path.read_text(encoding="utf-8", errors="replace") if path.stat().st_size else ""
 
 
 def _is_ours(path: Path) -> bool:

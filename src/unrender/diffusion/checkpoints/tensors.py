@@ -125,6 +125,8 @@ def check_tensors(expected: dict[str, Shape], found: dict[str, Shape], folder: P
 def _opened(path: Path) -> Generator[Any]:
     if not path.is_file():
         raise UserError(f"{path.parent} has no {path.name}; expected safetensors weights in diffusers' layout")
+    if not path.stat().st_size:
+        raise UserError(f"{path} is damaged or not a safetensors file (it is empty)")
     existing_file(path)
     try:
         with safe_open(path, framework="pt") as file:

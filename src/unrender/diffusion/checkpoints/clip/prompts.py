@@ -72,6 +72,8 @@ def _read(path: Path, padded: bool) -> dict[str, Tensor]:
     they are padded is one that was made with its card."""
     if not path.is_file():
         return {}
+    if not path.stat().st_size:
+        raise UserError(f"{path} is damaged or not a safetensors file (it is empty); {_REMEDY}")
     existing_file(path)
     try:
         with safe_open(path, framework="pt") as file:
