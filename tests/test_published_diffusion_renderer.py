@@ -21,6 +21,7 @@ from unrender.diffusion.options import InferenceOptions
 from unrender.errors import UserError
 from unrender.forward import neural_environment
 from unrender.forward.neural import NeuralRenderer
+from unrender.forward.neural_environment import raised_camera
 from unrender.forward.options import ForwardOptions
 from unrender.inverse.renderer import InverseRenderer
 from unrender.scene.color import linear_to_srgb, srgb_to_linear
@@ -224,6 +225,13 @@ def test_a_clip_under_a_light_in_three_steps(forward, case):
     off = (picture.beauty - srgb_to_linear(rounded)).abs()
     assert (off > 1e-3).float().mean() < 2e-3
     assert not picture.background.any()
+
+
+def test_a_raised_camera_looks_down_and_the_official_one_hands_over_its_inverse():
+    ahead = torch.tensor([0.0, 0.0, -1.0])
+    right, official = (raised_camera(30.0, light) for light in (FORWARD.light, FORWARD.quirks.light))
+    torch.testing.assert_close(right @ ahead, torch.tensor([0.0, -0.5, -(0.75**0.5)]))
+    torch.testing.assert_close(official, right.T)
 
 
 def test_one_evaluation_of_the_network(forward):

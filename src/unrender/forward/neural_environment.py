@@ -94,7 +94,9 @@ def environment_tokens(
     """
     tokens = engine.card.light
     assert tokens is not None
-    poses = gbuffer.camera_or_default().pose[:, :3, :3]
+    poses = gbuffer.camera_or_default().pose[:, :3, :3].cpu()
+    if bool((poses == poses[:1]).all()):
+        poses = poses[:1]  # one light for all frames, encoded once
     rotations = poses @ raised_camera(elevation, tokens)
     still = len(light) == 1 and len(rotations) == 1 and len(set(yaw.tolist())) == 1
     encoded = encode(light, tokens.encoding, tokens.size, rotations, yaw=yaw[:1] if still else yaw)

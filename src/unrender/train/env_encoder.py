@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from unrender.conventions import yaw_matrix
 from unrender.diffusion.checkpoints.hub.registry import find
 from unrender.diffusion.checkpoints.loader import load_checkpoint
-from unrender.diffusion.decoding import Autoencoder, downsampling_factor, encode
+from unrender.diffusion.decoding import Autoencoder, decode, downsampling_factor, encode, is_temporal
 from unrender.diffusion.networks.env_encoder import EnvDecoder, EnvEncoder
 from unrender.errors import UserError
 from unrender.files.shards import Clip
@@ -118,7 +119,8 @@ class EnvTask:
     def _latents(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, 9, H, W) pictures to the latents of each of the three."""
         device = next(self.encoder.parameters()).device
-        autoencoder = self.autoencoder.to(device)  # ty: ignore[unresolved-attribute]
+        autoencoder: Any = self.autoencoder
+        autoencoder.to(device)
         with torch.no_grad():
             one, two, three = (
                 encode(autoencoder, part.to(device) * 2 - 1, self.scale) for part in pictures.split(3, dim=1)
@@ -126,8 +128,6 @@ class EnvTask:
         return one, two, three
 
     def _decoded(self, latents: Tensor) -> Tensor:
-        from unrender.diffusion.decoding import decode, is_temporal
-
         parts = latents.split(1) if is_temporal(self.autoencoder) else (latents,)
         return torch.cat([decode(self.autoencoder, part, self.scale) for part in parts])  # ty: ignore[invalid-argument-type]
 
