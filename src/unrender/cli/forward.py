@@ -123,8 +123,8 @@ def forward(
 
         with record.timed("write"):
             write_in_segments(run, tracked(steps, "rendering", len(gbuffers), run), write)
+            tally.note(record)
             run.join(paths, gbuffers, job.gbuffer)
-        tally.note(record)
         record.write(run.folder / destination.record_name)
     destination.report()
     tally.tell()
