@@ -22,7 +22,7 @@ from unrender.scene.resize import resize_picture
 MEMORY = 3.0
 """Frames that a running mean reaches back: the newest counts at least 1 / MEMORY."""
 
-MASK_MEMORY = 2.0
+MASK_MEMORY = 1.25
 """The same of the mask, whose edges do not forgive what is late."""
 
 OWN_SCALE = 0.1
