@@ -206,6 +206,7 @@ def test_the_pairs_at_the_borders_of_windows():
     assert border_pairs(4, ClipOptions(window=4, overlap=0)) == ()
 
 
+@pytest.mark.slow
 def test_a_report_of_clips(mini: InverseRenderer):
     truth = moving_truth(4)
     whole, alone = ClipInverse(mini, ClipOptions(window=3, overlap=1)), ClipInverse(mini, ClipOptions("none"))

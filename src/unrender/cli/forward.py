@@ -160,8 +160,8 @@ def forward(
 
         with record.timed("write"):
             write_in_segments(run, tracked(steps, "rendering", len(gbuffers), run), write)
+            tally.note(record)
             run.join(paths, gbuffers, job.gbuffer)
-        tally.note(record)
         record.write(run.folder / destination.record_name)
     destination.report()
     tally.tell()

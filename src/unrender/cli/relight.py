@@ -185,8 +185,8 @@ def relight(
         pictures = count_pictures(frames, options) or len(frames)
         with record.timed("write"):
             write_in_segments(run, tracked(steps, "relighting", pictures, run), write)
+            tally.note(record)
             run.join(paths.passes, frames, job.input)
-        tally.note(record)
         record.write(run.folder / destination.record_name)
     destination.report()
     tally.tell()

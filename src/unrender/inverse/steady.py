@@ -22,12 +22,12 @@ from unrender.scene.resize import resize_picture
 MEMORY = 3.0
 """Frames that a running mean reaches back: the newest counts at least 1 / MEMORY."""
 
-MASK_MEMORY = 2.0
+MASK_MEMORY = 1.25
 """The same of the mask, whose edges do not forgive what is late."""
 
 OWN_SCALE = 0.1
-"""Share by which a frame's relative depth stays on its own scale, which knows of a camera that comes nearer; the rest is
-brought to that of the frame before."""
+"""Share by which a frame's relative depth stays on its own scale, which knows of a camera that comes nearer; the rest
+is brought to that of the frame before."""
 
 LARGEST_SIDE = 256
 """Pixels of the longer side at which motion is looked for."""
