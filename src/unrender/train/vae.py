@@ -63,7 +63,8 @@ SMOKE = VaeRecipe(TrainConfig(steps=60, stages=(Stage(1.0, 32, 4),), warmup=10, 
 RECIPES = {"mini": VaeRecipe(), "photos": PHOTOS, "smoke": SMOKE}
 """`mini`: the VAE of the shipped forward model and of the claims' networks, 16 minutes on 2,250 stills (`unrender train
 vae --data old`, docs/mini.md). Its reconstructions alone: not measured. `photos`: that of `mini-t2i`, 8x, of pictures
-alone; of its quarter of the latents a network that makes pictures of words learns four times as fast."""
+alone, of whose quarter of the latents a network that makes pictures of words learns four times as fast: 31.6 dB (sRGB)
+on 24 held-out pictures, of 1,000 worlds under three lights each."""
 
 
 @dataclass(frozen=True)
