@@ -119,7 +119,7 @@ def test_what_cannot_be_read_is_said_in_a_line(shards: Path, tmp_path: Path):
     packed(tmp_path, [shards], None)
     path = next(tmp_path.glob("*.safetensors"))
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(UserError, match="is damaged; delete it"):
+    with pytest.raises(UserError, match="delete it, and it is packed anew"):
         packed(tmp_path, [shards], None)
     other = tmp_path / "other"
     other.mkdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,7 +30,6 @@ from unrender.diffusion.card.file import read_card
 from unrender.diffusion.checkpoints.hub.recognise import cards_in, local_model
 from unrender.diffusion.checkpoints.loader import load_checkpoint
 from unrender.diffusion.options import InferenceOptions
-from unrender.errors import UserError
 from unrender.evaluate.claims.contestants import TRAILING
 from unrender.evaluate.claims.models import Models
 from unrender.evaluate.metrics.lpips import Lpips
@@ -57,7 +57,7 @@ from unrender.scene.camera import Camera
 from unrender.scene.gbuffer import GBuffer
 from unrender.synth.generate import _claim
 from unrender.train.loop import run
-from unrender.train.prepared import prepared
+from unrender.train.packed import open_packed, packed
 from unrender.train.recipe import Stage, TrainConfig
 from unrender.train.run_folder import RunFolder
 
@@ -349,18 +349,16 @@ def _synth_folder(folder: Path) -> Path:
     return folder
 
 
-def _prepared(folder: Path) -> Path:
-    from training import lit_stills
-
-    prepared(folder, [], "lit", lit_stills)
+def _packed(folder: Path) -> Path:
+    shards = folder / "shards"
+    shards.mkdir()
+    packed(folder, [_shards(shards)], None)
+    shutil.rmtree(shards)
     return folder
 
 
-def _read_prepared(folder: Path) -> Any:
-    def refused() -> Any:
-        raise UserError("made anew: it is not there")
-
-    return prepared(folder, [], "lit", refused)
+def _read_packed(folder: Path) -> Any:
+    return open_packed(sorted(folder.glob("stills-*.safetensors"))).in_memory()
 
 
 def _photos(folder: Path) -> Path:
@@ -511,7 +509,7 @@ def _seeds() -> tuple[Seed, ...]:
         Seed("co3d", _co3d, lambda path: read_co3d(path, "s")),
         Seed("shards", _shards, _read_shards),
         Seed("synth recipe", _synth_folder, claim),
-        Seed("prepared", _prepared, _read_prepared),
+        Seed("packed", _packed, _read_packed),
         _dataset("hypersim", write_hypersim),
         _dataset("vkitti2", write_vkitti),
         _dataset("interiorverse", write_interiorverse),

@@ -64,7 +64,7 @@ def widen(unet: UNet2DConditionModel, card: ModelCard) -> None:
     copy = first["weight"] / copies
     shown = [copy if given.encoded else _zero_weights(copy, len(given.codec.channels)) for given in card.maps.inputs]
     targets = [copy] * noisy
-    parts = [*shown, *targets] if card.latents.order == "given_first" else [*targets, *shown]
+    parts = [*shown, *targets] if card.latents.order == "inputs_first" else [*targets, *shown]
     bias = first["bias"] / copies if card.identity.system in SCALES_BIAS else first["bias"]
     unet.conv_in = _convolution(torch.cat(parts, dim=1), bias)
     unet.conv_out = _convolution(last["weight"].repeat(pictures, 1, 1, 1), last["bias"].repeat(pictures))

@@ -12,16 +12,19 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from unrender.diffusion.card import LightTokens, RadianceHint
 from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
 from unrender.files.leftovers import clean_leftovers
+from unrender.files.paths import existing_file
+from unrender.files.reading import reading
 from unrender.files.shards import Clip, read_shard, shard_files
 from unrender.scene.color import linear_to_srgb, srgb_to_linear
 from unrender.scene.encoding import MINI
+from unrender.scene.gbuffer import CHANNELS
 from unrender.train.data import (
     Lit,
     StillDataset,
@@ -166,12 +169,9 @@ def open_packed(files: Sequence[Path]) -> PackedStills:
     known: dict[str, list[Tensor]] = {}
     ends, kinds = [0], set()
     for path in files:
-        try:
-            with safe_open(path, framework="pt") as file:
-                flags = {name: file.get_tensor(name) for name in file.keys() if name.startswith("known.")}  # noqa: SIM118
-                kinds.add((*file.get_slice("mask").get_shape()[-2:], "lit.picture" in file.keys()))  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"{path} is damaged; delete it, and it is packed anew") from error
+        with reading(existing_file(path), "packed stills; delete it, and it is packed anew"):
+            flags, kind = _checked(path)
+        kinds.add(kind)
         count = len(next(iter(flags.values())))
         for name in {*known, *(name.removeprefix("known.") for name in flags)}:
             before = known.setdefault(name, [torch.zeros(ends[-1], dtype=torch.bool)])
@@ -181,6 +181,27 @@ def open_packed(files: Sequence[Path]) -> PackedStills:
         raise UserError(f"packed stills of {len(kinds)} kinds; expected one: give folders of the same resolution")
     joined = {name: torch.cat(flags) for name, flags in known.items()}
     return PackedStills(tuple(files), tuple(ends[1:]), 0, ends[-1], joined, next(iter(kinds))[2])
+
+
+def _checked(path: Path) -> tuple[dict[str, Tensor], tuple[int, int, bool]]:
+    """Which worlds of a file have which map, and the kind of its stills: height, width, whether they have lights."""
+    with safe_open(path, framework="pt") as file:
+        names = set(file.keys())
+        flags = {name: file.get_tensor(name) for name in names if name.startswith("known.")}
+        shapes = {name: file.get_slice(name).get_shape() for name in names - flags.keys()}
+    *_, height, width = shapes["mask"]
+    lit = "lit.picture" in names
+    channels = {**CHANNELS, **dict.fromkeys(_LIT, 3)}
+    missing = {"rgb", *_LIT} - names if lit else {"rgb"} - names
+    if missing or len({len(values) for values in flags.values()}) != 1:
+        raise UserError(f"{path} lacks {', '.join(sorted(missing)) or 'what is known of its worlds'}; delete it")
+    worlds = len(flags["known.rgb"])
+    for name, shape in shapes.items():
+        lights = 1 if name in _PER_LIGHT else 0
+        per_still = shape[1 + lights :] if name == "lit.picture" else [channels.get(name), height, width]
+        if len(shape) != 4 + lights or shape[0] != worlds or shape[1 + lights :] != per_still or 0 in shape:
+            raise UserError(f"{path}: {name[:40]} has shape {shape}; delete it, and it is packed anew")
+    return flags, (height, width, lit)
 
 
 def _packed_shard(clips: Iterable[Clip], lights: LightTokens | None, hint: RadianceHint) -> dict[str, Tensor]:
@@ -232,6 +253,8 @@ def _coded(name: str, values: Tensor) -> Tensor:
 def _decoded(name: str, stored: Tensor) -> Tensor:
     """(B, C, H, W) as stored to float32."""
     if name in ("depth", "lit.picture"):
+        if not bool(stored.isfinite().all()):
+            raise UserError(f"packed stills have a {name} that is not finite; delete them, and they are packed anew")
         return stored.float()
     if name == "normal":
         return torch.nn.functional.normalize(stored.float() - 128, dim=1)
