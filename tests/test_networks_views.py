@@ -13,7 +13,7 @@ from unrender.diffusion.networks.views.cameras import camera_code, camera_vector
 from unrender.diffusion.networks.views.context import seen_views
 from unrender.diffusion.networks.views.install import add_views, projected_blocks, set_views, views_of
 from unrender.diffusion.networks.views.lifting import look_up, look_up_naive
-from unrender.diffusion.networks.views.projection import ProjectionLayer, ProjectionSize
+from unrender.diffusion.networks.views.projection import ProjectedBlock, ProjectionLayer, ProjectionSize
 from unrender.diffusion.networks.views.volume_rendering import Marching
 from unrender.errors import UserError
 from unrender.scene.camera import pixel_rays, project
@@ -304,6 +304,21 @@ def test_a_view_that_is_not_lifted_is_rendered_from_the_others():
     a, b = (layer(each, vectors, torch.ones(3), embedding)[0] for each in (given, other))
     torch.testing.assert_close(a, b)
     assert depth.shape[0] == 3
+
+
+def test_mixed_precision_leaves_space_alone():
+    """Half a pixel would be lost in eight bits of a coordinate: depth comes out as in single precision."""
+    network, vectors = unet(TINY_LAYERS), camera_vectors(scattered(3))
+    block = next(module for module in network.modules() if isinstance(module, ProjectedBlock))
+    context, found = views_of(network).context, []
+    call(network, latents(3), vectors)
+    hidden = torch.randn(3, 16, block.projection.size.channels, generator=torch.Generator().manual_seed(2))
+    context.time_embedding = torch.zeros(3, block.projection.size.times)
+    for enabled in (False, True):
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            block._project(hidden)
+        found.append(context.surfaces[block.number][0])
+    torch.testing.assert_close(*found)
 
 
 def test_new_layers_that_join_through_zeros_leave_the_network_as_it_was():

@@ -249,7 +249,7 @@ def _clean_latents(engine: Engine, plan: Plan, inputs: Inputs) -> Tensor | None:
     if inputs.clean is None:
         return None
     if inputs.clean_latents is not None:
-        return inputs.clean_latents
+        return inputs.clean_latents.to(engine.compute.device)
     targets = engine.card.maps.targets
     pictures = [preprocess_target(inputs, target, plan.framing) for target in targets]
     return torch.cat([encode_pictures(engine, picture) for picture in pictures], dim=1)

@@ -240,13 +240,15 @@ class ViewDiffTask:
         )
         engine = Engine(replace(base, card=replace(base.card, sampling=self.checkpoint.card.sampling)), self._compute)
         shape = (1, engine.card.latents.channels, *engine.latent_size((stage.side, stage.side)))
+        base.unet.to(self._device)
         made = []
         with torch.no_grad():
             for number, caption in enumerate(chosen):
-                conditioning = Conditioning(tokens=(self.tokens[caption][None],))
+                conditioning = Conditioning(tokens=(self.tokens[caption][None].to(self._device),))
                 network = make_network(engine, conditioning, guided=False)
                 noise = draw_noise("gaussian", shape, self.recipe.config.seed * 7919 + number)
-                made.append(sample(network, make_schedule(engine.card.sampling.schedule), noise, 10))
+                schedule = make_schedule(engine.card.sampling.schedule)
+                made.append(sample(network, schedule, noise.to(self._device), 10).cpu())
         return torch.cat(made), chosen
 
     def losses(self, networks: Networks, spec: BatchSpec) -> dict[str, Tensor]:

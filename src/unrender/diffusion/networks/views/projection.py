@@ -198,11 +198,15 @@ class ProjectedBlock(nn.Module):
         size = feature_size(hidden.shape[1], context)
         # In single precision throughout: half a cell is lost in the eight bits of a coordinate.
         features = hidden.transpose(1, 2).unflatten(2, size).float()
-        parts = [
-            self.projection(features[part], vectors[part], times[part], None if embedding is None else embedding[part])
-            for start in range(0, len(hidden), views)
-            for part in [slice(start, start + views)]
-        ]
+        # Mixed precision would take rotations and coordinates for features.
+        with torch.autocast(hidden.device.type, enabled=False):
+            parts = [
+                self.projection(
+                    features[part], vectors[part], times[part], None if embedding is None else embedding[part]
+                )
+                for start in range(0, len(hidden), views)
+                for part in [slice(start, start + views)]
+            ]
         rendered, depth, coverage = (torch.cat(each) for each in zip(*parts, strict=True))
         context.surfaces[self.number] = (depth.detach(), coverage.detach())
         return rendered.flatten(2).transpose(1, 2).to(hidden)
