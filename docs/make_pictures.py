@@ -24,7 +24,7 @@ OUT = Path(__file__).parent / "images"
 PHOTOS = {"coffee": data.coffee, "astronaut": data.astronaut}
 LIGHTS = ("sunset", "studio", "forest", "interior")
 TURNS = (0, 90, 180, 270)
-TEAPOT = ((535.0, 290.0), "20%", -40.0)
+TEAPOT = ((520.0, 300.0), "18%", -120.0)
 
 
 def frames_of(pixels) -> ur.Frames:
