@@ -1,5 +1,5 @@
-"""Draws the pictures of README.md and docs/mini.md with the software itself, from scikit-image's photos (CC0), and
-every shipped light on a ball.
+"""Draws the pictures of README.md, docs/mini.md and docs/insert.md with the software itself, from scikit-image's
+photos (CC0), and every shipped light on a ball.
 
 python docs/make_pictures.py
 """
@@ -13,6 +13,8 @@ from torch import Tensor
 
 import unrender as ur
 from unrender.files import contact_sheet, tiles
+from unrender.insert import Placement, Standing
+from unrender.insert.preview import draw_placement
 from unrender.relight import RelightOptions, Relit, decompose, display_gain, relight_decomposition
 from unrender.scene.camera import Camera, pixel_rays
 from unrender.scene.color import linear_to_srgb, srgb_to_linear
@@ -22,6 +24,7 @@ OUT = Path(__file__).parent / "images"
 PHOTOS = {"coffee": data.coffee, "astronaut": data.astronaut}
 LIGHTS = ("sunset", "studio", "forest", "interior")
 TURNS = (0, 90, 180, 270)
+TEAPOT = ((520.0, 300.0), "18%", -120.0)
 
 
 def frames_of(pixels) -> ur.Frames:
@@ -48,6 +51,7 @@ def save(pixels, name: str) -> None:
 def main() -> None:
     OUT.mkdir(exist_ok=True)
     save_balls()
+    save_insertion()
     inverse = ur.InverseRenderer.from_pretrained("mini")
     forward = ur.ForwardRenderer.from_pretrained("deferred")
     for name, photo in PHOTOS.items():
@@ -74,6 +78,16 @@ def ball(size: int = 200) -> ur.GBuffer:
     rough = torch.full((1, 1, size, size), 0.35)
     mask = (inside / inside.abs().amax() * size).clamp(0, 1)
     return ur.GBuffer(base_color=grey, normal=normal, roughness=rough, mask=mask, camera=camera)
+
+
+def save_insertion() -> None:
+    """A teapot that is not there, in the photo's own light, and where it would stand."""
+    frames = frames_of(data.coffee())
+    placement = Placement((Standing(*TEAPOT),))
+    made = ur.insert(frames, "teapot", placement=placement)
+    preview = draw_placement(made.plan.scene, frames.rgb, ur.builtin_environment("studio"))
+    pair = torch.cat((shown(preview), shown(made.composite)), 2)
+    save((pair.permute(1, 2, 0).numpy() * 255 + 0.5).astype("uint8"), "coffee-insert")
 
 
 def save_balls() -> None:

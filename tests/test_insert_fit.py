@@ -52,7 +52,15 @@ def pictures(transport, lit):
     return background, composite(background, transport.render(lit.radiance[0], lit.radiance[0]))
 
 
-@pytest.mark.parametrize(("name", "degrees"), [("city", 8), ("sunset", 8), ("interior", 8), ("studio", 13)])
+@pytest.mark.parametrize(
+    ("name", "degrees"),
+    [
+        ("city", 8),
+        ("sunset", 8),
+        pytest.param("interior", 8, marks=pytest.mark.slow),
+        pytest.param("studio", 13, marks=pytest.mark.slow),
+    ],
+)
 def test_by_pixels_the_light_comes_from_where_it_does_in_fifty_steps(transport, name, degrees):
     truth = light(name)
     background, target = pictures(transport, truth)

@@ -223,7 +223,10 @@ def test_pairs_are_drawn_and_a_known_light_gives_their_truth(tmp_path, capsys):
     assert run("synth", tmp_path / "other", "--insertion", "--frames", "3") == 2
 
 
-@pytest.mark.parametrize("index", [1, 2])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("index", [1, pytest.param(2, marks=SLOW), pytest.param(6, marks=SLOW)])
 def test_the_composite_under_a_known_light_is_the_truth(tmp_path, index):
     pair = random_pair(index, resolution=64, samples=256)
     write_pair(tmp_path, pair)

@@ -27,7 +27,7 @@ _FLOOR = 0.05  # of radiance, as a part of its mean: errors in the dark count no
 _SURFACE_AS_LIGHT = 0.15  # how much a surface in view counts as light from there, a sky counting 1
 _LEVEL_WEIGHT = 1.0  # of how bright level white ground would be
 _GROUND_WEIGHT = 0.3  # of the light from below, beside all that is seen
-_AMBIENT_WEIGHT = 0.1  # of the guess at what nothing is known of
+_AMBIENT_WEIGHT = 0.02  # of the guess at what nothing is known of
 _TINT = 0.5  # how far the tint of the light is believed that albedos tell, of a saturated ground least reliable
 _DOWN = -0.15  # the y of directions from there on see the ground
 

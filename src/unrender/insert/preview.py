@@ -29,7 +29,7 @@ def draw_placement(scene: InsertionScene, background: Tensor, light: Environment
     size = (max(1, round(height * factor)), max(1, round(width * factor)))
     small = scene.seen_at(size)
     objects, _ = small.traced()
-    lit = render_lights(objects, [light], samples=16, seed=0, background=False)
+    lit = render_lights(objects, [light], samples=16, seed=0, seen_faces=len(objects.surface.faces))
     picture = functional.interpolate(background, size, mode="area")
     grid = _plane_grid(small)
     picture = torch.lerp(picture, picture.new_tensor(_GRID)[:, None, None].expand_as(picture), 0.6 * grid)

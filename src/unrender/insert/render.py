@@ -113,7 +113,6 @@ def render_frame(
             parts,
             samples=samples,
             seed=seed,
-            background=False,
             indirect_roughness=INDIRECT_ROUGHNESS,
             seen_faces=len(objects.surface.faces),
         )

@@ -110,7 +110,6 @@ def render_lights(
     emitters: Sequence[float] | None = None,
     indirect_roughness: float = 0.0,
     openings: np.ndarray | None = None,
-    background: bool = True,
     seen_faces: int | None = None,
 ) -> LitFrame:
     """Path traces `scene` once under each of `lights`.
@@ -125,10 +124,9 @@ def render_lights(
             caustics of polished surfaces, whose few bright paths are fireflies, and keeps their energy.
         openings: (N, 3) outward normal times area of the windows that the lights come in by; they change where light
             is sampled, and so the noise, but not the expectation. None or no rows: light comes from all around.
-        background: whether the light itself is seen where nothing is hit; without it rgb is the radiance of surfaces,
-            multiplied by their coverage.
-        seen_faces: the camera sees the first so many faces alone; what is behind others is hidden by them, and where
-            others are seen there is nothing. They light and shade those that are seen. None for all.
+        seen_faces: the camera sees the first so many faces alone, neither others, which hide, light and shade them all
+            the same, nor the light itself: rgb is the radiance of those faces, multiplied by their coverage. None for
+            all faces, before the light.
 
     Raises:
         UserError: no lights or lights of several sizes; another number of emitters than of lights.
@@ -148,7 +146,7 @@ def render_lights(
         max_depth=opaque(mi.UInt32, scene.max_depth),
         lane_seed=sequences.hashed(opaque(mi.UInt32, seed)) + pixel,
         roughness=opaque(mi.Float, indirect_roughness),
-        background=opaque(mi.Float, float(background)),
+        background=opaque(mi.Float, float(seen_faces is None)),
         seen_faces=opaque(mi.UInt32, len(scene.surface.faces) if seen_faces is None else seen_faces),
     )
     sums = _trace(task)
