@@ -22,8 +22,8 @@ SI_RMSE = Figure("light", "si-RMSE", "", "linear", "whole sphere", "3 scales")
 PROTOCOL = (
     "the first frame of every clip, with its true camera; angle: between the mean directions that light comes from, "
     "weighted by luminance and solid angle; si-RMSE: of 8 x 16 maps, weighted by solid angle, after one scale for each "
-    "channel by least squares, as a part of the truth's root mean square; mean over pictures; from above: an even upper "
-    "half, a tenth of it below; even: the same from everywhere, which has no direction"
+    "channel by least squares, as a part of the truth's root mean square; mean over pictures; from above: an even "
+    "upper half, a tenth of it below; even: the same from everywhere, which has no direction"
 )
 
 
