@@ -101,7 +101,7 @@ class DeferredRenderer:
         if self.quality == "screen_space" or (self.quality == "auto" and gbuffer.depth is not None):
             gbuffer.require("depth", by="screen-space ray tracing")
             gbuffer = gbuffer if gbuffer.depth_kind == "metric" else calibrate_depth(gbuffer)
-            obstruction = screen_space.obstruct(gbuffer, light, camera, yaw, self._drawn, self.seed)
+            obstruction = screen_space.obstruct(gbuffer, prefiltered, camera, yaw, self._drawn, self.seed)
 
         def shade(rows: slice) -> tuple[Tensor, Tensor, Tensor]:
             view = camera.cropped(rows.start, 0, (rows.stop - rows.start, camera.size[1]))

@@ -28,7 +28,7 @@ from unrender.forward.prefilter import PrefilteredLight
 from unrender.forward.surface import ShadingPoints, shading_points, tangent_frame, to_local, to_world
 from unrender.scene.camera import Camera, unproject
 from unrender.scene.color import luminance
-from unrender.scene.environment import EnvironmentMap, resize
+from unrender.scene.environment import resize
 from unrender.scene.gbuffer import GBuffer
 
 TRACED_SIDE = 256  # pixels of the longer side of the grid that rays start from
@@ -73,7 +73,7 @@ def guides_of(gbuffer: GBuffer, camera: Camera, stride: int) -> Guides:
 
 
 def obstruct(
-    gbuffer: GBuffer, light: EnvironmentMap, camera: Camera, yaw: float, samples: int, seed: int
+    gbuffer: GBuffer, light: PrefilteredLight, camera: Camera, yaw: float, samples: int, seed: int
 ) -> Obstruction:
     """What is in the way of `light` in a G-buffer of one frame with positive planar depth.
 
@@ -81,7 +81,7 @@ def obstruct(
 
     Args:
         gbuffer: needs base_color, normal and depth.
-        light: one frame.
+        light: one frame of it.
         camera: of the G-buffer.
         yaw: degrees that the light is turned by.
         samples: directions per pixel of the coarse grid, at least 2.
@@ -91,8 +91,8 @@ def obstruct(
     coarse, view = _every(gbuffer, camera, stride)
     guides = guides_of(coarse, view, stride)
     surface = shading_points(coarse, view, yaw)
-    parts = split_sum.factors(surface, PrefilteredLight.of(light.radiance[0]))
-    rays = Rays.draw(surface, light.radiance[0], samples, seed)
+    parts = split_sum.factors(surface, light)
+    rays = Rays.draw(surface, light.sharp, samples, seed)
     scene = DepthScene.of(coarse, view, yaw)
 
     def picture(values: Tensor) -> Tensor:

@@ -25,6 +25,12 @@ WORKING_SIDE = 256
 RADIUS = 6
 """Pixels of the working size around each one that its edge is fitted to."""
 
+WIDE = 24
+"""The same where the guess itself is unsure: patches of doubt in a smooth sky are evened out with what is around."""
+
+DOUBT = 0.2
+"""Mean of 4 m (1 - m) of a mask around a pixel at which it is evened out wholly."""
+
 EPSILON = 1e-3
 """Variance of the photo, squared display values, below which it has no edge to follow."""
 
@@ -75,7 +81,11 @@ def follow_photo(mask: Tensor, rgb: Tensor) -> Tensor:
     factor = min(1.0, WORKING_SIDE / max(size))
     small = (max(1, round(size[0] * factor)), max(1, round(size[1] * factor)))
     guide = in_strips(lambda part: linear_to_srgb(luminance(part.clamp(0, 1))), rgb)
-    edges = _guided_filter(resize_picture(mask, small), resize_picture(guide, small))
+    coarse, picture = resize_picture(mask, small), resize_picture(guide, small)
+    # Doubt spreads as far as the wide window sees it; what is sure all around is left to the narrow one.
+    doubt = (4 * _blur(coarse * (1 - coarse), WIDE) / DOUBT).clamp(0, 1)
+    even = torch.lerp(coarse, _guided_filter(coarse, picture, WIDE), doubt)
+    edges = _guided_filter(even, picture, RADIUS)
     return guided_upsample(edges, guide).clamp_(0, 1)
 
 
@@ -93,15 +103,16 @@ def _soften(guess: Tensor) -> Tensor:
     return x * x * (3 - 2 * x)
 
 
-def _guided_filter(values: Tensor, guide: Tensor) -> Tensor:
+def _guided_filter(values: Tensor, guide: Tensor, radius: int) -> Tensor:
     """He et al. 2013, eq. 5-8, with one guide (T, 1, h, w) for values (T, 1, h, w)."""
-    mean_guide, mean = _blur(guide), _blur(values)
-    slope = (_blur(guide * values) - mean_guide * mean) / (_blur(guide * guide) - mean_guide.square() + EPSILON)
-    return (_blur(slope) * guide + _blur(mean - slope * mean_guide)).clamp(0, 1)
+    mean_guide, mean = _blur(guide, radius), _blur(values, radius)
+    variance = _blur(guide * guide, radius) - mean_guide.square() + EPSILON
+    slope = (_blur(guide * values, radius) - mean_guide * mean) / variance
+    return (_blur(slope, radius) * guide + _blur(mean - slope * mean_guide, radius)).clamp(0, 1)
 
 
-def _blur(values: Tensor) -> Tensor:
-    return functional.avg_pool2d(values, 2 * RADIUS + 1, stride=1, padding=RADIUS, count_include_pad=False)
+def _blur(values: Tensor, radius: int) -> Tensor:
+    return functional.avg_pool2d(values, 2 * radius + 1, stride=1, padding=radius, count_include_pad=False)
 
 
 def _filled(gbuffer: GBuffer) -> GBuffer:
