@@ -117,7 +117,9 @@ def test_wrong_cards_are_one_line(tmp_path):
     write_card(tiny_lit_card(), tmp_path)
     path = tmp_path / "unrender.json"
     path.write_text(path.read_text().replace("split_sum", "path_traced"))
-    with pytest.raises(UserError, match=r"maps\.inputs\.6\.radiance_hint: Input should be '', 'split_sum' or 'screen_space'"):
+    with pytest.raises(
+        UserError, match=r"maps\.inputs\.6\.radiance_hint: Input should be '', 'split_sum' or 'screen_space'"
+    ):
         read_card(tmp_path)
 
 

@@ -134,10 +134,10 @@ def test_views_agree_on_where_things_are(clips):
                 continue
             # What the other camera sees there is this point, or something before it.
             assert float((found < wanted * 1.1).float().mean()) > 0.85
-            errors.append((found - wanted).abs() / wanted)
+            if "in a room" not in clip.caption:  # whose four walls are one thing, and hide one another
+                errors.append((found - wanted).abs() / wanted)
     assert len(torch.cat(errors)) > 500
-    # At 40 pixels a ground seen at a grazing angle is some per cent off within a pixel.
-    assert float(torch.cat(errors).median()) < 0.06
+    assert float(torch.cat(errors).median()) < 0.03
 
 
 def test_the_key_is_the_clip_and_more_of_it_shows_the_same_scene(clips):
