@@ -37,10 +37,8 @@ def street(rng: Random, size: tuple[int, int], sources: Sources, *, test: bool) 
         scenery += _row_of_houses(rng, side * wide / 2, length, test=test)
         curb = plain_box((side * (wide / 2 - 0.9), 0.04, 0), (0.9, 0.06, length / 2))
         scenery.append(Thing(curb, pavement, name="pavement"))
-    if rng.random() < 0.5:
-        for part in _row_of_houses(rng, 0.0, wide + 6, test=test):
-            turn = about_y(np.pi / 2)
-            scenery.append(Thing(part.mesh, part.material, posed(turn, 1.0, [0, 0, -length / 2]) @ part.pose))
+    if rng.random() < 0.5:  # closed at its end
+        scenery += _row_of_houses(rng, 0.0, wide + 6, test=test, back=length / 2)
     eye, ahead = _street_view(rng, wide, length)
     setting = Furnishing(rng, sources, test)
     uses: tuple[Use, ...] = ("vehicle", "person", "plant", "outdoors")
@@ -69,20 +67,20 @@ def _street_view(rng: Random, wide: float, length: float) -> tuple[Array, Array]
 
 
 def open_ground(rng: Random, size: tuple[int, int], sources: Sources, *, test: bool) -> Composition:
-    """Uneven ground under the sky, sometimes before a cliff, with rocks, plants, people and what stands outdoors."""
+    """Open ground under the sky, sometimes before a cliff, with rocks, plants, people and what stands outdoors."""
     scenery = [_ground(rng, test=test)]
     kind = rng.random()
     if kind < 0.35:
         scenery.append(_cliff(rng, test=test))
     elif kind < 0.55:
-        scenery += _row_of_houses(rng, 0.0, 20.0, test=test, turn=np.pi / 2, back=rng.uniform(4, 14))
+        scenery += _row_of_houses(rng, 0.0, 20.0, test=test, back=rng.uniform(4, 14))
     setting = Furnishing(rng, sources, test)
     for _ in range(int(rng.integers(2, 9))):
         use: Use = str(rng.choice(["plant", "outdoors", "person", "vehicle"], p=[0.35, 0.25, 0.25, 0.15]))  # ty: ignore[invalid-assignment]
         stone = rng.random() < 0.3
         drawn = _stone(rng, test=test) if stone else setting.draw(use)
         if drawn is not None:
-            x, z = rng.uniform(-4, 4), rng.uniform(-5, 3)
+            x, z = rng.uniform(-4, 4), rng.uniform(-2.5, 3)
             setting.put(drawn, about_y(rng.uniform(0, 2 * np.pi)), np.array([x, 0.0, z]))
     eye = np.array([rng.uniform(-2, 2), rng.uniform(0.5, 2.2), rng.uniform(5, 10)])
     target = np.array([rng.uniform(-2, 2), rng.uniform(0.2, 2.0), -1.0])
@@ -115,14 +113,11 @@ def _ground(rng: Random, *, test: bool) -> Thing:
     )
 
 
-def _row_of_houses(
-    rng: Random, x: float, length: float, *, test: bool, turn: float | None = None, back: float = 0.0
-) -> list[Thing]:
-    """House fronts side by side at `x`, which face the middle of the street; or turned by `turn`, `back` metres off."""
+def _row_of_houses(rng: Random, x: float, length: float, *, test: bool, back: float = 0.0) -> list[Thing]:
+    """House fronts side by side at `x`, which face the middle of the street; or, where that is 0, across it, `back`
+    metres off, facing +Z."""
     parts, start = [], -length / 2
-    facing = -np.sign(x) * np.pi / 2 if turn is None else turn - np.pi / 2
-    place = [x, 0, 0] if turn is None else [0, 0, -back]
-    pose = posed(about_y(facing), 1.0, place)
+    pose = posed(about_y(-np.sign(x) * np.pi / 2), 1.0, [x, 0, -back])
     while start < length / 2:
         wide = min(rng.uniform(5, 14), length / 2 - start + 1)
         front, panes, frames = _house(rng, wide)
@@ -214,4 +209,4 @@ def _cliff(rng: Random, *, test: bool) -> Thing:
     mesh = Mesh(vertices, np.stack((u, v), -1).reshape(-1, 2), grid_faces(rows, rows)[:, ::-1])
     material = random_finish(rng, WIDE, test=test, metal_share=0.06)
     turn = about_y(rng.normal(0, 0.3))
-    return Thing(mesh, material, posed(turn, 1.0, [0, 0, -rng.uniform(4, 10)]), name=f"{material.name} cliff")
+    return Thing(mesh, material, posed(turn, 1.0, [0, 0, -rng.uniform(7.5, 14)]), name=f"{material.name} cliff")
