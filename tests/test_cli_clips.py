@@ -16,8 +16,11 @@ import pytest
 import torch
 
 from films import with_sound
+from forward_scenes import sphere
 from unrender.cli import main
 from unrender.cli.clip_run import SEGMENT
+from unrender.files.gbuffers import write_gbuffer
+from unrender.files.images import read_image
 from unrender.files.video import VideoWriter
 
 LIGHT = ("--light", "sunset")
@@ -119,6 +122,21 @@ def test_frames_last_as_long_as_they_did_with_their_sound(tmp_path: Path):
         assert film.streams.audio
     assert [round(1000 * float(at)) for at in shown] == times
     assert "keeps their times" in json.loads((tmp_path / "out" / "run.json").read_text())["notes"][0]
+
+
+def test_a_long_clip_of_maps_is_rendered_frame_by_frame(tmp_path: Path):
+    (tmp_path / "maps").mkdir()
+    ball = sphere(16, (0.6, 0.5, 0.4), 0.5, 0.0)
+    for index in range(SEGMENT + 6):
+        one = ball.with_maps(base_color=ball.base_color * (index + 1) / 40)
+        write_gbuffer(tmp_path / "maps" / f"ball.{index + 5:04d}.exr", one)
+    assert main(["forward", str(tmp_path / "maps"), "-o", str(tmp_path / "out"), *LIGHT]) == 0
+    found = sorted((tmp_path / "out").glob("*.exr"))
+    assert [path.name.split(".")[-2] for path in found] == [f"{index + 5:04d}" for index in range(SEGMENT + 6)]
+    bright = [float(read_image(path).rgb.mean()) for path in found]
+    assert bright == sorted(bright)
+    with av.open(str(next((tmp_path / "out").glob("*.mp4")))) as film:
+        assert film.streams.video[0].frames == SEGMENT + 6
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -34,7 +34,7 @@ _FILMS = frozenset({".mp4", ".mkv", ".mov"})
 _RUN = f"{PREFIX}run-"
 _STATE, _FILES, _SEGMENTS = "state.safetensors", "files", "segments"
 
-Item = TypeVar("Item")
+Item = TypeVar("Item", bound=Sized)
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Segment(Generic[Item]):
             item, state = step
             del step
             if item is not None:
-                count += _length(item)
+                count += len(item)
                 made.append(item)
                 del item
                 yield made.pop()  # and is not kept: it may be as large as a picture
@@ -162,7 +162,7 @@ def tracked(
             for item, after in steps(state):
                 made.append(item)
                 show(done, total)
-                done += 0 if item is None else _length(item)
+                done += 0 if item is None else len(item)
                 del item
                 yield made.pop(), after  # and is not kept: it may be as large as a picture
 
@@ -277,7 +277,3 @@ def _chained(first: list[Item], rest: Iterator[Item]) -> Iterator[Item]:
     while first:
         yield first.pop()
     yield from rest
-
-
-def _length(item: Any) -> int:
-    return len(getattr(item, "passes", item))

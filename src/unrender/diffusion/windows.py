@@ -90,13 +90,14 @@ def overlap_start(noise: Tensor, previous: Tensor | None, card: ModelCard, targe
     Args:
         noise: (F, C, h, w) as `Engine.noise_shape` has it: of all targets side by side, or one for all.
         previous: (N, targets x C, h, w), N <= F, of `targets`; None in the first window.
-        card: of the model. One that sees no noise starts from nothing.
+        card: of the model. One that sees no noise, or was only ever given zeros in its place, starts as it always
+            does: anything else in that place costs `mini` accuracy.
         targets: that are denoised.
 
     Returns:
         (F, all targets x C, h, w), or the noise as it is.
     """
-    if previous is None or card.sampling.noise == "none":
+    if previous is None or card.sampling.noise in ("none", "zeros"):
         return noise
     channels, count = card.latents.channels, len(card.maps.targets)
     start = noise.repeat(1, count, 1, 1) if noise.shape[1] == channels and count > 1 else noise.clone()

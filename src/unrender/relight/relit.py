@@ -70,6 +70,9 @@ class Relit:
     def __repr__(self) -> str:
         return summary(self)
 
+    def __len__(self) -> int:
+        return len(self.passes)
+
     @property
     def beauty(self) -> Tensor:
         """The relit picture, (T, 3, H, W) scene-linear: the sum of the passes."""
