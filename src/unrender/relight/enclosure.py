@@ -17,7 +17,7 @@ FACING = 0.35
 OPEN, CLOSED = 0.3, 0.7
 """Share of the outer quarters of the picture, left and right together, that walls fill which face one another: open at
 the first, closed at the second. On another renderer's pictures and the maps of `mini` twelve of fourteen rooms have
-more than the first, and one in thirty pictures of objects: docs/relight.md."""
+more than the first, and two in thirty pictures of objects: docs/relight.md."""
 
 DIMMED = 0.4
 """What comes into a closed room of a light's strength: into Cycles' rooms with windows 0.35 to 0.5 of what screen space
