@@ -82,6 +82,8 @@ def test_a_renderer_with_detail_answers_at_the_photos_size_up_to_its_limit(small
     assert detail_size(engine.engine, (600, 800)) == (150, 200)
     assert detail_size(engine.engine, (90, 120)) == (90, 120)
     assert engine(Frames(torch.rand(1, 3, 300, 400)), maps=["normal"]).size == (300, 400)
+    low = InverseRenderer.from_pretrained(tmp_path / "m", InferenceOptions("cpu", "bfloat16"))
+    assert low(photo, maps=["base_color"]).size == (150, 200)
     # A network that adds nothing gives the enlarged answer.
     before, after = plain(photo, maps=["normal", "depth"]), engine(photo, maps=["normal", "depth"])
     assert after.size == (150, 200)

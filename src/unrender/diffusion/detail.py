@@ -32,7 +32,8 @@ def refined(network: nn.Module, given: Tensor, small: Tensor, first: Tensor | No
         first: (B, C, H, W) what is to be mended, where that is not the small answer itself; the small answer then is
             one more picture that is given.
     """
-    enlarged = resize_picture(small, (given.shape[2], given.shape[3]))
+    # In single precision: processors resize in no less.
+    enlarged = resize_picture(small.float(), (given.shape[2], given.shape[3])).to(given)
     if first is None:
         return network(given, enlarged)
     return network(torch.cat((given, enlarged), dim=1), first)
