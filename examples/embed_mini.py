@@ -3,8 +3,8 @@
     python examples/embed_mini.py RUN/model FOLDER PHOTO...
 
 Both models, rounded and not, take every PHOTO apart (or, of a forward model, render what `mini` makes of it). How far
-their base colours (or pictures) agree at least is printed, in dB on display codes; nothing is written where that is less
-than `FLOOR_DB`.
+their base colours (or pictures) agree at least is printed, in dB on display codes; nothing is written where that is
+less than `FLOOR_DB`.
 """
 
 from __future__ import annotations
