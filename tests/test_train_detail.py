@@ -13,10 +13,11 @@ from unrender.device import Compute
 from unrender.diffusion.card import DetailCard, MapCodec, TargetPicture
 from unrender.diffusion.checkpoints.hub.registry import find
 from unrender.diffusion.checkpoints.loader import load_checkpoint, save_checkpoint
-from unrender.diffusion.detail import detail_size, refined, turned_back
+from unrender.diffusion.detail import detail_size, refined_maps, refined_render, turned_back
 from unrender.diffusion.model import Engine
 from unrender.diffusion.networks.detail import DetailNetwork
 from unrender.diffusion.options import InferenceOptions
+from unrender.diffusion.upsampling import guided_upsample
 from unrender.errors import UserError
 from unrender.forward.lighting import radiance_hint
 from unrender.forward.renderer import ForwardRenderer
@@ -28,7 +29,7 @@ from unrender.scene.resize import resize_picture
 from unrender.train.base import FULL
 from unrender.train.data import load_still_dataset
 from unrender.train.detail import RECIPES, DetailRecipe, new_detail, train_detail
-from unrender.train.mini import build_scratch
+from unrender.train.mini import SCRATCH_CARD, build_scratch
 from unrender.train.recipe import Stage
 from unrender.train.start import Start
 
@@ -46,12 +47,20 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_before_training_the_answer_is_only_enlarged():
-    network = DetailNetwork(3, 5)
-    answer = torch.rand(2, 5, 9, 12)
-    given = torch.rand(2, 3, 37, 50)  # no multiple of its stride
-    assert torch.equal(refined(network, given, answer), resize_picture(answer, (37, 50)))
-    first = torch.rand(2, 5, 37, 50)
-    assert torch.equal(refined(DetailNetwork(8, 5), given, answer, first), first)
+    channels = build_scratch().autoencoder.config["out_channels"]
+    answer, photo = (
+        torch.rand(2, channels, 9, 12) * 2 - 1,
+        torch.rand(2, 3, 37, 50) * 2 - 1,
+    )  # no multiple of its stride
+    enlarged = refined_maps(DetailNetwork(3, channels), SCRATCH_CARD, photo, answer)
+    plain = resize_picture(answer, (37, 50))
+    colour = {codec.map: list(codec.channels) for codec in SCRATCH_CARD.maps.targets[0].maps}
+    for name in ("normal", "depth", "roughness", "irradiance"):
+        assert torch.equal(enlarged[:, colour[name]], plain[:, colour[name]]), name
+    followed = guided_upsample((answer[:, :3] + 1) / 2, (photo + 1) / 2) * 2 - 1
+    torch.testing.assert_close(enlarged[:, :3], followed)
+    first = torch.rand(2, 3, 37, 50)
+    assert torch.equal(refined_render(DetailNetwork(8, 3), torch.rand(2, 5, 37, 50), answer[:, :3], first), first)
 
 
 def test_it_sees_what_is_near_alone():

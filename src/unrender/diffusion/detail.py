@@ -7,9 +7,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from unrender.diffusion.card import TargetPicture
+from unrender.diffusion.card import ModelCard, TargetPicture
 from unrender.diffusion.codec import encode_map
 from unrender.diffusion.model import Engine, Size
+from unrender.diffusion.upsampling import guided_upsample
+from unrender.scene.color import luminance
+from unrender.scene.gbuffer import CHANNELS
 from unrender.scene.resize import resize_picture
 
 
@@ -23,19 +26,30 @@ def detail_size(engine: Engine, size: Size) -> Size:
     return max(1, round(size[0] * detail.long_side / longest)), max(1, round(size[1] * detail.long_side / longest))
 
 
-def refined(network: nn.Module, given: Tensor, small: Tensor, first: Tensor | None = None) -> Tensor:
-    """The answer (B, C, H, W) at the size of the pictures `given` (B, G, H, W).
+def refined_maps(network: nn.Module, card: ModelCard, photo: Tensor, small: Tensor) -> Tensor:
+    """What an inverse model says of a `photo` (B, 3, H, W), at its size, from the decoded picture `small` (B, C, h, w)
+    of a network that saw less; all in about [-1, 1]. The first answer is the small one enlarged as it is without a
+    detail network: maps that the card calls guided along the photo's edges.
 
     Args:
         network: a `DetailNetwork`, as training may wrap it.
-        small: (B, C, h, w) the answer of a network that saw less; all in about [-1, 1].
-        first: (B, C, H, W) what is to be mended, where that is not the small answer itself; the small answer then is
-            one more picture that is given.
     """
     # In single precision: processors resize in no less.
+    coarse, guide = small.float(), (photo.float() + 1) / 2
+    first = resize_picture(coarse, (photo.shape[2], photo.shape[3])).clone()
+    for codec in card.maps.targets[0].maps:
+        if codec.map in card.maps.size.guided:
+            channels = list(codec.channels)
+            colored = CHANNELS[codec.map] == 3
+            along = guide if colored else luminance(guide)
+            first[:, channels] = guided_upsample((coarse[:, channels] + 1) / 2, along) * 2 - 1
+    return network(photo, first.to(photo))
+
+
+def refined_render(network: nn.Module, given: Tensor, small: Tensor, first: Tensor) -> Tensor:
+    """A first render (B, C, H, W), mended by what a forward model answered at its own size, `small` (B, C, h, w), and
+    by the maps that are `given` (B, G, H, W) (`surface_pictures`); all in about [-1, 1]."""
     enlarged = resize_picture(small.float(), (given.shape[2], given.shape[3])).to(given)
-    if first is None:
-        return network(given, enlarged)
     return network(torch.cat((given, enlarged), dim=1), first)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from unrender.diffusion.card import ModelCard, TargetPicture
 from unrender.diffusion.codec import decode_codes, read_codes
-from unrender.diffusion.detail import detail_size, refined, turned_back
+from unrender.diffusion.detail import detail_size, refined_maps, turned_back
 from unrender.diffusion.framing import Framing, plan_framing, unframe
 from unrender.diffusion.inputs import Inputs
 from unrender.diffusion.items import Layout, by_target, make_conditioning, make_network
@@ -135,7 +135,7 @@ class Prediction:
         assert photo is not None
         compute = engine.compute
         given, small = (values.to(compute.device, compute.dtype) for values in (photo, small))
-        return {target.name: refined(detail, given, small).float().cpu()}
+        return {target.name: refined_maps(detail, engine.card, given, small).float().cpu()}
 
     def _decoded(self, latents: Tensor) -> dict[str, Tensor]:
         pictures = decode_latents(self.engine, latents).cpu()

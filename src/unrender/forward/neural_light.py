@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unrender.diffusion.codec import decode_maps, encode_map
-from unrender.diffusion.detail import detail_size, refined, surface_pictures
+from unrender.diffusion.detail import detail_size, refined_render, surface_pictures
 from unrender.diffusion.engine import Engine, Prediction, run
 from unrender.diffusion.framing import plan_framing
 from unrender.diffusion.inputs import Inputs
@@ -77,7 +77,7 @@ def _mended(engine: Engine, gbuffer: GBuffer, prediction: Prediction, first: Ten
     given = surface_pictures(engine, maps)
     pictures = (given, prediction.pictures()[target.name], encode_map(first, card.maps.inputs[0].codec))
     shown, small, start = (values.to(compute.device, compute.dtype) for values in pictures)
-    return decode_maps(refined(detail, shown, small, start).float().cpu(), target)["rgb"]
+    return decode_maps(refined_render(detail, shown, small, start).float().cpu(), target)["rgb"]
 
 
 def with_detail(answer: Tensor, seen: Tensor, first: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from unrender.diffusion.card import DetailCard, ModelCard, RadianceHint
 from unrender.diffusion.checkpoints.loader import Checkpoint, save_checkpoint
 from unrender.diffusion.codec import encode_map, raw_map
-from unrender.diffusion.detail import refined, surface_pictures
+from unrender.diffusion.detail import refined_maps, refined_render, surface_pictures
 from unrender.diffusion.networks.detail import DetailNetwork
 from unrender.errors import UserError
 from unrender.scene.resize import resize_normal, resize_picture
@@ -162,13 +162,11 @@ class DetailTask:
 
     def _refined(self, network: nn.Module, batch: Batch, share: float) -> Tensor:
         card = self.checkpoint.card
-        small = self._small(batch, share)
+        small, shown = self._small(batch, share), card.maps.inputs[0]
+        first = encode_map(source_of(batch, shown, card), shown.codec)
         if card.task == "inverse":
-            return refined(network, encode_map(batch.photo, card.maps.inputs[0].codec), small)
-        given = surface_pictures(self._learner.engine, batch.maps)
-        return refined(
-            network, given, small, encode_map(source_of(batch, card.maps.inputs[0], card), card.maps.inputs[0].codec)
-        )
+            return refined_maps(network, card, first, small)
+        return refined_render(network, surface_pictures(self._learner.engine, batch.maps), small, first)
 
     @torch.no_grad()
     def _small(self, batch: Batch, share: float) -> Tensor:

@@ -160,7 +160,7 @@ class DetailCard:
         long_side: it sees pictures at their own size, but no larger than this; what is beyond is upsampled.
     """
 
-    long_side: int = 1024
+    long_side: int = 768
 
 
 PHOTO = InputMap(MapCodec("rgb", transfer="srgb"), exposure="percentile")
