@@ -17,8 +17,11 @@ import torch
 
 import unrender as ur
 from unrender.device import Compute
+from unrender.diffusion.card import Task
 from unrender.diffusion.checkpoints.hub.registry import find
 from unrender.diffusion.checkpoints.loader import load_checkpoint, save_checkpoint
+from unrender.diffusion.model import Engine
+from unrender.diffusion.temporal import TEMPORAL, load_layers, save_layers
 from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
 from unrender.scene.color import linear_to_srgb
@@ -34,17 +37,27 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("photos", type=Path, nargs="+")
     given = parser.parse_args()
-    task = "forward" if '"task": "forward"' in (given.model / "unrender.json").read_text() else "inverse"
+    task: Task = "forward" if '"task": "forward"' in (given.model / "unrender.json").read_text() else "inverse"
     checkpoint = load_checkpoint(find(str(given.model), task), Compute(torch.device("cpu"), torch.float32))
     with atomic_write(given.out) as temporary:
         save_checkpoint(checkpoint, temporary, torch.float16, eight_bits=True)
+        carry_layers(given.model, temporary, task)
         worst = min(agreement(given.model, temporary, photo, task) for photo in given.photos)
         print(f"rounded and unrounded agree to {worst:.1f} dB at least")
         if worst < FLOOR_DB:
             raise UserError(f"8 bits cost too much: {worst:.1f} dB; expected {FLOOR_DB} or more")
 
 
-def agreement(model: Path, rounded: Path, photo: Path, task: str) -> float:
+def carry_layers(model: Path, rounded: Path, task: Task) -> None:
+    """Writes the temporal layers of `model`, where it has some, as those of its rounded weights."""
+    compute = Compute(torch.device("cpu"), torch.float32)
+    home = find(str(model), task)
+    layers = load_layers(Engine(load_checkpoint(home, compute), compute)) if home.find(TEMPORAL) else None
+    if layers is not None:
+        save_layers(layers, find(str(rounded), task), rounded / TEMPORAL)
+
+
+def agreement(model: Path, rounded: Path, photo: Path, task: Task) -> float:
     """PSNR in dB of what two models make of a photo, on display codes."""
     if task == "inverse":
         pair = [ur.InverseRenderer.from_pretrained(one)(str(photo)).base_color for one in (model, rounded)]

@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -22,7 +23,6 @@ ROOMS = (
     "insert",
     "synth",
     "relight",
-    "insert",
     "multiview",
     "inverse",
     "forward",
@@ -122,6 +122,16 @@ def upward(imports: list[Import]) -> list[str]:
 
 def test_every_module_is_in_a_room():
     assert {room_of(module) for module in SOURCES} == {*ROOMS, *PAGES}
+
+
+def test_the_page_lists_every_room_in_this_order_and_every_folder():
+    page = (ROOT.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    listed = re.search(r"```\nsrc/unrender/\n(.*?)```", page, re.DOTALL)
+    assert listed is not None
+    folders = [folder for folder in (ROOT / "unrender").rglob("*") if folder.is_dir() and folder.name != "__pycache__"]
+    rooms = [room for room in ROOMS if (ROOT / "unrender" / room).is_dir()]
+    assert re.findall(r"^  (\w+)/", listed[1], re.MULTILINE) == rooms
+    assert [folder.name for folder in folders if f"{folder.name}/" not in listed[1]] == []
 
 
 def test_imports_point_down():

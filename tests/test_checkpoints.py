@@ -8,6 +8,7 @@ import torch
 
 from tiny_models import tiny_card, tiny_checkpoint, tiny_folder
 from unrender.device import Compute
+from unrender.diffusion.checkpoints.hub.ids import unknown
 from unrender.diffusion.checkpoints.hub.registry import find, resolve
 from unrender.diffusion.checkpoints.loader import load_checkpoint, save_checkpoint
 from unrender.errors import UserError
@@ -96,6 +97,13 @@ def test_unknown_ids(tmp_path):
     with pytest.raises(UserError, match="no model is called nowhere"):
         resolve("nowhere")
     assert resolve(tmp_path) == tmp_path
+
+
+@pytest.mark.parametrize(("model", "recipe"), [("mini-t2i", "text-to-image"), ("mini-mv", "viewdiff")])
+def test_a_small_model_that_did_not_come_with_the_package_is_said_to_be_trained(model: str, recipe: str):
+    said = str(unknown(model))
+    assert f"no {model} comes with this version" in said
+    assert f"unrender train {recipe}" in said
 
 
 def test_eight_bits_keep_what_a_network_answers_and_a_third_of_the_room(tmp_path):

@@ -163,7 +163,8 @@ def test_directions_are_drawn_as_many_as_wanted_and_by_renderers_that_draw(
 def test_lights_are_listed(capsys: pytest.CaptureFixture[str]):
     assert run("lights", "list") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 9
+    assert len(lines) == 10
+    assert lines[-1].split()[:6] == ["even", "1.00", "1.00", "1.00", "3.14", "-"]
     assert max(map(len, lines)) <= 100
     (sunset,) = (line.split() for line in lines if line.startswith("sunset"))
     assert float(sunset[1]) > float(sunset[2]) > float(sunset[3])

@@ -196,6 +196,11 @@ def test_maps_with_a_typo(typo: str, right: str, tmp_path: Path, told: Callable[
     assert f"did you mean {right}?" in told("inverse", photo(tmp_path), "-o", tmp_path / "out", "--maps", typo)
 
 
+def test_a_word_that_an_option_does_not_know(tmp_path: Path, told: Callable[..., str]):
+    line = told("inverse", photo(tmp_path), "-o", tmp_path / "out", "--profile", "maya")
+    assert "'--profile': 'maya' is not one of 'unrender', 'blender'" in line
+
+
 def test_gbuffer_without_normals(tmp_path: Path, told: Callable[..., str]):
     path = tmp_path / "flat.exr"
     write_gbuffer(path, GBuffer(base_color=torch.rand(1, 3, 32, 32), roughness=torch.rand(1, 1, 32, 32)))

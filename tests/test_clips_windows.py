@@ -16,7 +16,7 @@ from unrender.diffusion.networks.inflation import inflate
 from unrender.diffusion.networks.joint_attention import set_group_size
 from unrender.diffusion.networks.small import SmallUNet
 from unrender.diffusion.networks.temporal import TemporalLayers, detach
-from unrender.diffusion.temporal import TEMPORAL, save_layers, seeing_time
+from unrender.diffusion.temporal import TEMPORAL, load_layers, save_layers, seeing_time
 from unrender.diffusion.windows import GAMMA, ClipOptions, align_depth, cross_fade, join_windows, overlap_start
 from unrender.errors import UserError
 from unrender.inverse.clips import ClipInverse
@@ -223,3 +223,9 @@ def test_temporal_layers_are_part_of_the_model_that_they_were_trained_over(tmp_p
     save_checkpoint(tiny_checkpoint(tiny_card(), seed=1), tmp_path)
     maps()
     assert "left out" in caplog.text
+
+
+def test_the_layers_that_ship_are_those_of_the_weights_that_ship(caplog):
+    renderer = InverseRenderer.from_pretrained("mini")
+    assert load_layers(renderer.engine) is not None
+    assert "left out" not in caplog.text

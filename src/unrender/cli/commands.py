@@ -86,7 +86,7 @@ def run(commands: typer.Typer, arguments: Sequence[str]) -> int:
         if (line := storage_trouble(mistake)) is not None:
             return _say(line, OURS)
         message = mistake.format_message() if isinstance(mistake, TyperException) else str(mistake)
-        return _say(message, CALLERS_MISTAKE)
+        return _say(message.replace(": Value error, ", ": "), CALLERS_MISTAKE)  # typer hands on pydantic's heading
     except (KeyboardInterrupt, typer.Abort) as stopped:
         if isinstance(stopped.__cause__, EOFError):  # typer takes the end of any file for the end of what is typed
             return _ours()

@@ -17,19 +17,20 @@ def list_lights() -> None:
     """
     import math
 
-    from unrender.files.environments import DESCRIPTIONS, builtin_environment
+    from unrender.files.environments import DESCRIPTIONS, EVEN, resolve_light
     from unrender.scene.color import luminance
     from unrender.scene.environment import mean_direction, texel_directions, texel_solid_angles
 
     upward = texel_directions(SIZE)[..., 1].clamp(min=0) * texel_solid_angles(SIZE)
     print(f"{'light':<11}{'colour':<17}{'strength':>8}{'height':>8}   what it does")
-    for name, says in DESCRIPTIONS.items():
-        light = builtin_environment(name).resized(SIZE)
+    for name, says in (*DESCRIPTIONS.items(), (EVEN, "the same from everywhere: takes the shading out")):
+        light = resolve_light(name).resized(SIZE)
         falls = (light.radiance[0] * upward).sum((1, 2))
         direction = mean_direction(light)[0]
-        height = math.degrees(math.asin(float(direction[1] / direction.norm())))
+        directed = float(direction.norm()) > 0.01
+        height = f"{math.degrees(math.asin(float(direction[1] / direction.norm()))):.0f}°" if directed else "-"
         colour = " ".join(f"{value:.2f}" for value in (falls / falls[1]).tolist())
-        print(f"{name:<11}{colour:<17}{float(luminance(falls, 0)):>8.2f}{height:>7.0f}°   {says}")
+        print(f"{name:<11}{colour:<17}{float(luminance(falls, 0)):>8.2f}{height:>8}   {says}")
 
 
 add_verb(app, "list", list_lights)

@@ -102,10 +102,7 @@ def resolve_light(text: str | Path) -> EnvironmentMap:
         return builtin_environment(name)
     if path == Path(EVEN):
         return EnvironmentMap(torch.ones(1, 3, 16, 32), name=EVEN)
-    near = difflib.get_close_matches(name, builtin_environment_names(), n=1)
-    hint = (
-        f"did you mean the shipped {near[0]}?"
-        if near
-        else f"shipped lights are {', '.join(builtin_environment_names())}"
-    )
+    names = (*builtin_environment_names(), EVEN)
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean the shipped {near[0]}?" if near else f"shipped lights are {', '.join(names)}"
     raise UserError(f"the light {text} does not exist; {hint}")

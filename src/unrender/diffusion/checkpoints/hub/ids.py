@@ -20,6 +20,9 @@ _OTHER_VERB: dict[Task, str] = {
     "multi_view": "a model of views; `unrender multiview` takes it",
 }
 
+_MADE_BY = {"mini-t2i": "text-to-image", "mini-mv": "viewdiff"}
+"""Names of small models of our own, and the recipe that makes one, for copies of the package that come without."""
+
 
 def embedded(task: Task = "inverse") -> dict[str, Path]:
     """The embedded models of one task, id to folder; a model with both directions has a folder for each."""
@@ -64,6 +67,11 @@ def pick(candidates: Sequence[ModelCard], task: Task | None) -> ModelCard:
 
 def unknown(model: str) -> UserError:
     """The error for an id that no model has."""
+    if model in _MADE_BY:
+        return UserError(
+            f"no {model} comes with this version; expected a published model's id or a folder of weights, "
+            f"as `unrender train {_MADE_BY[model]}` writes"
+        )
     names = {name.lower(): known for known in known_ids() for name in (known.rpartition("/")[2], known)}
     near = difflib.get_close_matches(model.lower(), names, n=1)
     hint = f"did you mean {names[near[0]]}?" if near else "`unrender models list` names them; a model folder works too"
