@@ -34,7 +34,7 @@ from unrender.files.meshes import read_meshes
 from unrender.files.numbering import literal, numbered, plain
 from unrender.files.sequences import GBufferWriter, ImageWriter, open_frames
 from unrender.files.video import VideoWriter, open_video
-from unrender.raytrace.assets import read_asset
+from unrender.raytrace.assets import load_asset, read_asset
 from unrender.scene.color import linear_to_srgb
 from unrender.scene.gbuffer import GBuffer
 from unrender.synth.sources import Sources
@@ -585,7 +585,7 @@ def test_cameras_that_say_more_than_they_need(tmp_path: Path):
 
 def asset(path: Path) -> tuple[np.ndarray, float, float]:
     """The mean base colour, roughness and metallic of what is rendered."""
-    read_asset.cache_clear()
+    load_asset.cache_clear()
     _, material = read_asset(path, 64)
     return material.base_color.mean((0, 1)), float(material.roughness.mean()), float(material.metallic.mean())
 

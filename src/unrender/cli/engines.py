@@ -88,7 +88,7 @@ def inverse_renderer(
         renderer = InverseRenderer.from_pretrained(
             model, engines.inference(scene.long_side), domain=scene.domain, attend=attend
         )
-        facts[model] = _checkpoint_facts(renderer.engine.checkpoint)
+        facts[model] = checkpoint_facts(renderer.engine.checkpoint)
         record.facts["model"] = next(iter(facts.values())) if len(facts) == 1 else list(facts.values())
         return renderer
 
@@ -180,7 +180,7 @@ def forward_renderer(
         samples=samples,
     )
     checkpoint = getattr(getattr(renderer.engine, "engine", None), "checkpoint", None)
-    engines.record.facts["forward"] = _checkpoint_facts(checkpoint) if checkpoint else {"id": model}
+    engines.record.facts["forward"] = checkpoint_facts(checkpoint) if checkpoint else {"id": model}
     if checkpoint is not None:
         return renderer
     return _on_device(renderer, choose_compute(compute.device, compute.dtype).device)
@@ -232,7 +232,8 @@ def _forward_options(prompt: PromptOptions, steps: int | None, seed: int) -> For
     )
 
 
-def _checkpoint_facts(checkpoint: Checkpoint) -> dict[str, object]:
+def checkpoint_facts(checkpoint: Checkpoint) -> dict[str, object]:
+    """What the run record says of a model."""
     card, home = checkpoint.card, checkpoint.home
     facts: dict[str, object] = {
         "id": card.id,

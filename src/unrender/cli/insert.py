@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
 from unrender.cli.guard import InputFiles
+from unrender.cli.guidance import GuidanceOptions, guidance_recipe, guiding_model
 from unrender.cli.options import ComputeOptions, NetworkOptions, Out, SceneOptions
 from unrender.cli.outputs import Destination, atomic_outputs, check_results, parse_destination
-from unrender.cli.progress import track
+from unrender.cli.progress import progress_bar, track
 from unrender.cli.run_record import RunRecord
 from unrender.cli.tally import FrameTally
 from unrender.errors import UserError
@@ -20,11 +21,13 @@ from unrender.errors import UserError
 if TYPE_CHECKING:
     import numpy as np
 
+    from unrender.diffusion.score_distillation import ScoreDistillation
     from unrender.files.readers import FrameReader
     from unrender.insert import InsertionPlan, InsertOptions, Placement, SupportPlane
     from unrender.output.insertion import InsertionPaths
     from unrender.relight import Inverse
     from unrender.scene.camera import Camera
+    from unrender.scene.environment import EnvironmentMap
     from unrender.scene.frames import Frames
     from unrender.scene.gbuffer import GBuffer
 
@@ -48,7 +51,7 @@ class InsertJob:
         ),
     ]
     class_name: Annotated[
-        str, typer.Option(metavar="WORDS", help="What the object is, in a word or two, for the record.")
+        str, typer.Option(metavar="WORDS", help="What the object is, in a word or two, as chair: --guidance needs it.")
     ] = ""
     light: Annotated[
         str | None,
@@ -58,10 +61,10 @@ class InsertJob:
         str,
         typer.Option(metavar="auto|EV", help="Of --light: auto, so that the ground is as bright as it is; or stops."),
     ] = "auto"
-    guidance: Annotated[
-        Literal["none"], typer.Option(help="What finds the light: none, the picture's own shading alone.")
-    ] = "none"
-    fit_steps: Annotated[int, typer.Option(min=1, metavar="N", help="Of the fit of the light.")] = 100
+    fit_steps: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Of the fit of the light.  [default: 100; 600 by a diffusion model]"),
+    ] = None
     samples: Annotated[int, typer.Option(min=1, metavar="N", help="Light paths a pixel of the result.")] = 128
     model: Annotated[str, typer.Option(help="The inverse model that finds plane and light: an id, or a folder.")] = (
         "mini"
@@ -118,6 +121,7 @@ class PlacementOptions:
 def insert(
     job: InsertJob,
     placement: PlacementOptions,
+    guiding: GuidanceOptions,
     scene: SceneOptions,
     network: NetworkOptions,
     compute: ComputeOptions,
@@ -129,7 +133,8 @@ def insert(
     """
     destination = parse_destination(job.out, (".exr", ".mp4", ".png", ".jpg"))
     tally = FrameTally(job.input)
-    record = RunRecord("insert", (job, placement, scene, network, compute))
+    record = RunRecord("insert", (job, placement, guiding, scene, network, compute))
+    recipe = guidance_recipe(guiding, job.class_name, light_given=job.light is not None)
     with atomic_outputs(destination) as work_dir:
         with record.timed("load"):
             from unrender.files.environments import resolve_light
@@ -143,24 +148,27 @@ def insert(
                 *(placement.pose or []),
                 placement.camera,
                 placement.shadow_on,
-                models=(job.model, network.decoder),
+                models=(job.model, network.decoder, guiding.base),
                 light=job.light,
             )
             check_results(destination, paths.all, inputs)
             light = None if job.light is None else resolve_light(job.light)
             photo = next(iter(clip))
             places = _placement(job, placement, photo)
-            options = _options(job, compute)
+            options = _options(job, compute, guided=recipe is not None)
             inverse = _inverse(job, scene, network, compute, record)
         if job.preview:
             _preview(paths, photo, job.asset, places, inverse, record)
         else:
-            from unrender.insert import insert_stream, plan_insertion
+            from unrender.insert import insert_stream, place_objects
             from unrender.output.insertion import write_insertion
 
-            with record.timed("plan"):
-                plan = plan_insertion(photo, job.asset, light, placement=places, options=options, inverse=inverse)
-            _note_plan(plan, record)
+            guidance = None
+            if recipe is not None:
+                # What cannot be placed is said now, and not after the model was taught the picture.
+                place_objects(photo, job.asset, places, inverse)
+                guidance = guiding_model(recipe, guiding, photo, compute, record)
+            plan = _plan(photo, job.asset, light, places, options, (guidance, inverse), record)
             frames = track(insert_stream(clip, plan, options), "inserting", len(clip))
             with record.timed("write"):
                 write_insertion(paths, plan, record.timed_items("render", frames), fps=clip.fps, first=clip.first)
@@ -190,13 +198,18 @@ def _paths(job: InsertJob, destination: Destination, work_dir: Path, clip: Frame
     return InsertionPaths.in_folder(work_dir, clip.name, frames)
 
 
-def _options(job: InsertJob, compute: ComputeOptions) -> InsertOptions:
-    from unrender.insert import FitOptions, InsertOptions
+def _options(job: InsertJob, compute: ComputeOptions, *, guided: bool) -> InsertOptions:
+    from unrender.insert import InsertOptions
 
     exposure = "auto" if job.exposure == "auto" else _number(job.exposure, f"--exposure {job.exposure}", "auto, or EV")
     if job.light is None and job.exposure != "auto":
         raise UserError(f"--exposure {job.exposure}: it is that of --light, which is not given")
-    return InsertOptions(exposure, job.samples, compute.seed, FitOptions(steps=job.fit_steps))
+    options = InsertOptions(exposure, job.samples, compute.seed)
+    if job.fit_steps is None:
+        return options
+    if guided:
+        return replace(options, guided=replace(options.guided, steps=job.fit_steps))
+    return replace(options, fit=replace(options.fit, steps=job.fit_steps))
 
 
 def _placement(job: InsertJob, given: PlacementOptions, photo: Frames) -> Placement:
@@ -297,12 +310,17 @@ def _number(text: str, what: str, expected: str) -> float:
 def _inverse(
     job: InsertJob, scene: SceneOptions, network: NetworkOptions, compute: ComputeOptions, record: RunRecord
 ) -> Inverse:
-    """The inverse renderer, loaded when it is first needed: a placement that is given whole needs none."""
+    """The inverse renderer, loaded when it is first needed: a placement that is given whole needs none. It is asked of
+    the first frame alone, and looks at it once."""
     from unrender.cli.engines import Engines, inverse_renderer
+
+    seen: list[GBuffer] = []
 
     def look(frames: Frames, maps: Sequence[str] | None) -> GBuffer:
         with record.timed("inverse"):
-            return inverse_renderer(job.model, Engines(network, compute, record), scene)(frames, maps)
+            if not seen:
+                seen.append(inverse_renderer(job.model, Engines(network, compute, record), scene)(frames, maps))
+        return seen[0]
 
     return look
 
@@ -328,13 +346,43 @@ def _preview(
         write_image(paths.picture, picture[0])
 
 
-def _note_plan(plan: InsertionPlan, record: RunRecord) -> None:
-    """What was found, for the record."""
+def _plan(
+    photo: Frames,
+    assets: Sequence[str],
+    light: EnvironmentMap | None,
+    placement: Placement,
+    options: InsertOptions,
+    models: tuple[ScoreDistillation | None, Inverse],
+    record: RunRecord,
+) -> InsertionPlan:
+    """Scene and light, by the model that guides and the one that looks at the photo."""
+    from unrender.insert import plan_insertion
+
+    guidance, inverse = models
+    steps = (options.fit if guidance is None else options.guided).steps
+    with record.timed("plan"), progress_bar("placing and lighting") as show:
+        plan = plan_insertion(
+            photo,
+            assets,
+            light,
+            placement=placement,
+            options=options,
+            guidance=guidance,
+            inverse=inverse,
+            report=lambda step, loss: show(step + 1, steps),
+        )
+    _note_plan(plan, record, guided=guidance is not None)
+    return plan
+
+
+def _note_plan(plan: InsertionPlan, record: RunRecord, *, guided: bool) -> None:
+    """What was found, for the record. The loss of a guidance by a model has a gradient and no meaning: none is told."""
     import math
 
     from unrender.scene.environment import mean_direction, mean_luminance
 
     direction = mean_direction(plan.fit.light)[0]
+    losses = () if guided else plan.fit.losses
     record.facts["insertion"] = {
         "objects": [{"asset": thing.name, "pose": thing.pose.tolist()} for thing in plan.scene.objects],
         "plane": [*plan.scene.plane.normal.tolist(), plan.scene.plane.offset],
@@ -342,7 +390,7 @@ def _note_plan(plan: InsertionPlan, record: RunRecord) -> None:
             "from": direction.tolist(),
             "degrees_above_horizon": math.degrees(math.asin(float(direction[1] / direction.norm().clamp(min=1e-9)))),
             "mean_luminance": float(mean_luminance(plan.fit.light)[0]),
-            "first_loss": plan.fit.losses[0] if plan.fit.losses else None,
-            "last_loss": plan.fit.losses[-1] if plan.fit.losses else None,
+            "first_loss": losses[0] if losses else None,
+            "last_loss": losses[-1] if losses else None,
         },
     }

@@ -1,7 +1,8 @@
 """Virtual objects in real pictures, in the picture's own light (DiPIR, Liang et al. 2024).
 
 `insert` puts assets into a picture or clip; `plan_insertion` and `insert_stream` are its two halves, for clips of any
-length. The light is given, or fitted: `fit_light` minimises any `LightGuidance`, over transport that is traced once.
+length. The light is given, or fitted: `fit_light` minimises any `LightGuidance`, over transport that is traced once;
+`fit_guided` takes a diffusion model for one.
 The package can be called, as its function `insert`: `unrender.insert("photo.jpg", "chair")`.
 """
 
@@ -11,8 +12,10 @@ from typing import Any
 
 from unrender.insert.builtin import BUILTIN
 from unrender.insert.composite import Layers, Tones, composite
+from unrender.insert.diffusion_guidance import DiffusionGuidance
 from unrender.insert.fit import Fit, FitOptions, SceneTransport, fit_light
 from unrender.insert.guidance import Candidate, LightGuidance, PhotoShading, PixelGuidance, photo_shading
+from unrender.insert.guided import GUIDED, fit_guided, trace_scene
 from unrender.insert.light import GaussianLight, TexelLight, fuse
 from unrender.insert.objects import Standing, VirtualObject, load_object
 from unrender.insert.pipeline import (
@@ -24,7 +27,6 @@ from unrender.insert.pipeline import (
     insert_stream,
     place_objects,
     plan_insertion,
-    trace_scene,
 )
 from unrender.insert.placement import Placement, build_scene
 from unrender.insert.plane import SupportPlane
@@ -34,7 +36,9 @@ from unrender.insert.tone import ToneCurves
 
 __all__ = [
     "BUILTIN",
+    "GUIDED",
     "Candidate",
+    "DiffusionGuidance",
     "Fit",
     "FitOptions",
     "GaussianLight",
@@ -59,6 +63,7 @@ __all__ = [
     "VirtualObject",
     "build_scene",
     "composite",
+    "fit_guided",
     "fit_light",
     "fuse",
     "insert",

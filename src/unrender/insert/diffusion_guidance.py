@@ -20,6 +20,11 @@ the model has to see the scene that they are to belong to."""
 LEAST_WINDOW = 0.25
 """The least side of the window, as a part of the picture's shorter one: a tiny object alone is no scene."""
 
+PAPER_PIXELS = 512 * 512
+"""What the guidance is counted against, ours: score distillation is a sum over latents, which grows with the picture
+that a model sees, and DiPIR's weights of its other losses (0.03, 0.01) stand beside that of Stable Diffusion at 512
+pixels. A model that sees less is weighted up to that sum, so that the weights mean the same with every model."""
+
 Window = tuple[int, int, int, int]
 """(top, left, height, width) in pixels."""
 
@@ -29,7 +34,7 @@ class Judged(Protocol):
 
     @property
     def composite(self) -> Tensor:
-        """(1, 3, H, W) scene-linear, exposed as the photo is, differentiable."""
+        """(1, 3, H, W) scene-linear, in the photo's units, differentiable."""
         ...
 
     @property
@@ -50,10 +55,12 @@ class DiffusionGuidance:
     Attributes:
         distillation: the model, what it is told, and how it guides.
         window: what part of the picture it sees.
+        exposure: gain that brings the picture to a display; 1 where it is one's already.
     """
 
     distillation: ScoreDistillation
     window: Window
+    exposure: float = 1.0
 
     @classmethod
     def around(cls, distillation: ScoreDistillation, region: Tensor, margin: float = MARGIN) -> DiffusionGuidance:
@@ -72,11 +79,12 @@ class DiffusionGuidance:
         return self.loss(judged.composite, judged.step, judged.steps)
 
     def loss(self, composite: Tensor, step: int, steps: int) -> Tensor:
-        """A scalar whose gradient with respect to `composite`, (1, 3, H, W) linear, is that of the guidance."""
+        """A scalar whose gradient with respect to `composite`, (1, 3, H, W) linear, is that of the guidance, as strong
+        as it would be in a picture of `PAPER_PIXELS`."""
         top, left, height, width = self.window
-        seen = display_codes(composite[:, :, top : top + height, left : left + width])
+        seen = display_codes(self.exposure * composite[:, :, top : top + height, left : left + width])
         seen = functional.interpolate(seen, self.seen_size, mode="bilinear", antialias=True)
-        return self.distillation.loss(seen * 2 - 1, step, steps)
+        return PAPER_PIXELS / (seen.shape[-2] * seen.shape[-1]) * self.distillation.loss(seen * 2 - 1, step, steps)
 
     @property
     def seen_size(self) -> tuple[int, int]:

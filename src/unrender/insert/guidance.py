@@ -70,7 +70,7 @@ class Candidate:
 class LightGuidance(Protocol):
     """A loss, to be minimised. One that has only a gradient g on the composite x returns (x * g).sum(), g detached."""
 
-    def __call__(self, candidate: Candidate) -> Tensor:
+    def __call__(self, candidate: Candidate, /) -> Tensor:
         """The loss of a candidate, a scalar with a history."""
         ...
 

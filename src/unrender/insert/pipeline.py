@@ -13,20 +13,19 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from unrender.diffusion.score_distillation import ScoreDistillation
 from unrender.errors import UserError
 from unrender.files.natural import LightLike, as_clip, as_light
 from unrender.forward.geometry import calibrate_depth
 from unrender.insert.composite import Tones, composite
-from unrender.insert.fit import Fit, FitOptions, SceneTransport, fit_light
+from unrender.insert.fit import Fit, FitOptions, fit_light
 from unrender.insert.guidance import LightGuidance, photo_shading
-from unrender.insert.light import LIGHT_SIZE
+from unrender.insert.guided import GUIDED, fit_guided, trace_scene
 from unrender.insert.objects import VirtualObject, load_object
 from unrender.insert.placement import ANYWHERE, Placement, build_scene
 from unrender.insert.plane import support_mask
 from unrender.insert.render import SAMPLES, Rendered, TracedScene, ground_albedo, render_frame
 from unrender.insert.scene import InsertionScene
-from unrender.raytrace.shadows import trace_shadows
-from unrender.raytrace.transport import trace_foreground
 from unrender.relight.light_estimate import estimate_light
 from unrender.relight.options import Inverse
 from unrender.scene.color import luminance
@@ -35,10 +34,9 @@ from unrender.scene.frames import Frames, single_frames
 from unrender.scene.gbuffer import GBuffer
 from unrender.scene.records import same, summary
 
-_GUIDED_SIDE = 256  # pixels of the longer side that a guidance of the composite sees
-_GUIDED_SAMPLES = 32
-
 Asset = VirtualObject | str | PathLike[str]
+Guidance = LightGuidance | ScoreDistillation
+"""What a light is fitted by in place of the photo's shading alone: any loss, or a diffusion model."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +50,14 @@ class InsertOptions:
         samples: paths a pixel of the final pictures.
         seed: of the random numbers.
         fit: of the light, where none is given.
+        guided: of the light by a diffusion model, which begins with what `fit` found.
     """
 
     exposure: float | Literal["auto"] = "auto"
     samples: int = SAMPLES
     seed: int = 0
     fit: FitOptions = field(default_factory=FitOptions)
+    guided: FitOptions = GUIDED
 
     def __post_init__(self) -> None:
         if self.exposure != "auto" and not abs(self.exposure) <= 100:
@@ -130,7 +130,7 @@ def insert(
     *,
     placement: Placement = ANYWHERE,
     options: InsertOptions = DEFAULTS,
-    guidance: LightGuidance | None = None,
+    guidance: Guidance | None = None,
     inverse: Inverse | None = None,
 ) -> Insertion:
     """Puts objects into a picture or clip: `plan_insertion`, then `insert_stream`, held whole. Arguments and errors as
@@ -151,8 +151,9 @@ def plan_insertion(
     *,
     placement: Placement = ANYWHERE,
     options: InsertOptions = DEFAULTS,
-    guidance: LightGuidance | None = None,
+    guidance: Guidance | None = None,
     inverse: Inverse | None = None,
+    report: Callable[[int, float], None] | None = None,
 ) -> InsertionPlan:
     """Places the objects and finds their light.
 
@@ -162,8 +163,10 @@ def plan_insertion(
         light: where it is known; else it starts from the relight room's estimate and is fitted.
         placement: where the objects go.
         options: how.
-        guidance: what the light is fitted by; the photo's own shading (`photo_shading`) by default.
+        guidance: what the light is fitted by; the photo's own shading (`photo_shading`) by default. A diffusion model
+            goes on from what that finds (`fit_guided`), with two lights that become one and tone curves.
         inverse: takes the photo apart, where something has to be found in it; the embedded model by default.
+        report: is called with each step of the last fit, and its loss.
 
     Raises:
         UserError: what `load_object` and `build_scene` raise; a guidance beside a light that is given.
@@ -177,10 +180,15 @@ def plan_insertion(
         return _planned(scene, Fit(known, known, known, Tones(), ()), photo)
     gbuffer = replace(look(), camera=scene.camera.frame(0))
     start = estimate_light(photo, gbuffer)
-    if guidance is None:
-        return _planned(scene, fit_light(photo_shading(photo, gbuffer), start, options.fit), photo)
+    if guidance is None or isinstance(guidance, ScoreDistillation):
+        shading = photo_shading(photo, gbuffer)
+        if guidance is None:
+            return _planned(scene, fit_light(shading, start, options.fit, report=report), photo)
+        shaded = fit_light(shading, start, options.fit).light
+        return _planned(scene, fit_guided(guidance, scene, photo, shaded, options.guided, report), photo)
     transport, picture = trace_scene(scene, photo)
-    return _planned(scene, fit_light(guidance, start, options.fit, transport=transport, background=picture), photo)
+    fit = fit_light(guidance, start, options.fit, transport=transport, background=picture, report=report)
+    return _planned(scene, fit, photo)
 
 
 def place_objects(
@@ -211,20 +219,6 @@ def insert_stream(
                 traced, plan.scene, plan.fit.light, frame=index, samples=options.samples, seed=options.seed
             )
         yield InsertedFrame(frame, rendered, composite(frame.rgb, rendered.layers.toned(plan.fit.tones)))
-
-
-def trace_scene(scene: InsertionScene, photo: Frames, side: int = _GUIDED_SIDE) -> tuple[SceneTransport, Tensor]:
-    """The light transport of a scene as its first camera sees it, no larger than `side` pixels, and the photo of that
-    size, (1, 3, h, w) linear: what a guidance of the composite works with."""
-    height, width = photo.size
-    factor = min(1.0, side / max(height, width))
-    small = scene.seen_at((max(1, round(height * factor)), max(1, round(width * factor))))
-    objects, stand_in = small.traced()
-    transport = SceneTransport(
-        trace_foreground(objects, LIGHT_SIZE, samples=_GUIDED_SAMPLES),
-        trace_shadows(objects, stand_in, LIGHT_SIZE, samples=_GUIDED_SAMPLES),
-    )
-    return transport, torch.nn.functional.adaptive_avg_pool2d(photo.rgb, small.camera.size)
 
 
 def _loaded(assets: Asset | Sequence[Asset]) -> list[VirtualObject]:
