@@ -121,7 +121,7 @@ def test_frames_last_as_long_as_they_did_with_their_sound(tmp_path: Path):
         shown = sorted(packet.pts * packet.time_base for packet in film.demux(film.streams.video[0]) if packet.size)
         assert film.streams.audio
     assert [round(1000 * float(at)) for at in shown] == times
-    assert "keeps their times" in json.loads((tmp_path / "out" / "run.json").read_text())["notes"][0]
+    assert "a video of them keeps that" in json.loads((tmp_path / "out" / "run.json").read_text())["notes"][0]
 
 
 def test_a_long_clip_of_maps_is_rendered_frame_by_frame(tmp_path: Path):

@@ -56,6 +56,7 @@ from unrender.raytrace.assets import read_asset
 from unrender.scene.camera import Camera
 from unrender.scene.gbuffer import GBuffer
 from unrender.synth.generate import _claim
+from unrender.synth.recipe import GENERATOR
 from unrender.train.loop import run
 from unrender.train.packed import open_packed, packed
 from unrender.train.recipe import Stage, TrainConfig
@@ -345,7 +346,7 @@ def _read_shards(folder: Path) -> list[Any]:
 
 
 def _synth_folder(folder: Path) -> Path:
-    (folder / "recipe.json").write_text(json.dumps({"generator": 3, "clips": 1}, indent=1))
+    (folder / "recipe.json").write_text(json.dumps({"generator": GENERATOR, "clips": 1}, indent=1))
     return folder
 
 
@@ -481,7 +482,7 @@ def _records(folder: Path) -> Path:
 
 
 def _seeds() -> tuple[Seed, ...]:
-    claim = partial(_claim, {"generator": 3, "clips": 1})
+    claim = partial(_claim, {"generator": GENERATOR, "clips": 1})
     stills = [Seed(name, write, read_image) for name, write in _STILLS]
     films = [Seed(name, write, _all_frames) for name, write in _FILMS]
     return (

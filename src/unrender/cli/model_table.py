@@ -17,10 +17,14 @@ from unrender.diffusion.checkpoints.hub.ids import embedded
 PAGE_WIDTH = 100
 """Columns, on a terminal or not: no line is folded, so that `grep` finds whole ones and an id can be copied."""
 
-HEADINGS = ("id", "task", "maps", "commercial", "GB", "memory", "here")
+HEADINGS = ("id", "task", "maps", "sale", "GB", "memory", "here")
 _RIGHT = ("GB", "memory")
-_MAPS_WIDTH = 18
+_MAPS_WIDTH = 14
+_TASKS = {"text_to_image": "words", "multi_view": "views"}
+"""Short names, beside inverse and forward."""
+
 FOOT = (
+    "sale: whether the licence allows commercial use (--commercial). "
     "GB: to fetch; memory: of GPU or CPU; both in half precision. memory is an estimate: the weights that inference "
     f"reads, and the widest moment of the decoder for a square picture (native size: of {NATIVE_SIDE}).",
     f"Tiny decoders for --decoder, pulled alike: {', '.join(DECODERS)}.",
@@ -58,7 +62,7 @@ def _row(card: ModelCard) -> tuple[str, ...]:
     size, memory = bytes_of(card)
     return (
         card.id,
-        card.task,
+        _TASKS.get(card.task, card.task),
         _few(card.map_names),
         card.identity.commercial_use,
         f"{size / 1e9:.2f}",
@@ -70,7 +74,8 @@ def _row(card: ModelCard) -> tuple[str, ...]:
 def _few(maps: Sequence[str]) -> str:
     """The maps, as many as fit; `models show` has them all."""
     whole = ", ".join(maps)
-    return whole if len(whole) <= _MAPS_WIDTH else f"{maps[0]}, +{len(maps) - 1}"
+    some = whole if len(whole) <= _MAPS_WIDTH else f"{maps[0]}, +{len(maps) - 1}"
+    return some if len(some) <= _MAPS_WIDTH else f"{len(maps)} maps"
 
 
 def _licences(cards: Sequence[ModelCard]) -> list[str]:

@@ -36,13 +36,13 @@ def map_to_rgb(name: str, value: Tensor) -> Tensor:
         return normal_to_rgb(value)
     if name == "depth":
         return depth_to_rgb(value)
-    if name in ("roughness", "metallic", "mask"):
-        return value.clamp(0, 1).expand(3, -1, -1)
     if name == "instance":
         # Steps of the golden ratio keep the colours of a few things far apart; nothing stays black.
         return torch.where(value > 0, _ramp(value[0] * 0.6180339887 % 1), torch.zeros(()))
     if name == "disparity":
         return _ramp(value[0].clamp(0, 1))
+    if len(value) == 1:  # roughness, mask, sky and others that are shares of 1
+        return value.clamp(0, 1).expand(3, -1, -1)
     if name in ("irradiance", "shading", "residual"):
         gain = _display_gain(value)
         return in_strips(lambda part: linear_to_srgb((part * gain).clamp(0, 1)), value)

@@ -39,7 +39,7 @@ def _card(identity: Identity, side: int, schedule: ScheduleCard, latents: Latent
         identity,
         task="text_to_image",
         # What is made is seen on a display, and resized there.
-        maps=MapsCard(PICTURE, (), SizeRule(side, multiple, min_side=multiple, space="encoded")),
+        maps=MapsCard(PICTURE, (), SizeRule(long_side=side, multiple=multiple, min_side=multiple, space="encoded")),
         latents=latents,
         conditioning=(TextPrompt(padded=True),),
         sampling=SamplingCard(schedule, "gaussian", GUIDANCE, Grouping(shared_noise="none")),
