@@ -121,7 +121,7 @@ def test_from_the_shell_with_mini(tmp_path: Path, capsys):
     out = tmp_path / "out"
     arguments = ["inverse", str(tmp_path), "--cameras", str(tmp_path / "transforms.json"), "-o", str(out)]
     assert main(arguments) == 0
-    found = read_gbuffer(out / "views.0002.exr")
+    found = read_gbuffer(out / f"{tmp_path.name}.0002.exr")
     assert found.depth_kind == "metric"
     assert {"base_color", "roughness", "depth"} <= set(found.maps)
     capsys.readouterr()

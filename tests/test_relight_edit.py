@@ -272,6 +272,22 @@ def test_masks_of_a_clip_go_along_with_it(tmp_path: Path):
     assert main(["edit", str(frames), "-o", str(tmp_path / "again"), *arguments]) == 2
 
 
+def test_a_part_of_a_clip_takes_as_many_masks_and_one_frame_is_a_picture(tmp_path: Path):
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for index in range(3):
+        Image.new("RGB", (32, 24), (90, 80, 70)).save(frames / f"shot.{index + 1:04d}.png")
+        Image.new("L", (32, 24), 255).save(tmp_path / f"mask.{index + 1:04d}.png")
+    (tmp_path / "mask.0003.png").unlink()
+    arguments = ["edit", str(frames), "--set", "roughness=0.25"]
+    masks = ["--mask", str(tmp_path / "mask.####.png")]
+    assert main([*arguments, *masks, "--frames", "2", "-o", str(tmp_path / "out")]) == 0
+    assert main([*arguments, *masks, "-o", str(tmp_path / "all")]) == 2
+    assert main([*arguments, "--frames", "1", "-o", str(tmp_path / "one.png")]) == 0
+    assert (tmp_path / "one.png").exists()
+    assert main([*arguments, "-o", str(tmp_path / "three.png")]) == 2
+
+
 def test_frames_are_not_taken_for_gbuffers(tmp_path: Path):
     from unrender.files.images import write_image
     from unrender.files.sequences import holds_gbuffers

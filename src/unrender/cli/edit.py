@@ -109,8 +109,9 @@ def edit(
 
             given = holds_gbuffers(job.input)
             frames = tally.counted(open_gbuffers(job.input) if given else open_frames(job.input))
-            destination.check_frames(len(frames))
-            paths = _paths(destination, work_dir, frames, job.frames)
+            count = min(job.frames or len(frames), len(frames))
+            destination.check_frames(count)
+            paths = _paths(destination, work_dir, frames, count)
             masks = [Path(mask) for mask in (job.mask, job.material_mask) if mask and _is_file(mask)]
             inputs = InputFiles(
                 job.input, job.material_from, job.insert, *masks, models=(job.model, job.forward), light=job.light
@@ -122,12 +123,12 @@ def edit(
             photos = not given or (job.material_from and not holds_gbuffers(job.material_from))
             inverse = inverse_renderer(job.model, engines, scene, len(frames), clip) if photos else None
             forward = record.timed("forward")(forward_renderer(job.forward, engines, prompt))
-            edits = _edits(job, (*_taken(job, inverse), *changes), len(frames))
+            edits = _edits(job, (*_taken(job, inverse), *changes), {count, len(frames)})
         if given or inverse is None:
             parts = decompose_gbuffers(islice(frames, job.frames), forward, light, options)
         else:
             parts = decompose_stream(frames, TimedWindows(inverse, record), forward, options)
-        edited = track(edit_stream(parts, edits, forward, light, options), "editing", job.frames or len(frames))
+        edited = track(edit_stream(parts, edits, forward, light, options), "editing", count)
         with record.timed("write"):
             stored = PictureFormat(times=frames.times)
             made = record.timed_items("edit", edited)
@@ -169,8 +170,9 @@ def _taken(job: EditJob, inverse: Inverse | None) -> tuple[MaterialChange, ...]:
     return material_of(source, region(source, where))
 
 
-def _edits(job: EditJob, changes: tuple[MaterialChange, ...], frames: int) -> Edit | Iterator[Edit]:
-    """One edit for all frames, or that of every frame, where a mask or an object is read from files."""
+def _edits(job: EditJob, changes: tuple[MaterialChange, ...], frames: set[int]) -> Edit | Iterator[Edit]:
+    """One edit for all frames, or that of every frame, where a mask or an object is read from files: with one of
+    the numbers of `frames`, those that are edited or all of the input's."""
     from unrender.files.masks import open_masks
     from unrender.files.sequences import open_gbuffers
     from unrender.relight import Edit
@@ -186,11 +188,11 @@ def _edits(job: EditJob, changes: tuple[MaterialChange, ...], frames: int) -> Ed
     return (Edit(changes, mask, inserted) for mask, inserted in zip(masks, objects, strict=False))
 
 
-def _one_or_all(reader: Reader, frames: int, option: str) -> Iterator:
+def _one_or_all(reader: Reader, frames: set[int], option: str) -> Iterator:
     """The frames of a clip that goes along with another, or its only one for ever."""
-    if len(reader) not in (1, frames):
+    if len(reader) not in (1, *frames):
         raise UserError(
-            f"{option} {reader.name} has {len(reader)} frames and the input {frames}; expected 1 or as many"
+            f"{option} {reader.name} has {len(reader)} frames and the input {max(frames)}; expected 1 or as many"
         )
     return repeat(next(iter(reader))) if len(reader) == 1 else iter(reader)
 
@@ -215,14 +217,13 @@ def _is_file(mask: str) -> bool:
 _MASK_ENDINGS = ("png", "jpg", "jpeg", "tif", "tiff", "exr", "webp", "mp4", "mov", "mkv")
 
 
-def _paths(destination: Destination, work_dir: Path, clip: Reader, frames: int | None) -> RelitPaths:
+def _paths(destination: Destination, work_dir: Path, clip: Reader, count: int) -> RelitPaths:
     """The files that were asked for."""
     from unrender.files.numbering import literal
     from unrender.output import RelitPaths, passes_paths
 
     if destination.file is not None:
         return RelitPaths((work_dir / destination.file,))
-    count = min(frames or len(clip), len(clip))
     number = "" if count == 1 else ".####"
     return RelitPaths(
         passes_paths(work_dir, f"{clip.name}.edited", count),

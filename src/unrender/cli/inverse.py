@@ -121,7 +121,7 @@ def _as_reader(posed: PosedPictures) -> FrameReader:
     """The pictures in the order of their cameras."""
     from unrender.files.readers import Reader
 
-    return Reader("views", posed.frames.size, None, len(posed.frames), lambda: iter(posed.frames))
+    return Reader(posed.frames.name, posed.frames.size, None, len(posed.frames), lambda: iter(posed.frames))
 
 
 def _agreeing(
@@ -139,7 +139,7 @@ def _agreeing(
 
     for picture in frames:  # counted, as all frames that are read
         del picture
-    whole = Frames(posed.frames.rgb, mask=posed.frames.mask, name="views", hdr=posed.frames.hdr)
+    whole = Frames(posed.frames.rgb, mask=posed.frames.mask, name=posed.frames.name, hdr=posed.frames.hdr)
     found = invert_set(lambda seen: renderer(seen, None), whole, posed.camera)
     if maps is not None:
         found = replace(found, **{name: None for name in found.maps if name not in (*maps, "rgb", "mask")})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -21,7 +21,7 @@ class PosedPictures:
     """Pictures of one thing from several places.
 
     Attributes:
-        frames: (T, 3, H, W) linear, with alpha where the pictures have it.
+        frames: (T, 3, H, W) linear, with alpha where the pictures have it, named after their folder.
         camera: of each.
         names: as the file of cameras gives them.
         depth: (T, 1, H, W) planar, in the cameras' units; None where no picture has an EXR with depth beside it.
@@ -65,7 +65,7 @@ def read_posed(cameras: str | Path, folder: str | Path | None = None) -> PosedPi
             masks.append(maps.get("mask"))
     whole = len(pictures)
     return PosedPictures(
-        Frames.concatenate(pictures),
+        replace(Frames.concatenate(pictures), name=home.resolve().name),
         named.camera,
         named.names,
         _all(depths, whole),
