@@ -102,13 +102,14 @@ def guiding_model(
     kind = "sds" if options.guidance == "sds" else "lds"
     # Half precision would drown what guides, the small difference of two answers: it has to be asked for.
     dtype = "float32" if compute.dtype == "auto" else compute.dtype
-    model = ScoreDistillation.from_pretrained(
-        recipe.base,
-        recipe.guidance_prompt,
-        adapters=adapters,
-        options=DistillationOptions(kind, seed=compute.seed),
-        inference=InferenceOptions(compute.device, dtype),
-    )
+    with record.timed("load"):
+        model = ScoreDistillation.from_pretrained(
+            recipe.base,
+            recipe.guidance_prompt,
+            adapters=adapters,
+            options=DistillationOptions(kind, seed=compute.seed),
+            inference=InferenceOptions(compute.device, dtype),
+        )
     taught = {"steps": recipe.config.steps, "concepts": recipe.concepts, "rank": recipe.lora.rank}
     record.facts["guided_by"] = {
         "kind": kind,

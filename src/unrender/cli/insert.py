@@ -166,7 +166,8 @@ def insert(
             guidance = None
             if recipe is not None:
                 # What cannot be placed is said now, and not after the model was taught the picture.
-                place_objects(photo, job.asset, places, inverse)
+                with record.timed("plan"):
+                    place_objects(photo, job.asset, places, inverse)
                 guidance = guiding_model(recipe, guiding, photo, compute, record)
             plan = _plan(photo, job.asset, light, places, options, (guidance, inverse), record)
             frames = track(insert_stream(clip, plan, options), "inserting", len(clip))

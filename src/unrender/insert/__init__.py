@@ -10,6 +10,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from unrender.diffusion.score_distillation import DistillationOptions, ScoreDistillation
 from unrender.insert.builtin import BUILTIN
 from unrender.insert.composite import Layers, Tones, composite
 from unrender.insert.diffusion_guidance import DiffusionGuidance
@@ -39,6 +40,7 @@ __all__ = [
     "GUIDED",
     "Candidate",
     "DiffusionGuidance",
+    "DistillationOptions",
     "Fit",
     "FitOptions",
     "GaussianLight",
@@ -54,6 +56,7 @@ __all__ = [
     "Placement",
     "Rendered",
     "SceneTransport",
+    "ScoreDistillation",
     "Standing",
     "SupportPlane",
     "TexelLight",

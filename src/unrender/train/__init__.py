@@ -56,6 +56,7 @@ _HOMES = {
         "RECIPES as PERSONALISE_RECIPES",
         "personalise as train_personalise",
         "personalised",
+        "recipe_for as personalise_recipe",
     ),
     "pretrain": ("PretrainRecipe", "RECIPES as PRETRAIN_RECIPES", "pretrain as train_pretrain"),
     "recipe": ("Stage", "TrainConfig"),
