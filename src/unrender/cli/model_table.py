@@ -1,4 +1,4 @@
-"""The table of `unrender models list`, a hundred columns wide."""
+"""The table of `unrender models list`, as wide as the longest id asks for."""
 
 import sys
 import textwrap
@@ -15,7 +15,11 @@ from unrender.diffusion.checkpoints.hub.decoders import DECODERS
 from unrender.diffusion.checkpoints.hub.ids import embedded
 
 PAGE_WIDTH = 100
-"""Columns, on a terminal or not: no line is folded, so that `grep` finds whole ones and an id can be copied."""
+"""Columns of text."""
+
+TABLE_WIDTH = 116
+"""Columns of the table, on a terminal or not: no line is folded and no cell cut, so that `grep` finds whole ones and an
+id can be copied."""
 
 HEADINGS = ("id", "task", "maps", "commercial", "GB", "memory", "here")
 _RIGHT = ("GB", "memory")
@@ -31,7 +35,7 @@ def print_table(cards: Sequence[ModelCard]) -> None:
     """Prints a line for each card, the licences by system, and what the columns mean; plain text where it is not read
     on a terminal."""
     console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-    console.width = PAGE_WIDTH
+    console.width = TABLE_WIDTH
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     rows = [_row(card) for card in cards]
     for heading in HEADINGS:
