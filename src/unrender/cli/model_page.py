@@ -96,7 +96,8 @@ def _example(card: ModelCard) -> str:
         return f"unrender inverse photo.jpg -o out --model {card.id}"
     if card.task == "forward":
         return f"unrender forward maps.exr -o out --light sunset --model {card.id}"
-    return ""
+    verb = "generate" if card.task == "text_to_image" else "multiview"
+    return f'unrender {verb} "a red chair" -o out --model {card.id}'
 
 
 def _entry(name: str, said: str) -> list[str]:
