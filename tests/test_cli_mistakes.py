@@ -201,6 +201,21 @@ def test_a_word_that_an_option_does_not_know(tmp_path: Path, told: Callable[...,
     assert "'--profile': 'maya' is not one of 'unrender', 'blender'" in line
 
 
+@pytest.mark.parametrize("arguments", [["insert", "photo.png", "--asset", "ball", "--preview"], ["synth"]])
+def test_a_library_of_an_extra_that_is_not_installed(arguments: list[str], tmp_path: Path):
+    photo(tmp_path)
+    out = ["-o", "out.png"] if arguments[0] == "insert" else ["out", "--clips", "1"]
+    program = (
+        "import sys; sys.modules |= dict.fromkeys(('mitsuba', 'drjit', 'trimesh', 'scipy'));"
+        f"from unrender.cli import main; sys.exit(main({[*arguments, *out]}))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "pip install 'unrender[raytrace]'" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
+
+
 def test_gbuffer_without_normals(tmp_path: Path, told: Callable[..., str]):
     path = tmp_path / "flat.exr"
     write_gbuffer(path, GBuffer(base_color=torch.rand(1, 3, 32, 32), roughness=torch.rand(1, 1, 32, 32)))

@@ -55,7 +55,7 @@ def test_card_round_trip(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("", "not a model card"), ('{"id": "x"}', "not a model card"), ("[1]", "not a model card")],
+    [("", "is empty"), ('{"id": "x"}', "not a model card"), ("[1]", "not a model card")],
 )
 def test_broken_cards_are_one_line(tmp_path, text, says):
     (tmp_path / "unrender.json").write_text(text)

@@ -34,6 +34,14 @@ _CALLERS = {
     errno.EINVAL,
 }
 
+_EXTRAS = {
+    "raytrace": ("mitsuba", "drjit", "trimesh", "scipy", "manifold3d"),
+    "train": ("peft", "tensorboard"),
+    "metrics": ("torchmetrics",),
+    "datasets": ("h5py",),
+}
+"""Modules that a plain install comes without, by the extra that brings them."""
+
 
 def one_line(text: str, longest: int = LONGEST) -> str:
     """`text` on one line: control bytes, and bytes that are not UTF-8, are escaped; the middle of a long one is left
@@ -64,7 +72,12 @@ def storage_trouble(error: BaseException) -> str | None:
 
 
 def callers_mistake(error: BaseException) -> str | None:
-    """What to say where an error is the system's answer to a name that the caller gave; None else."""
+    """What to say where an error is the system's answer to a name that the caller gave, or a library that the caller
+    did not install; None else."""
+    if isinstance(error, ModuleNotFoundError) and error.name is not None:
+        module = error.name.split(".")[0]
+        extra = next((extra for extra, modules in _EXTRAS.items() if module in modules), None)
+        return f"this needs {module}, which `pip install 'unrender[{extra}]'` brings" if extra else None
     if isinstance(error, OSError) and error.errno in _CALLERS and error.filename is not None:
         return f"{_shown(error.filename)}: {error.strerror}; expected a name that can be read or written here"
     if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":

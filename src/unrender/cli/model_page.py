@@ -96,8 +96,8 @@ def _example(card: ModelCard) -> str:
         return f"unrender inverse photo.jpg -o out --model {card.id}"
     if card.task == "forward":
         return f"unrender forward maps.exr -o out --light sunset --model {card.id}"
-    verb, words = ("generate", "a red chair") if card.task == "text_to_image" else ("multiview", "a red teddy bear")
-    return f"unrender {verb} '{words}' -o out --model {card.id}"
+    verb = "generate" if card.task == "text_to_image" else "multiview"
+    return f'unrender {verb} "a red chair" -o out --model {card.id}'
 
 
 def _entry(name: str, said: str) -> list[str]:

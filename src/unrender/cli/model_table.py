@@ -1,4 +1,4 @@
-"""The table of `unrender models list`, a hundred columns wide."""
+"""The table of `unrender models list`, as wide as the longest id asks for."""
 
 import sys
 import textwrap
