@@ -15,3 +15,11 @@ def mitsuba():
     import mitsuba
 
     return mitsuba
+
+
+@pytest.fixture(scope="session")
+def vectorised_mitsuba(mitsuba):
+    """The same, of a variant that runs Dr.Jit's loops: ours are written in them."""
+    if mitsuba.variant().startswith("scalar"):
+        pytest.skip("only Mitsuba's scalar variant renders here; light transport needs LLVM or CUDA")
+    return mitsuba

@@ -20,7 +20,6 @@ from unrender.insert.fit import FitOptions, SceneTransport, fit_light
 from unrender.insert.guidance import PixelGuidance, photo_shading
 from unrender.insert.light import GaussianLight, TexelLight, fuse
 from unrender.insert.tone import ToneCurves
-from unrender.raytrace import backend
 from unrender.raytrace.shadows import trace_shadows
 from unrender.raytrace.transport import trace_foreground
 from unrender.scene.camera import Camera, world_rays
@@ -30,12 +29,7 @@ SIZE = 40
 
 
 @pytest.fixture(scope="module")
-def transport():
-    try:
-        if backend.use().startswith("scalar"):
-            pytest.skip("only the scalar variant runs here")
-    except UserError as reason:
-        pytest.skip(str(reason))
+def transport(vectorised_mitsuba):
     objects, ground = scenes(SIZE)
     return SceneTransport(
         trace_foreground(objects, LIGHT_SIZE, samples=16), trace_shadows(objects, ground, LIGHT_SIZE, samples=16)

@@ -32,7 +32,6 @@ from unrender.insert import (
 )
 from unrender.insert.diffusion_guidance import PAPER_PIXELS, DiffusionGuidance
 from unrender.insert.guided import changed_window, fit_guided
-from unrender.raytrace import backend
 from unrender.scene.color import linear_to_srgb
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.frames import Frames
@@ -45,13 +44,7 @@ CPU = InferenceOptions("cpu", "float32")
 GREY = EnvironmentMap(torch.full((1, 3, 16, 32), 0.5), "grey")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def mitsuba_that_renders():
-    try:
-        if backend.use().startswith("scalar"):
-            pytest.skip("only the scalar variant runs here")
-    except UserError as reason:
-        pytest.skip(str(reason))
+pytestmark = pytest.mark.usefixtures("vectorised_mitsuba")
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 import unrender as ur
-from unrender.errors import UserError
 
 pytest.importorskip("mitsuba", reason="Mitsuba is not installed; the extra [raytrace] brings it")
 pytest.importorskip("trimesh", reason="trimesh is not installed; the extra [raytrace] brings it")
@@ -21,7 +20,6 @@ from unrender.files.exr import read_channels
 from unrender.files.gbuffers import read_gbuffer
 from unrender.files.images import read_image, write_image
 from unrender.insert import Placement, Standing, SupportPlane
-from unrender.raytrace import backend
 from unrender.scene.camera import Camera
 from unrender.synth.insertion import random_pair, write_pair
 
@@ -29,13 +27,7 @@ SIZE = (40, 56)
 PLANE = ["--plane", "0,1,0,-1", "--at", "28,30", "--height", "0.8"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def mitsuba_that_renders():
-    try:
-        if backend.use().startswith("scalar"):
-            pytest.skip("only the scalar variant runs here")
-    except UserError as reason:
-        pytest.skip(str(reason))
+pytestmark = pytest.mark.usefixtures("vectorised_mitsuba")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ pytest.importorskip("mitsuba", reason="Mitsuba is not installed; the extra [rayt
 pytest.importorskip("trimesh", reason="trimesh is not installed; the extra [raytrace] brings it")
 
 from insertion_scenes import LIGHT_SIZE, LIGHTS, camera, light, psnr, scenes, surfaces
-from unrender.raytrace import backend, transport
+from unrender.raytrace import transport
 from unrender.raytrace.atlas import pack_atlas
 from unrender.raytrace.path_tracer import render_lights
 from unrender.raytrace.prb import MaterialEdit, prb_scene, prb_shadow_ratio, render_prb
@@ -20,13 +20,7 @@ from unrender.raytrace.transport import trace_foreground
 SIZE = 24
 
 
-@pytest.fixture(scope="module", autouse=True)
-def mitsuba_that_renders():
-    try:
-        if backend.use().startswith("scalar"):
-            pytest.skip("only the scalar variant runs here")
-    except UserError as reason:
-        pytest.skip(str(reason))
+pytestmark = pytest.mark.usefixtures("vectorised_mitsuba")
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,12 @@ class GenerateJob:
     prompt: Annotated[str, typer.Argument(metavar="WORDS", help="What the picture is to show.")]
     out: Out
     model: Annotated[
-        str, typer.Option(metavar="ID", help="A text-to-image model: an id, or a folder in Stable Diffusion's layout.")
+        str,
+        typer.Option(
+            metavar="ID",
+            help="A text-to-image model: an id, or a folder in Stable Diffusion's layout. mini-t2i comes with no "
+            "weights yet; `unrender train text-to-image` makes some.",
+        ),
     ] = "mini-t2i"
     lora: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Adapters, as `unrender train personalise` writes them.")
@@ -35,8 +40,7 @@ class GenerateJob:
 def generate(job: GenerateJob, compute: ComputeOptions) -> None:
     """Make a picture of words.
 
-    Writes PNGs at the model's own size, and run.json. `mini-t2i` knows the things of `unrender synth`: tables, chairs,
-    vases, busts, balls, in colours and materials, by day and by night.
+    Writes PNGs at the model's own size, and run.json.
     """
     destination = parse_destination(job.out, (".png", ".exr", ".jpg"))
     destination.check_frames(job.count)

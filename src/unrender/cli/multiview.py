@@ -41,7 +41,9 @@ class ViewsJob:
             help="Of each --image: the number of its view, from 1, or AZIMUTH,ELEVATION[,DISTANCE].  [default: 1]",
         ),
     ] = None
-    model: Annotated[str, typer.Option(help="A model's id, or the folder of a checkpoint.")] = "mini-mv"
+    model: Annotated[
+        str, typer.Option(help="A model's id, or a folder of `train viewdiff`; mini-mv comes with no weights yet.")
+    ] = "mini-mv"
     exr: Annotated[bool, typer.Option("--exr", help="Write every view as float EXR, too.")] = False
     fps: Annotated[float, typer.Option(min=1, max=240, help="Of the film.")] = 12.0
     splat: Annotated[
