@@ -63,9 +63,16 @@ class FrameTally:
         if self.off is not None:
             record.facts["frames"] = {"promised": self.promised, "read": self.off}
 
+    @property
+    def line(self) -> str:
+        """A wrong number in words, "" where it is right."""
+        if self.off is None:
+            return ""
+        line = f"{self.source}: {self.promised} frames were promised and {self.off} could be read; all those are "
+        return line + "written; expected an undamaged file"
+
     def tell(self) -> None:
         """Says a wrong number on stderr, and ends the command with status 1: its results are there, but not whole."""
-        if self.off is not None:
-            line = f"{self.source}: {self.promised} frames were promised and {self.off} could be read; all those are "
-            print(f"unrender: {one_line(line + 'written; expected an undamaged file')}", file=sys.stderr)
+        if self.line:
+            print(f"unrender: {one_line(self.line)}", file=sys.stderr)
             raise typer.Exit(INCOMPLETE)

@@ -40,6 +40,28 @@ def atomic_write(path: str | Path) -> Generator[Path]:
             remove(sibling)
 
 
+def write_once(path: Path, text: str) -> bool:
+    """Writes a text file that is not there, whole; whether it did: of several that try at once, one does.
+
+    Raises:
+        UserError: as `atomic_write`.
+    """
+    _check_parent(path)
+    sibling = path.with_name(unfinished_name(path.suffix))
+    with removed_on_signal(lambda: remove(sibling)):
+        try:
+            sibling.write_text(text, encoding="utf-8")
+            try:
+                os.link(sibling, path)
+            except FileExistsError:
+                return False
+            except OSError:  # a file system without links
+                os.replace(sibling, path)
+            return True
+        finally:
+            remove(sibling)
+
+
 def _check_parent(path: Path) -> None:
     parent = path.parent
     if not parent.exists():
