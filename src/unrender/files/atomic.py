@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,7 +68,7 @@ def _check_parent(path: Path) -> None:
     if not parent.is_dir():
         raise UserError(f"cannot write {path}: {parent} is a file, not a folder")
     try:
-        probe = parent / f".{secrets.token_hex(8)}"
+        probe = parent / unfinished_name()
         probe.touch(exist_ok=False)
         probe.unlink()
     except OSError as error:

@@ -30,6 +30,7 @@ _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_USAGE_STATS_PROMPT_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # workers without a GPU see none; unset, Ray warns of it
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",  # what Ray would print of workers that died; the report says it
     "RAY_worker_niceness": "0",  # of Ray's own 15 nothing is left where others compute, too
 }
 
