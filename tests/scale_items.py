@@ -25,6 +25,7 @@ class Squares:
         poisoned: numbers that cannot be done.
         deadly: numbers that kill the process that does them.
         pause: seconds an item.
+        crew: workers that must have begun before an item is.
         room: bytes that a file may have, where the disk is to be full.
         needs: see `Work`.
     """
@@ -33,6 +34,7 @@ class Squares:
     poisoned: frozenset[int] = frozenset()
     deadly: frozenset[int] = frozenset()
     pause: float = 0.0
+    crew: int = 1
     room: int | None = None
     needs: Needs = field(default_factory=Needs)
 
@@ -48,6 +50,8 @@ class Squares:
                 raise UserError(f"{number} is poisoned")
             if number in self.deadly:
                 os.kill(os.getpid(), signal.SIGKILL)
+            while len(workers(self.folder)) < self.crew:
+                time.sleep(0.02)
             time.sleep(self.pause)
             with atomic_write(self.folder / f"{number:05d}.txt") as path:
                 path.write_text(f"{number * number}\n" * 100)

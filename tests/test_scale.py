@@ -170,6 +170,12 @@ def test_several_inputs_into_one_file_are_refused(photos: Path, capsys: pytest.C
     assert not (photos / "out").exists()
 
 
+def test_nobody_at_an_address_is_said_in_one_line(photos: Path, capsys: pytest.CaptureFixture):
+    command = ["inverse", str(photos / "p0.png"), "-o", str(photos / "out"), "--ray", "127.0.0.1:1"]
+    assert main(command) == 2
+    assert "--ray 127.0.0.1:1: no Ray cluster answers there" in capsys.readouterr().err
+
+
 # The heavier ones: each begins clusters and processes of its own.
 
 
@@ -178,7 +184,6 @@ def drive(folder: Path, count: int, pause: float) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, str(HERE / "scale_items.py"), str(folder), str(count), str(pause)],
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])},
-        stderr=subprocess.PIPE,
         start_new_session=True,
     )
 
@@ -203,7 +208,7 @@ def test_a_driver_that_is_killed_takes_its_workers_along_and_the_next_one_goes_o
     process = drive(folder, 60, 0.2)
     wait_until(lambda: len(missing(folder, 60)) <= 50)
     process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.wait()
     wait_until(lambda: not any(map(is_running, workers(folder))))
     left = missing(folder, 60)
     assert 0 < len(left) <= 50
@@ -261,12 +266,13 @@ nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_da
 lost = nodes.add_node(num_cpus=1)
 nodes.wait_for_nodes()
 folder, seen, reasons = Path(sys.argv[1]), 0, []
-for outcome in RayCluster(nodes.address).run(Squares(folder, pause=0.2), range(40), lambda units: None):
+work = Squares(folder, pause=0.1, crew=2)
+for outcome in RayCluster(nodes.address).run(work, range(30), lambda units: None):
     seen += 1
     reasons += [outcome.reason] if outcome.reason else []
-    if seen == 10:
+    if seen == 5:
         nodes.remove_node(lost, allow_graceful=False)
-print(seen, reasons, missing(folder, 40), len(list((folder / "workers").iterdir())), flush=True)
+print(seen, reasons, missing(folder, 30), len(list((folder / "workers").iterdir())), flush=True)
 nodes.shutdown()
 """
 
@@ -283,14 +289,7 @@ def test_a_node_that_is_lost_is_done_without(tmp_path: Path):
         timeout=240,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "40 [] [] 2", done.stdout + done.stderr
-
-
-@pytest.mark.slow
-def test_nobody_at_an_address_is_said_in_one_line(photos: Path, capsys: pytest.CaptureFixture):
-    command = ["inverse", str(photos / "p0.png"), "-o", str(photos / "out"), "--ray", "127.0.0.1:1"]
-    assert main(command) == 2
-    assert "--ray 127.0.0.1:1: no Ray cluster answers there" in capsys.readouterr().err
+    assert done.stdout.splitlines()[-1] == "30 [] [] 2", done.stdout + done.stderr
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import tempfile
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
@@ -23,7 +24,7 @@ ATTEMPTS = 3
 """How many workers an item may take with it before it is set aside."""
 
 LOCAL = "local"
-_WAIT_SECONDS = 1.0
+_WAIT_SECONDS, _CONNECT_SECONDS = 1.0, 5.0
 _OBJECT_STORE = 80_000_000  # bytes; Ray's least is 75 MB, and nothing that travels is large
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _SETTINGS = {
@@ -58,6 +59,7 @@ class RayCluster:
         """
         if not items:
             return
+        _require_answer(self.address)
         with _connected(self, work.needs) as ray:
             fleet: _Fleet[Item, Result] = _Fleet(ray, work, min(len(items), self.workers or _room(ray, work.needs)))
             try:
@@ -211,6 +213,24 @@ def _connected(cluster: RayCluster, needs: Needs) -> Generator[Any]:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
+def _require_answer(address: str) -> None:
+    """Raises UserError where nobody listens at HOST:PORT: Ray itself would try for ever."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon:
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise _nobody_at(address) from error
+
+
+def _nobody_at(address: str) -> UserError:
+    return UserError(
+        f"--ray {address}: no Ray cluster answers there; expected local, auto, or the HOST:PORT that "
+        "`ray start --head` said"
+    )
+
+
 def _init(ray: Any, cluster: RayCluster, needs: Needs, scratch: str | None) -> None:
     options: dict[str, Any] = {"address": cluster.address, "log_to_driver": False, "logging_level": "ERROR"}
     if scratch is not None:
@@ -222,10 +242,7 @@ def _init(ray: Any, cluster: RayCluster, needs: Needs, scratch: str | None) -> N
     except (ConnectionError, ValueError, RuntimeError) as error:
         if scratch is not None:
             raise
-        raise UserError(
-            f"--ray {cluster.address}: no Ray cluster answers there; expected local, auto, or the HOST:PORT that "
-            "`ray start --head` said"
-        ) from error
+        raise _nobody_at(cluster.address) from error
 
 
 @contextmanager
