@@ -43,7 +43,7 @@ class Squares:
         if self.room is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (self.room, resource.RLIM_INFINITY))
         (self.folder / "workers").mkdir(exist_ok=True)
-        (self.folder / "workers" / str(os.getpid())).touch()
+        (self.folder / "workers" / str(os.getpid())).write_text(os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
 
         def square(number: int) -> int:
             if number in self.poisoned:

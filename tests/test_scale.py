@@ -255,6 +255,26 @@ def test_a_full_disk_of_a_ray_worker_ends_the_run(ray: RayCluster, tmp_path: Pat
     assert results(tmp_path / "full") == {}
 
 
+GPUS = """
+import sys
+from pathlib import Path
+import ray
+from scale_items import Squares
+from unrender.scale import Needs, RayCluster
+
+ray.init(address="local", num_cpus=8, num_gpus=2, include_dashboard=False)
+work = Squares(Path(sys.argv[1]), crew=2, needs=Needs(threads=1, gpu=True))
+assert all(not outcome.reason for outcome in RayCluster("local").run(work, range(8), lambda units: None))
+"""
+
+
+@pytest.mark.slow
+def test_each_worker_of_a_cluster_with_gpus_begins_once_and_has_one_to_itself(tmp_path: Path):
+    settings = {"PYTHONPATH": os.pathsep.join([str(HERE), *sys.path]), "RAY_USAGE_STATS_ENABLED": "0"}
+    subprocess.run([sys.executable, "-c", GPUS, str(tmp_path)], env=os.environ | settings, check=True, timeout=240)
+    assert sorted(path.read_text() for path in (tmp_path / "workers").iterdir()) == ["0", "1"]
+
+
 LOST_NODE = """
 import sys
 from pathlib import Path

@@ -26,7 +26,9 @@ class ScaleOptions:
     ] = None
     workers: Annotated[
         int | None,
-        typer.Option(min=1, metavar="W", help="Processes that each do one item at a time; with --ray all there is."),
+        typer.Option(
+            min=1, metavar="W", help="Processes, each with one item at a time.  [synth: one a core; else 1; on Ray all]"
+        ),
     ] = None
     shard: Annotated[
         str, typer.Option(metavar="I/N", help="Do every N-th item only, from the I-th on: one of N machines.")

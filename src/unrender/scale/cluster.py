@@ -6,7 +6,6 @@ Ray only says where code runs. What is done is known by the results themselves, 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import tempfile
@@ -14,9 +13,11 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Generic
 
 from unrender.errors import UserError
+from unrender.files.leftovers import is_alive, place, remove, removed_on_signal
 from unrender.scale.work import Item, ItemOutcome, Needs, Result, Tell, Work
 from unrender.scale.worker import Reply, Worker, set_threads
 
@@ -177,9 +178,9 @@ class _Fleet(Generic[Item, Result]):
 class _Actor(Generic[Item, Result]):
     """A worker in a process of Ray's."""
 
-    def __init__(self, work: Work[Item, Result], place: str) -> None:
+    def __init__(self, work: Work[Item, Result], folder: str) -> None:
         with suppress(OSError):  # a node without that folder must be given absolute paths
-            os.chdir(place)
+            os.chdir(folder)
         set_threads(work.needs.threads)
         self._worker: Worker[Item, Result] = Worker(work)
 
@@ -202,15 +203,27 @@ def _connected(cluster: RayCluster, needs: Needs) -> Generator[Any]:
     if ray.is_initialized():
         yield ray
         return
-    scratch = tempfile.mkdtemp(prefix="unrender-ray-") if cluster.address == LOCAL else None
+    scratch = _scratch() if cluster.address == LOCAL else None
     try:
-        with _signals_kept():
-            _init(ray, cluster, needs, scratch)
-        yield ray
+        with removed_on_signal(lambda: remove(Path(scratch)) if scratch else None):
+            with _signals_kept():
+                _init(ray, cluster, needs, scratch)
+            yield ray
     finally:
         ray.shutdown()
         if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
+            remove(Path(scratch))
+
+
+def _scratch() -> str:
+    """A folder for Ray's own files, with a short name, for sockets lie in it; what killed drivers left goes."""
+    folder = Path("/tmp") if os.path.isdir("/tmp") else Path(tempfile.gettempdir())
+    ours = f"ur-ray-{place()}-"
+    for left in folder.glob(f"{ours}*"):
+        owner = left.name.removeprefix(ours).partition("-")[0]
+        if owner.isdigit() and not is_alive(int(owner), 0):
+            remove(left)
+    return tempfile.mkdtemp(prefix=f"{ours}{os.getpid()}-", dir=folder)
 
 
 def _require_answer(address: str) -> None:
