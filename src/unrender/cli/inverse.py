@@ -17,7 +17,7 @@ from unrender.cli.options import ClipSettings, ComputeOptions, Fps, NetworkOptio
 from unrender.cli.outputs import check_results, parse_destination
 from unrender.cli.run_record import RunRecord
 from unrender.cli.scaling import ScaleOptions
-from unrender.cli.several import Inputs, Picture, PictureRun, PictureWork, run_verb
+from unrender.cli.several import GivenInputs, Picture, PictureRun, PictureWork, run_verb
 from unrender.cli.tally import FrameTally
 from unrender.errors import UserError
 
@@ -56,7 +56,7 @@ class InverseJob:
 
 
 def inverse(
-    inputs: Inputs,
+    inputs: GivenInputs,
     job: InverseJob,
     scene: SceneOptions,
     clip: ClipSettings,

@@ -33,7 +33,7 @@ from unrender.cli.options import (
 from unrender.cli.outputs import PICTURES, VIDEOS, Destination, check_results, parse_destination
 from unrender.cli.run_record import RunRecord
 from unrender.cli.scaling import ScaleOptions
-from unrender.cli.several import Inputs, Picture, PictureRun, PictureWork, run_verb
+from unrender.cli.several import GivenInputs, Picture, PictureRun, PictureWork, run_verb
 from unrender.cli.tally import FrameTally
 from unrender.errors import UserError
 
@@ -117,7 +117,7 @@ class RelightJob:
 
 
 def relight(
-    inputs: Inputs,
+    inputs: GivenInputs,
     job: RelightJob,
     scene: SceneOptions,
     clip: ClipSettings,

@@ -44,7 +44,7 @@ _NUMBERS = re.compile(r"[._-]?(#+|%\d*d)")
 
 
 @dataclass(frozen=True)
-class Inputs:
+class GivenInputs:
     """What a verb is given, one or several."""
 
     inputs: Annotated[
@@ -149,7 +149,7 @@ class PictureWork:
         return True
 
 
-def run_verb(work: PictureWork, inputs: Inputs, out: Path, scale: ScaleOptions) -> None:
+def run_verb(work: PictureWork, inputs: GivenInputs, out: Path, scale: ScaleOptions) -> None:
     """Runs a verb over what it is given: one input as it is, several by the executor that is asked for, with a report.
 
     Raises:
