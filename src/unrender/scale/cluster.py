@@ -18,6 +18,7 @@ from typing import Any, Generic
 
 from unrender.errors import UserError
 from unrender.files.leftovers import is_alive, place, remove, removed_on_signal
+from unrender.files.reading import brief
 from unrender.scale.work import Item, ItemOutcome, Needs, Result, Tell, Work
 from unrender.scale.worker import Reply, Worker, set_threads
 
@@ -89,6 +90,7 @@ class _Fleet(Generic[Item, Result]):
     idle: deque[Any] = field(default_factory=deque)
     done: dict[Any, int] = field(default_factory=dict)  # items of each actor
     died_beginning: int = 0
+    last_death: str = ""
 
     def run(self, items: Sequence[Item], tell: Tell) -> Iterator[ItemOutcome[Item, Result]]:
         """The outcomes of all items, as they come."""
@@ -146,8 +148,8 @@ class _Fleet(Generic[Item, Result]):
         self.died_beginning += 1
         if self.died_beginning >= max(ATTEMPTS, 2 * self.size):
             raise UserError(
-                f"{self.died_beginning} workers in a row died before they had begun; expected memory and processors "
-                f"for {self.size} of them, or fewer --workers"
+                f"{self.died_beginning} workers in a row died before they began ({self.last_death}); expected memory "
+                f"for {self.size} of them, and this version of unrender on every node"
             )
         self._replace(actor)
 
@@ -157,7 +159,8 @@ class _Fleet(Generic[Item, Result]):
 
         try:
             return self.ray.get(reference)
-        except RayError:
+        except RayError as error:
+            self.last_death = brief(error)
             return None
 
     def _keep(self, actor: Any) -> None:
