@@ -39,7 +39,16 @@ words="--data $runs/data/words --cache $runs/cache"
 unrender train vae $words -o "$runs/autoencoder-photos" --recipe photos
 unrender train text-to-image $words -o "$runs/text-to-image" --autoencoder "$runs/autoencoder-photos/model"
 
-unrender evaluate claims --data "$runs/data/test" --models "$runs" ${held_out:+--photos "$held_out"} -o "$runs/claims.md"
+# Views that agree (ViewDiff), and without one or the other of its layers.
+unrender synth "$runs/data/sets" --clips 1500 --frames 1 --resolution 128 --samples 36 --cameras 5 --seed 300
+unrender synth "$runs/data/sets-test" --clips 16 --frames 1 --resolution 128 --samples 144 --cameras 8 --split test
+sets="--data $runs/data/sets --base $runs/text-to-image/model --steps 3000"
+unrender train viewdiff $sets -o "$runs/views"
+unrender train viewdiff $sets -o "$runs/views-no-projection" --projection none
+unrender train viewdiff $sets -o "$runs/views-no-cross-frame" --no-cross-frame
+
+unrender evaluate claims --models "$runs" --data "$runs/data/test" ${held_out:+--photos "$held_out"} \
+    --views "$runs/data/sets-test" -o "$runs/claims.md"
 
 # The next `mini`: worlds as varied as rooms and streets, and hours. The forward renderer is `forward-e2e` with detail.
 [ -n "${ASSETS:-}" ] || exit 0

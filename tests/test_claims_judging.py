@@ -4,10 +4,12 @@ import math
 
 import pytest
 
-from unrender.evaluate.claims import contestants as who
-from unrender.evaluate.claims.catalogue import ABSREL, CLAIMS
-from unrender.evaluate.claims.contestants import TRAINING, Contestant
+from unrender.evaluate.claims.catalogue import CLAIMS
+from unrender.evaluate.claims.contestant import Contestant
 from unrender.evaluate.claims.judging import Answer, Below, Faster, TrainedAlike, Verdict, judge
+from unrender.evaluate.claims.stills import contestants as who
+from unrender.evaluate.claims.stills.claims import ABSREL
+from unrender.evaluate.claims.training import TRAINING
 from unrender.evaluate.forward import PSNR_SRGB
 from unrender.evaluate.report import Figure
 

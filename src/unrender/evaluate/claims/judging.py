@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean, median, stdev
 from typing import Literal, Protocol
 
-from unrender.evaluate.claims.contestants import Contestant
+from unrender.evaluate.claims.contestant import Contestant
 from unrender.evaluate.report import Figure, Scores, mean_scores
 
 Word = Literal["replays", "does not replay", "undecided", "not measured"]
