@@ -36,6 +36,10 @@ class ClaimsJob:
     views: Annotated[
         Path | None, typer.Option(metavar="DIR", help="A folder of `unrender synth --split test --cameras 8`.")
     ] = None
+    video: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="A folder of `unrender synth --split test --frames 8 --lights 1`."),
+    ] = None
     only: Annotated[str, typer.Option(metavar="ID,ID,...", help="These rows only; all.")] = ""
     clips: Annotated[int, typer.Option(min=1, metavar="N", help="The first N items of each kind only.")] = 32
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write the table, .md, too.")] = None
@@ -100,7 +104,7 @@ def claims(job: ClaimsJob, contest: ContestOptions, weights: LpipsOptions, compu
     if job.out is not None and job.out.suffix.lower() != ".md":
         raise UserError(f"-o {job.out}: the table is Markdown; expected a file ending in .md")
     if all(folder is None for folder in _folders(job).values()):
-        raise UserError("nothing to measure on; expected --data, --photos, --pairs or --views")
+        raise UserError("nothing to measure on; expected --data, --photos, --pairs, --views or --video")
     import json
 
     from unrender.diffusion.options import InferenceOptions
@@ -134,10 +138,19 @@ def claims(job: ClaimsJob, contest: ContestOptions, weights: LpipsOptions, compu
 
 def _folders(job: ClaimsJob) -> dict[Kind, Path | None]:
     """Where the items of each kind come from."""
-    return {"pictures": job.data, "relit": job.data, "photos": job.photos, "pairs": job.pairs, "views": job.views}
+    return {
+        "pictures": job.data,
+        "relit": job.data,
+        "photos": job.photos,
+        "pairs": job.pairs,
+        "views": job.views,
+        "clips": job.video,
+        "relit_clips": job.video,
+    }
 
 
 def _items(job: ClaimsJob) -> Items:
+    from unrender.evaluate.claims.clips.contest import clip_cases
     from unrender.evaluate.claims.insertions.pairs import read_pairs
     from unrender.evaluate.claims.items import Items
     from unrender.evaluate.claims.run import read_photos
@@ -151,6 +164,7 @@ def _items(job: ClaimsJob) -> Items:
         read_photos(job.photos, job.clips) if job.photos else [],
         list(islice(read_pairs(job.pairs), job.clips)) if job.pairs else [],
         list(islice(view_sets(read_clips(job.views)), job.clips)) if job.views else [],
+        list(islice(clip_cases(read_clips(job.video)), job.clips)) if job.video else [],
     )
 
 

@@ -2,11 +2,12 @@
 
 from unrender.errors import UserError
 from unrender.evaluate.claims.claim import Claim
+from unrender.evaluate.claims.clips.claims import CLIP_CLAIMS
 from unrender.evaluate.claims.insertions.claims import INSERTION_CLAIMS
 from unrender.evaluate.claims.stills.claims import STILL_CLAIMS
 from unrender.evaluate.claims.views.claims import VIEW_CLAIMS
 
-CLAIMS: tuple[Claim, ...] = (*STILL_CLAIMS, *INSERTION_CLAIMS, *VIEW_CLAIMS)
+CLAIMS: tuple[Claim, ...] = (*STILL_CLAIMS, *INSERTION_CLAIMS, *VIEW_CLAIMS, *CLIP_CLAIMS)
 
 
 def claims_named(text: str) -> tuple[Claim, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from unrender.evaluate.claims.clips.contest import ClipCase
 from unrender.evaluate.claims.contestant import Kind, Task
 from unrender.evaluate.claims.insertions.pairs import InsertionCase
 from unrender.evaluate.scenes import Scene
@@ -18,6 +19,8 @@ WORDS: dict[Kind, str] = {
     "photos": "real photos",
     "pairs": "insertion pairs",
     "views": "sets of views",
+    "clips": "clips",
+    "relit_clips": "clips",
 }
 """What the items of each kind are called."""
 
@@ -31,17 +34,24 @@ class Items:
         photos: real ones.
         pairs: photos with and without an object.
         views: sets of views of one subject each.
+        clips: of several frames, with ground truth.
     """
 
     scenes: Sequence[Scene] = ()
     photos: Sequence[Frames] = ()
     pairs: Sequence[InsertionCase] = ()
     views: Sequence[RenderedSet] = ()
+    clips: Sequence[ClipCase] = ()
 
     @property
     def relit(self) -> list[Scene]:
         """The scenes that are there under another light, too."""
         return [scene for scene in self.scenes if scene.relit is not None]
+
+    @property
+    def relit_clips(self) -> list[ClipCase]:
+        """The clips that are there under another light, too."""
+        return [case for case in self.clips if case.relit is not None]
 
     def of(self, kind: Kind) -> Sequence[Any]:
         """The items of a kind."""
@@ -51,6 +61,8 @@ class Items:
             "photos": self.photos,
             "pairs": self.pairs,
             "views": self.views,
+            "clips": self.clips,
+            "relit_clips": self.relit_clips,
         }
         return everything[kind]
 
@@ -69,6 +81,9 @@ class Items:
         }
         sets = "" if self.views else "no sets of views: `--views DIR` of `unrender synth --split test --cameras 8`"
         missing |= {"views": sets, "view_path": sets}
+        clips = "" if self.clips else "no clips: `--video DIR` of `unrender synth --split test --frames 8 --lights 1`"
+        missing |= {"video_inverse": clips, "video_forward": clips}
+        missing["video_relight"] = clips or ("" if self.relit_clips else "the clips have no frames under another light")
         return {task: reason for task, reason in missing.items() if reason}
 
     def counts(self) -> dict[str, int]:
@@ -80,4 +95,7 @@ class Items:
             "real photos": len(self.photos),
             "insertion pairs": len(self.pairs),
             "sets of views": len(self.views),
+            "clips": len(self.clips),
+            "clips with cast shadows": sum(case.shadowed for case in self.clips),
+            "clips under another light": len(self.relit_clips),
         }

@@ -15,6 +15,7 @@ from unrender.diffusion.options import InferenceOptions
 from unrender.errors import UserError
 from unrender.evaluate.claims.catalogue import CLAIMS
 from unrender.evaluate.claims.claim import Claim
+from unrender.evaluate.claims.clips.contest import CLIPS
 from unrender.evaluate.claims.contest import Discipline, measure
 from unrender.evaluate.claims.contestant import Contestant, Kind, Task
 from unrender.evaluate.claims.insertions.contest import PAIRS
@@ -56,7 +57,15 @@ class Findings:
     machine: str
 
 
-DISCIPLINES: dict[Kind, Discipline] = {"pictures": PICTURES, "relit": PICTURES, "pairs": PAIRS, "views": VIEWS}
+DISCIPLINES: dict[Kind, Discipline] = {
+    "pictures": PICTURES,
+    "relit": PICTURES,
+    "pairs": PAIRS,
+    "views": VIEWS,
+    "clips": CLIPS,
+    "relit_clips": CLIPS,
+}
+"""How contestants answer for items of each kind, but for photos (`measure_photos`)."""
 
 
 def evaluate_claims(

@@ -38,6 +38,12 @@ PROTOCOLS: dict[Kind, str] = {
     "multiview`, reprojection by the true depth; a long path goes round the subject from the first camera to the one "
     "nearest to it, the long way",
 }
+PROTOCOLS["clips"] = PROTOCOLS["relit_clips"] = (
+    "held-out synthetic clips; photo and truth exposed for a display by one gain a clip, and the light with them; "
+    "forward renderers are given the true camera and light; pictures by the figures of `unrender evaluate forward`, "
+    "mean over frames; maps by those of `unrender evaluate clips`, with nothing held steady after a network; cast "
+    "shadows: of the first frame"
+)
 PROTOCOLS["relit"] = PROTOCOLS["pictures"]
 """What holds for all figures, and for those of each kind of item."""
 

@@ -34,7 +34,21 @@ INSERTION_TRAINING = {
     "text-to-image": "unrender train text-to-image --data WORDS --autoencoder VAE_OF_PHOTOS -o {models}/text-to-image",
 }
 
-TRAINING = {**STILL_TRAINING, **INSERTION_TRAINING, **VIEW_TRAINING}
+_VIDEO = "unrender train video-forward --data CLIPS --autoencoder VAE --environment {models}/env-encoder/model"
+CLIP_TRAINING = {
+    "video-inverse": "unrender train video-inverse --data CLIPS --autoencoder VAE -o {models}/video-inverse",
+    "video-forward": f"{_VIDEO} --real LABELLED -o {{models}}/video-forward",
+    "video-forward-no-log": f"{_VIDEO} --real LABELLED -o {{models}}/video-forward-no-log".replace(
+        "env-encoder/", "env-encoder-no-log/"
+    ),
+    "video-forward-no-direction": f"{_VIDEO} --real LABELLED -o {{models}}/video-forward-no-direction".replace(
+        "env-encoder/", "env-encoder-no-direction/"
+    ),
+    "video-forward-no-levels": f"{_VIDEO} --real LABELLED --no-levels -o {{models}}/video-forward-no-levels",
+    "video-forward-no-lora": f"{_VIDEO} --real LABELLED --no-adapter -o {{models}}/video-forward-no-lora",
+}
+
+TRAINING = {**STILL_TRAINING, **INSERTION_TRAINING, **VIEW_TRAINING, **CLIP_TRAINING}
 
 
 def how_to_train(name: str, folder: Path) -> str:
