@@ -249,9 +249,7 @@ def small_vae(tmp_path_factory) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("pictures", [("ldr", "direction"), ("ldr", "log")])
-def test_a_picture_of_the_light_that_is_left_out_is_left_out_of_the_card_and_makes_no_difference(
-    pictures, small_vae, tmp_path
-):
+def test_a_picture_of_the_light_that_is_left_out_is_left_out_of_the_card(pictures, small_vae, tmp_path):
     config = replace(ENV_SMOKE.config, steps=1, precision="no")
     env = replace(ENV_SMOKE, autoencoder=small_vae, config=config, pictures=pictures)
     encoder = train_env_encoder(env, lights_of([truth(1)]), tmp_path / "encoder")

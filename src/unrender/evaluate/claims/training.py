@@ -34,18 +34,28 @@ INSERTION_TRAINING = {
     "text-to-image": "unrender train text-to-image --data WORDS --autoencoder VAE_OF_PHOTOS -o {models}/text-to-image",
 }
 
-_VIDEO = "unrender train video-forward --data CLIPS --autoencoder VAE --environment {models}/env-encoder/model"
+_VIDEO_FORWARD = (
+    "unrender train env-encoder --data CLIPS --autoencoder VAE -o {models}/env-encoder && "
+    "unrender train video-forward --data CLIPS --real LABELLED --autoencoder VAE "
+    "--environment {models}/env-encoder/model -o {models}/video-forward"
+)
+
+
+def _without(what: str, encoder: str = "", renderer: str = "") -> str:
+    """The command of `video-forward` whose encoder of lights, or renderer, is trained without something."""
+    command = _VIDEO_FORWARD.replace("/video-forward", f"/video-forward-no-{what}{renderer}")
+    if not encoder:
+        return command
+    return command.replace("/env-encoder", f"/env-encoder-no-{what}").replace(" &&", f"{encoder} &&")
+
+
 CLIP_TRAINING = {
     "video-inverse": "unrender train video-inverse --data CLIPS --autoencoder VAE -o {models}/video-inverse",
-    "video-forward": f"{_VIDEO} --real LABELLED -o {{models}}/video-forward",
-    "video-forward-no-log": f"{_VIDEO} --real LABELLED -o {{models}}/video-forward-no-log".replace(
-        "env-encoder/", "env-encoder-no-log/"
-    ),
-    "video-forward-no-direction": f"{_VIDEO} --real LABELLED -o {{models}}/video-forward-no-direction".replace(
-        "env-encoder/", "env-encoder-no-direction/"
-    ),
-    "video-forward-no-levels": f"{_VIDEO} --real LABELLED --no-levels -o {{models}}/video-forward-no-levels",
-    "video-forward-no-lora": f"{_VIDEO} --real LABELLED --no-adapter -o {{models}}/video-forward-no-lora",
+    "video-forward": _VIDEO_FORWARD,
+    "video-forward-no-log": _without("log", encoder=" --without log"),
+    "video-forward-no-direction": _without("direction", encoder=" --without direction"),
+    "video-forward-no-levels": _without("levels", renderer=" --no-levels"),
+    "video-forward-no-lora": _without("lora", renderer=" --no-adapter"),
 }
 
 TRAINING = {**STILL_TRAINING, **INSERTION_TRAINING, **VIEW_TRAINING, **CLIP_TRAINING}

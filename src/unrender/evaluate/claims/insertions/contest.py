@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unrender.diffusion.options import InferenceOptions
 from unrender.diffusion.score_distillation import DistillationOptions, Kind, ScoreDistillation
+from unrender.errors import UserError
 from unrender.evaluate import pictures
 from unrender.evaluate.claims.contest import Discipline
 from unrender.evaluate.claims.contestant import Contestant
@@ -74,7 +75,8 @@ def _guidance(who: Contestant, case: InsertionCase, models: Models) -> ScoreDist
     """The model that guides, taught the photo where its way says so."""
     kind: Kind = "sds" if who.way.startswith("sds") else "lds"
     base, teacher = models.place(who.models[0]), models.teacher
-    assert teacher is not None
+    if teacher is None:
+        raise UserError(f"{who.name}: nothing teaches the model the photo; expected Models(teacher=...)")
     adapters = None
     if who.way != "sds":
         adapters = teacher.adapters(base, case.photo, case.class_name, preserved=who.way != "no-preservation")
