@@ -15,7 +15,7 @@ from unrender.evaluate.claims.insertions.contest import OBJECT_PSNR, PSNR, RMSE,
 from unrender.evaluate.claims.insertions.lights import constant_light, mirrored_light
 from unrender.evaluate.claims.insertions.pairs import InsertionCase, read_pairs
 from unrender.evaluate.claims.items import Items
-from unrender.evaluate.claims.models import Conditions, Models
+from unrender.evaluate.claims.models import ContestSettings, Models
 from unrender.evaluate.claims.run import evaluate_claims
 from unrender.insert import GUIDED, Placement
 from unrender.scene.camera import Camera
@@ -23,7 +23,7 @@ from unrender.scene.environment import EnvironmentMap, sample
 from unrender.scene.frames import Frames
 
 RED, BLUE = torch.tensor([1.0, 0.1, 0.1]), torch.tensor([0.1, 0.1, 1.0])
-QUICK = Conditions(guided_steps=2, personalise_steps=1, concepts=1, samples=4)
+QUICK = ContestSettings(guided_steps=2, personalise_steps=1, concepts=1, samples=4)
 
 
 def halves() -> Frames:

@@ -11,7 +11,7 @@ from unrender.cli import main
 from unrender.diffusion.checkpoints.loader import save_checkpoint
 from unrender.diffusion.options import InferenceOptions
 from unrender.evaluate.claims.items import Items
-from unrender.evaluate.claims.models import Conditions, Models
+from unrender.evaluate.claims.models import ContestSettings, Models
 from unrender.evaluate.claims.run import evaluate_claims
 from unrender.evaluate.claims.training import VIEW_TRAINING
 from unrender.evaluate.claims.views import contestants as who
@@ -93,7 +93,7 @@ def test_sets_that_nothing_can_be_asked_of_are_left_out():
 
 def test_everything_is_measured_and_the_bounds_are_bounds(models: Path):
     sets = list(view_sets([box_clip()]))
-    contest = Models(models, InferenceOptions("cpu", "float32"), conditions=Conditions(path_views=6))
+    contest = Models(models, InferenceOptions("cpu", "float32"), conditions=ContestSettings(path_views=6))
     found = evaluate_claims(Items(views=sets), contest, claims=VIEW_CLAIMS)
     for outcome in found.outcomes:
         assert set(outcome.answers) == set(outcome.claim.contestants), outcome.claim.id

@@ -19,7 +19,7 @@ from unrender.errors import UserError
 if TYPE_CHECKING:
     from unrender.evaluate.claims.contestant import Kind
     from unrender.evaluate.claims.items import Items
-    from unrender.evaluate.claims.models import Conditions
+    from unrender.evaluate.claims.models import ContestSettings
     from unrender.scene.frames import Frames
 
 
@@ -72,7 +72,7 @@ class Personaliser:
         seed: of it.
     """
 
-    conditions: Conditions
+    conditions: ContestSettings
     seed: int
 
     def prompt(self, class_name: str) -> str:
@@ -109,7 +109,7 @@ def claims(job: ClaimsJob, contest: ContestOptions, weights: LpipsOptions, compu
 
     from unrender.diffusion.options import InferenceOptions
     from unrender.evaluate.claims.catalogue import claims_named
-    from unrender.evaluate.claims.models import Conditions, Models
+    from unrender.evaluate.claims.models import ContestSettings, Models
     from unrender.evaluate.claims.run import evaluate_claims
     from unrender.evaluate.claims.table import Setting, as_plain, markdown
     from unrender.files.atomic import atomic_write
@@ -117,7 +117,7 @@ def claims(job: ClaimsJob, contest: ContestOptions, weights: LpipsOptions, compu
     inputs = InputFiles(*_folders(job).values(), weights.lpips, weights.lpips_linear, models=(job.models,))
     check_files((job.out, job.json), inputs)
     chosen = claims_named(job.only)
-    conditions = Conditions(**asdict(contest))
+    conditions = ContestSettings(**asdict(contest))
     inference = InferenceOptions(compute.device, compute.dtype)
     teacher = Personaliser(conditions, compute.seed)
     models = Models(job.models, inference, compute.seed, conditions, teacher, read_lpips(weights))

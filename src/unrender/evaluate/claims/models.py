@@ -23,7 +23,7 @@ INDEX_FILE = "model_index.json"
 
 
 @dataclass(frozen=True)
-class Conditions:
+class ContestSettings:
     """What is settled for a whole contest, and written beside its figures.
 
     Attributes:
@@ -70,7 +70,7 @@ class Models:
     folder: Path
     inference: InferenceOptions
     seed: int = 0
-    conditions: Conditions = field(default_factory=Conditions)
+    conditions: ContestSettings = field(default_factory=ContestSettings)
     teacher: Teacher | None = None
     lpips: Lpips | None = None
     loaded: dict[str, Any] = field(default_factory=dict)

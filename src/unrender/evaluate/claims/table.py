@@ -11,7 +11,7 @@ from unrender.evaluate.claims.contestant import Contestant, Kind
 from unrender.evaluate.claims.insertions.pairs import SHADED
 from unrender.evaluate.claims.items import WORDS
 from unrender.evaluate.claims.judging import Answer
-from unrender.evaluate.claims.models import Conditions
+from unrender.evaluate.claims.models import ContestSettings
 from unrender.evaluate.claims.run import PHOTO_SIDE, Findings, Outcome
 from unrender.evaluate.forward import SHADOWED_FIGURES
 from unrender.evaluate.report import Figure, Report, as_dict
@@ -62,7 +62,7 @@ class Setting:
 
     data: Mapping[Kind, str]
     seed: int
-    conditions: Conditions = field(default_factory=Conditions)
+    conditions: ContestSettings = field(default_factory=ContestSettings)
 
 
 def markdown(findings: Findings, setting: Setting) -> str:
