@@ -70,7 +70,14 @@ def markdown(findings: Findings, setting: Setting) -> str:
     rows = [_row(outcome, setting) for outcome in findings.outcomes]
     lines = "\n".join(f"| {' | '.join(row)} |" for row in (_HEAD, ["---"] * len(_HEAD), *rows))
     named = "".join(f"\n\n{kind.capitalize()}: {words}." for kind, words in _protocols(findings).items())
-    return f"{lines}\n\nProtocol: {PROTOCOL}.{named}\n\nCast shadows: {SHADOW_RULE}.\n\nMachine: {findings.machine}.\n"
+    settings = ", ".join(
+        f"{name.replace('_', ' ')} {'as the recipe has them' if value is None else value}"
+        for name, value in asdict(setting.conditions).items()
+    )
+    return (
+        f"{lines}\n\nProtocol: {PROTOCOL}.{named}\n\nSettings: {settings}.\n\nCast shadows: {SHADOW_RULE}.\n\n"
+        f"Machine: {findings.machine}.\n"
+    )
 
 
 def as_plain(findings: Findings, setting: Setting) -> dict[str, Any]:
