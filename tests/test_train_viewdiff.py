@@ -45,7 +45,8 @@ def sets(count: int = 2) -> list[TrainingViews]:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory) -> Path:
-    return write_base(tmp_path_factory.mktemp("models") / "tiny-t2i")
+    """Called `model`, as every run's is, so that what a run's model lacks is not looked for in itself."""
+    return write_base(tmp_path_factory.mktemp("models") / "tiny-t2i" / "model")
 
 
 def recipe(base: Path, **changes):

@@ -10,7 +10,7 @@ from typing import Any
 from unrender.evaluate.claims.contestant import Contestant, Kind
 from unrender.evaluate.claims.insertions.pairs import SHADED
 from unrender.evaluate.claims.items import WORDS
-from unrender.evaluate.claims.judging import Answer
+from unrender.evaluate.claims.judging import Answer, pixels_of
 from unrender.evaluate.claims.models import ContestSettings
 from unrender.evaluate.claims.run import PHOTO_SIDE, Findings, Outcome
 from unrender.evaluate.forward import SHADOWED_FIGURES
@@ -116,7 +116,7 @@ def _row(outcome: Outcome, setting: Setting) -> list[str]:
 def _measured(who: Contestant, answer: Answer, figures: tuple[Figure, ...]) -> str:
     scores = answer.scores
     shown = [
-        f"{figure.map} {figure.name} ({figure.space}) {scores[figure]:.3g} {figure.unit}".strip()
+        f"{figure.map} {figure.name}{pixels_of(figure)} ({figure.space}) {scores[figure]:.3g} {figure.unit}".strip()
         for figure in figures
         if figure in scores
     ]
