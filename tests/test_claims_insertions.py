@@ -23,7 +23,7 @@ from unrender.scene.environment import EnvironmentMap, sample
 from unrender.scene.frames import Frames
 
 RED, BLUE = torch.tensor([1.0, 0.1, 0.1]), torch.tensor([0.1, 0.1, 1.0])
-QUICK = ContestSettings(guided_steps=2, personalise_steps=1, concepts=1, samples=4)
+QUICK = ContestSettings(guided_steps=2, personalise_steps=1, concepts=1, samples=64)
 
 
 def halves() -> Frames:
