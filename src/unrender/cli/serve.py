@@ -57,7 +57,7 @@ class ServeOptions:
             waiting=self.waiting,
             keep_seconds=self.keep * 60,
         )
-        return ServeSettings(self.host, self.port, token, limits, tuple(self.model_folder or ()))
+        return ServeSettings(self.host, self.port, token, limits, tuple(self.model_folder or ()), True)
 
 
 def serve(options: ServeOptions) -> None:

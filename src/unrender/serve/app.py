@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse
 
 from unrender.errors import UserError
 from unrender.serve import answers, file_routes
-from unrender.serve.guard import Guard
+from unrender.serve.guard import Guard, Refusal, refuse
 from unrender.serve.jobs import Full, JobQueue, unused
 from unrender.serve.listing import list_lights, list_models
 from unrender.serve.requests import VERBS, Request
@@ -164,6 +164,11 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(UserError)
     def mistake(request: HttpRequest, error: Exception) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, 400)
+
+    @app.exception_handler(Refusal)
+    def refused(request: HttpRequest, error: Exception) -> JSONResponse:
+        assert isinstance(error, Refusal)
+        return refuse(error, request.scope)
 
     @app.exception_handler(NoRoom)
     def full(request: HttpRequest, error: Exception) -> JSONResponse:

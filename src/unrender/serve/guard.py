@@ -66,13 +66,10 @@ class Guard:
             body = _Body(receive, self._most_bytes(scope), self.settings.limits.upload_seconds)
             body.check_length(headers)
         except Refusal as refusal:
-            return await _refuse(refusal, scope, receive, send)
-        started = False
+            return await refuse(refusal, scope)(scope, receive, send)
 
         async def answered(message: Message) -> None:
-            nonlocal started
             if message["type"] == "http.response.start":
-                started = True
                 told = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     told.setdefault(name, value)
@@ -83,10 +80,6 @@ class Guard:
             await self.app(scope, body.receive, answered)
         except ClientDisconnect:
             LOGGER.info("%s %s: the caller went away", scope["method"], _shown(scope["path"]))
-        except Refusal as refusal:
-            if started:
-                raise
-            await _refuse(refusal, scope, receive, send)
 
     def _most_bytes(self, scope: Scope) -> int:
         return self.settings.limits.upload_bytes + JSON_BYTES if scope["path"] == UPLOADS else JSON_BYTES
@@ -160,12 +153,13 @@ def check_token(headers: Mapping[str, str], scope: Scope, settings: ServeSetting
     scope["state"]["known"] = right
 
 
-async def _refuse(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
+def refuse(refusal: Refusal, scope: Scope) -> JSONResponse:
+    """The answer to a request that is refused, in the middle of its body, too; logs it."""
     LOGGER.warning("%s %s refused: %d, %s", scope["method"], _shown(scope["path"]), refusal.status, refusal.says)
     headers = HEADERS | {"connection": "close"}
     if refusal.status == 401:
         headers["www-authenticate"] = "Bearer"
-    await JSONResponse({"detail": refusal.says}, refusal.status, headers)(scope, receive, send)
+    return JSONResponse({"detail": refusal.says}, refusal.status, headers)
 
 
 def _shown(text: str) -> str:

@@ -60,7 +60,7 @@ class JobQueue:
     """
 
     def __init__(self, settings: ServeSettings, store: FileStore) -> None:
-        self.limits, self.store = settings.limits, store
+        self.limits, self.store, self.warm = settings.limits, store, settings.warm
         self.models = {folder.resolve().name: folder.resolve() for folder in settings.model_folders}
         self._jobs: dict[str, Job] = {}
         self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
@@ -138,7 +138,8 @@ class JobQueue:
                 self._jobs.pop(job.id, None)
 
     def _run(self) -> None:
-        self._process = _Process()  # which is warm when the first job comes
+        if self.warm:
+            self._process = _Process()
         while (job := self._waiting.get()) is not None:
             if job.state != "queued":
                 continue

@@ -152,6 +152,20 @@ class MultiviewRequest(Request):
     seed: Seed = 0
 
 
+class StageRequest(Request):
+    """A photo to be shown under one light after the other; for the page of `unrender studio` alone."""
+
+    input: FileId
+    model: Model = "mini"
+    side: int = Field(640, ge=64, le=1024, description="Of the longer side.")
+
+
+class DomeRequest(Request):
+    """A light to be shown; likewise."""
+
+    input: FileId
+
+
 VERBS: dict[str, type[Request]] = {
     "inverse": InverseRequest,
     "forward": ForwardRequest,

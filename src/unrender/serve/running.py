@@ -23,7 +23,7 @@ def run(
     title: str,
     page: str,
     make: Callable[[ServeSettings], ASGIApp] = create_app,
-    ready: Callable[[str], None] | None = None,
+    ready: Callable[[str], object] | None = None,
 ) -> None:
     """Serves until a signal ends it; nothing of what was sent or made is left.
 

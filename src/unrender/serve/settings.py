@@ -46,6 +46,7 @@ class ServeSettings:
         token: what a caller has to show; "" for none, which only a loopback address may have.
         limits: how much is taken.
         model_folders: checkpoints that callers may name by their folder's name, beside the known ids.
+        warm: whether the process that does jobs is started, and the small model loaded, before the first one comes.
 
     Raises:
         UserError: no token beyond loopback.
@@ -56,6 +57,7 @@ class ServeSettings:
     token: str = ""
     limits: Limits = field(default_factory=Limits)
     model_folders: tuple[Path, ...] = ()
+    warm: bool = False
 
     def __post_init__(self) -> None:
         if not self.token and not is_loopback(self.host):

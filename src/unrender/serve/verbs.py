@@ -184,6 +184,33 @@ def multiview(work: Work, request: requests.MultiviewRequest) -> None:
     write_views(work.folder, generator.finish(request.prompt, path, views, given), fps=request.fps)
 
 
+def stage(work: Work, request: requests.StageRequest) -> None:
+    """The first frame of a picture taken apart, small, to be shown on a page under one light after the other."""
+    from unrender.files.state import save_state
+    from unrender.relight import decompose
+    from unrender.scene.frames import Frames
+    from unrender.scene.resize import resize_picture
+
+    photo = next(iter(work.frames(request.input))).frame(0)
+    height, width = photo.size
+    factor = min(1.0, request.side / max(height, width))
+    size = (max(1, round(height * factor)), max(1, round(width * factor)))
+    mask = resize_picture(photo.mask, size).clamp(0, 1) if photo.mask is not None else None
+    small = Frames(resize_picture(photo.rgb, size).clamp(min=0), mask, name=photo.name, hdr=photo.hdr)
+    inverse = work.inverse(request.model)
+    work.report(0.3, "taking the photo apart")
+    save_state(work.folder / "stage.state", decompose([small], inverse, work.forward("deferred")))
+
+
+def dome(work: Work, request: requests.DomeRequest) -> None:
+    """A light as a page shows it, small."""
+    from unrender.files.environments import read_environment
+    from unrender.files.state import save_state
+
+    light = read_environment(work.file(request.input))
+    save_state(work.folder / "dome.state", light.resized((min(light.size[0], 256), min(light.size[0], 256) * 2)))
+
+
 _VERBS: dict[str, Callable[..., None]] = {
     "inverse": inverse,
     "forward": forward,
@@ -192,6 +219,8 @@ _VERBS: dict[str, Callable[..., None]] = {
     "edit": edit,
     "insert": insert,
     "multiview": multiview,
+    "stage": stage,
+    "dome": dome,
 }
 
 

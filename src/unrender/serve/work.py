@@ -113,14 +113,15 @@ class Work:
 
 
 @lru_cache(maxsize=2)
-def load_inverse(model: str | Path):
+def load_inverse(model: str | Path) -> InverseRenderer:
+    """An inverse renderer; the last two are kept."""
     from unrender.inverse.renderer import InverseRenderer
 
     return InverseRenderer.from_pretrained(model)
 
 
 @lru_cache(maxsize=2)
-def _forward_renderer(model: str | Path, seed: int, samples: int | None):
+def _forward_renderer(model: str | Path, seed: int, samples: int | None) -> ForwardRenderer:
     from unrender.forward import ForwardOptions, ForwardRenderer
 
     return ForwardRenderer.from_pretrained(model, options=ForwardOptions(seed=seed), samples=samples)

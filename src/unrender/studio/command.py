@@ -1,0 +1,64 @@
+"""The command that makes what is on the screen."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import PurePath
+
+from pydantic import Field
+
+from unrender.serve.requests import Name, Request
+from unrender.studio.look import Look
+
+LIGHT_FILE, MASK_FILE = "studio-light.exr", "studio-mask.png"
+
+
+class Screen(Request):
+    """What is on the screen.
+
+    Attributes:
+        photo: what the photo is called.
+        light: what the light's file is called, where it was opened.
+        model: that took it apart.
+        look: how it is shown.
+        changes: of material.
+        masked: whether they are painted somewhere, or everywhere.
+    """
+
+    photo: str = Field(max_length=200)
+    light: str = Field("", max_length=200)
+    model: Name = "mini"
+    look: Look = Look()
+    changes: list[str] = Field(default_factory=list, max_length=16)
+    masked: bool = False
+
+
+def command_of(screen: Screen) -> str:
+    """A line for a shell: `unrender relight`, or `unrender edit` where materials are changed. A light of lamps and the
+    painted mask are files that the page hands out, `studio-light.exr` and `studio-mask.png`."""
+    rig, look = screen.look.rig, screen.look
+    words = ["unrender", "edit" if screen.changes else "relight", _file(screen.photo), "-o", "out"]
+    if screen.model != "mini":
+        words += ["--model", screen.model]
+    own = rig.base == "own" and not rig.lit and not rig.yaw
+    if not (own and screen.changes):
+        words += ["--light", (_file(screen.light) if screen.light else rig.base) if rig.plain else LIGHT_FILE]
+        if rig.yaw and not rig.lit:
+            words += ["--yaw", f"{rig.yaw:g}"]
+        if look.background != "photo":
+            words += ["--background", look.background]
+    if not screen.changes:
+        words += [] if look.exposure == "auto" else ["--exposure", f"{look.exposure:g}"]
+        words += [] if look.walls else ["--no-walls"]
+    for change in screen.changes:
+        words += ["--set", change]
+    if screen.changes and screen.masked:
+        words += ["--mask", MASK_FILE]
+    return shlex.join(words)
+
+
+def _file(name: str) -> str:
+    """A name as it is typed: the last part of it alone, which never looks like an option."""
+    last = re.sub(r"[\x00-\x1f\x7f]", "?", PurePath(name.replace("\\", "/")).name) or "photo.jpg"
+    return f"./{last}" if last.startswith("-") else last
