@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from unrender.studio.look import Lamp as Lamp
     from unrender.studio.look import Look as Look
     from unrender.studio.look import Rig as Rig
-    from unrender.studio.stage import Stage as Stage
+    from unrender.studio.stage import OpenPhoto as OpenPhoto
 
-_HOMES = {"app": ("create_studio",), "look": ("Lamp", "Look", "Rig"), "stage": ("Stage",)}
+_HOMES = {"app": ("create_studio",), "look": ("Lamp", "Look", "Rig"), "stage": ("OpenPhoto",)}
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

@@ -34,7 +34,7 @@ from unrender.version import VERSION
 
 if TYPE_CHECKING:
     from unrender.scene.environment import EnvironmentMap
-    from unrender.studio.stage import Stage
+    from unrender.studio.stage import OpenPhoto
 
 PAGE = "index.html"
 LIGHTS = ("city", "courtyard", "forest", "interior", "night", "studio", "sunrise", "sunset", "even")
@@ -144,9 +144,9 @@ def _add_jobs(app: FastAPI, owner_of, visits: Visits, store: FileStore, jobs: Jo
 
     @app.post("/studio/stages/open", include_in_schema=False)
     def open_stage(body: Opened, request: Request) -> StageAnswer:
-        from unrender.studio.stage import Stage
+        from unrender.studio.stage import OpenPhoto
 
-        opened = Stage.load(result(request, body, "stage.state"))
+        opened = OpenPhoto.load(result(request, body, "stage.state"))
         visits.keep_stage(owner_of(request), body.job, opened)
         jobs.cancel(owner_of(request), body.job)
         height, width = opened.size
@@ -174,7 +174,7 @@ def shipped(name: str) -> EnvironmentMap:
 
 
 def _add_pictures(app: FastAPI, owner_of, visits: Visits, store: FileStore) -> None:
-    def known(request: Request, id: str) -> Stage:
+    def known(request: Request, id: str) -> OpenPhoto:
         try:
             return visits.stage(owner_of(request), id)
         except KeyError:

@@ -27,15 +27,15 @@ from unrender.scene.plate import Plate
 from unrender.studio.look import Look
 from unrender.studio.rig import light_of
 
-COARSE = 4
-"""Every so many pixels of rows and columns tell how bright a picture is to be shown."""
+COARSE = 2**14
+"""Some so many pixels of it tell how bright a picture is to be shown."""
 QUALITY = 92
 _KINDS = (Decomposition, Frames, GBuffer, EnvironmentMap, Camera, Plate)
 _WORKING = Lock()  # two pictures at once would each take twice as long
 
 
 @dataclass(frozen=True, eq=False)
-class Stage:
+class OpenPhoto:
     """A photo taken apart, with what its next picture needs.
 
     Attributes:
@@ -53,31 +53,34 @@ class Stage:
     coarse: Decomposition
 
     @staticmethod
-    def of(whole: Decomposition, edit: Edit | None = None) -> Stage:
+    def of(whole: Decomposition, edit: Edit | None = None) -> OpenPhoto:
         """A decomposition made ready, with changes of material if there are any."""
         edited = whole if edit is None else edit_decomposition(whole, edit)
-        coarse = every_few(edited, COARSE)
-        return Stage(whole, edited, edit, (PreparedSplitSum(edited.gbuffer), PreparedSplitSum(coarse.gbuffer)), coarse)
+        height, width = edited.frames.size
+        coarse = every_few(edited, max(1, round((height * width / COARSE) ** 0.5)))
+        return OpenPhoto(
+            whole, edited, edit, (PreparedSplitSum(edited.gbuffer), PreparedSplitSum(coarse.gbuffer)), coarse
+        )
 
     @staticmethod
-    def load(path: Path) -> Stage:
+    def load(path: Path) -> OpenPhoto:
         """What the job `stage` wrote."""
-        return Stage.of(load_state(path, _KINDS))
+        return OpenPhoto.of(load_state(path, _KINDS))
 
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) in pixels."""
         return self.whole.frames.size
 
-    def changed(self, changes: list[str], mask: Tensor | None) -> Stage:
+    def changed(self, changes: list[str], mask: Tensor | None) -> OpenPhoto:
         """The photo with other materials, where `mask` (1, 1, H, W) says.
 
         Raises:
             UserError: a change that cannot be read.
         """
         if not changes:
-            return Stage.of(self.whole)
-        return Stage.of(self.whole, Edit(tuple(MaterialChange.parse(text) for text in changes), mask))
+            return OpenPhoto.of(self.whole)
+        return OpenPhoto.of(self.whole, Edit(tuple(MaterialChange.parse(text) for text in changes), mask))
 
     def show(self, look: Look, base: EnvironmentMap | None) -> Tensor:
         """The picture under a light, (3, H, W) display-linear in [0, 1].

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from unrender.scene.environment import EnvironmentMap
-    from unrender.studio.stage import Stage
+    from unrender.studio.stage import OpenPhoto
 
 COOKIE = "unrender-visit"
 MOST_STAGES, MOST_VISITS = 6, 1000
@@ -27,7 +27,7 @@ class Visits:
 
     keep_seconds: float
     _seen: OrderedDict[str, float] = field(default_factory=OrderedDict)
-    _stages: OrderedDict[str, tuple[str, Stage]] = field(default_factory=OrderedDict)
+    _stages: OrderedDict[str, tuple[str, OpenPhoto]] = field(default_factory=OrderedDict)
     _lights: OrderedDict[str, tuple[str, EnvironmentMap]] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -51,7 +51,7 @@ class Visits:
                 self._seen.popitem(last=False)
             return cookie
 
-    def keep_stage(self, owner: str, id: str, stage: Stage) -> None:
+    def keep_stage(self, owner: str, id: str, stage: OpenPhoto) -> None:
         """Keeps a stage of a visitor; of all stages the `MOST_STAGES` last used."""
         self._keep(self._stages, owner, id, stage)
 
@@ -59,14 +59,14 @@ class Visits:
         """Keeps a light of a visitor, likewise."""
         self._keep(self._lights, owner, id, light)
 
-    def _keep(self, shelf: OrderedDict, owner: str, id: str, thing: Stage | EnvironmentMap) -> None:
+    def _keep(self, shelf: OrderedDict, owner: str, id: str, thing: OpenPhoto | EnvironmentMap) -> None:
         with self._lock:
             shelf[id] = (owner, thing)
             shelf.move_to_end(id)
             while len(shelf) > MOST_STAGES:
                 shelf.popitem(last=False)
 
-    def stage(self, owner: str, id: str) -> Stage:
+    def stage(self, owner: str, id: str) -> OpenPhoto:
         """A stage of a visitor; KeyError where there is none, or it is another's."""
         return self._thing(self._stages, owner, id)
 

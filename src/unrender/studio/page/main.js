@@ -184,7 +184,7 @@ function skyButton(base, says, picture = skyPicture(base)) {
   const image = document.createElement("img");
   image.alt = "";
   if (picture) image.src = picture;
-  button.append(image, says);
+  button.append(image, Object.assign(document.createElement("span"), { textContent: says }));
   button.addEventListener("click", () => chooseSky(base));
   return button;
 }
@@ -200,7 +200,7 @@ $("skies").addEventListener("keydown", (event) => {
 
 function ownSky() {
   $("skies").querySelector('[data-base="own"]')?.remove();
-  $("skies").append(skyButton("own", "the photo's"));
+  $("skies").append(skyButton("own", "photo's"));
   if (state.rig.base === "own") sky.picture(skyPicture("own"));
 }
 
