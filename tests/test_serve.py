@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -380,9 +383,14 @@ def test_which_addresses_are_this_machines_alone(host, here):
     assert is_loopback(host) == here
 
 
-def test_a_store_removes_its_folder():
+def test_a_store_removes_its_folder_and_those_of_services_that_were_killed(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    gone = "import os, unrender.serve.store as s; s.FileStore(s.Limits()); os._exit(9)"
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    assert subprocess.run([sys.executable, "-c", gone], env=environment, check=False).returncode == 9
+    assert len(list(tmp_path.iterdir())) == 1
     store = FileStore(Limits())
     folder = store.folder()
     (folder / "a").write_bytes(b"x")
     store.close()
-    assert not store.root.exists()
+    assert list(tmp_path.iterdir()) == []

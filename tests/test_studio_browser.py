@@ -29,6 +29,11 @@ DRAWN = """() => {
   return canvas.toDataURL('image/png');
 }"""
 
+SETTLED = """() => {
+  const told = document.body.dataset;
+  return told.fine === 'true' && told.shown === told.wished;
+}"""
+
 UNNAMED = """() => [...document.querySelectorAll('button, input, select, [role=slider], [role=tab], [role=radio], img')]
   .filter((one) => !one.hidden && !(one.labels && one.labels.length) && !one.getAttribute('aria-label')
     && !one.textContent.trim() && one.alt === undefined).map((one) => one.outerHTML)"""
@@ -79,7 +84,7 @@ class Visitor:
 
     def fine(self) -> None:
         """Waits until what is set is drawn with shadows."""
-        self.page.wait_for_selector("body[data-fine=true]")
+        self.page.wait_for_function(SETTLED)
 
     def after(self) -> np.ndarray:
         """The new picture, (H, W, 3) in [0, 1]."""
@@ -95,7 +100,6 @@ class Visitor:
             share = step / 5
             to_x, to_y = dome["x"] + x * dome["width"], dome["y"] + y * dome["height"]
             self.page.mouse.move(mark["x"] + share * (to_x - mark["x"]), mark["y"] + share * (to_y - mark["y"]))
-        self.page.evaluate("document.body.dataset.fine = 'false'")
         self.page.mouse.up()
         self.fine()
 
@@ -139,7 +143,7 @@ def ball(side: int = 256) -> bytes:
 def test_a_photo_comes_apart_and_the_light_follows_the_hand(visitor, tmp_path):
     page = visitor.page
     visitor.open(ball())
-    page.wait_for_selector("body[data-pictures]")
+    page.wait_for_selector("body[data-shown]")
     visitor.fine()
     page.fill("#strength", "-6")
     page.click("#add-lamp")
@@ -178,13 +182,12 @@ def test_the_sample_is_one_click_away_and_looks_well(visitor):
     visitor.shoot("welcome")
     began = time.monotonic()
     page.click("#sample")
-    page.wait_for_selector("body[data-pictures]")
+    page.wait_for_selector("body[data-shown]")
     print(f"a relit photo after {time.monotonic() - began:.1f} s")
     assert page.evaluate(UNNAMED) == []
     visitor.fine()
     page.focus("#dome")
     before = page.inner_text("#command")
-    page.evaluate("document.body.dataset.fine = 'false'")
     for _ in range(14):
         page.keyboard.press("ArrowLeft")
     page.wait_for_function("old => document.querySelector('#command').textContent !== old", arg=before)
@@ -214,10 +217,9 @@ def test_the_sample_is_one_click_away_and_looks_well(visitor):
     page.fill("#color", "#2457a8")
     page.dispatch_event("#color", "input")
     unchanged = visitor.after()
-    page.evaluate("document.body.dataset.fine = 'false'")
     page.click("#apply")
     visitor.told("Changed")
-    page.wait_for_function("document.querySelector('#command').textContent.includes('--set')")
+    page.wait_for_function("() => document.querySelector('#command').textContent.includes('--set')")
     visitor.fine()
     visitor.shoot("material")
     changed = visitor.after()
@@ -234,7 +236,7 @@ def test_a_hostile_upload_is_said_in_one_line_and_nothing_else(visitor):
     assert page.locator("#status img").count() == 0
     assert page.locator("#welcome").is_visible()
     visitor.open(ball(64), "../../<b>ball</b>.png")
-    page.wait_for_selector("body[data-pictures]")
+    page.wait_for_selector("body[data-shown]")
     assert page.locator("b").count() == 0
     assert "/" not in page.inner_text("#command").split()[2]
 
@@ -244,7 +246,7 @@ def test_two_visitors_at_once_see_their_own_photos(chromium, address):
     for one, side in zip(both, (96, 64), strict=True):
         one.open(ball(side), f"ball{side}.png")
     for one in both:
-        one.page.wait_for_selector("body[data-pictures]")
+        one.page.wait_for_selector("body[data-shown]")
     assert [one.after().shape[0] for one in both] == [96, 64]
     stages = [next(url for url in one.asked if "/photo.jpg" in url) for one in both]
     assert both[0].context.request.get(stages[0]).status == 200

@@ -13,10 +13,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, cookie_parser
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from unrender.serve.settings import LOOPBACK_NAMES, ServeSettings, is_loopback
 
@@ -49,7 +50,7 @@ class Refusal(Exception):
 class Guard:
     """Refuses what may not pass to `app`, in one line of JSON, and logs it."""
 
-    app: ASGIApp
+    app: FastAPI
     settings: ServeSettings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import sys
@@ -9,10 +10,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import uvicorn
-from starlette.types import ASGIApp
 
 from unrender.errors import UserError
+from unrender.files.leftovers import removed_on_signal
 from unrender.serve.app import create_app
+from unrender.serve.guard import Guard
 from unrender.serve.settings import ServeSettings
 
 HEADER_BYTES = 16 << 10
@@ -22,7 +24,7 @@ def run(
     settings: ServeSettings,
     title: str,
     page: str,
-    make: Callable[[ServeSettings], ASGIApp] = create_app,
+    make: Callable[[ServeSettings], Guard] = create_app,
     ready: Callable[[str], object] | None = None,
 ) -> None:
     """Serves until a signal ends it; nothing of what was sent or made is left.
@@ -41,8 +43,9 @@ def run(
     settings = replace(settings, port=listening.getsockname()[1])
     address = f"{settings.origin}/{page}"
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    app = make(settings)
     config = uvicorn.Config(
-        make(settings),
+        app,
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -59,7 +62,14 @@ def run(
     sys.stdout.flush()
     if ready is not None:
         ready(address)
-    uvicorn.Server(config).run(sockets=[listening])
+    logging.getLogger("uvicorn.error").addFilter(_is_no_cancel)
+    with removed_on_signal(app.app.state.store.close):
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def _is_no_cancel(record: logging.LogRecord) -> bool:
+    """False for what is cut off because the service ends."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 def _listen(settings: ServeSettings) -> socket.socket:

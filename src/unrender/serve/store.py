@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from unrender.errors import UserError
-from unrender.files.leftovers import remove, unfinished_name
+from unrender.files.leftovers import clean_leftovers, remove, unfinished_name
 from unrender.serve.settings import Limits
 
 ID_PATTERN = r"^[A-Za-z0-9_-]{22}$"
@@ -47,7 +47,7 @@ class FileStore:
     """
 
     limits: Limits
-    root: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix=unfinished_name("-"))))
+    root: Path = field(default_factory=lambda: _new_root())
     _files: dict[str, StoredFile] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -125,6 +125,15 @@ class FileStore:
         file.path.unlink(missing_ok=True)
         if file.path.parent != self.root and not any(file.path.parent.iterdir()):
             shutil.rmtree(file.path.parent, ignore_errors=True)
+
+
+def _new_root() -> Path:
+    """A folder that this process alone can read; those of services that were killed are removed."""
+    temporary = Path(tempfile.gettempdir())
+    clean_leftovers(temporary)
+    root = temporary / unfinished_name(".serve")
+    root.mkdir(mode=0o700)
+    return root
 
 
 def new_id() -> str:

@@ -49,11 +49,12 @@ const look = (fine) => ({
 });
 
 // The newest picture wins: while one is drawn, only the last wish is kept. When the hand rests, it is drawn with shadows.
-const picture = { wish: null, drawing: false, rest: 0, count: 0 };
+const picture = { wish: null, drawing: false, rest: 0, wished: 0 };
 async function draw(fine = false) {
   clearTimeout(picture.rest);
   if (!fine) picture.rest = setTimeout(() => draw(true), 500);
-  picture.wish = { fine };
+  picture.wish = { fine, number: ++picture.wished };
+  document.body.dataset.wished = picture.wished;
   if (picture.drawing || !state.stage) return;
   picture.drawing = true;
   while (picture.wish) {
@@ -62,9 +63,7 @@ async function draw(fine = false) {
     try {
       const answer = await post(`/studio/stages/${state.stage.id}/picture`, look(wish.fine));
       await replacePicture(await answer.blob());
-      picture.count += 1;
-      document.body.dataset.pictures = picture.count;
-      document.body.dataset.fine = wish.fine;
+      Object.assign(document.body.dataset, { shown: wish.number, fine: wish.fine });
     } catch (error) {
       tell(error.message, true);
     }
