@@ -208,13 +208,21 @@ def test_the_sample_is_one_click_away_and_looks_well(visitor):
 
     page.click("#tab-material")
     page.click('#maps [data-map="relit"]')
+    page.focus("#divider")
+    page.keyboard.press("Home")
+    page.fill("#brush-size", "64")
     page.click("#brush")
     box = page.locator("#frame").bounding_box()
-    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.5 * box["height"])
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return box["x"] + x * box["width"], box["y"] + y * box["height"]
+
+    page.mouse.move(*at(0.17, 0.58))
     page.mouse.down()
-    page.mouse.move(box["x"] + 0.42 * box["width"], box["y"] + 0.55 * box["height"], steps=6)
+    for x, y in ((0.2, 0.72), (0.28, 0.84), (0.4, 0.9), (0.52, 0.91), (0.64, 0.86), (0.72, 0.76), (0.76, 0.62)):
+        page.mouse.move(*at(x, y), steps=3)
     page.mouse.up()
-    page.fill("#color", "#2457a8")
+    page.fill("#color", "#2f6fd0")
     page.dispatch_event("#color", "input")
     unchanged = visitor.after()
     page.click("#apply")
@@ -224,9 +232,13 @@ def test_the_sample_is_one_click_away_and_looks_well(visitor):
     visitor.shoot("material")
     changed = visitor.after()
     height, width = changed.shape[:2]
-    there = (slice(int(0.5 * height), int(0.54 * height)), slice(int(0.33 * width), int(0.4 * width)))
+    there = (slice(int(0.87 * height), int(0.91 * height)), slice(int(0.4 * width), int(0.52 * width)))
     bluer = [float((one[there][..., 2] - one[there][..., 0]).mean()) for one in (unchanged, changed)]
     assert bluer[1] > bluer[0] + 0.1
+    page.click("#tab-save")
+    page.click("#save-picture")
+    page.wait_for_selector("#results a:text('studio-mask.png')")
+    assert page.locator("#results a:text('coffee.edited.exr')").count() == 1
 
 
 def test_a_hostile_upload_is_said_in_one_line_and_nothing_else(visitor):

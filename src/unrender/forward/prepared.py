@@ -88,11 +88,12 @@ class PreparedSplitSum:
 
     def _prefiltered(self, radiance: Tensor) -> PrefilteredLight:
         """The light blurred, kept for the next call with the same one."""
-        for known, blurred in self._light:
+        for known, blurred in tuple(self._light):  # another thread may put another one there
             if known.data_ptr() == radiance.data_ptr() and known.shape == radiance.shape:
                 return blurred
-        self._light[:] = [(radiance, PrefilteredLight.of(radiance[0]))]
-        return self._light[0][1]
+        blurred = PrefilteredLight.of(radiance[0])
+        self._light[:] = [(radiance, blurred)]
+        return blurred
 
     def _picture(self, values: Tensor) -> Tensor:
         height, width = self.gbuffer.size

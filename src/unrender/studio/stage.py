@@ -31,7 +31,12 @@ COARSE = 2**14
 """Some so many pixels of it tell how bright a picture is to be shown."""
 QUALITY = 92
 _KINDS = (Decomposition, Frames, GBuffer, EnvironmentMap, Camera, Plate)
-_WORKING = Lock()  # two pictures at once would each take twice as long
+SAMPLES = 8
+"""Directions a pixel of pictures with shadows; half of what results are drawn with."""
+
+_AT_ONCE, _AT_REST = Lock(), Lock()
+"""Two pictures at once would each take twice as long; but one that takes seconds holds up none that is to be there
+at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +94,7 @@ class OpenPhoto:
             look: the light, and how it is shown.
             base: the map that the light names; that of the photo itself for "own".
         """
-        with _WORKING, torch.inference_mode():
+        with _AT_REST if look.fine else _AT_ONCE, torch.inference_mode():
             if look.rig.base == "own" and not look.rig.lit and look.exposure == "auto" and not look.rig.yaw:
                 return self._in_its_own_light()
             light, yaw = light_of(look.rig, self.whole.light if look.rig.base == "own" else base)
@@ -100,7 +105,7 @@ class OpenPhoto:
             gain = None
             if look.exposure == "auto":
                 gain = relight_decomposition(self.coarse, light, coarse, options).gain
-            forward = DeferredRenderer("auto") if look.fine else renderer
+            forward = DeferredRenderer("auto", samples=SAMPLES) if look.fine else renderer
             return relight_decomposition(self.edited, light, forward, options, gain=gain).display[0]
 
     def _in_its_own_light(self) -> Tensor:

@@ -49,10 +49,11 @@ const look = (fine) => ({
 });
 
 // The newest picture wins: while one is drawn, only the last wish is kept. When the hand rests, it is drawn with shadows.
-const picture = { wish: null, drawing: false, rest: 0, wished: 0 };
+const picture = { wish: null, drawing: false, rest: 0, wished: 0, slow: null };
 async function draw(fine = false) {
   clearTimeout(picture.rest);
-  if (!fine) picture.rest = setTimeout(() => draw(true), 500);
+  if (!fine) picture.rest = setTimeout(() => draw(true), 600);
+  picture.slow?.abort();  // with shadows it takes seconds, which no hand waits for
   picture.wish = { fine, number: ++picture.wished };
   document.body.dataset.wished = picture.wished;
   if (picture.drawing || !state.stage) return;
@@ -61,11 +62,12 @@ async function draw(fine = false) {
     const wish = picture.wish;
     picture.wish = null;
     try {
-      const answer = await post(`/studio/stages/${state.stage.id}/picture`, look(wish.fine));
+      picture.slow = wish.fine ? new AbortController() : null;
+      const answer = await post(`/studio/stages/${state.stage.id}/picture`, look(wish.fine), picture.slow?.signal);
       await replacePicture(await answer.blob());
       Object.assign(document.body.dataset, { shown: wish.number, fine: wish.fine });
     } catch (error) {
-      tell(error.message, true);
+      if (error.name !== "AbortError") tell(error.message, true);
     }
   }
   picture.drawing = false;
@@ -333,22 +335,26 @@ async function save(extra) {
   await busy("Making it", async (report, signal) => {
     const own = state.rig.base === "own" && !state.rig.yaw && !state.rig.lamps.length;
     const body = { input: state.photo.id, model: $("model").value || "mini", background: $("background").value };
+    const read = []; // files that the command reads
     if (!(own && state.changes.length)) {
-      const id = named() ? null : (await lightFile()).id;
-      body.light = id ?? (state.rig.base === state.light?.dome ? state.light.id : state.rig.base);
+      if (!named()) read.push(await lightFile());
+      body.light = read[0]?.id ?? (state.rig.base === state.light?.dome ? state.light.id : state.rig.base);
       if (named()) body.yaw = state.rig.yaw;
     }
     let verb = "relight";
     if (state.changes.length) {
       verb = "edit";
       body.changes = state.changes;
-      if (state.mask) body.mask = (await upload(await painted.png(state.mask), "studio-mask.png")).id;
+      if (state.mask) {
+        read.push(await upload(await painted.png(state.mask), "studio-mask.png"));
+        body.mask = read.at(-1).id;
+      }
       if (!body.light) delete body.background;
     } else {
       Object.assign(body, extra, { exposure: look().exposure });
     }
     const job = await run(`/v1/jobs/${verb}`, body, report, signal);
-    list(job.results);
+    list([...job.results, ...read]);
     tell(job.message || "Made. Its files are listed under Save.");
   });
 }
