@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import uvicorn
 from fastapi.testclient import TestClient
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -250,6 +250,7 @@ def test_html_in_a_name_or_a_file_is_never_shown_as_a_page(client):
     assert not set(kept) & set("<>\"'&")
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_every_name_becomes_a_plain_one_or_is_refused(name):
     try:

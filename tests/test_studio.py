@@ -204,7 +204,7 @@ def test_the_command_makes_what_is_on_the_screen(screen, line):
     assert command_of(screen) == line
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.text(min_size=1, max_size=60))
 def test_no_name_makes_the_command_do_anything_else(name):
     words = shlex.split(command_of(Screen(photo=name)))
