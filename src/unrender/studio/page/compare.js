@@ -5,6 +5,8 @@ export function compare(frame, divider) {
   const set = (value) => {
     at = Math.min(100, Math.max(0, value));
     frame.style.setProperty("--at", `${at}%`);
+    frame.classList.toggle("all-after", at < 12);
+    frame.classList.toggle("all-before", at > 88);
     divider.setAttribute("aria-valuenow", Math.round(at));
     divider.setAttribute("aria-valuetext", `${Math.round(at)} percent before`);
   };
