@@ -27,7 +27,7 @@ from unrender.scene.gbuffer import GBuffer
 from unrender.serve import ServeSettings
 from unrender.studio import Lamp, Look, OpenPhoto, Rig, create_studio
 from unrender.studio.app import LIGHTS, OBJECTS
-from unrender.studio.command import Screen, command_of
+from unrender.studio.command import Inserted, Screen, command_of
 from unrender.studio.rig import light_of
 from unrender.studio.visits import Visits
 
@@ -197,6 +197,10 @@ def test_a_stage_survives_its_file(ball, tmp_path):
         (
             Screen(photo="a.jpg", light="/x/sky.hdr", look=Look(rig=Rig(base="A" * 22, yaw=10))),
             "unrender relight a.jpg -o out --light sky.hdr --yaw 10",
+        ),
+        (
+            Screen(photo="a.jpg", inserted=Inserted(asset="teapot", at=(0.2, 0.855), height=25, turn=-30)),
+            "unrender insert a.jpg -o out --asset teapot --at 20%,85.5% --height 25% --turn -30",
         ),
     ],
 )

@@ -94,10 +94,10 @@ const shown = maps($("maps"), $("frame"), $("value"), (name) => {
   else $("after").src = `/studio/stages/${state.stage.id}/maps/${name}.png`;
 });
 
-async function command() {
+async function command(inserted = null) {
   const screen = {
     photo: state.photo?.name ?? "photo.jpg", light: state.light?.name ?? "", model: $("model").value || "mini",
-    look: look(false), changes: state.changes, masked: state.mask !== null,
+    look: look(false), changes: state.changes, masked: state.mask !== null, inserted,
   };
   try { $("command").textContent = (await (await post("/studio/command", screen)).json()).line; } catch { /* the line stays */ }
 }
@@ -291,10 +291,11 @@ async function insert(preview) {
   if (!state.photo) return tell("Open a photo first.", true);
   const one = { asset: $("object").value, at: state.spot, height: `${$("object-height").value}%`, turn: Number($("object-turn").value) };
   await busy(preview ? "Placing the object" : "Inserting the object", async (report, signal) => {
-    const job = await run("/v1/jobs/insert", { input: state.photo.id, objects: [one], preview, samples: 64 }, report, signal);
+    const job = await run("/v1/jobs/insert", { input: state.photo.id, objects: [one], preview }, report, signal);
     clearTimeout(picture.rest);
     await replacePicture(await (await ask(`/v1/files/${job.results.find((file) => file.name.endsWith(".png")).id}`)).blob());
     if (!preview) list(job.results);
+    command({ asset: one.asset, at: one.at, height: Number($("object-height").value), turn: one.turn });
     tell(preview ? "So it would stand." : "Inserted; its files are under Save.");
   });
 }
