@@ -17,7 +17,7 @@ from typing import Literal
 from unrender.serve.requests import Request
 from unrender.serve.settings import Limits, ServeSettings
 from unrender.serve.store import FileStore, StoredFile, new_id
-from unrender.serve.work import Work
+from unrender.serve.work import JobWork
 from unrender.serve.worker import serve
 
 LOGGER = logging.getLogger("unrender.serve")
@@ -36,7 +36,7 @@ class Job:
 
     id: str
     owner: str
-    work: Work
+    work: JobWork
     state: State = "queued"
     progress: float = 0.0
     message: str = ""
@@ -101,7 +101,7 @@ class JobQueue:
         with self._lock:
             if sum(job.state == "queued" for job in self._jobs.values()) >= self.limits.waiting:
                 raise Full(f"{self.limits.waiting} jobs wait; expected fewer, try again later")
-            work = Work(verb, request, self.store.folder(), files, self.models, self.limits.pixels)
+            work = JobWork(verb, request, self.store.folder(), files, self.models, self.limits.pixels)
             job = Job(new_id(), owner, work)
             self._jobs[job.id] = job
         self._waiting.put(job)

@@ -8,10 +8,10 @@ from itertools import islice
 
 from unrender.errors import UserError
 from unrender.serve import requests
-from unrender.serve.work import Work
+from unrender.serve.work import JobWork
 
 
-def inverse(work: Work, request: requests.InverseRequest) -> None:
+def inverse(work: JobWork, request: requests.InverseRequest) -> None:
     """A picture to its maps."""
     from unrender.output import write_gbuffer_stream
 
@@ -26,7 +26,7 @@ def inverse(work: Work, request: requests.InverseRequest) -> None:
     )
 
 
-def forward(work: Work, request: requests.ForwardRequest) -> None:
+def forward(work: JobWork, request: requests.ForwardRequest) -> None:
     """A G-buffer to a picture."""
     from unrender.files.sequences import open_gbuffers
     from unrender.output import passes_paths, write_passes_stream
@@ -39,7 +39,7 @@ def forward(work: Work, request: requests.ForwardRequest) -> None:
     write_passes_stream(paths, work.counted(rendered, len(gbuffers), "rendering"), fps=gbuffers.fps)
 
 
-def relight(work: Work, request: requests.RelightRequest) -> None:
+def relight(work: JobWork, request: requests.RelightRequest) -> None:
     """A picture or clip under another light."""
     from unrender.output import PictureFormat, RelitPaths, write_relit_stream
     from unrender.relight import RelightOptions, count_pictures, relight_stream
@@ -64,7 +64,7 @@ def relight(work: Work, request: requests.RelightRequest) -> None:
     write_relit_stream(paths, work.counted(relit, pictures, "relighting"), fps=clip.fps, stored=stored)
 
 
-def light(work: Work, request: requests.LightRequest) -> None:
+def light(work: JobWork, request: requests.LightRequest) -> None:
     """The light that a picture was taken in."""
     from unrender.files.environments import write_environment
     from unrender.relight.light_estimate import WRITTEN_SIZE, estimate_light
@@ -80,7 +80,7 @@ def light(work: Work, request: requests.LightRequest) -> None:
     write_environment(work.folder / f"{clip.name}.light.exr", found.resized(WRITTEN_SIZE))
 
 
-def edit(work: Work, request: requests.EditRequest) -> None:
+def edit(work: JobWork, request: requests.EditRequest) -> None:
     """Other materials in a picture, or an object over it."""
     from unrender.files.sequences import holds_gbuffers, open_gbuffers
     from unrender.output import RelitPaths, passes_paths, write_relit_stream
@@ -107,7 +107,7 @@ def edit(work: Work, request: requests.EditRequest) -> None:
     write_relit_stream(paths, edited, fps=clip.fps)
 
 
-def _mask(work: Work, request: requests.EditRequest):
+def _mask(work: JobWork, request: requests.EditRequest):
     if not request.mask:
         return request.where
     from unrender.files.masks import open_masks
@@ -115,7 +115,7 @@ def _mask(work: Work, request: requests.EditRequest):
     return next(iter(open_masks(work.file(request.mask)))).rgb[:, :1]
 
 
-def insert(work: Work, request: requests.InsertRequest) -> None:
+def insert(work: JobWork, request: requests.InsertRequest) -> None:
     """Virtual objects in a picture."""
     from unrender.files.environments import builtin_environment
     from unrender.files.images import write_image
@@ -154,7 +154,7 @@ def insert(work: Work, request: requests.InsertRequest) -> None:
     write_insertion(InsertionPaths.in_folder(work.folder, clip.name, len(clip)), plan, frames, fps=clip.fps)
 
 
-def _asset(work: Work, name: str) -> str:
+def _asset(work: JobWork, name: str) -> str:
     """A shipped object, or the file of an id: no path is looked at."""
     from unrender.insert import BUILTIN
 
@@ -165,7 +165,7 @@ def _asset(work: Work, name: str) -> str:
     return name
 
 
-def multiview(work: Work, request: requests.MultiviewRequest) -> None:
+def multiview(work: JobWork, request: requests.MultiviewRequest) -> None:
     """Views of one thing along a path of cameras."""
     from unrender.multiview import MultiViewGenerator, PathOptions, ViewOptions, camera_path
     from unrender.output import write_views
@@ -184,7 +184,7 @@ def multiview(work: Work, request: requests.MultiviewRequest) -> None:
     write_views(work.folder, generator.finish(request.prompt, path, views, given), fps=request.fps)
 
 
-def stage(work: Work, request: requests.StageRequest) -> None:
+def stage(work: JobWork, request: requests.StageRequest) -> None:
     """The first frame of a picture taken apart, small, to be shown on a page under one light after the other."""
     from unrender.files.state import save_state
     from unrender.relight import decompose
@@ -202,7 +202,7 @@ def stage(work: Work, request: requests.StageRequest) -> None:
     save_state(work.folder / "stage.state", decompose([small], inverse, work.forward("deferred")))
 
 
-def dome(work: Work, request: requests.DomeRequest) -> None:
+def dome(work: JobWork, request: requests.DomeRequest) -> None:
     """A light as a page shows it, small."""
     from unrender.files.environments import read_environment
     from unrender.files.state import save_state
@@ -224,7 +224,7 @@ _VERBS: dict[str, Callable[..., None]] = {
 }
 
 
-def run(work: Work) -> None:
+def run(work: JobWork) -> None:
     """Does a job.
 
     Raises:

@@ -28,7 +28,7 @@ def _tell_nobody(share: float, says: str) -> None:
 
 
 @dataclass(frozen=True)
-class Work:
+class JobWork:
     """One job, as the process that does it sees it.
 
     Attributes:

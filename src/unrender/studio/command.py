@@ -47,8 +47,8 @@ class Screen(Request):
 
 
 def command_of(screen: Screen) -> str:
-    """A line for a shell: `unrender relight`, `edit` where materials are changed, `insert` where an object stands. A light
-    of lamps and the painted mask are files that the page hands out, `studio-light.exr` and `studio-mask.png`."""
+    """A line for a shell: `unrender relight`, `edit` where materials are changed, `insert` where an object stands. A
+    light of lamps and the painted mask are files that the page hands out, `studio-light.exr` and `studio-mask.png`."""
     rig, look = screen.look.rig, screen.look
     if screen.inserted is not None:
         return shlex.join(_insertion(screen, screen.inserted))
