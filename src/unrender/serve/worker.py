@@ -1,6 +1,6 @@
 """The process that does jobs: it can be ended in the middle of one, and its memory is its own.
 
-What passes the pipe: a `JobWork` to it; back come ("progress", share, words), ("note", words), and at the end ("done",),
+What passes the pipe: a `JobWork` to it; back come ("progress", share, words), ("note", words), and at last ("done",),
 ("failed", words) or ("broken", traceback).
 """
 
