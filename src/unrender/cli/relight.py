@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from unrender.files.readers import FrameReader
     from unrender.output import RelitPaths
     from unrender.relight import RelightOptions, Relit
+    from unrender.relight.large import LargeRelit
     from unrender.relight.relit import RelightState
 
 TURN_FRAMES = 48  # as `unrender.relight` has it, which --help does not wait for
@@ -145,12 +146,14 @@ def relight(
                 forward_renderer,
                 inverse_renderer,
                 rerenderer,
+                row_renderer,
             )
             from unrender.files.environments import resolve_light
             from unrender.files.sequences import open_frames
             from unrender.forward.clips import part_renderer
             from unrender.output import write_relit_stream
             from unrender.relight import count_pictures
+            from unrender.relight.large import PIXELS, large_steps
             from unrender.relight.relit import relight_steps
 
             frames = tally.counted(at_rate(open_frames(job.input), rate))
@@ -173,12 +176,18 @@ def relight(
             else:
                 renderer = record.timed("forward")(renderer)
             inverse = TimedWindows(inverse, record)
+            rows = None
+            if len(frames) == 1 and not job.turn and frames.size[0] * frames.size[1] > PIXELS:
+                rows = row_renderer(job.forward, engines, job.samples)
 
-        def steps(state: RelightState | None) -> Iterator[tuple[Relit | None, RelightState]]:
-            stream = relight_steps(frames, light, inverse, renderer, options, rerender=rerender, state=state)
+        def steps(state: RelightState | None) -> Iterator[tuple[Relit | LargeRelit | None, RelightState]]:
+            if rows is not None:
+                stream = large_steps(frames, light, inverse, rows, options)
+            else:
+                stream = relight_steps(frames, light, inverse, renderer, options, rerender=rerender, state=state)
             return _noting_exposure(record.timed_items("relight", stream), options, record)
 
-        def write(relit: Iterable[Relit], done: Progress) -> None:
+        def write(relit: Iterable[Relit | LargeRelit], done: Progress) -> None:
             files, first = _of_segment(paths, run), frames.first + done.frames
             write_relit_stream(files, relit, job.passes, frames.fps, first, job.profile, stored)
 
@@ -207,8 +216,8 @@ def _stops(text: str) -> float:
 
 
 def _noting_exposure(
-    steps: Iterable[tuple[Relit | None, RelightState]], options: RelightOptions, record: RunRecord
-) -> Iterator[tuple[Relit | None, RelightState]]:
+    steps: Iterable[tuple[Relit | LargeRelit | None, RelightState]], options: RelightOptions, record: RunRecord
+) -> Iterator[tuple[Relit | LargeRelit | None, RelightState]]:
     """Passes on what is relit, and notes in the record how it is shown."""
     for step in steps:
         gain = step[1].gain

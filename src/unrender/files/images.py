@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -24,7 +26,7 @@ from unrender.files.radiance import Array, clean, premultiplied_to_straight, to_
 from unrender.scene.color import linear_to_srgb, luminance
 from unrender.scene.frames import Frames
 from unrender.scene.plate import Plate
-from unrender.scene.strips import in_strips
+from unrender.scene.strips import strips
 
 PICTURE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".exr", ".hdr", ".bmp", ".jxl", ".heic"}
@@ -140,22 +142,33 @@ def write_image(
         raise UserError(f"cannot write {path} with alpha; expected .png, .webp or .exr")
     if bits == 16 and suffix != ".png":
         raise UserError(f"cannot write {path} with 16 bits; expected .png")
+    with picture_rows(path, bits, transfer) as write:
+        for rows in strips((pixels.shape[1], pixels.shape[2])):
+            write(pixels[:, rows], None if alpha is None else alpha[:, rows].detach().cpu().float())
+
+
+@contextmanager
+def picture_rows(
+    path: Path, bits: Literal[8, 16] = 8, transfer: Literal["srgb", "linear"] = "srgb"
+) -> Generator[Callable[[Tensor, Tensor | None], None]]:
+    """Yields what takes the next rows of a picture for display, from the top: their colour (C, rows, W), linear, and
+    their alpha (1, rows, W) or None. The picture is written when the block ends; see `write_image`."""
     levels, kind = 2**bits - 1, torch.uint16 if bits == 16 else torch.uint8
+    coded: list[NDArray[Any]] = []
 
-    def code(values: Tensor) -> Tensor:
-        coded = linear_to_srgb(values.clamp(0, 1)) if transfer == "srgb" else values.clamp(0, 1)
-        return (coded * levels).round().to(kind)
+    def write(colour: Tensor, alpha: Tensor | None) -> None:
+        values = linear_to_srgb(colour.clamp(0, 1)) if transfer == "srgb" else colour.clamp(0, 1)
+        values = values if alpha is None else torch.cat((values, alpha.clamp(0, 1)))
+        coded.append((values * levels).round().to(kind).numpy().transpose(1, 2, 0))
 
-    coded = in_strips(code, pixels)
-    if alpha is not None:
-        opacity = alpha.detach().cpu().float().clamp(0, 1)
-        coded = torch.cat((coded, (opacity * levels).round().to(kind)))
-    samples = coded.numpy().transpose(1, 2, 0)
+    yield write
+    samples = coded[0] if len(coded) == 1 else np.concatenate(coded)
+    coded.clear()
     with atomic_write(path) as partial:
         if bits == 16:
             write_png16(partial, samples)
         else:
-            partial.write_bytes(_encode_8bit(samples, suffix))
+            partial.write_bytes(_encode_8bit(samples, path.suffix.lower()))
 
 
 def _still(values: Tensor, path: Path) -> Tensor:

@@ -125,15 +125,26 @@ def _filled(gbuffer: GBuffer) -> GBuffer:
     if normal is None or not bool(_lacking(normal, gbuffer.mask).any()) or not bool((normal != 0).any()):
         return gbuffer
     levels = [normal]
-    while bool((levels[-1].square().sum(1) == 0).any()) and max(levels[-1].shape[2:]) > 1:
+    while bool(in_strips(_is_zero, levels[-1]).any()) and max(levels[-1].shape[2:]) > 1:
         height, width = levels[-1].shape[2:]
         halved = functional.adaptive_avg_pool2d(levels[-1], (max(1, height // 2), max(1, width // 2)))
         levels.append(functional.normalize(halved, dim=1))
     found = levels.pop()
     for finer in reversed(levels):
-        coarse = functional.normalize(resize_picture(found, (finer.shape[2], finer.shape[3])), dim=1)
-        found = torch.where(finer.square().sum(1, keepdim=True) > 0, finer, coarse)
-    return replace(gbuffer, normal=torch.where(_lacking(normal, gbuffer.mask), found, normal))
+        coarse = resize_picture(found, (finer.shape[2], finer.shape[3]))
+        lacks = _lacking(normal, gbuffer.mask) if finer is normal else in_strips(_is_zero, finer)
+        found = in_strips(_with_other, finer, coarse, lacks)
+        del coarse
+    return replace(gbuffer, normal=found)
+
+
+def _is_zero(normal: Tensor) -> Tensor:
+    return normal.square().sum(1, keepdim=True) == 0
+
+
+def _with_other(normal: Tensor, other: Tensor, lacking: Tensor) -> Tensor:
+    """Normals, and where they are lacking others of any length, made unit."""
+    return torch.where(lacking, functional.normalize(other, dim=1), normal)
 
 
 def _lacking(normal: Tensor, mask: Tensor) -> Tensor:
