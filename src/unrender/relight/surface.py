@@ -66,9 +66,12 @@ def soft_surface(frames: Frames, gbuffer: GBuffer, previous: Tensor | None = Non
             frame = torch.lerp(frame, previous, HELD)
         steady.append(frame)
         previous = frame
-    mask = in_strips(_soften, torch.cat(steady))
+    del guess
+    mask = in_strips(_soften, steady[0] if len(steady) == 1 else torch.cat(steady))
     if bool((mask < 1).any()):
-        mask = follow_photo(mask, frames.rgb)
+        coarse = resize_picture(mask, _working_size(frames.size))
+        del mask  # of a large picture it need not be kept beside what follows
+        mask = _followed(coarse, frames.rgb)
     return _filled(gbuffer.with_maps(mask=mask)), previous
 
 
@@ -77,11 +80,18 @@ def follow_photo(mask: Tensor, rgb: Tensor) -> Tensor:
 
     What is the same all around, 0 or 1, stays so.
     """
-    size = (rgb.shape[2], rgb.shape[3])
+    return _followed(resize_picture(mask, _working_size((rgb.shape[2], rgb.shape[3]))), rgb)
+
+
+def _working_size(size: tuple[int, int]) -> tuple[int, int]:
     factor = min(1.0, WORKING_SIDE / max(size))
-    small = (max(1, round(size[0] * factor)), max(1, round(size[1] * factor)))
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
+def _followed(coarse: Tensor, rgb: Tensor) -> Tensor:
+    """`follow_photo` of a mask at its working size."""
     guide = in_strips(lambda part: linear_to_srgb(luminance(part.clamp(0, 1))), rgb)
-    coarse, picture = resize_picture(mask, small), resize_picture(guide, small)
+    picture = resize_picture(guide, (coarse.shape[2], coarse.shape[3]))
     # Doubt spreads as far as the wide window sees it; what is sure all around is left to the narrow one.
     doubt = (4 * _blur(coarse * (1 - coarse), WIDE) / DOUBT).clamp(0, 1)
     even = torch.lerp(coarse, _guided_filter(coarse, picture, WIDE), doubt)
