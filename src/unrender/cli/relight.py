@@ -14,7 +14,7 @@ import typer
 from unrender.cli.clip_run import ClipRun, Progress, clip_outputs, tracked, write_in_segments
 from unrender.cli.engines import check_deferred
 from unrender.cli.guard import InputFiles
-from unrender.cli.inputs import at_rate, parse_rate, picture_format
+from unrender.cli.inputs import at_rate, check_windows, parse_exposure, parse_rate, picture_format
 from unrender.cli.options import (
     Bits,
     ClipSettings,
@@ -105,7 +105,7 @@ class RelightJob:
         """The part that relighting itself takes."""
         from unrender.relight import RelightOptions
 
-        exposure = "auto" if self.exposure == "auto" else _stops(self.exposure)
+        exposure = parse_exposure(self.exposure)
         return RelightOptions(
             self.yaw,
             self.turn,
@@ -158,6 +158,7 @@ def relight(
 
             frames = tally.counted(at_rate(open_frames(job.input), rate))
             _check(job, destination, len(frames))
+            check_windows(clip, len(frames), job.input)
             read = (job.input, job.light, job.model, job.forward)
             run = stack.enter_context(clip_outputs(destination, len(frames), settings, read))
             paths = _paths(job, destination, run.folder, frames)
@@ -205,14 +206,6 @@ def _of_segment(paths: RelitPaths, run: ClipRun) -> RelitPaths:
     """The files of the present segment of a run."""
     sheet = None if run.progress.frames else paths.contact_sheet
     return replace(paths, passes=tuple(map(run.segment, paths.passes)), contact_sheet=sheet)
-
-
-def _stops(text: str) -> float:
-    """The stops of `--exposure`."""
-    try:
-        return float(text)
-    except ValueError:
-        raise UserError(f"--exposure {text!r}; expected auto, or a number of stops such as -1.5") from None
 
 
 def _noting_exposure(

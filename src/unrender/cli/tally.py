@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from unrender.cli.messages import one_line
+from unrender.cli.notes import taken
 from unrender.cli.run_record import RunRecord
 from unrender.errors import UserError
 
@@ -64,8 +65,11 @@ class FrameTally:
             record.facts["frames"] = {"promised": self.promised, "read": self.off}
 
     def tell(self) -> None:
-        """Says a wrong number on stderr, and ends the command with status 1: its results are there, but not whole."""
-        if self.off is not None:
+        """Says a wrong number on stderr, where the reader has not said it, and ends the command with status 1: its
+        results are there, but not whole."""
+        if self.off is None:
+            return
+        if not any(f"{self.off} of its {self.promised} frames" in said for said in taken()):
             line = f"{self.source}: {self.promised} frames were promised and {self.off} could be read; all those are "
             print(f"unrender: {one_line(line + 'written; expected an undamaged file')}", file=sys.stderr)
-            raise typer.Exit(INCOMPLETE)
+        raise typer.Exit(INCOMPLETE)

@@ -142,33 +142,38 @@ def write_image(
         raise UserError(f"cannot write {path} with alpha; expected .png, .webp or .exr")
     if bits == 16 and suffix != ".png":
         raise UserError(f"cannot write {path} with 16 bits; expected .png")
-    with picture_rows(path, bits, transfer) as write:
+    with picture_rows(path, pixels.shape[1], bits, transfer) as write:
         for rows in strips((pixels.shape[1], pixels.shape[2])):
             write(pixels[:, rows], None if alpha is None else alpha[:, rows].detach().cpu().float())
 
 
 @contextmanager
 def picture_rows(
-    path: Path, bits: Literal[8, 16] = 8, transfer: Literal["srgb", "linear"] = "srgb"
+    path: Path, height: int, bits: Literal[8, 16] = 8, transfer: Literal["srgb", "linear"] = "srgb"
 ) -> Generator[Callable[[Tensor, Tensor | None], None]]:
     """Yields what takes the next rows of a picture for display, from the top: their colour (C, rows, W), linear, and
-    their alpha (1, rows, W) or None. The picture is written when the block ends; see `write_image`."""
+    their alpha (1, rows, W) or None; `height` rows in all. The picture is written when the block ends; see
+    `write_image`."""
     levels, kind = 2**bits - 1, torch.uint16 if bits == 16 else torch.uint8
     coded: list[NDArray[Any]] = []
+    top = 0
 
     def write(colour: Tensor, alpha: Tensor | None) -> None:
         values = linear_to_srgb(colour.clamp(0, 1)) if transfer == "srgb" else colour.clamp(0, 1)
         values = values if alpha is None else torch.cat((values, alpha.clamp(0, 1)))
-        coded.append((values * levels).round().to(kind).numpy().transpose(1, 2, 0))
+        rows = (values * levels).round().to(kind).numpy().transpose(1, 2, 0)
+        if not coded:
+            coded.append(np.empty((height, *rows.shape[1:]), rows.dtype))
+        nonlocal top
+        coded[0][top : top + len(rows)] = rows
+        top += len(rows)
 
     yield write
-    samples = coded[0] if len(coded) == 1 else np.concatenate(coded)
-    coded.clear()
     with atomic_write(path) as partial:
         if bits == 16:
-            write_png16(partial, samples)
+            write_png16(partial, coded[0])
         else:
-            partial.write_bytes(_encode_8bit(samples, path.suffix.lower()))
+            partial.write_bytes(_encode_8bit(coded[0], path.suffix.lower()))
 
 
 def _still(values: Tensor, path: Path) -> Tensor:

@@ -188,9 +188,9 @@ class ImageWriter:
     def __enter__(self) -> ImageWriter:
         return self
 
-    def rows(self) -> AbstractContextManager[Callable[[Tensor, Tensor | None], None]]:
+    def rows(self, height: int) -> AbstractContextManager[Callable[[Tensor, Tensor | None], None]]:
         """What takes the rows of the next picture for display; see `images.picture_rows`."""
-        return picture_rows(next(self._files), self._bits, self._transfer)
+        return picture_rows(next(self._files), height, self._bits, self._transfer)
 
     def write(self, rgb_linear: Tensor, alpha: Tensor | None = None, plate: Plate | None = None) -> None:
         """Adds pictures, (3, H, W) or (T, 3, H, W) linear, with their alpha, (1, H, W) or (T, 1, H, W), a file each."""

@@ -229,7 +229,7 @@ def _rows(
             yield lambda passes, _: write(_planes(passes), passes.beauty[0], _first(passes.alpha))
         return
     opaque = like.alpha is None or writer.path.suffix.lower() in _OPAQUE
-    with writer.rows() as write_picture:
+    with writer.rows(size[0]) as write_picture:
 
         def write_display(passes: RenderPasses, display: Tensor) -> None:
             alpha = None if opaque else passes.alpha

@@ -67,9 +67,15 @@ def faded(gain: Tensor, trust: Tensor | None) -> Tensor:
     around = _around(gain, trust)
     size = (gain.shape[2], gain.shape[3])
     for index in range(gain.shape[1]):  # one channel at a time: of a large picture all at once would be another copy
-        wide = resize_picture(around[:, index : index + 1], size)
-        gain[:, index : index + 1] = torch.lerp(wide, gain[:, index : index + 1], trust.to(gain))
+        wide, own = resize_picture(around[:, index : index + 1], size), gain[:, index : index + 1]
+        gain[:, index : index + 1] = in_strips(
+            lambda *all: torch.lerp(all[0], all[1].to(all[0]), all[2]), wide, own, trust
+        )
     return gain
+
+
+def _faded(wide: Tensor, own: Tensor, trust: Tensor) -> Tensor:
+    return torch.lerp(wide, own.to(wide), trust.to(wide))
 
 
 def belief(photo: Tensor, rerendered: Tensor, weights: Tensor) -> Tensor:
@@ -156,5 +162,5 @@ def _pooled(values: Tensor, weights: Tensor, parts: int) -> tuple[Tensor, Tensor
     side = max(1, max(height, width) // parts)
     small = (max(1, height // side), max(1, width // side))
     share = functional.adaptive_avg_pool2d(weights, small)
-    sums = [functional.adaptive_avg_pool2d(part * weights, small) for part in values.split(1, dim=1)]
+    sums = [functional.adaptive_avg_pool2d(part.to(weights) * weights, small) for part in values.split(1, dim=1)]
     return torch.cat(sums, dim=1) / share.clamp(min=1e-6), share

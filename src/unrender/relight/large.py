@@ -30,6 +30,10 @@ PIXELS = 1 << 24
 """Of a still; one with more is worked on some rows at a time, where its renderer can."""
 
 
+SPARSE = 4
+"""Every how many pixels are asked how well a light explains the photo."""
+
+
 @dataclass(frozen=True, eq=False)
 class LargeRelit:
     """A still that is relit as its rows are asked for.
@@ -128,11 +132,11 @@ def large_steps(
 
 
 def rows_of(part: Decomposition, rows: slice) -> Decomposition:
-    """Some rows of a decomposition, as views."""
+    """Some rows of a decomposition, as views, its detail in full precision."""
     frames, gbuffer = part.frames, part.gbuffer
     mask = None if frames.mask is None else frames.mask[:, :, rows]
     maps = {name: value[:, :, rows] for name, value in gbuffer.maps.items()}
-    gain = None if part.gain is None else part.gain[:, :, rows]
+    gain = None if part.gain is None else part.gain[:, :, rows].float()
     cut = replace(frames, rgb=frames.rgb[:, :, rows], mask=mask)
     return replace(part, frames=cut, gbuffer=replace(gbuffer, camera=None, **maps), gain=gain)
 
@@ -144,14 +148,15 @@ def _decomposed(frames: Frames, gbuffer: GBuffer, forward: DeferredRenderer, opt
     light = estimate_light(frames, gbuffer)
     bare = gbuffer.with_maps(mask=None)
     shading = replace(forward, background=False).shading(bare, light, bare.camera_or_default(), 0.0)
-    gain, levels = torch.empty_like(frames.rgb), torch.empty_like(frames.rgb[:, :1])
+    # A quotient of what 8 bits hold needs no more than a half.
+    gain, levels = torch.empty_like(frames.rgb, dtype=torch.half), []
     for rows in strips(frames.size):
-        rendered = _passes(shading.rows(rows)).surface
-        levels[:, :, rows] = luminance(rendered)
-        gain[:, :, rows] = quotient(frames.rgb[:, :, rows], rendered)
-    photo = torch.cat([luminance(frames.rgb[:, :, rows]) for rows in strips(frames.size)], dim=2)
-    trusted = belief_of(photo, levels, coverage(gbuffer))
-    del photo, levels
+        photo, rendered = frames.rgb[:, :, rows], _passes(shading.rows(rows)).surface
+        gain[:, :, rows] = quotient(photo, rendered)
+        few = slice(-rows.start % SPARSE, None, SPARSE)
+        levels.append(torch.cat([luminance(one[:, :, few, ::SPARSE]) for one in (photo, rendered)], dim=1))
+    photo, rendered = torch.cat(levels, dim=2).split(1, dim=1)
+    trusted = belief_of(photo, rendered, coverage(gbuffer)[:, :, ::SPARSE, ::SPARSE])
     return Decomposition(frames, gbuffer, light, faded(gain, gbuffer.mask), trusted)
 
 
