@@ -33,6 +33,7 @@ ROOMS = (
     "device",
     "conventions",
     "errors",
+    "interrupt",
     "lazy",
     "version",
 )

@@ -107,7 +107,7 @@ class DeferredRenderer:
             diffuse[:, rows], specular[:, rows], background[:, rows] = shaded
         return diffuse, specular, background
 
-    def shading(self, gbuffer: GBuffer, light: EnvironmentMap, camera: Camera, yaw: float) -> Shading:
+    def shading(self, gbuffer: GBuffer, light: EnvironmentMap, camera: Camera, yaw: float) -> RowShading:
         """What the rows of one frame are shaded by, one after the other; of no renderer that draws all of its light.
         Arguments and errors as in `__call__`."""
         if self.quality == "monte_carlo":
@@ -118,11 +118,11 @@ class DeferredRenderer:
             gbuffer.require("depth", by="screen-space ray tracing")
             gbuffer = gbuffer if gbuffer.depth_kind == "metric" else calibrate_depth(gbuffer)
             obstruction = screen_space.obstruct(gbuffer, prefiltered, camera, yaw, self._drawn, self.seed)
-        return Shading(replace(gbuffer, camera=camera), light, yaw, prefiltered, obstruction, self.background)
+        return RowShading(replace(gbuffer, camera=camera), light, yaw, prefiltered, obstruction, self.background)
 
 
 @dataclass(frozen=True)
-class Shading:
+class RowShading:
     """One frame under a light, to be shaded some rows at a time.
 
     Attributes:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unrender.forward import DeferredRenderer, RenderPasses
-from unrender.forward.deferred import Shading
+from unrender.forward.deferred import RowShading
 from unrender.forward.surface import coverage
 from unrender.inverse.clips import ClipState, WindowInverse
 from unrender.relight.decomposition import Decomposition
@@ -49,7 +49,7 @@ class LargeRelit:
     """
 
     decomposition: Decomposition
-    shading: Shading
+    shading: RowShading
     light: str
     gain: float
     options: RelightOptions
