@@ -12,7 +12,7 @@ ROUNDS = 12
 MIN_NORMAL_AGREEMENT = 0.9  # cosine between neighbours' normals; less is taken for an edge
 NEAREST = 0.05  # the least the calibrated depth may be, as a part of its median
 MIN_POSITIVE = 0.98
-PIXELS = 1 << 20  # of a frame that scale and shift are found by
+PIXELS = 1 << 19  # of a frame that scale and shift are found by
 STRIDE = 2  # pixels between the ends of a tangent: short ones are lost in the noise of depth
 
 

@@ -99,8 +99,8 @@ def relight_large(
     Raises:
         UserError: as `relight_stream`.
     """
-    gbuffer, _ = inverse.next_window(Window(frames, last=True), ClipState())
-    gbuffer, _ = soft_surface(frames, gbuffer)
+    # Nothing is kept beside the G-buffer: masks and states are as large as a map of it.
+    gbuffer = soft_surface(frames, inverse.next_window(Window(frames, last=True), ClipState())[0])[0]
     part = _decomposed(frames, gbuffer.with_maps(rgb=frames.rgb), forward, options)
     del gbuffer
     closed = closed_by_walls(part) if options.walls else 0.0
