@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
+STILL = "still"
+"""What `--camera` says of a clip whose camera does not move."""
+
 
 @dataclass(frozen=True)
 class InsertJob:
@@ -103,7 +106,12 @@ class PlacementOptions:
         typer.Option(metavar="X,Y,Z,D", help="What it stands on, x X + y Y + z Z = D; found in the picture, or y = 0."),
     ] = None
     camera: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="transforms.json: one camera, or one for each frame.")
+        str | None,
+        typer.Option(
+            metavar="FILE|still",
+            help="transforms.json: one camera, or one for each frame. Of a clip without it the camera is followed on "
+            "the plane, unless it is said to stand `still`.",
+        ),
     ] = None
     world_up: Annotated[Literal["z", "y"], typer.Option(help="Of --camera's and --pose's transforms.json.")] = "z"
     shadow_on: Annotated[
@@ -146,7 +154,7 @@ def insert(
                 job.input,
                 *job.asset,
                 *(placement.pose or []),
-                placement.camera,
+                None if placement.camera == STILL else placement.camera,
                 placement.shadow_on,
                 models=(job.model, network.decoder, guiding.base),
                 light=job.light,
@@ -160,7 +168,7 @@ def insert(
         if job.preview:
             _preview(paths, photo, job.asset, places, inverse, record)
         else:
-            from unrender.insert import insert_stream, place_objects
+            from unrender.insert import follow_camera, insert_stream, place_objects
             from unrender.output.insertion import write_insertion
 
             guidance = None
@@ -170,6 +178,9 @@ def insert(
                     place_objects(photo, job.asset, places, inverse)
                 guidance = guiding_model(recipe, guiding, photo, compute, record)
             plan = _plan(photo, job.asset, light, places, options, (guidance, inverse), record)
+            if len(clip) > 1 and places.follow and places.camera is None:
+                with record.timed("follow"):
+                    plan = follow_camera(plan, clip, lambda: inverse(photo, None))
             frames = track(insert_stream(clip, plan, options), "inserting", len(clip))
             with record.timed("write"):
                 write_insertion(paths, plan, record.timed_items("render", frames), fps=clip.fps, first=clip.first)
@@ -233,6 +244,7 @@ def _placement(job: InsertJob, given: PlacementOptions, photo: Frames) -> Placem
         given.shadow_on,
         given.fov,
         given.camera_height,
+        follow=given.camera != STILL,
     )
 
 
@@ -260,7 +272,7 @@ def _poses(given: PlacementOptions) -> tuple[np.ndarray, ...]:
 
 
 def _camera(given: PlacementOptions) -> Camera | None:
-    if given.camera is None:
+    if given.camera in (None, STILL):
         return None
     from unrender.files.cameras import read_transforms
 

@@ -24,6 +24,7 @@ from unrender.insert.pipeline import (
     Insertion,
     InsertionPlan,
     InsertOptions,
+    follow_camera,
     insert,
     insert_stream,
     place_objects,
@@ -34,6 +35,7 @@ from unrender.insert.plane import SupportPlane
 from unrender.insert.render import Rendered, TracedScene, render_frame
 from unrender.insert.scene import InsertionScene
 from unrender.insert.tone import ToneCurves
+from unrender.insert.tracking import follow_plane
 
 __all__ = [
     "BUILTIN",
@@ -68,6 +70,8 @@ __all__ = [
     "composite",
     "fit_guided",
     "fit_light",
+    "follow_camera",
+    "follow_plane",
     "fuse",
     "insert",
     "insert_stream",

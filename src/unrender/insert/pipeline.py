@@ -26,6 +26,7 @@ from unrender.insert.placement import ANYWHERE, Placement, build_scene
 from unrender.insert.plane import support_mask
 from unrender.insert.render import SAMPLES, Rendered, TracedScene, ground_albedo, render_frame
 from unrender.insert.scene import InsertionScene
+from unrender.insert.tracking import follow_plane, stands_still
 from unrender.relight.light_estimate import estimate_light
 from unrender.relight.options import Inverse
 from unrender.scene.color import luminance
@@ -138,9 +139,12 @@ def insert(
     clip = as_clip(background)
     first = next(iter(single_frames(clip)))
     given = None if light is None else as_light(light)
+    look = functools.cache(lambda: _look(first, inverse))
     plan = plan_insertion(
-        first, assets, given, placement=placement, options=options, guidance=guidance, inverse=inverse
+        first, assets, given, placement=placement, options=options, guidance=guidance, inverse=lambda *_: look()
     )
+    if placement.follow and placement.camera is None:
+        plan = follow_camera(plan, clip, look)
     return Insertion(plan, tuple(insert_stream(clip, plan, options)))
 
 
@@ -196,6 +200,23 @@ def place_objects(
 ) -> InsertionScene:
     """The scene of `plan_insertion`, without its light."""
     return build_scene(photo, _loaded(assets), placement, functools.cache(lambda: _look(photo, inverse)))
+
+
+def follow_camera(plan: InsertionPlan, clip: Iterable[Frames], look: Callable[[], GBuffer]) -> InsertionPlan:
+    """The plan with the camera of every frame, followed on the plane where that faces up in the first frame.
+
+    Args:
+        plan: its camera is that of the first frame.
+        clip: is gone through from its first frame on.
+        look: gives the G-buffer of the first frame; called only where the camera moves.
+
+    Raises:
+        UserError: what `follow_plane` raises.
+    """
+    if stands_still(clip):
+        return plan
+    path = follow_plane(clip, plan.scene.camera, plan.scene.plane, support_mask(look()))
+    return replace(plan, scene=replace(plan.scene, camera=path))
 
 
 def insert_stream(

@@ -36,6 +36,8 @@ class Placement:
         fov_degrees: vertical, where there is no camera.
         camera_height: world units of the first camera above the plane, where neither plane nor metric depth tells;
             `ASSUMED_CAMERA_HEIGHT` by default.
+        follow: whether a clip's camera that is not given is followed on the plane (`tracking.follow_plane`); else it
+            stands still.
     """
 
     standing: tuple[Standing, ...] = (Standing(),)
@@ -45,6 +47,7 @@ class Placement:
     shadow_on: Path | None = None
     fov_degrees: float | None = None
     camera_height: float | None = None
+    follow: bool = True
 
     def __post_init__(self) -> None:
         if self.camera_height is not None and not 0 < self.camera_height < 1e6:

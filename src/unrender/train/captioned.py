@@ -18,7 +18,7 @@ from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
 from unrender.files.leftovers import clean_leftovers
 from unrender.files.shards import Clip, read_clips
-from unrender.scene.color import linear_to_srgb
+from unrender.scene.color import linear_to_srgb, srgb_to_linear
 from unrender.scene.resize import resize_picture
 from unrender.synth.captions import SceneWords, ThingWords, scene_words
 
@@ -45,9 +45,12 @@ class CaptionedStills:
         """The stills from `start` to `end`."""
         return CaptionedStills(self.pictures[start:end], self.words[start:end])
 
-    def shown(self, index: Tensor) -> Tensor:
-        """Pictures (B, 3, S, S) in [-1, 1], sRGB, float32."""
-        return self.pictures[index].float() / 127.5 - 1
+    def shown(self, index: Tensor, side: int | None = None) -> Tensor:
+        """Pictures (B, 3, S, S) in [-1, 1], sRGB, float32; S is `side`, their own by default."""
+        codes = self.pictures[index].float() / 255
+        if side not in (None, codes.shape[-1]):
+            codes = linear_to_srgb(resize_picture(srgb_to_linear(codes), (side, side)))
+        return codes * 2 - 1
 
 
 def load_captioned(folders: Sequence[Path], cache: Path | None = None, side: int = SIDE) -> CaptionedStills:
