@@ -30,6 +30,9 @@ PIXELS = 1 << 24
 """Of a still; one with more is worked on some rows at a time, where its renderer can."""
 
 
+STRIP = 1 << 17
+"""Pixels that are rendered together: a shaded one takes some hundred numbers."""
+
 SPARSE = 4
 """Every how many pixels are asked how well a light explains the photo."""
 
@@ -72,7 +75,7 @@ class LargeRelit:
     def strips(self) -> Iterator[Relit]:
         """Some rows at a time, from the top, each as a picture of its own."""
         background, yaws = self.options.background, (self.options.yaw,)
-        for rows in strips(self.size):
+        for rows in strips(self.size, STRIP):
             part = rows_of(self.decomposition, rows)
             passes = with_detail(_passes(self.shading.rows(rows)), part, background, self.share, self.mean)
             passes = before(passes, part, background, self.gain)
@@ -103,7 +106,7 @@ def relight_large(
     gbuffer = soft_surface(frames, inverse.next_window(Window(frames, last=True), ClipState())[0])[0]
     part = _decomposed(frames, gbuffer.with_maps(rgb=frames.rgb), forward, options)
     del gbuffer
-    closed = closed_by_walls(part) if options.walls else 0.0
+    closed = closed_by_walls(replace(part, gbuffer=_sparse(part.gbuffer))) if options.walls else 0.0
     camera = part.gbuffer.camera_or_default()
     shading = forward.shading(part.gbuffer, light_of_pictures(light, closed, options), camera, options.yaw)
     step = max(1, round((frames.rgb[0, 0].numel() / SAMPLES) ** 0.5))
@@ -150,14 +153,21 @@ def _decomposed(frames: Frames, gbuffer: GBuffer, forward: DeferredRenderer, opt
     shading = replace(forward, background=False).shading(bare, light, bare.camera_or_default(), 0.0)
     # A quotient of what 8 bits hold needs no more than a half.
     gain, levels = torch.empty_like(frames.rgb, dtype=torch.half), []
-    for rows in strips(frames.size):
+    for rows in strips(frames.size, STRIP):
         photo, rendered = frames.rgb[:, :, rows], _passes(shading.rows(rows)).surface
         gain[:, :, rows] = quotient(photo, rendered)
         few = slice(-rows.start % SPARSE, None, SPARSE)
         levels.append(torch.cat([luminance(one[:, :, few, ::SPARSE]) for one in (photo, rendered)], dim=1))
     photo, rendered = torch.cat(levels, dim=2).split(1, dim=1)
-    trusted = belief_of(photo, rendered, coverage(gbuffer)[:, :, ::SPARSE, ::SPARSE])
+    trusted = belief_of(photo, rendered, coverage(_sparse(gbuffer)))
+    del shading, levels, photo, rendered
     return Decomposition(frames, gbuffer, light, faded(gain, gbuffer.mask), trusted)
+
+
+def _sparse(gbuffer: GBuffer) -> GBuffer:
+    """Every few pixels of a G-buffer, as views."""
+    maps = {name: value[:, :, ::SPARSE, ::SPARSE] for name, value in gbuffer.maps.items()}
+    return replace(gbuffer, camera=None, **maps)
 
 
 def _mean(passes: RenderPasses, part: Decomposition) -> Tensor | None:
