@@ -25,7 +25,7 @@ PAGES = (
     "unrender",
     *(
         f"unrender.{room}"
-        for room in ("evaluate", "files", "forward", "insert", "multiview", "output", "relight", "train")
+        for room in ("evaluate", "files", "forward", "insert", "multiview", "output", "relight", "scale", "train")
     ),
 )
 

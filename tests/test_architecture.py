@@ -28,6 +28,7 @@ ROOMS = (
     "forward",
     "diffusion",
     "raytrace",
+    "scale",
     "files",
     "scene",
     "device",

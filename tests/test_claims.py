@@ -14,11 +14,13 @@ from unrender.diffusion.card import InputMap, MapCodec, ScheduleCard, TargetPict
 from unrender.diffusion.checkpoints.loader import save_checkpoint
 from unrender.diffusion.options import InferenceOptions
 from unrender.errors import UserError
-from unrender.evaluate.claims.catalogue import CLAIMS
-from unrender.evaluate.claims.contestants import LEADING, TRAINING
+from unrender.evaluate.claims.items import Items
 from unrender.evaluate.claims.models import Models
 from unrender.evaluate.claims.run import evaluate_claims, read_photos
+from unrender.evaluate.claims.stills.claims import STILL_CLAIMS
+from unrender.evaluate.claims.stills.contestants import LEADING
 from unrender.evaluate.claims.table import Setting, as_plain, markdown
+from unrender.evaluate.claims.training import STILL_TRAINING
 from unrender.evaluate.scenes import Scene, cast_shadow_share, make_scene, scenes_of
 from unrender.files.images import write_image
 from unrender.files.shards import Clip, LitClip, write_shard
@@ -29,7 +31,7 @@ from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer, concatenate
 
 RUNNING = InferenceOptions("cpu", "float32")
-SETTING = Setting("set", 0)
+SETTING = Setting({"pictures": "set", "relit": "set"}, 0)
 LIGHT = constant_light(0.8)
 
 
@@ -51,7 +53,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_checkpoint(tiny_checkpoint(inverse), home / "inverse")
     save_checkpoint(tiny_checkpoint(inverse.with_sampling(noise="gaussian", schedule=many)), home / "inverse-multi")
     save_checkpoint(tiny_checkpoint(forward), home / "forward")
-    for name in TRAINING:
+    for name in STILL_TRAINING:
         source = name if name == "inverse-multi" else "inverse" if "inverse" in name else "forward"
         (folder / name).mkdir(parents=True)
         (folder / name / "model").symlink_to(home / source)
@@ -137,14 +139,17 @@ def findings(models: Path):
     photos = [Frames(ball(40).maps["rgb"], name="photo")]
     seen: list[tuple[int, int]] = []
     found = evaluate_claims(
-        [scene(0.6)], Models(models, RUNNING), photos, lambda done, count: seen.append((done, count))
+        Items([scene(0.6)], photos),
+        Models(models, RUNNING),
+        lambda done, count: seen.append((done, count)),
+        STILL_CLAIMS,
     )
     assert seen[-1][0] == seen[-1][1] == len(seen)
     return found
 
 
 def test_everything_is_measured_where_everything_is_there(findings):
-    assert [outcome.claim for outcome in findings.outcomes] == list(CLAIMS)
+    assert [outcome.claim for outcome in findings.outcomes] == list(STILL_CLAIMS)
     for outcome in findings.outcomes:
         assert set(outcome.answers) == set(outcome.claim.contestants), outcome.claim.id
         assert "no folder" not in outcome.verdict.why
@@ -162,9 +167,10 @@ def test_everything_is_measured_where_everything_is_there(findings):
 def test_the_table_has_a_row_a_claim_and_says_how_it_was_measured(findings):
     text = markdown(findings, SETTING)
     rows = [line for line in text.splitlines() if line.startswith("| ")]
-    assert len(rows) == len(CLAIMS) + 2
+    assert len(rows) == len(STILL_CLAIMS) + 2
     assert all(row.count(" | ") == 5 for row in rows)
     assert text.count("Machine: ") == 1
+    assert "Settings: path views 100, guided steps 60, personalise steps as the recipe has them" in text
     assert "1 pictures of set; depth AbsRel: planar Z, mask surface, alignment scale + shift" in text
     assert "the 1 with cast shadows" in text
     assert "1 real photos" in text
@@ -174,7 +180,7 @@ def test_the_table_has_a_row_a_claim_and_says_how_it_was_measured(findings):
 
 def test_json_has_every_figure_and_no_word_that_json_lacks(findings):
     plain = json.loads(json.dumps(as_plain(findings, SETTING), allow_nan=False))
-    assert [claim["id"] for claim in plain["claims"]] == [claim.id for claim in CLAIMS]
+    assert [claim["id"] for claim in plain["claims"]] == [claim.id for claim in STILL_CLAIMS]
     ensemble = plain["claims"][1]["answers"][1]
     assert (ensemble["steps"], ensemble["members"], ensemble["pictures"]) == (50, 10, 1)
     assert ensemble["trained"] == [None]
@@ -232,6 +238,17 @@ def test_claims_measures_what_is_there(models: Path, shards: Path, tmp_path: Pat
     assert "no folder" in rows["cycle-photo"]
 
 
+def test_some_rows_alone(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    arguments = ["--data", str(shards), "--models", str(tmp_path), "--only", "views-drift, zeros-best"]
+    assert main(["evaluate", "claims", *arguments]) == 0
+    told = capsys.readouterr().out
+    assert [row.split(" | ")[0] for row in told.splitlines() if row[:2] == "| "][2:] == [
+        "| views-drift",
+        "| zeros-best",
+    ]
+    assert "no sets of views: `--views DIR`" in told
+
+
 def test_forward_beside_the_split_sum(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     figures = tmp_path / "forward.json"
     arguments = ["--model", "deferred", "--data", str(shards), "--json", str(figures)]
@@ -254,6 +271,8 @@ def test_forward_beside_the_split_sum(shards: Path, tmp_path: Path, capsys: pyte
         (["claims", "--data", "DATA", "--models", ".", "-o", "claims.txt"], "ending in .md"),
         (["claims", "--data", "nowhere", "--models", "."], "no shards in nowhere"),
         (["claims", "--data", "DATA", "--models", ".", "--photos", "nowhere"], "no pictures in nowhere"),
+        (["claims", "--models", "."], "nothing to measure on; expected --data, --photos"),
+        (["claims", "--data", "DATA", "--models", ".", "--only", "cycle-photo,cycel"], "no claim cycel; expected some"),
         (["forward", "--data", "DATA", "--model", "defered"], "did you mean deferred?"),
         (["forward", "--data", "DATA", "--model", "deferred", "--steps", "3"], "--steps"),
     ],

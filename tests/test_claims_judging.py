@@ -1,13 +1,16 @@
 """From given figures to verdicts, in closed form."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
-from unrender.evaluate.claims import contestants as who
-from unrender.evaluate.claims.catalogue import ABSREL, CLAIMS
-from unrender.evaluate.claims.contestants import TRAINING, Contestant
+from unrender.evaluate.claims.catalogue import CLAIMS
+from unrender.evaluate.claims.contestant import Contestant
 from unrender.evaluate.claims.judging import Answer, Below, Faster, TrainedAlike, Verdict, judge
+from unrender.evaluate.claims.stills import contestants as who
+from unrender.evaluate.claims.stills.claims import ABSREL
+from unrender.evaluate.claims.training import TRAINING
 from unrender.evaluate.forward import PSNR_SRGB
 from unrender.evaluate.report import Figure
 
@@ -53,6 +56,13 @@ def test_a_verdict_says_the_means_the_margin_and_its_chance():
     # Margins 1 and 2: mean 1.5, standard error 0.5.
     why = held([1.0, 1.0], [2.0, 3.0]).why
     assert why == "depth AbsRel (planar Z) 1 against 2.5 %, margin +1.5 ± 1 on 2"
+
+
+def test_figures_of_other_pixels_are_told_apart():
+    subject = replace(PSNR_SRGB, mask="subject")
+    assert Below(FIRST, SECOND, PSNR_SRGB).words.startswith("rgb PSNR's RMSE: ")
+    assert Below(FIRST, SECOND, subject).words.startswith("rgb PSNR's RMSE of subject: ")
+    assert held([20.0, 21.0], [19.0, 20.0], subject).why.startswith("rgb PSNR of subject (sRGB) 20.5 against 19.5 dB")
 
 
 def test_speed_is_a_ratio_of_medians():

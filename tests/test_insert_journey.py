@@ -206,7 +206,7 @@ def test_pairs_are_drawn_and_a_known_light_gives_their_truth(tmp_path, capsys):
     command = ("synth", out, "--insertion", "--clips", "1", "--resolution", "48", "--samples", "64", "--seed", "1")
     assert run(*command) == 0
     files = {path.name for path in (out / "0000").iterdir()}
-    assert files == {"background.exr", "truth.exr", "object.glb", "light.exr", "transforms.json"}
+    assert files == {"background.exr", "truth.exr", "object.glb", "light.exr", "transforms.json", "class.txt"}
     before = (out / "0000" / "truth.exr").read_bytes()
     assert run(*command) == 0
     assert (out / "0000" / "truth.exr").read_bytes() == before

@@ -57,6 +57,15 @@ def test_given_pictures_stay_as_they_are_and_the_others_depend_on_them():
     assert (other.frames.rgb[0] - found.frames.rgb[0]).abs().max() > 1e-5
 
 
+@pytest.mark.parametrize(("layers", "told"), [({"others": 0}, True), ({"others": 0, "projection": "none"}, False)])
+def test_views_that_are_told_nothing_of_one_another_do_not_depend_on_one_another(layers: dict, told: bool):
+    """Without attention between views the projection layers still tell them of one another; without either nothing
+    does."""
+    made, path = generator(replace(TINY_LAYERS, **layers)), along(ring(3))
+    first, second = (made("", path, {0: picture(seed)}, OPTIONS).frames.rgb[1:] for seed in (0, 1))
+    assert bool((first - second).abs().max() > 1e-5) == told
+
+
 def test_pictures_of_other_sizes_are_cut_to_the_shape_of_the_path():
     found = generator()("", along(ring(2)), {0: picture(size=(40, 90))}, OPTIONS)
     assert found.frames.rgb.shape == (2, 3, 32, 32)

@@ -1,6 +1,7 @@
 """The layers that a set of views adds to a picture's UNet: numbers, twins, symmetries."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from unrender.diffusion.networks.joint_attention import join_items, set_group_si
 from unrender.diffusion.networks.views import contraction
 from unrender.diffusion.networks.views.cameras import camera_code, camera_vectors, feature_rays, project_to_views
 from unrender.diffusion.networks.views.context import seen_views
-from unrender.diffusion.networks.views.install import add_views, projected_blocks, set_views, views_of
+from unrender.diffusion.networks.views.install import add_views, projected_blocks, projection_size, set_views, views_of
 from unrender.diffusion.networks.views.lifting import look_up, look_up_naive
 from unrender.diffusion.networks.views.projection import ProjectedBlock, ProjectionLayer, ProjectionSize
 from unrender.diffusion.networks.views.volume_rendering import Marching
@@ -337,6 +338,12 @@ def test_a_network_of_views_without_cameras_is_one_line():
     network = unet(TINY_LAYERS)
     with pytest.raises(UserError, match="without cameras"):
         network(latents(2), 600, torch.zeros(2, 2, 8))
+
+
+@pytest.mark.parametrize(("channels", "side"), [(48, 32), (72, 20), (96, 16)])
+def test_grids_of_any_widths_can_be_halved(channels: int, side: int):
+    network = SimpleNamespace(config={"block_out_channels": (48, 72, 96)})
+    assert projection_size(network, channels, ViewLayers(grid=32, levels=2), 0).side == side
 
 
 def test_a_grid_that_cannot_be_halved_is_one_line():

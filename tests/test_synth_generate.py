@@ -19,8 +19,8 @@ pytest.importorskip("mitsuba", reason="Mitsuba is not installed; the extra [rayt
 
 from unrender.files.shards import read_clips
 from unrender.raytrace import backend
+from unrender.scale.local import threads_each
 from unrender.synth import SynthRecipe, generate, preview
-from unrender.synth.generate import one_thread_each
 from unrender.synth.preview import HEADER
 from unrender.synth.recipe import GENERATOR, recipe_facts
 
@@ -84,7 +84,7 @@ def test_killed_and_started_again_it_ends_with_the_same_bytes(whole, tmp_path):
 def test_killed_twice_with_several_workers_it_ends_with_the_same_bytes(whole, tmp_path):
     folder = tmp_path / "killed"
     process = start(folder, workers=2)
-    wait_for(lambda: any(path.stat().st_size for path in folder.glob(".shard-*.partial")), process)
+    wait_for(lambda: any(path.stat().st_size for path in folder.glob(".unrender-*.partial")), process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert not (folder / "index.json").exists()
@@ -104,7 +104,7 @@ def test_workers_have_one_thread_and_the_caller_keeps_its_own(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
     show = "import os; print(os.environ['OMP_NUM_THREADS'], os.environ['OPENBLAS_NUM_THREADS'])"
-    with one_thread_each():
+    with threads_each(1):
         assert subprocess.check_output([sys.executable, "-S", "-c", show], text=True).split() == ["1", "1"]
     assert os.environ["OMP_NUM_THREADS"] == "7"
     assert "OPENBLAS_NUM_THREADS" not in os.environ

@@ -15,6 +15,7 @@ from unrender.files.environments import write_environment
 from unrender.files.shards import read_clips
 from unrender.files.video import VideoWriter
 from unrender.inverse.renderer import InverseRenderer
+from unrender.scale import Part
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.gbuffer import GBuffer
 from unrender.train.data import TARGETS, load_still_dataset
@@ -106,7 +107,8 @@ def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(tmp_path: P
 
 def test_machines_share_the_segments(tmp_path: Path, mini: InverseRenderer):
     sources = [video(tmp_path, "a.mp4", 4), video(tmp_path, "b.mp4", 6)]
-    halves = [label_footage(sources, tmp_path / "labels", mini, LabelRecipe(2, 3, SIDE, shard=(i, 2))) for i in (1, 2)]
+    recipes = [LabelRecipe(2, 3, SIDE, part=Part(i, 2)) for i in (1, 2)]
+    halves = [label_footage(sources, tmp_path / "labels", mini, recipe) for recipe in recipes]
     names = [{*half.labelled, *(name for name, _ in half.rejected)} for half in halves]
     assert [len(part) for part in names] == [3, 2]
     whole = label_footage(sources, tmp_path / "labels", mini, LabelRecipe(2, 3, SIDE))

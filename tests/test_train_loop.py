@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.utils import DistributedType
 from PIL import Image
 
 from tiny_task import Killed, Line, logged, same_weights, weights
@@ -213,20 +215,46 @@ def test_a_resolved_recipe_is_json():
     assert json.loads(resolved(CONFIG))["stages"] == [{"share": 1.0, "side": 8, "batch": 4}]
 
 
-PROCESSES = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+# With --cpu accelerate leaves several processes to MPI; its launcher of GPUs takes CPUs where the environment says so.
+LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+ON_ONE_MACHINE = [["--num_machines", "1"]]
+ON_TWO_MACHINES = [["--num_machines", "2", "--machine_rank", str(rank)] for rank in range(2)]
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
 
 
 @pytest.mark.slow
-def test_two_processes_are_two_batches_to_a_step(tmp_path: Path):
+@pytest.mark.parametrize("machines", [ON_ONE_MACHINE, ON_TWO_MACHINES], ids=["one machine", "two machines"])
+def test_two_processes_are_two_batches_to_a_step(machines: list[list[str]], tmp_path: Path):
     program = tmp_path / "program.py"
     program.write_text(
         "import sys; from pathlib import Path; from test_train_loop import train; train(Path(sys.argv[1]))"
     )
     out = tmp_path / "two"
-    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": ":".join(sys.path)}
-    done = subprocess.run([*PROCESSES, str(program), str(out)], env=environment, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr.decode()
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    environment |= {"PYTHONPATH": os.pathsep.join(sys.path)}
+    meet = ["--main_process_ip", "127.0.0.1", "--main_process_port", str(free_port())]
+    plain = ["--mixed_precision", "no", "--dynamo_backend", "no"]
+    launched = [
+        subprocess.Popen([*LAUNCH, *machine, *meet, *plain, str(program), str(out)], env=environment, stderr=-1)
+        for machine in machines
+    ]
+    for process in launched:
+        said = process.communicate(timeout=240)[1]
+        assert process.returncode == 0, said.decode()
     train(tmp_path / "one", replace(CONFIG, accumulate=2))
     found, expected = weights(out / "model"), weights(tmp_path / "one" / "model")
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value)
+    for two, one in zip(logged(out), logged(tmp_path / "one"), strict=True):
+        assert two == pytest.approx(one, rel=1e-5)
+
+
+def test_sharded_networks_are_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("accelerate.Accelerator.distributed_type", DistributedType.FSDP)
+    with pytest.raises(UserError, match="FSDP shards networks, and training has whole ones"):
+        train(tmp_path / "run")

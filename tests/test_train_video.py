@@ -16,6 +16,7 @@ from unrender.diffusion.options import InferenceOptions
 from unrender.errors import UserError
 from unrender.files.shards import Clip, LitClip
 from unrender.forward.neural import NeuralRenderer
+from unrender.forward.neural_environment import environment_tokens
 from unrender.forward.options import ForwardOptions
 from unrender.inverse.renderer import InverseRenderer
 from unrender.scene.camera import Camera
@@ -239,6 +240,55 @@ def test_a_forward_model_from_a_base_and_an_encoder_of_lights(inverse_start, tmp
     train_video_forward(recipe(again, config=once), clips, tmp_path / "again")
 
 
+@pytest.fixture(scope="module")
+def small_vae(tmp_path_factory) -> str:
+    config = replace(VAE_SMOKE.config, steps=1, precision="no", validate_every=0)
+    stills = load_still_dataset([truth(4).gbuffer])
+    return str(train_vae(replace(VAE_SMOKE, config=config), stills, tmp_path_factory.mktemp("vae") / "run"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pictures", [("ldr", "direction"), ("ldr", "log")])
+def test_a_picture_of_the_light_that_is_left_out_is_left_out_of_the_card(pictures, small_vae, tmp_path):
+    config = replace(ENV_SMOKE.config, steps=1, precision="no")
+    env = replace(ENV_SMOKE, autoencoder=small_vae, config=config, pictures=pictures)
+    encoder = train_env_encoder(env, lights_of([truth(1)]), tmp_path / "encoder")
+    losses = {name for line in logged(tmp_path / "encoder") for name in line} - {"step", "loss"}
+    assert losses == set(pictures) - {"direction"}
+    start = VideoStart("forward", autoencoder=small_vae, environment=str(encoder))
+    once = recipe(start, config=replace(QUICK, steps=1))
+    model = train_video_forward(once, load_video_clips([truth(2)]), tmp_path / "run")
+    assert read_card(model).light.encoding.channels == pictures
+    scene = truth(2)
+    picture = NeuralRenderer.from_pretrained(model, CPU, ForwardOptions(steps=1))(scene.gbuffer, scene.light)
+    assert picture.beauty.shape == (2, 3, 64, 64)
+
+
+@pytest.mark.slow
+def test_one_level_of_the_light_is_trained_saved_and_run(small_vae, tmp_path):
+    env = replace(ENV_SMOKE, autoencoder=small_vae, config=replace(ENV_SMOKE.config, steps=1, precision="no"))
+    encoder = train_env_encoder(env, lights_of([truth(1)]), tmp_path / "encoder")
+    start = VideoStart("forward", autoencoder=small_vae, environment=str(encoder), one_level=True)
+    once = recipe(start, config=replace(QUICK, steps=1))
+    model = train_video_forward(once, load_video_clips([truth(2)]), tmp_path / "run")
+    assert read_card(model).light.one_level
+    renderer, scene = NeuralRenderer.from_pretrained(model, CPU, ForwardOptions(steps=1)), truth(2)
+    tokens = environment_tokens(renderer.engine, scene.gbuffer, scene.light, torch.zeros(2))
+    assert len({level.shape for level in tokens}) == 1
+    assert renderer(scene.gbuffer, scene.light).beauty.shape == (2, 3, 64, 64)
+
+
+def test_footage_without_an_adapter_is_learnt_by_the_weights(forward_start, tmp_path):
+    clips = load_video_clips([truth(3), truth(3, 1)])
+    plain = recipe(forward_start, adapted=False, real=1.0, config=replace(QUICK, steps=1))
+    with pytest.raises(UserError, match="expected --real"):
+        train_video_forward(plain, clips[:2], tmp_path / "none")
+    model = train_video_forward(plain, clips[:2], tmp_path / "run", real=clips[2:])
+    assert {name for line in logged(tmp_path / "run") for name in line} == {"step", "loss", "real"}
+    assert not (model / "lora").exists()
+    assert read_card(model).adapter is None
+
+
 @pytest.mark.slow
 def test_small_models_from_an_autoencoder_are_validated_and_run(tmp_path):
     stills = load_still_dataset([truth(4).gbuffer])
@@ -298,6 +348,7 @@ def test_a_small_card_has_the_habits_of_the_published_ones(task):
         (VideoStart(), "three ways to start"),
         (VideoStart(model="mini"), "mini is no video model"),
         (VideoStart("forward", base="nowhere"), "expected --environment"),
+        (VideoStart("forward", model="mini", one_level=True), "expected --base or --autoencoder"),
     ],
 )
 def test_a_start_that_is_none(start, said, tmp_path):

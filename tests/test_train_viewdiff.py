@@ -45,7 +45,8 @@ def sets(count: int = 2) -> list[TrainingViews]:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory) -> Path:
-    return write_base(tmp_path_factory.mktemp("models") / "tiny-t2i")
+    """Called `model`, as every run's is, so that what a run's model lacks is not looked for in itself."""
+    return write_base(tmp_path_factory.mktemp("models") / "tiny-t2i" / "model")
 
 
 def recipe(base: Path, **changes):
@@ -266,6 +267,17 @@ def test_a_whole_model_is_written_where_all_of_it_learns(base, tmp_path):
     assert {path.name for path in model.iterdir()} >= {"unet", "vae", "views", "unrender.json"}
     loaded = load_checkpoint(local_model(model), FULL)
     assert loaded.card.views == SMOKE.layers
+
+
+def test_ablations_are_options_and_in_the_recipe(capsys):
+    from unrender.cli import main
+
+    told = ["train", "viewdiff", "--recipe", "smoke", "--dry-run", "-o", "run"]
+    for options, kept in (([], SMOKE.layers), (["--no-cross-frame"], replace(SMOKE.layers, others=0))):
+        assert main([*told, *options]) == 0
+        assert json.loads(capsys.readouterr().out)["layers"]["others"] == kept.others
+    assert main([*told, "--projection", "none"]) == 0
+    assert json.loads(capsys.readouterr().out)["layers"]["projection"] == "none"
 
 
 def test_what_cannot_be_trained_is_one_line(base, tmp_path):

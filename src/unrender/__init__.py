@@ -14,8 +14,8 @@
     ur.insert("kitchen.jpg", "teapot").composite                 # (1, 3, H, W): an object in it, in the photo's light
 
 Names load when they are first used (PEP 562), so that importing this page costs nothing. So do the rooms `ur.relight`,
-`ur.insert`, `ur.multiview`, `ur.output`, `ur.files`, `ur.forward`, `ur.evaluate`, `ur.train` and `ur.synth`, which have
-what this page has not: `ur.relight.relight_stream` relights clips of any length, for example.
+`ur.insert`, `ur.multiview`, `ur.output`, `ur.files`, `ur.forward`, `ur.evaluate`, `ur.train`, `ur.synth` and
+`ur.scale`, which have what this page has not: `ur.relight.relight_stream` relights clips of any length, for example.
 """
 
 from unrender import interrupt  # noqa: F401  # before all else
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from unrender import multiview as multiview
     from unrender import output as output
     from unrender import relight as relight
+    from unrender import scale as scale
     from unrender import synth as synth
     from unrender import train as train
     from unrender.diffusion.options import InferenceOptions as InferenceOptions
@@ -91,7 +92,7 @@ _HOMES = {
     "scene.gaussians": ("SphericalGaussians",),
     "scene.gbuffer": ("GBuffer",),
 }
-_ROOMS = ("evaluate", "files", "forward", "insert", "multiview", "output", "relight", "synth", "train")
+_ROOMS = ("evaluate", "files", "forward", "insert", "multiview", "output", "relight", "scale", "synth", "train")
 
 
 def _read_environment(path: Any) -> Any:

@@ -30,8 +30,8 @@ from unrender.diffusion.card.file import read_card
 from unrender.diffusion.checkpoints.hub.recognise import cards_in, local_model
 from unrender.diffusion.checkpoints.loader import load_checkpoint
 from unrender.diffusion.options import InferenceOptions
-from unrender.evaluate.claims.contestants import TRAILING
 from unrender.evaluate.claims.models import Models
+from unrender.evaluate.claims.stills.contestants import TRAILING
 from unrender.evaluate.metrics.lpips import Lpips
 from unrender.evaluate.metrics.weights import read_weights
 from unrender.files import (

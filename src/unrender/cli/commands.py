@@ -13,7 +13,7 @@ from typer.exceptions import TyperException
 from unrender.cli import (
     doctor,
     edit,
-    evaluate,
+    evaluate_claims,
     forward,
     generate,
     insert,
@@ -69,7 +69,7 @@ add_verb(app, "light", light.light)
 add_verb(app, "synth", synth.synth)
 add_verb(app, "label", label.label)
 add_verb(app, "doctor", doctor.doctor)
-for group in (train_clips.app, evaluate.app, models.app, lights.app):
+for group in (train_clips.app, evaluate_claims.app, models.app, lights.app):
     app.add_typer(group)
 
 

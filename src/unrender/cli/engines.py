@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from unrender.cli.options import ClipSettings, ComputeOptions, NetworkOptions, PromptOptions, SceneOptions
 from unrender.cli.run_record import RunRecord
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from unrender.diffusion.card import ModelCard
+    from unrender.diffusion.checkpoints.hub.location import ModelLocation
     from unrender.diffusion.checkpoints.loader import Checkpoint
     from unrender.diffusion.options import InferenceOptions
     from unrender.diffusion.windows import ClipOptions
@@ -36,19 +37,40 @@ if TYPE_CHECKING:
         ) -> RenderPasses: ...
 
 
+Loaded = TypeVar("Loaded")
+
 DEFAULT_CLIP = ClipSettings()
 
 DRAWING = ("deferred", "deferred:screen_space", "deferred:monte_carlo")
 """Renderers that draw directions."""
 
 
+class LoadedModels:
+    """Models that a process has loaded and keeps for its next item."""
+
+    def __init__(self) -> None:
+        self._kept: dict[object, Any] = {}
+
+    def once(self, key: object, load: Callable[[], Loaded]) -> Loaded:
+        """What `load` gives, loaded the first time that `key` is asked for."""
+        if key not in self._kept:
+            self._kept[key] = load()
+        return self._kept[key]
+
+
 @dataclass(frozen=True)
 class Engines:
-    """What every engine of a run is made with, and where it is written down."""
+    """What every engine of a run is made with, where it is written down, and, where the process has more than one run,
+    what it keeps."""
 
     network: NetworkOptions
     compute: ComputeOptions
     record: RunRecord
+    kept: LoadedModels | None = None
+
+    def load(self, key: object, load: Callable[[], Loaded]) -> Loaded:
+        """What `load` gives; where models are kept, the one of the same `key`."""
+        return self.kept.once(key, load) if self.kept is not None else load()
 
     def inference(self, long_side: int | None) -> InferenceOptions:
         """How a network is run whose pictures have that long side; the model's own when None."""
@@ -85,8 +107,10 @@ def inverse_renderer(
     settings: dict[str, Any] = {"steps": scene.steps, "seed": engines.compute.seed, "ensemble_size": scene.ensemble}
 
     def load(model: str) -> InverseRenderer:
-        renderer = InverseRenderer.from_pretrained(
-            model, engines.inference(scene.long_side), domain=scene.domain, attend=attend
+        inference = engines.inference(scene.long_side)
+        renderer = engines.load(
+            ("inverse", model, inference, scene.domain, attend),
+            lambda: InverseRenderer.from_pretrained(model, inference, domain=scene.domain, attend=attend),
         )
         facts[model] = checkpoint_facts(renderer.engine.checkpoint)
         record.facts["model"] = next(iter(facts.values())) if len(facts) == 1 else list(facts.values())
@@ -173,11 +197,10 @@ def forward_renderer(
     compute = engines.compute
     if samples is not None and model not in DRAWING:
         raise UserError(f"--samples {samples}: {model} draws no directions; expected {' or '.join(DRAWING)} with it")
-    renderer = ForwardRenderer.from_pretrained(
-        model,
-        engines.inference(long_side),
-        _forward_options(prompt, steps, engines.compute.seed),
-        samples=samples,
+    inference, options = engines.inference(long_side), _forward_options(prompt, steps, engines.compute.seed)
+    renderer = engines.load(
+        ("forward", model, inference, options, samples),
+        lambda: ForwardRenderer.from_pretrained(model, inference, options, samples=samples),
     )
     checkpoint = getattr(getattr(renderer.engine, "engine", None), "checkpoint", None)
     engines.record.facts["forward"] = checkpoint_facts(checkpoint) if checkpoint else {"id": model}
@@ -222,10 +245,15 @@ def _on_device(renderer: Forward, device: torch.device) -> Forward:
     return render
 
 
+def is_deferred(model: str) -> bool:
+    """Whether a forward renderer has no network."""
+    return model.split(":")[0] == "deferred"
+
+
 def check_deferred(model: str, **network_options: object) -> None:
     """Raises UserError where options of networks, by name, are given to a renderer that has none."""
     given = [name for name, value in network_options.items() if value not in (None, False, "", "normal")]
-    if model.split(":")[0] == "deferred" and given:
+    if is_deferred(model) and given:
         raise UserError(f"{model} has no network, and --{given[0].replace('_', '-')} is a network's")
 
 
@@ -247,7 +275,11 @@ def _forward_options(prompt: PromptOptions, steps: int | None, seed: int) -> For
 
 def checkpoint_facts(checkpoint: Checkpoint) -> dict[str, object]:
     """What the run record says of a model."""
-    card, home = checkpoint.card, checkpoint.home
+    return location_facts(checkpoint.card, checkpoint.home)
+
+
+def location_facts(card: ModelCard, home: ModelLocation | None) -> dict[str, object]:
+    """The same of a model that is not loaded."""
     facts: dict[str, object] = {
         "id": card.id,
         "system": card.identity.system,

@@ -76,18 +76,6 @@ class TextToImageEvaluation:
 
 
 @dataclass(frozen=True)
-class ClaimsJob:
-    """What to measure, and on what."""
-
-    data: Annotated[Path, typer.Option(metavar="DIR", help="A folder that `unrender synth --split test` has written.")]
-    models: Annotated[Path, typer.Option(metavar="DIR", help="The folder of the model folders; docs/claims.md.")]
-    photos: Annotated[Path | None, typer.Option(metavar="DIR", help="Real photos, for claims about them.")] = None
-    clips: Annotated[int, typer.Option(min=1, metavar="N", help="The first N clips, and photos, only.")] = 32
-    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write the table, .md, too.")] = None
-    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all figures as JSON too.")] = None
-
-
-@dataclass(frozen=True)
 class MultiViewJob:
     """Which views to measure, and against what."""
 
@@ -148,8 +136,8 @@ def maps(job: MapsJob, weights: LpipsOptions, files: ReportOptions, compute: Com
     from unrender.inverse.renderer import InverseRenderer
 
     weights_files = (weights.lpips, weights.lpips_linear)
-    _check_files((files.json, files.markdown), InputFiles(job.data, *weights_files, models=(job.model,)))
-    lpips = _lpips(weights)
+    check_files((files.json, files.markdown), InputFiles(job.data, *weights_files, models=(job.model,)))
+    lpips = read_lpips(weights)
     renderer = InverseRenderer.from_pretrained(job.model, InferenceOptions(compute.device, compute.dtype))
     truths = (clip.gbuffer for clip in islice(read_clips(job.data, others=False), job.clips))
     with progress_bar("measuring") as show:
@@ -165,8 +153,8 @@ def pictures(job: PicturesJob, weights: LpipsOptions, files: ReportOptions) -> N
     from unrender.files.sequences import open_frames
 
     inputs = InputFiles(job.predicted, job.target, job.fid, weights.lpips, weights.lpips_linear)
-    _check_files((files.json, files.markdown), inputs)
-    lpips = _lpips(weights)
+    check_files((files.json, files.markdown), inputs)
+    lpips = read_lpips(weights)
     inception = Inception.read(job.fid) if job.fid else None
     predicted, target = open_frames(job.predicted), open_frames(job.target)
     with progress_bar("measuring") as show:
@@ -185,7 +173,7 @@ def forward(job: ForwardJob, files: ReportOptions, compute: ComputeOptions) -> N
     from unrender.files.shards import read_clips
     from unrender.forward import ForwardOptions, ForwardRenderer
 
-    _check_files((files.json, files.markdown), InputFiles(job.data, models=(job.model,)))
+    check_files((files.json, files.markdown), InputFiles(job.data, models=(job.model,)))
     inference, options = (
         InferenceOptions(compute.device, compute.dtype),
         ForwardOptions(steps=job.steps, seed=compute.seed),
@@ -209,7 +197,7 @@ def light(job: EstimatedLightJob, files: ReportOptions, compute: ComputeOptions)
     from unrender.files.shards import read_clips
     from unrender.inverse.renderer import InverseRenderer
 
-    _check_files((files.json, files.markdown), InputFiles(job.data, models=(job.model,)))
+    check_files((files.json, files.markdown), InputFiles(job.data, models=(job.model,)))
     inverse = InverseRenderer.from_pretrained(job.model, InferenceOptions(compute.device, compute.dtype))
     scenes = scenes_of(islice(read_clips(job.data, others=False), job.clips), "evaluate light")
     with progress_bar("measuring") as show:
@@ -232,7 +220,7 @@ def clips(job: ClipsJob, clip: ClipSettings, files: ReportOptions, compute: Comp
     from unrender.inverse.renderer import InverseRenderer
     from unrender.scene.gbuffer import GBuffer
 
-    _check_files((files.json, files.markdown), InputFiles(job.data, models=(job.model,)))
+    check_files((files.json, files.markdown), InputFiles(job.data, models=(job.model,)))
     renderer = InverseRenderer.from_pretrained(job.model, InferenceOptions(compute.device, compute.dtype))
     options = ClipOptions.of(renderer.card, clip.temporal, clip.window, clip.overlap)
     whole = ClipInverse(renderer, replace(options, steady=job.steady), seed=compute.seed)
@@ -258,7 +246,7 @@ def text_to_image(job: TextToImageEvaluation, files: ReportOptions, compute: Com
     from unrender.evaluate.text_to_image import evaluate_text_to_image
     from unrender.files.shards import read_clips
 
-    _check_files((files.json, files.markdown), InputFiles(job.data, models=(job.model,)))
+    check_files((files.json, files.markdown), InputFiles(job.data, models=(job.model,)))
     model = TextToImage.from_pretrained(job.model, InferenceOptions(compute.device, compute.dtype))
     clips = islice(read_clips(job.data, others=False), job.clips)
     with progress_bar("measuring") as show:
@@ -276,8 +264,8 @@ def multiview(job: MultiViewJob, weights: LpipsOptions, files: ReportOptions) ->
     from unrender.files.posed import read_posed
 
     inputs = InputFiles(job.views, job.truth, job.fid, weights.lpips, weights.lpips_linear)
-    _check_files((files.json, files.markdown), inputs)
-    measures = ViewMeasures(_lpips(weights), Inception.read(job.fid) if job.fid else None, job.split_half)
+    check_files((files.json, files.markdown), inputs)
+    measures = ViewMeasures(read_lpips(weights), Inception.read(job.fid) if job.fid else None, job.split_half)
     views = read_posed(job.views)
     truth = read_posed(job.truth) if job.truth else None
     count = len(views.frames)
@@ -291,39 +279,7 @@ def multiview(job: MultiViewJob, weights: LpipsOptions, files: ReportOptions) ->
     _tell(report, files, {"views": str(job.views), "truth": str(job.truth or "")})
 
 
-def claims(job: ClaimsJob, compute: ComputeOptions) -> None:
-    """Print papers' claims beside what trained models do on held-out scenes, with verdicts, as a Markdown table."""
-    if job.out is not None and job.out.suffix.lower() != ".md":
-        raise UserError(f"-o {job.out}: the table is Markdown; expected a file ending in .md")
-    import json
-    from itertools import islice
-
-    from unrender.diffusion.options import InferenceOptions
-    from unrender.evaluate.claims.models import Models
-    from unrender.evaluate.claims.run import evaluate_claims, read_photos
-    from unrender.evaluate.claims.table import Setting, as_plain, markdown
-    from unrender.evaluate.scenes import scenes_of
-    from unrender.files.atomic import atomic_write
-    from unrender.files.shards import read_clips
-
-    _check_files((job.out, job.json), InputFiles(job.data, job.photos, models=(job.models,)))
-    models = Models(job.models, InferenceOptions(compute.device, compute.dtype), compute.seed)
-    photos = read_photos(job.photos, job.clips) if job.photos else []
-    scenes = list(scenes_of(islice(read_clips(job.data), job.clips), "evaluate claims"))
-    with progress_bar("measuring") as show:
-        findings = evaluate_claims(scenes, models, photos, show)
-    setting = Setting(job.data.resolve().name, compute.seed)
-    table = markdown(findings, setting)
-    if job.out:
-        with atomic_write(job.out) as path:
-            path.write_text(table, encoding="utf-8")
-    if job.json:
-        with atomic_write(job.json) as path:
-            path.write_text(json.dumps(as_plain(findings, setting), indent=2) + "\n", encoding="utf-8")
-    print(table, end="")
-
-
-def _check_files(files: Iterable[Path | None], inputs: InputFiles) -> None:
+def check_files(files: Iterable[Path | None], inputs: InputFiles) -> None:
     """Raises UserError, before the work, where a file that is to be written is an input, a folder, or in none."""
     from unrender.files.leftovers import clean_leftovers, unfinished_name
 
@@ -338,7 +294,7 @@ def _check_files(files: Iterable[Path | None], inputs: InputFiles) -> None:
             probe.unlink()
 
 
-def _lpips(weights: LpipsOptions) -> Lpips | None:
+def read_lpips(weights: LpipsOptions) -> Lpips | None:
     from unrender.evaluate.metrics.lpips import Lpips
 
     wanted = weights.lpips or weights.lpips_linear
@@ -366,7 +322,6 @@ add_verb(app, "maps", maps)
 add_verb(app, "forward", forward)
 add_verb(app, "clips", clips)
 add_verb(app, "light", light)
-add_verb(app, "claims", claims)
 add_verb(app, "pictures", pictures)
 add_verb(app, "text-to-image", text_to_image)
 add_verb(app, "multiview", multiview)

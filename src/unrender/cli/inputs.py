@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from difflib import get_close_matches
 from fractions import Fraction
@@ -67,6 +67,30 @@ def check_windows(clip: ClipSettings, frames: int, source: Path) -> None:
     if frames == 1 and given:
         options = ", ".join(f"--{name}" for name in given)
         note(source, f"is a still, and {options} {'are' if len(given) > 1 else 'is'} of clips: without effect")
+
+
+def listed(inputs: Sequence[Path]) -> list[Path]:
+    """What a verb was given, with the lines of `@FILE` in place of it; empty ones and those that begin with # are
+    nobody's.
+
+    Raises:
+        UserError: there is no such file, or nothing in it.
+    """
+    found: list[Path] = []
+    for given in inputs:
+        if not str(given).startswith("@") or given.exists():
+            found.append(given)
+            continue
+        from unrender.files.paths import existing_file
+        from unrender.files.reading import reading
+
+        file = existing_file(str(given)[1:])
+        with reading(file, "a list of inputs, one a line"):
+            lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+        found += [Path(line) for line in lines if line and not line.startswith("#")]
+    if not found:
+        raise UserError("no inputs; expected one at least")
+    return found
 
 
 def picture_format(destination: Destination, bits: str, compression: str, frames: int) -> PictureFormat:

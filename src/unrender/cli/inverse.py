@@ -16,6 +16,8 @@ from unrender.cli.inputs import at_rate, check_windows, parse_maps, parse_rate
 from unrender.cli.options import ClipSettings, ComputeOptions, Fps, NetworkOptions, Out, Profile, SceneOptions
 from unrender.cli.outputs import check_results, parse_destination
 from unrender.cli.run_record import RunRecord
+from unrender.cli.scaling import ScaleOptions
+from unrender.cli.several import GivenInputs, Picture, PictureRun, PictureWork, run_verb
 from unrender.cli.tally import FrameTally
 from unrender.errors import UserError
 
@@ -27,13 +29,14 @@ if TYPE_CHECKING:
     from unrender.scene.gbuffer import GBuffer
 
 
+ENDINGS = (".exr", ".png")
+"""Of the files that OUT may be."""
+
+
 @dataclass(frozen=True)
 class InverseJob:
     """What to estimate the maps of, and which."""
 
-    input: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="An image, a video, a folder of frames, or name.####.exr.")
-    ]
     out: Out
     model: Annotated[
         str, typer.Option(help="A model's id, or the folder of a checkpoint; several with commas, for all their maps.")
@@ -53,19 +56,47 @@ class InverseJob:
 
 
 def inverse(
-    job: InverseJob, scene: SceneOptions, clip: ClipSettings, network: NetworkOptions, compute: ComputeOptions
+    inputs: GivenInputs,
+    job: InverseJob,
+    scene: SceneOptions,
+    clip: ClipSettings,
+    network: NetworkOptions,
+    compute: ComputeOptions,
+    scale: ScaleOptions,
 ) -> None:
-    """Take a picture apart into its maps.
+    """Take pictures apart into their maps.
 
     Writes base colour, normals, depth, roughness and metallic as one multi-layer float EXR (one for every frame of a
-    clip), a contact sheet, and run.json. Killed in the middle of a clip, the same command goes on where it was.
+    clip), a contact sheet, and run.json. Killed in the middle of a clip, the same command goes on where it was; of
+    several inputs those that are done are not done again.
     """
-    maps, rate = parse_maps(job.maps), parse_rate(job.fps)
+    parse_maps(job.maps)
+    parse_rate(job.fps)
     if job.attend and job.cameras is None:
         raise UserError("--attend is of a set of views; expected --cameras with it")
-    destination = parse_destination(job.out, (".exr", ".png"))
-    tally = FrameTally(job.input)
+    if job.cameras is not None and len(inputs.inputs) > 1:
+        raise UserError("--cameras is of one INPUT, the folder of its pictures; expected no other")
+    models = tuple((name.strip(), "inverse") for name in job.model.split(",") if name.strip())
+    files = tuple(file for file in (job.cameras, network.decoder) if file)
     settings = (job, scene, clip, network, compute)
+    work = PictureWork("inverse", invert_one, settings, models, files, ENDINGS)
+    run_verb(work, inputs, job.out, scale)
+
+
+def invert_one(
+    run: PictureRun,
+    job: InverseJob,
+    scene: SceneOptions,
+    clip: ClipSettings,
+    network: NetworkOptions,
+    compute: ComputeOptions,
+) -> FrameTally:
+    """Takes one picture or clip apart, and gives the count of its frames."""
+    source, job = run.item.input, replace(job, out=run.item.out)
+    maps, rate = parse_maps(job.maps), parse_rate(job.fps)
+    destination = parse_destination(job.out, ENDINGS)
+    tally = FrameTally(source)
+    settings = (Picture(source), job, scene, clip, network, compute)
     record = RunRecord("inverse", settings)
     with ExitStack() as stack:
         with record.timed("load"):
@@ -75,17 +106,17 @@ def inverse(
             from unrender.inverse.clips import inverse_steps
             from unrender.output import write_gbuffer_stream
 
-            posed = _posed(job) if job.cameras else None
-            frames = tally.counted(at_rate(open_frames(job.input) if posed is None else _as_reader(posed), rate))
+            posed = _posed(source, job.cameras) if job.cameras else None
+            frames = tally.counted(at_rate(open_frames(source) if posed is None else _as_reader(posed), rate))
             destination.check_frames(len(frames))
-            check_windows(clip, len(frames), job.input)
-            run = stack.enter_context(clip_outputs(destination, len(frames), settings, (job.input, job.model)))
+            check_windows(clip, len(frames), source)
+            resumed = stack.enter_context(clip_outputs(destination, len(frames), settings, (source, job.model)))
             number = "" if len(frames) == 1 else ".####"
-            exr = destination.path(run.folder, f"{literal(frames.name)}{number}.exr")
-            sheet = destination.path(run.folder, f"{frames.name}.maps.png")
-            inputs = InputFiles(job.input, job.cameras, models=(job.model, network.decoder))
-            check_results(destination, (exr, sheet), inputs)
-            engines = Engines(network, compute, record)
+            exr = destination.path(resumed.folder, f"{literal(frames.name)}{number}.exr")
+            sheet = destination.path(resumed.folder, f"{frames.name}.maps.png")
+            read = InputFiles(source, job.cameras, models=(job.model, network.decoder))
+            check_results(destination, (exr, sheet), read)
+            engines = Engines(network, compute, record, run.kept)
             renderer = inverse_renderer(job.model, engines, scene, len(frames), clip, attend=job.attend)
 
         def steps(state: InverseState | None) -> Iterator[tuple[GBuffer, InverseState]]:
@@ -99,22 +130,21 @@ def inverse(
             write_gbuffer_stream(exr, gbuffers, profile=job.profile, contact_sheet=shown, first=first)
 
         with record.timed("write"):
-            write_in_segments(run, tracked(steps, "estimating maps", len(frames), run), write)
+            write_in_segments(resumed, tracked(steps, "estimating maps", len(frames), resumed), write)
         tally.note(record)
-        record.write(run.folder / destination.record_name)
-    destination.report()
-    tally.tell()
+        run.note(record, tally)
+        record.write(resumed.folder / destination.record_name)
+    return tally
 
 
-def _posed(job: InverseJob) -> PosedPictures:
+def _posed(source: Path, cameras: Path) -> PosedPictures:
     from unrender.files.posed import read_posed
 
-    assert job.cameras is not None
-    if not job.input.is_dir():
-        raise UserError(f"{job.input} with --cameras; expected the folder of the pictures that the cameras name")
-    posed = read_posed(job.cameras, job.input)
+    if not source.is_dir():
+        raise UserError(f"{source} with --cameras; expected the folder of the pictures that the cameras name")
+    posed = read_posed(cameras, source)
     if len(posed.frames) < 2:
-        raise UserError(f"{job.cameras} has one camera; expected two views at least, or no --cameras")
+        raise UserError(f"{cameras} has one camera; expected two views at least, or no --cameras")
     return posed
 
 

@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import re
-from collections.abc import Iterator
 from pathlib import Path
 
-from unrender.errors import UserError
+from unrender.files.storage import FULL, storage_error
 
 LONGEST = 600
 """Characters of a line; a path has rarely more than half of them."""
 
-_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
-_DEVICE = {errno.EROFS, errno.EIO}
-_FULL_WORDS = re.compile(
-    # The last three are torch's of a checkpoint that was cut short; it does not hand the system's reason on.
-    r"no space left on device|disk quota exceeded|file too large"
-    r"|PytorchStreamWriter failed writing|iostream error|inline_container.* unexpected pos",
-    re.IGNORECASE,
-)
 _CALLERS = {
     errno.ENOENT,
     errno.ENOTDIR,
@@ -39,6 +29,7 @@ _EXTRAS = {
     "train": ("peft", "tensorboard"),
     "metrics": ("torchmetrics",),
     "datasets": ("h5py",),
+    "scale": ("ray",),
 }
 """Modules that a plain install comes without, by the extra that brings them."""
 
@@ -56,19 +47,13 @@ def one_line(text: str, longest: int = LONGEST) -> str:
 
 def storage_trouble(error: BaseException) -> str | None:
     """What to say where an error, or what led to it, is that the disk has no room, or fails; None else."""
-    for cause in _chain(error):
-        code = cause.errno if isinstance(cause, OSError) else None
-        # A refusal may quote a file, so its own words do not count.
-        told = not isinstance(cause, UserError) and _FULL_WORDS.search(str(cause)) is not None
-        name = getattr(cause, "filename", None)
-        where = f" for {_place(name)}" if name else ""
-        if code in _FULL or told:
-            return f"no space is left on the disk{where}; expected free space where results go; nothing is half-written"
-        # By the same number FFmpeg calls a film damaged.
-        damaged = isinstance(error, UserError) and type(cause).__module__.startswith("av.")
-        if code in _DEVICE and not damaged:
-            return f"the disk cannot be written to{where}: {os.strerror(code)}; nothing is half-written"
-    return None
+    found = storage_error(error)
+    if found is None or found.errno is None:
+        return None
+    where = f" for {_place(found.filename)}" if found.filename else ""
+    if found.errno in FULL:
+        return f"no space is left on the disk{where}; expected free space where results go; nothing is half-written"
+    return f"the disk cannot be written to{where}: {os.strerror(found.errno)}; nothing is half-written"
 
 
 def callers_mistake(error: BaseException) -> str | None:
@@ -83,15 +68,6 @@ def callers_mistake(error: BaseException) -> str | None:
     if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
         return f"{error.object}: a name that is not UTF-8; expected names in UTF-8"
     return None
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    link: BaseException | None = error
-    while link is not None and id(link) not in seen:
-        yield link
-        seen.add(id(link))
-        link = link.__cause__ or link.__context__
 
 
 def _shown(name: object) -> str:

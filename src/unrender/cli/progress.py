@@ -12,11 +12,27 @@ FIRST_LINE, NEXT_LINE = 10.0, 30.0
 """Seconds, where there is no terminal."""
 
 
+_silent: list[bool] = []
+
+
+@contextmanager
+def silent() -> Generator[None]:
+    """No progress is shown of what runs in the block: it is one item of many, whose progress is shown."""
+    _silent.append(True)
+    try:
+        yield
+    finally:
+        _silent.pop()
+
+
 @contextmanager
 def progress_bar(label: str, unit: str = "") -> Generator[Callable[[int, int | None], None]]:
     """Yields `show(done, total)`, with a total of None where nobody knows. It draws on stderr where that is a terminal:
     how much is done, the time left, and of a `unit` how many there are a second. Where it is none, it prints a line
     after `FIRST_LINE` seconds and then every `NEXT_LINE`."""
+    if _silent:
+        yield lambda done, total: None
+        return
     if not sys.stderr.isatty():
         yield _lines(label)
         return

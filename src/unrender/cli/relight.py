@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from unrender.cli.clip_run import ClipRun, Progress, clip_outputs, tracked, write_in_segments
-from unrender.cli.engines import check_deferred
+from unrender.cli.engines import check_deferred, is_deferred
 from unrender.cli.guard import InputFiles
 from unrender.cli.inputs import at_rate, check_windows, parse_exposure, parse_rate, picture_format
 from unrender.cli.options import (
@@ -32,10 +32,13 @@ from unrender.cli.options import (
 )
 from unrender.cli.outputs import PICTURES, VIDEOS, Destination, check_results, parse_destination
 from unrender.cli.run_record import RunRecord
+from unrender.cli.scaling import ScaleOptions
+from unrender.cli.several import GivenInputs, Picture, PictureRun, PictureWork, run_verb
 from unrender.cli.tally import FrameTally
 from unrender.errors import UserError
 
 if TYPE_CHECKING:
+    from unrender.diffusion.card import Task
     from unrender.files.readers import FrameReader
     from unrender.output import RelitPaths
     from unrender.relight import RelightOptions, Relit
@@ -49,9 +52,6 @@ TURN_FRAMES = 48  # as `unrender.relight` has it, which --help does not wait for
 class RelightJob:
     """What to relight, and how."""
 
-    input: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="An image, a video, a folder of frames, or name.####.exr.")
-    ]
     out: Out
     light: Light
     model: Annotated[str, typer.Option(help="The inverse model: an id, or the folder of a checkpoint.")] = "mini"
@@ -118,24 +118,48 @@ class RelightJob:
 
 
 def relight(
+    inputs: GivenInputs,
     job: RelightJob,
     scene: SceneOptions,
     clip: ClipSettings,
     prompt: PromptOptions,
     network: NetworkOptions,
     compute: ComputeOptions,
+    scale: ScaleOptions,
 ) -> None:
-    """Show a picture under another light.
+    """Show pictures under another light.
 
     Writes the relit PNG (of a clip an mp4) and EXR, whose render passes (diffuse, specular, background) add up to the
     beauty; a contact sheet; run.json; of a still the G-buffer EXR and, with --turn, an mp4 in which the light turns.
-    Killed in the middle of a clip, the same command goes on where it was.
+    Killed in the middle of a clip, the same command goes on where it was; of several inputs those that are done are not
+    done again.
     """
+    parse_rate(job.fps)
+    models: tuple[tuple[str, Task], ...] = ((job.model, "inverse"),)
+    if not is_deferred(job.forward):
+        models += ((job.forward, "forward"),)
+    files = (job.light, network.decoder) if network.decoder else (job.light,)
+    settings = (job, scene, clip, prompt, network, compute)
+    work = PictureWork("relight", relight_one, settings, models, files, (*PICTURES, *VIDEOS))
+    run_verb(work, inputs, job.out, scale)
+
+
+def relight_one(
+    run: PictureRun,
+    job: RelightJob,
+    scene: SceneOptions,
+    clip: ClipSettings,
+    prompt: PromptOptions,
+    network: NetworkOptions,
+    compute: ComputeOptions,
+) -> FrameTally:
+    """Relights one picture or clip, and gives the count of its frames."""
+    source, job = run.item.input, replace(job, out=run.item.out)
     rate = parse_rate(job.fps)
     options = replace(job.options, temporal=clip.temporal, window=clip.window, overlap=clip.overlap)
     destination = parse_destination(job.out, (*PICTURES, *VIDEOS))
-    tally = FrameTally(job.input)
-    settings = (job, scene, clip, prompt, network, compute)
+    tally = FrameTally(source)
+    settings = (Picture(source), job, scene, clip, prompt, network, compute)
     record = RunRecord("relight", settings)
     with ExitStack() as stack:
         with record.timed("load"):
@@ -156,17 +180,17 @@ def relight(
             from unrender.relight.large import PIXELS, large_steps
             from unrender.relight.relit import relight_steps
 
-            frames = tally.counted(at_rate(open_frames(job.input), rate))
-            _check(job, destination, len(frames))
-            check_windows(clip, len(frames), job.input)
-            read = (job.input, job.light, job.model, job.forward)
-            run = stack.enter_context(clip_outputs(destination, len(frames), settings, read))
-            paths = _paths(job, destination, run.folder, frames)
+            frames = tally.counted(at_rate(open_frames(source), rate))
+            _check(job, source, destination, len(frames))
+            check_windows(clip, len(frames), source)
+            read = (source, job.light, job.model, job.forward)
+            resumed = stack.enter_context(clip_outputs(destination, len(frames), settings, read))
+            paths = _paths(job, destination, resumed.folder, frames)
             stored = picture_format(destination, job.bits, job.compression, len(frames))
-            inputs = InputFiles(job.input, models=(job.model, job.forward, network.decoder), light=job.light)
-            check_results(destination, (*paths.passes, paths.gbuffer, paths.contact_sheet, paths.turn), inputs)
+            ours = InputFiles(source, models=(job.model, job.forward, network.decoder), light=job.light)
+            check_results(destination, (*paths.passes, paths.gbuffer, paths.contact_sheet, paths.turn), ours)
             light = resolve_light(job.light)
-            engines = Engines(network, compute, record)
+            engines = Engines(network, compute, record, run.kept)
             inverse = inverse_renderer(job.model, engines, scene, len(frames), clip)
             renderer = forward_renderer(
                 job.forward, engines, prompt, job.forward_steps, job.forward_long_side, job.samples
@@ -189,17 +213,17 @@ def relight(
             return _noting_exposure(record.timed_items("relight", stream), options, record)
 
         def write(relit: Iterable[Relit | LargeRelit], done: Progress) -> None:
-            files, first = _of_segment(paths, run), frames.first + done.frames
+            files, first = _of_segment(paths, resumed), frames.first + done.frames
             write_relit_stream(files, relit, job.passes, frames.fps, first, job.profile, stored)
 
         pictures = count_pictures(frames, options) or len(frames)
         with record.timed("write"):
-            write_in_segments(run, tracked(steps, "relighting", pictures, run), write)
+            write_in_segments(resumed, tracked(steps, "relighting", pictures, resumed), write)
             tally.note(record)
-            run.join(paths.passes, frames, job.input)
-        record.write(run.folder / destination.record_name)
-    destination.report()
-    tally.tell()
+            resumed.join(paths.passes, frames, source)
+        run.note(record, tally)
+        record.write(resumed.folder / destination.record_name)
+    return tally
 
 
 def _of_segment(paths: RelitPaths, run: ClipRun) -> RelitPaths:
@@ -224,14 +248,14 @@ def _noting_exposure(
         yield made.pop()  # and is not kept: it may be as large as a picture
 
 
-def _check(job: RelightJob, destination: Destination, frames: int) -> None:
+def _check(job: RelightJob, source: Path, destination: Destination, frames: int) -> None:
     """Raises UserError where the settings do not fit together."""
     check_deferred(job.forward, forward_steps=job.forward_steps, forward_long_side=job.forward_long_side)
     still = frames == 1
     if still and job.frames and not job.turn:
-        raise UserError(f"--frames {job.frames}: {job.input} is a still; expected --turn 360 with it")
+        raise UserError(f"--frames {job.frames}: {source} is a still; expected --turn 360 with it")
     if still and destination.ending in VIDEOS and not job.turn:
-        raise UserError(f"-o {job.out}: {job.input} is a still; expected --turn 360, or an OUT ending in .png")
+        raise UserError(f"-o {job.out}: {source} is a still; expected --turn 360, or an OUT ending in .png")
     if still and destination.ending in PICTURES and job.turn:
         raise UserError(f"-o {job.out}: a turning light is a video; expected an OUT ending in .mp4, or a folder")
     destination.check_frames(frames)

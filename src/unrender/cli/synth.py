@@ -1,7 +1,7 @@
 """`unrender synth`: random scenes with their whole truth."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,6 +11,7 @@ from unrender.cli.guard import refuse_folder
 from unrender.cli.messages import one_line
 from unrender.cli.progress import progress_bar
 from unrender.cli.run_record import RECORD, RunRecord
+from unrender.cli.scaling import ScaleOptions, rate
 from unrender.errors import UserError
 
 
@@ -39,9 +40,6 @@ class SynthJob:
         None
     )
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0
-    workers: Annotated[int, typer.Option(min=1, metavar="W", help="Processes, each with one thread.")] = (
-        os.cpu_count() or 1
-    )
     split: Annotated[
         Literal["train", "test"], typer.Option(help="`test` has worlds and textures that `train` never sees.")
     ] = "train"
@@ -56,17 +54,21 @@ class SynthJob:
     ] = False
 
 
-def synth(job: SynthJob) -> None:
+def synth(job: SynthJob, scale: ScaleOptions) -> None:
     """Render random scenes with their truth.
 
     Mitsuba renders them into shards. Stopped, the same command goes on where it was.
     """
     from unrender.files.atomic import atomic_write
+    from unrender.scale import WHOLE
     from unrender.synth import SynthRecipe, generate, preview
 
     refuse_folder(job.out, job.assets, job.hdris, job.normals)
-    record = RunRecord("synth", (job,))
+    record = RunRecord("synth", (job, scale))
+    part = scale.part
     if job.insertion:
+        if scale.ray is not None or part != WHOLE:
+            raise UserError("--ray or --shard beside --insertion; pairs are rendered by one process of this machine")
         _pairs(job, record)
         return
     recipe = SynthRecipe(
@@ -83,13 +85,19 @@ def synth(job: SynthJob) -> None:
         normals=job.normals,
     )
     with record.timed("render"), progress_bar("rendering", "frames") as show:
-        generate(recipe, job.out, job.workers, show)
+        workers = scale.workers or os.cpu_count() or 1
+        report = generate(recipe, job.out, workers, show, part=part, executor=scale.cluster)
+    record.facts |= {"shards": asdict(report)}
     if job.preview:
         with record.timed("preview"):
             preview(job.out, job.out / "preview.png")
-    with atomic_write(job.out / RECORD) as path:
+    with atomic_write(job.out / scale.record_name(RECORD)) as path:
         record.write(path)
-    print(f"{one_line(str(job.out))}: {job.clips} {'stills' if job.frames == 1 else f'clips of {job.frames} frames'}")
+    what = "stills" if job.frames == 1 else f"clips of {job.frames} frames"
+    mine = f", shard {scale.shard} of them" if part != WHOLE else ""
+    there = f", {report.before} there before" if report.before else ""
+    shards = f"{report.done} files rendered{there} in {rate(report.done, report.seconds)}"
+    print(one_line(f"{job.out}: {job.clips} {what}{mine}; {shards}"))
 
 
 def _pairs(job: SynthJob, record: RunRecord) -> None:

@@ -64,12 +64,19 @@ class FrameTally:
         if self.off is not None:
             record.facts["frames"] = {"promised": self.promised, "read": self.off}
 
+    @property
+    def line(self) -> str:
+        """A wrong number in words, "" where it is right."""
+        if self.off is None:
+            return ""
+        line = f"{self.source}: {self.promised} frames were promised and {self.off} could be read; all those are "
+        return line + "written; expected an undamaged file"
+
     def tell(self) -> None:
         """Says a wrong number on stderr, where the reader has not said it, and ends the command with status 1: its
         results are there, but not whole."""
         if self.off is None:
             return
         if not any(f"{self.off} of its {self.promised} frames" in said for said in taken()):
-            line = f"{self.source}: {self.promised} frames were promised and {self.off} could be read; all those are "
-            print(f"unrender: {one_line(line + 'written; expected an undamaged file')}", file=sys.stderr)
+            print(f"unrender: {one_line(self.line)}", file=sys.stderr)
         raise typer.Exit(INCOMPLETE)

@@ -168,6 +168,13 @@ class ViewDiffJob:
     ] = ""
     side: Annotated[int, typer.Option(min=16, metavar="PIXELS", help="Of captures, as they are kept.")] = 256
     per_capture: Annotated[int, typer.Option(min=2, metavar="N", help="Views that are read of each capture.")] = 100
+    projection: Annotated[
+        Literal["paper", "released", "none"] | None,
+        typer.Option(help="Where projection layers are, or none at all; the recipe's own."),
+    ] = None
+    cross_frame: Annotated[
+        bool, typer.Option("--cross-frame/--no-cross-frame", help="Without: each view attends to itself alone.")
+    ] = True
 
 
 def vae(job: VaeJob, options: RunOptions) -> None:
@@ -257,7 +264,13 @@ def viewdiff(job: ViewDiffJob, options: RunOptions) -> None:
     """
     from unrender.train.viewdiff import RECIPES, train_viewdiff
 
-    recipe = replace(RECIPES[job.recipe], base=job.base)
+    known = RECIPES[job.recipe]
+    layers = replace(
+        known.layers,
+        projection=job.projection or known.layers.projection,
+        others=known.layers.others if job.cross_frame else 0,
+    )
+    recipe = replace(known, base=job.base, layers=layers)
     run_recipe("viewdiff", (job, options), recipe, train_viewdiff, load=lambda: _view_sets(job, options, recipe.layers))
 
 

@@ -35,6 +35,10 @@ class EnvEncoderJob:
     autoencoder: Annotated[
         str | None, typer.Option(metavar="DIR", help="Or an autoencoder of `unrender train vae`.")
     ] = None
+    without: Annotated[
+        Literal["log", "direction"] | None,
+        typer.Option(help="A picture of lights that it is not shown, nor a model that attends to it (an ablation)."),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,12 @@ class LitVideoJob:
     real: Annotated[
         list[Path] | None, typer.Option(metavar="DIR", help="Shards of labelled footage, learnt with an adapter; more.")
     ] = None
+    adapter: Annotated[
+        bool, typer.Option("--adapter/--no-adapter", help="Without: footage is learnt by the weights (an ablation).")
+    ] = True
+    levels: Annotated[
+        bool, typer.Option("--levels/--no-levels", help="Without: the light's coarsest features alone (an ablation).")
+    ] = True
 
 
 def temporal(job: TemporalJob, options: RunOptions) -> None:
@@ -99,7 +109,9 @@ def env_encoder(job: EnvEncoderJob, options: RunOptions) -> None:
     """Train the encoder of environment maps that a forward video model attends to (DiffusionRenderer)."""
     from unrender.train.env_encoder import RECIPES, lights_of, train_env_encoder
 
-    recipe = replace(RECIPES[job.recipe], autoencoder=job.autoencoder, model=job.start)
+    known = RECIPES[job.recipe]
+    pictures = tuple(name for name in known.pictures if name != job.without)
+    recipe = replace(known, autoencoder=job.autoencoder, model=job.start, pictures=pictures)
     run_recipe(
         "env-encoder", (job, options), recipe, train_env_encoder, load=lambda: lights_of(_rendered(options.data))
     )
@@ -128,6 +140,8 @@ def video_forward(job: VideoJob, lit: LitVideoJob, options: RunOptions) -> None:
 
     real = load_video_clips(_rendered(lit.real)) if lit.real and not options.dry_run else ()
     recipe = _video_recipe(job, "forward", lit.environment)
+    start = replace(recipe.start, one_level=not lit.levels)
+    recipe = replace(recipe, start=start, adapted=lit.adapter)
     train = partial(train_video_forward, real=real)
     run_recipe(
         "video-forward", (job, lit, options), recipe, train, load=lambda: load_video_clips(_rendered(options.data))

@@ -97,7 +97,7 @@ def evaluate_multiview(
     answers = {"views": rgb, **({"truth": truth.frames.rgb} if truth is not None else {}), "shuffled": mixed}
     scores: dict[str, Scores] = {}
     for done, (name, pictures_) in enumerate(answers.items(), 1):
-        scores[name] = _scores(pictures_, views.camera, depth, truth, given, measures)
+        scores[name] = view_scores(pictures_, views.camera, depth, truth, given, measures)
         if report is not None:
             report(done)
     left_out = "" if depth is not None else "; no depth is known: reprojection left out"
@@ -105,7 +105,7 @@ def evaluate_multiview(
     return Report(PROTOCOL + left_out, count, scores)
 
 
-def _scores(
+def view_scores(
     rgb: Tensor,
     camera: Camera,
     depth: Tensor | None,
@@ -113,6 +113,8 @@ def _scores(
     given: Tensor | None,
     measures: ViewMeasures,
 ) -> Scores:
+    """The figures of views (T, 3, H, W) linear from `camera`; `depth` (T, 1, H, W) is what reprojection goes by. As
+    `evaluate_multiview` has them."""
     encoded = linear_to_srgb(rgb.clamp(0, 1))
     scores: Scores = {}
     if truth is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +39,28 @@ def atomic_write(path: str | Path) -> Generator[Path]:
             remove(sibling)
 
 
+def write_once(path: Path, text: str) -> bool:
+    """Writes a text file that is not there, whole; whether it did: of several that try at once, one does.
+
+    Raises:
+        UserError: as `atomic_write`.
+    """
+    _check_parent(path)
+    sibling = path.with_name(unfinished_name(path.suffix))
+    with removed_on_signal(lambda: remove(sibling)):
+        try:
+            sibling.write_text(text, encoding="utf-8")
+            try:
+                os.link(sibling, path)
+            except FileExistsError:
+                return False
+            except OSError:  # a file system without links
+                os.replace(sibling, path)
+            return True
+        finally:
+            remove(sibling)
+
+
 def _check_parent(path: Path) -> None:
     parent = path.parent
     if not parent.exists():
@@ -47,7 +68,7 @@ def _check_parent(path: Path) -> None:
     if not parent.is_dir():
         raise UserError(f"cannot write {path}: {parent} is a file, not a folder")
     try:
-        probe = parent / f".{secrets.token_hex(8)}"
+        probe = parent / unfinished_name()
         probe.touch(exist_ok=False)
         probe.unlink()
     except OSError as error:

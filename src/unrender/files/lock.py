@@ -26,8 +26,9 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
 
 @contextmanager
-def locked(folder: Path) -> Generator[None]:
-    """Keeps other runs out of `folder`, which exists, while the block runs.
+def locked(folder: Path, part: str = "") -> Generator[None]:
+    """Keeps other runs out of `folder`, which exists, while the block runs; only those of the same `part`, if it has
+    a name.
 
     The system lets go of the lock of a process that ended, however it ended. Where a file system knows no locks, the
     owner that the lock file names is looked for.
@@ -35,7 +36,7 @@ def locked(folder: Path) -> Generator[None]:
     Raises:
         UserError: another run has the folder (process, machine and time are said), or it cannot be written to.
     """
-    path = folder / LOCK_FILE
+    path = folder / (f"{LOCK_FILE}-{part}" if part else LOCK_FILE)
     handle = _take(path, folder)
     with removed_on_signal(lambda: remove(path)):
         try:

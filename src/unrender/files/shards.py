@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import tarfile
 import tempfile
 from collections.abc import Generator, Iterable, Iterator
@@ -32,7 +31,7 @@ from torch import Tensor
 
 from unrender.errors import UserError
 from unrender.files.exr import read_channels
-from unrender.files.leftovers import remove, removed_on_signal
+from unrender.files.leftovers import remove, removed_on_signal, unfinished_name
 from unrender.files.paths import existing_file
 from unrender.files.radiance import HALF_MAX
 from unrender.files.reading import brief, reading
@@ -97,11 +96,14 @@ class Clip:
 def write_shard(path: Path, clips: Iterable[tuple[str, Clip]]) -> None:
     """Writes (key, clip) pairs to a tar at `path`, atomically.
 
-    A killed run leaves .NAME.PID.partial behind, which is not taken for a shard.
+    A killed run leaves an unfinished file behind (see `leftovers`), which is not taken for a shard.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    temporary = path.with_name(unfinished_name(".partial"))
     try:
-        with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
+        with (
+            removed_on_signal(lambda: remove(temporary)),
+            tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar,
+        ):
             for key, clip in clips:
                 for name, data in _members(key, clip):
                     info = tarfile.TarInfo(name)

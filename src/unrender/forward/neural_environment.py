@@ -106,10 +106,12 @@ def environment_tokens(
 
 def light_tokens(engine: Engine, picture: Tensor) -> tuple[Tensor, ...]:
     """Tokens (B, N, D), one tensor a level, of the pictures of lights (B, 3 x pictures, H, W) in [0, 1]."""
-    encoder = engine.checkpoint.environment
+    encoder, light = engine.checkpoint.environment, engine.card.light
     assert encoder is not None
+    assert light is not None
     latents = [encode_pictures(engine, part * 2 - 1) for part in picture.split(3, dim=1)]
-    return cast("EnvEncoder", encoder).tokens(torch.cat(latents, dim=1).to(engine.compute.dtype))
+    tokens = cast("EnvEncoder", encoder).tokens(torch.cat(latents, dim=1).to(engine.compute.dtype))
+    return tokens[-1:] * len(tokens) if light.one_level else tokens
 
 
 def raised_camera(degrees: float, tokens: LightTokens) -> Tensor:

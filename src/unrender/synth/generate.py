@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
-import signal
 import tempfile
-import threading
+import time
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 from unrender.errors import UserError
-from unrender.files.atomic import atomic_write
-from unrender.files.leftovers import clean_leftovers, remove, removed_on_signal
-from unrender.files.lock import LOCK_FILE, locked
+from unrender.files.atomic import atomic_write, write_once
+from unrender.files.leftovers import PREFIX, clean_leftovers, remove, removed_on_signal, unfinished_name
+from unrender.files.lock import locked
 from unrender.files.paths import existing_file
 from unrender.files.reading import printable
+from unrender.scale import WHOLE, Executor, Needs, Part, Processes
+from unrender.scale.work import Tell
 from unrender.synth.recipe import GENERATOR, SPLITS, SynthRecipe, recipe_facts
 from unrender.synth.sources import Sources
 
@@ -29,15 +28,34 @@ if TYPE_CHECKING:
 
 _WORLDS_A_POOL = 25  # that draw from the same models; of a shard's, so that few files are read twice
 _SHARDS_PER_PROCESS = 32  # Mitsuba leaks a little memory for every scene; a new process frees it
-_TELL_SECONDS = 0.5
 _LONGEST_RECIPE = 400
-_THREAD_COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-_clips_done: list[Any] = []  # in a worker: the counter that it shares with its parent
+_PARTIAL = ".partial"
+
+
+@dataclass(frozen=True)
+class SynthReport:
+    """What became of the shards of a run.
+
+    Attributes:
+        done: rendered now.
+        before: there before.
+        seconds: that it took.
+    """
+
+    done: int
+    before: int
+    seconds: float
 
 
 def generate(
-    recipe: SynthRecipe, out: Path | str, workers: int = 1, progress: Callable[[int, int], None] | None = None
-) -> None:
+    recipe: SynthRecipe,
+    out: Path | str,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    part: Part = WHOLE,
+    executor: Executor | None = None,
+) -> SynthReport:
     """Renders `recipe` into shards in the folder `out`, resuming an interrupted run of the same recipe.
 
     Args:
@@ -46,54 +64,89 @@ def generate(
         workers: processes, each with one thread.
         progress: called with (frames done, frames in all) from time to time; a frame counts once, however many
             lights and cameras it has.
+        part: which of the shards; several parts may be rendered into one folder at once. The last one that ends writes
+            the index.
+        executor: where, if not in `workers` processes of this machine.
 
     Raises:
         UserError: `out` holds another recipe's clips, other files, or clips of another generator; it is a file; it
             cannot be written to; a folder of assets or lights has none; the quality gate rejects every attempt; a
-            worker was killed.
+            worker was killed. Where some shards could be rendered, those are there.
     """
-    if workers < 1:
-        raise UserError(f"synth with {workers} workers; expected 1 or more")
+    executor = executor or Processes(workers)
     folder = Path(out)
     facts = recipe_facts(recipe)
-    with _folder_of_ours(folder):
+    with _folder_of_ours(folder, part):
         clean_leftovers(folder)
         begun = _claim(facts, folder)
         try:
-            _generate(recipe, facts, folder, workers, progress)
+            return _generate(_Run(recipe, facts, folder, part), executor, progress)
         except Exception:
-            if begun and not any(folder.glob("shard-*.tar")):  # a recipe that cannot be rendered holds no folder
+            # A recipe that cannot be rendered holds no folder.
+            if begun and part == WHOLE and not any(folder.glob("shard-*.tar")):
                 (folder / "recipe.json").unlink(missing_ok=True)
             raise
         finally:
-            _remove_partials(folder)
+            _remove_partials(folder, part)
 
 
-def _generate(
-    recipe: SynthRecipe,
-    facts: dict[str, object],
-    folder: Path,
-    workers: int,
-    progress: Callable[[int, int], None] | None,
-) -> None:
+@dataclass(frozen=True)
+class _Run:
+    recipe: SynthRecipe
+    facts: dict[str, object]
+    folder: Path
+    part: Part
+
+
+def _generate(run: _Run, executor: Executor, progress: Callable[[int, int], None] | None) -> SynthReport:
     """Renders what is missing, and the index last."""
-    todo = [start for start in recipe.starts if not _shard_path(folder, recipe, start).exists()]
-    done = recipe.clips - sum(recipe.count(start) for start in todo)
+    recipe, started = run.recipe, time.monotonic()
+    starts = run.part.of(recipe.starts)
+    todo = [start for start in starts if not _shard_path(run.folder, recipe, start).exists()]
+    clips = [sum(recipe.count(start) for start in some) for some in (starts, todo)]
+    done = clips[0] - clips[1]
 
-    def report_done(clips: int) -> None:
+    def tell(more: int) -> None:
+        nonlocal done
+        done += more
         if progress:
-            progress((done + clips) * recipe.frames, recipe.clips * recipe.frames)
+            progress(done * recipe.frames, clips[0] * recipe.frames)
 
-    report_done(0)
-    if not todo and (folder / "index.json").exists():
-        return
-    _render(recipe, folder, todo, workers, report_done)
-    with atomic_write(folder / "index.json") as path:
-        path.write_text(json.dumps(_index(recipe, facts, folder), indent=1))
+    tell(0)
+    _render(ShardWork(recipe, run.folder), todo, executor, tell)
+    index = run.folder / "index.json"
+    if not index.exists() and all(_shard_path(run.folder, recipe, start).exists() for start in recipe.starts):
+        with atomic_write(index) as path:
+            path.write_text(json.dumps(_index(recipe, run.facts, run.folder), indent=1))
+    return SynthReport(len(todo), len(starts) - len(todo), time.monotonic() - started)
+
+
+def _render(work: ShardWork, starts: list[int], executor: Executor, tell: Tell) -> None:
+    """Renders the shards that begin at the clips `starts`. One that fails does not stop the others, unless it is the
+    first that ends: then it is the recipe that cannot be rendered."""
+    failed: list[tuple[int, str]] = []
+    good = 0
+    for outcome in executor.run(work, starts, tell):
+        if not outcome.reason:
+            good += 1
+            continue
+        if outcome.trace:
+            raise RuntimeError(f"clip {outcome.item}\n{outcome.trace}")
+        failed.append((outcome.item, outcome.reason))
+        if not good:
+            break
+    if failed and not good:
+        raise UserError(failed[0][1])
+    if failed:
+        names = ", ".join(_shard_path(work.folder, work.recipe, start).name for start, _ in failed)
+        raise UserError(
+            f"{len(failed)} of {len(starts)} shards are missing ({names}): {failed[0][1]}; the others are there, "
+            "and the same command tries these again"
+        )
 
 
 @contextmanager
-def _folder_of_ours(folder: Path) -> Generator[None]:
+def _folder_of_ours(folder: Path, part: Part) -> Generator[None]:
     """Makes the folder, and holds its lock; where the block fails and has left nothing in it, what was made goes."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; give a new folder")
@@ -103,7 +156,7 @@ def _folder_of_ours(folder: Path) -> Generator[None]:
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror}; give a folder that can be written to") from error
     try:
-        with locked(folder), removed_on_signal(lambda: _remove_partials(folder)):
+        with locked(folder, part.label), removed_on_signal(lambda: _remove_partials(folder, part)):
             yield
     except BaseException:
         with suppress(OSError):  # it stops at the first one that has something in it
@@ -112,9 +165,12 @@ def _folder_of_ours(folder: Path) -> Generator[None]:
         raise
 
 
-def _remove_partials(folder: Path) -> None:
-    """Removes half-written shards, of this run or a killed one: nobody else writes here."""
-    for partial in folder.glob(".*.partial"):
+def _remove_partials(folder: Path, part: Part) -> None:
+    """Removes half-written shards, of this run or a killed one: all where nobody else writes here."""
+    if part != WHOLE:
+        clean_leftovers(folder)
+        return
+    for partial in folder.glob(f"{PREFIX}*{_PARTIAL}"):
         remove(partial)
 
 
@@ -139,11 +195,11 @@ def _claim(facts: dict[str, object], folder: Path) -> bool:
                 "give the same recipe or another folder"
             )
         return False
-    if any(path.suffix != ".partial" and path.name != LOCK_FILE for path in folder.iterdir()):
+    if any(not path.name.startswith(PREFIX) for path in folder.iterdir()) and not mark.exists():
         raise UserError(f"{folder} is not empty and no recipe began it; give a new folder")
-    with atomic_write(mark) as path:
-        path.write_text(wanted)
-    return True
+    if write_once(mark, wanted):
+        return True
+    return _claim(facts, folder)  # another part of a set began it at the same moment
 
 
 def _held(mark: Path) -> tuple[str, object]:
@@ -160,105 +216,53 @@ def _on_one_line(recipe: str) -> str:
     return told if len(told) <= _LONGEST_RECIPE else f"{told[:_LONGEST_RECIPE]}..."
 
 
-def _render(
-    recipe: SynthRecipe, folder: Path, starts: list[int], workers: int, report_done: Callable[[int], None]
-) -> None:
-    """Renders the shards that begin at the clips `starts`; `report_done` is called with the number of clips done."""
-    # A separate process even for one worker keeps Dr.Jit's threads and kernels out of the caller's. New ones for every
-    # batch rather than `max_tasks_per_child`, with which an executor can deadlock (CPython gh-115634).
-    context = multiprocessing.get_context("spawn")
-    with _quiet_start():  # it starts a process that watches over it
-        done = context.Value("q", 0)
-    batch = workers * _SHARDS_PER_PROCESS
-    for first in range(0, len(starts), batch):
-        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker, initargs=(done,))
-        try:
-            with one_thread_each(), _quiet_start():  # what is submitted starts the workers
-                pending = {pool.submit(_render_shard, recipe, folder, start) for start in starts[first : first + batch]}
-            while pending:
-                ended, pending = wait(pending, timeout=_TELL_SECONDS, return_when=FIRST_COMPLETED)
-                for future in ended:
-                    future.result()
-                report_done(done.value)
-        except BrokenProcessPool as error:
-            raise UserError(
-                "a worker was killed from outside, perhaps out of memory; the same command resumes, "
-                f"with fewer than {workers} workers in less memory"
-            ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
+@dataclass(frozen=True)
+class ShardWork:
+    """Rendering the shards of a recipe into a folder; an item is the number of a shard's first clip."""
+
+    recipe: SynthRecipe
+    folder: Path
+    # Several threads would sum in varying order, and two processes are faster than two threads.
+    needs: ClassVar[Needs] = Needs(threads=1, lifetime=_SHARDS_PER_PROCESS)
+
+    def begin(self, tell: Tell) -> Callable[[int], None]:
+        """See `Work.begin`."""
+        from unrender.raytrace import backend
+
+        clean_leftovers(self.folder)
+        backend.use()
+        import drjit
+        import torch
+
+        drjit.set_thread_count(1)
+        torch.set_num_threads(1)
+
+        def render(start: int) -> None:
+            from unrender.files.shards import write_shard
+
+            recipe = self.recipe
+            with _scratch_in(self.folder):
+                clips = _clips(recipe, range(start, start + recipe.count(start)), tell)
+                write_shard(_shard_path(self.folder, recipe, start), clips)
+
+        return render
 
 
 @contextmanager
-def one_thread_each() -> Generator[None]:
-    """Processes started meanwhile have one thread for linear algebra: numpy's BLAS reads the number when it is loaded,
-    and the thread pools of several workers would compete for the same cores."""
-    before = {name: os.environ.get(name) for name in _THREAD_COUNTS}
-    os.environ.update(dict.fromkeys(_THREAD_COUNTS, "1"))
+def _scratch_in(folder: Path) -> Generator[None]:
+    """Temporary files go into a folder of `folder`, not into the system's: nobody would find there what a killed worker
+    leaves."""
+    before, scratch = tempfile.tempdir, folder / unfinished_name(_PARTIAL)
+    os.makedirs(scratch)
+    tempfile.tempdir = str(scratch)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        tempfile.tempdir = before
+        remove(scratch)
 
 
-@contextmanager
-def _quiet_start() -> Generator[None]:
-    """Processes started meanwhile hear Ctrl-C only from `_begin_worker` on: while they import they would report it. And
-    where a signal ends this one, nobody warns of what it has not put away."""
-    warnings = os.environ.get("PYTHONWARNINGS")
-    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (warnings, "ignore:resource_tracker:UserWarning")))
-    masks = hasattr(signal, "pthread_sigmask")
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else set()
-    try:
-        yield
-    finally:
-        if masks:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        if warnings is None:
-            del os.environ["PYTHONWARNINGS"]
-        else:
-            os.environ["PYTHONWARNINGS"] = warnings
-
-
-def _begin_worker(done: Any) -> None:
-    """Makes a worker count its clips in `done`, and exit at once on Ctrl-C and when its parent has ended."""
-    _clips_done.append(done)
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as nohup has it
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    parent = multiprocessing.parent_process()
-
-    def end_after(process: multiprocessing.process.BaseProcess) -> None:
-        process.join()
-        os._exit(1)
-
-    if parent is not None:
-        threading.Thread(target=end_after, args=(parent,), daemon=True).start()
-
-
-def _render_shard(recipe: SynthRecipe, folder: Path, start: int) -> None:
-    from unrender.files.shards import write_shard
-    from unrender.raytrace import backend
-
-    backend.use()
-    import drjit
-    import torch
-
-    # One thread a process: several would sum in varying order, and two processes are faster than two threads.
-    drjit.set_thread_count(1)
-    torch.set_num_threads(1)
-    # Not in the system's folder for such files: nobody would find there what a killed worker leaves.
-    tempfile.tempdir = str(folder / f".scratch.{os.getpid()}.partial")
-    os.makedirs(tempfile.tempdir, exist_ok=True)
-    write_shard(_shard_path(folder, recipe, start), _clips(recipe, range(start, start + recipe.count(start))))
-
-
-def _clips(recipe: SynthRecipe, indices: range) -> Iterator[tuple[str, Clip]]:
+def _clips(recipe: SynthRecipe, indices: range, tell: Tell) -> Iterator[tuple[str, Clip]]:
     """Renders clips, one at a time, with their keys."""
     from unrender.synth.clip import Shot, random_clip
 
@@ -270,8 +274,7 @@ def _clips(recipe: SynthRecipe, indices: range) -> Iterator[tuple[str, Clip]]:
         key = (recipe.seed, SPLITS[recipe.split], index)
         pool = sources.pool((*key[:2], index // _WORLDS_A_POOL))
         yield f"{index:06d}", random_clip(key, index, shot, pool, test=test)
-        with _clips_done[0].get_lock():
-            _clips_done[0].value += 1
+        tell(1)
 
 
 def _index(recipe: SynthRecipe, facts: dict[str, object], folder: Path) -> dict[str, object]:

@@ -1,8 +1,9 @@
 """Pictures with and without an object that is truly there: what an insertion is measured against.
 
 A pair is a folder: background.exr (without the object), truth.exr (with it: bare R, G, B, and mask.A, the object's
-coverage), object.glb, light.exr, and transforms.json (the camera, and the object's pose). All are in one set of units,
-and the ground is y = 0. Worlds, textures and lights are those that training never sees.
+coverage), object.glb, light.exr, transforms.json (the camera, and the object's pose), and class.txt (what the object
+is). All are in one set of units, and the ground is y = 0. Worlds, textures and lights are those that training never
+sees.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ class InsertionPair:
         thing: the object.
         light: 128 x 256, in the units of the pictures.
         camera: one frame.
+        class_name: what the object is, in a word.
     """
 
     background: Tensor
@@ -72,13 +74,14 @@ class InsertionPair:
     thing: PlacedMesh
     light: EnvironmentMap
     camera: Camera
+    class_name: str = ""
 
 
 def random_pair(index: int, *, seed: int = 0, resolution: int = 128, samples: int = 256) -> InsertionPair:
     """Samples and renders pair `index` of a seed: an object in the middle of a ground, one to three others behind it,
     under a light of the worlds held out of training."""
     rng = np.random.default_rng([seed, _STREAM, index])
-    thing, others = _things(rng)
+    class_name, thing, others = _things(rng)
     ground = PlacedMesh(plane(12.0, 12.0), _matte(_flat(random_material(rng, WIDE, test=True, metal_share=0.0))))
     light = random_light(rng, test=True, world_share=1.0)
     camera = _camera(rng, thing.placed, resolution)
@@ -98,6 +101,7 @@ def random_pair(index: int, *, seed: int = 0, resolution: int = 128, samples: in
         thing,
         replace(light, radiance=light.radiance * gain),
         camera,
+        class_name,
     )
 
 
@@ -150,12 +154,13 @@ def write_pair(folder: Path, pair: InsertionPair) -> None:
     write_environment(folder / "light.exr", pair.light)
     cameras = NamedCameras(("background.exr",), pair.camera)
     write_transforms(folder / "transforms.json", cameras, objects=[("object.glb", pair.thing.pose)])
+    (folder / "class.txt").write_text(f"{pair.class_name}\n", encoding="utf-8")
 
 
-def _things(rng: Random) -> tuple[PlacedMesh, list[PlacedMesh]]:
-    """The object that is inserted, and those behind it that are not."""
+def _things(rng: Random) -> tuple[str, PlacedMesh, list[PlacedMesh]]:
+    """What is inserted, in a word, and its mesh; and those behind it that are not."""
     extents: list[Extent] = []
-    placed = []
+    placed, kinds = [], []
     for number in range(2 + int(rng.integers(3))):
         kind, mesh = random_object(rng)
         small, large = (0.8, 1.2) if kind in FURNITURE else (0.5, 0.9)
@@ -169,8 +174,9 @@ def _things(rng: Random) -> tuple[PlacedMesh, list[PlacedMesh]]:
             if not all(extent.apart(other) for other in extents):
                 continue
         placed.append(PlacedMesh(mesh, _flat(random_finish(rng, SMALL, test=True)), pose))
+        kinds.append(kind)
         extents.append(Extent.of(transformed(mesh, pose).vertices))
-    return placed[0], placed[1:]
+    return kinds[0], placed[0], placed[1:]
 
 
 def _flat(material: Material) -> Material:

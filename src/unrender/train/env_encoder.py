@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from unrender.conventions import yaw_matrix
 from unrender.diffusion.checkpoints.hub.registry import find
 from unrender.diffusion.checkpoints.loader import load_checkpoint
+from unrender.diffusion.checkpoints.official import PICTURES
 from unrender.diffusion.decoding import Autoencoder, decode, downsampling_factor, encode, is_temporal
 from unrender.diffusion.networks.env_encoder import EnvDecoder, EnvEncoder
 from unrender.errors import UserError
 from unrender.files.shards import Clip
-from unrender.scene.encoding import DIFFUSION_RENDERER_SVD
+from unrender.scene.encoding import DIFFUSION_RENDERER_SVD, Picture
 from unrender.scene.encoding import encode as encode_light
 from unrender.scene.environment import EnvironmentMap
 from unrender.train.base import FULL
@@ -43,6 +44,7 @@ class EnvRecipe:
     levels: widths of the encoder, as wide as the levels of the renderer that will attend to it.
     heads: of the decoder's attention at each level.
     residual_blocks: a level.
+    pictures: of a light, that it sees; the others are left out of it, and of all models that attend to it.
     autoencoder: the folder of `unrender train vae`, or else
     model: a model folder whose VAE it is.
     """
@@ -51,6 +53,7 @@ class EnvRecipe:
     levels: tuple[int, ...] = (320, 640, 1280, 1280)
     heads: tuple[int, ...] = (5, 10, 20, 20)
     residual_blocks: int = 2
+    pictures: tuple[Picture, ...] = ("ldr", "log", "direction")
     autoencoder: str | None = None
     model: str | None = None
 
@@ -77,6 +80,7 @@ class EnvTask:
         autoencoder, scale: that makes latents of pictures, and what these are multiplied by.
         lights: (3, h, w) radiance each.
         side: of the pictures that validation looks at.
+        pictures: of a light, that the encoder sees.
     """
 
     encoder: EnvEncoder
@@ -85,6 +89,7 @@ class EnvTask:
     scale: float
     lights: Sequence[Tensor]
     side: int
+    pictures: tuple[Picture, ...] = ("ldr", "log", "direction")
 
     @cached_property
     def networks(self) -> dict[str, nn.Module]:
@@ -92,22 +97,21 @@ class EnvTask:
         return {"lights": _Reconstruction(self.encoder, self.decoder)}
 
     def losses(self, networks: Networks, spec: BatchSpec) -> dict[str, Tensor]:
-        """The squared error of the latents of the LDR and of the log picture."""
+        """The squared error of the latents of the LDR and of the log picture, of those that the encoder sees."""
         generator = spec.generator(0)
         chosen = torch.randint(len(self.lights), (spec.count,), generator=generator).tolist()
         pictures = [random_picture(self.lights[index], spec.side, generator) for index in chosen]
-        ldr, log, direction = self._latents(torch.cat(pictures))
-        found = networks["lights"](torch.cat((ldr, log, direction), dim=1), direction)
-        errors = (found - torch.cat((ldr, log), dim=1)).square().unflatten(1, (2, -1)).mean((0, 2, 3, 4))
-        return {"ldr": errors[0], "log": errors[1]}
+        latents = self._latents(torch.cat(pictures))
+        found = self._found(networks["lights"], latents)
+        return {name: (found[name] - latents[name]).square().mean() for name in found}
 
     @torch.no_grad()
     def validate(self) -> dict[str, Tensor]:
         """The LDR and log pictures of a few lights, through the VAE alone, above what comes back."""
         pictures = [plain_picture(light, self.side) for light in self.lights[:4]]
-        ldr, log, direction = self._latents(torch.cat(pictures))
-        found = self.networks["lights"](torch.cat((ldr, log, direction), dim=1), direction).chunk(2, dim=1)
-        rows = [self._decoded(one) for pair in zip((ldr, log), found, strict=True) for one in pair]
+        latents = self._latents(torch.cat(pictures))
+        found = self._found(self.networks["lights"], latents)
+        rows = [self._decoded(one[name]) for name in found for one in (latents, found)]
         return {"lights": sheet([row * 0.5 + 0.5 for row in rows])}
 
     def export(self, folder: Path) -> None:
@@ -116,16 +120,20 @@ class EnvTask:
         state = {name: value.detach().half().contiguous() for name, value in self.encoder.state_dict().items()}
         safetensors.torch.save_file(state, folder / WEIGHTS_FILE)
 
-    def _latents(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, 9, H, W) pictures to the latents of each of the three."""
+    def _found(self, network: nn.Module, latents: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What comes back of the radiance pictures that are seen, by name; directions are the question."""
+        seen = torch.cat([latents[name] for name in self.pictures], dim=1)
+        names = [name for name in self.pictures if name != "direction"]
+        return dict(zip(names, network(seen, latents["direction"]).chunk(len(names), dim=1), strict=True))
+
+    def _latents(self, pictures: Tensor) -> dict[str, Tensor]:
+        """(B, 9, H, W) pictures to the latents of each of the three, by name."""
         device = next(self.encoder.parameters()).device
         autoencoder: Any = self.autoencoder
         autoencoder.to(device)
         with torch.no_grad():
-            one, two, three = (
-                encode(autoencoder, part.to(device) * 2 - 1, self.scale) for part in pictures.split(3, dim=1)
-            )
-        return one, two, three
+            parts = zip(DIFFUSION_RENDERER_SVD.channels, pictures.split(3, dim=1), strict=True)
+            return {name: encode(autoencoder, part.to(device) * 2 - 1, self.scale) for name, part in parts}
 
     def _decoded(self, latents: Tensor) -> Tensor:
         parts = latents.split(1) if is_temporal(self.autoencoder) else (latents,)
@@ -180,9 +188,19 @@ def train_env_encoder(recipe: EnvRecipe, lights: Sequence[Tensor], out: Path, re
     folder.claim(recipe)
     torch.manual_seed(recipe.config.seed)
     channels = autoencoder.config["latent_channels"]
-    encoder = EnvEncoder(3 * channels, recipe.levels, recipe.residual_blocks)
-    decoder = EnvDecoder(2 * channels, recipe.levels, recipe.residual_blocks, channels, recipe.heads)
-    task = EnvTask(encoder, decoder, autoencoder, scale, lights, recipe.config.stages[-1].side)
+    labels = tuple(label for label, name in PICTURES.items() if name in recipe.pictures)
+    seen, told = len(labels), len(set(recipe.pictures) - {"direction"})
+    encoder = EnvEncoder(seen * channels, recipe.levels, recipe.residual_blocks, in_labels=labels)
+    decoder = EnvDecoder(told * channels, recipe.levels, recipe.residual_blocks, channels, recipe.heads)
+    task = EnvTask(
+        encoder,
+        decoder,
+        autoencoder,
+        scale,
+        lights,
+        recipe.config.stages[-1].side,
+        tuple(PICTURES[one] for one in labels),
+    )
     return run(task, recipe.config, folder, report)
 
 

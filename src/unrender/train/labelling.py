@@ -13,19 +13,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
+from unrender.diffusion.checkpoints.fingerprint import weights_hash
 from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
 from unrender.files.chrome_balls import read_chrome_ball
+from unrender.files.hashes import content_hash
 from unrender.files.leftovers import clean_leftovers
-from unrender.files.numbering import find_numbered, natural_order
-from unrender.files.readers import FrameReader
 from unrender.files.sequences import open_frames
 from unrender.files.shards import Clip, write_shard
 from unrender.inverse.renderer import InverseRenderer
 from unrender.relight.light_estimate import estimate_light
+from unrender.scale import WHOLE, Executor, Inline, Needs, Part
+from unrender.scale.work import Tell
 from unrender.scene.camera import Camera
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.frames import Frames
@@ -55,17 +58,17 @@ class LabelRecipe:
         segments: of a video, at most; they do not overlap, and are spread over it.
         resolution: side of the squares that are kept, pixels; the middle of each frame.
         lights: a folder of chrome balls by the names of the videos (see `files.chrome_balls`); None for the fit.
-        shard: (i, n): of all segments, those whose number is i - 1 modulo n; for n machines beside one another.
+        part: which of all segments, by their numbers; for several machines beside one another.
 
     Raises:
-        UserError: numbers that are no counts, or i outside 1 to n.
+        UserError: numbers that are no counts.
     """
 
     frames: int = 24
     segments: int = 15
     resolution: int = 160
     lights: Path | None = None
-    shard: tuple[int, int] = (1, 1)
+    part: Part = WHOLE
 
     def __post_init__(self) -> None:
         if min(self.frames, self.segments) < 1 or self.resolution < 16:
@@ -73,8 +76,6 @@ class LabelRecipe:
                 f"labels of {self.frames} frames, {self.segments} segments and {self.resolution} pixels; expected at "
                 "least 1, 1 and 16"
             )
-        if not 1 <= self.shard[0] <= self.shard[1]:
-            raise UserError(f"shard {self.shard[0]}/{self.shard[1]}; expected i/n with i from 1 to n")
 
 
 @dataclass(frozen=True)
@@ -84,15 +85,22 @@ class LabelSegment:
     Attributes:
         video: its path.
         start, frames: which frames.
-        number: of all segments of all videos, from 0.
         key: what its shard is called.
     """
 
     video: Path
     start: int
     frames: int
-    number: int
     key: str
+
+
+@dataclass(frozen=True)
+class LabelItem:
+    """A video, with its segments as (first frame, number of frames)."""
+
+    video: Path
+    length: int
+    segments: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -105,108 +113,143 @@ class LabelReport:
     rejected: tuple[tuple[str, str], ...] = ()
     failed: tuple[tuple[str, str], ...] = ()
 
+    def __add__(self, other: LabelReport) -> LabelReport:
+        return LabelReport(
+            self.labelled + other.labelled,
+            self.before + other.before,
+            self.rejected + other.rejected,
+            self.failed + other.failed,
+        )
+
 
 def label_footage(
     videos: Iterable[Path | str],
     out: Path | str,
-    renderer: InverseRenderer,
+    renderer: InverseRenderer | Callable[[], InverseRenderer],
     recipe: LabelRecipe,
     progress: Callable[[int, int], None] | None = None,
+    *,
+    executor: Executor | None = None,
+    needs: Needs = Needs(),  # noqa: B008 - frozen
 ) -> LabelReport:
     """Labels videos into shards in the folder `out`, without what is there already.
 
     Args:
         videos: files, folders of frames, or `name.####.png`.
-        out: a folder; several runs of different `shard`s may write into it at once.
-        renderer: gives base colour, normals, depth, roughness and metallic at least.
+        out: a folder; several runs of different parts may write into it at once.
+        renderer: gives base colour, normals, depth, roughness and metallic at least; or what loads it, where other
+            processes are to.
         recipe: how.
         progress: called with (segments done, segments in all).
+        executor: where; by default in this process, video by video.
+        needs: what a worker needs, for other processes.
 
     Raises:
         UserError: no video at all, or none that can be opened, the renderer lacks a map, or `out` cannot be written to.
             A video that cannot be read is set aside in the report, and does not stop the others.
     """
-    _require_maps(renderer)
+    if isinstance(renderer, InverseRenderer):
+        _require_maps(renderer)
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     clean_leftovers(folder)
-    plan, failed = _plan([Path(video) for video in videos], weights_hash(renderer), recipe)
-    if failed and not plan:
+    items, failed = _plan([Path(video) for video in videos], recipe)
+    if failed and not items:
         raise UserError(failed[0][1])
-    tell = progress or (lambda done, total: None)
-    total = sum(len(parts) for _, parts in plan)
-    before = [part.key for _, parts in plan for part in parts if _is_done(folder, part.key)]
-    labelled: list[str] = []
-    rejected: list[tuple[str, str]] = []
-    for video, parts in plan:
-        tell(len(before) + len(labelled) + len(rejected), total)
-        try:
-            for part, frames in _read(video, [part for part in parts if part.key not in before]):
-                reason = _label(part, frames, folder, renderer, recipe)
-                if reason:
-                    rejected.append((f"{video.name} from frame {part.start}", reason))
-                else:
-                    labelled.append(part.key)
-                tell(len(before) + len(labelled) + len(rejected), total)
-        except UserError as error:
-            failed.append((str(video), str(error)))
-    return LabelReport(tuple(labelled), tuple(before), tuple(rejected), tuple(failed))
+    done, total = 0, sum(len(item.segments) for item in items)
+
+    def tell(more: int) -> None:
+        nonlocal done
+        done += more
+        if progress:
+            progress(done, total)
+
+    tell(0)
+    reports: dict[LabelItem, LabelReport] = {}
+    for outcome in (executor or Inline()).run(LabelWork(folder, renderer, recipe, needs), items, tell):
+        lost = LabelReport(failed=((str(outcome.item.video), outcome.reason),))
+        reports[outcome.item] = outcome.result or lost
+    report = sum((reports[item] for item in items), LabelReport(failed=tuple(failed)))
+    if report.failed and not report.labelled + report.before + report.rejected:
+        raise UserError(report.failed[0][1])
+    return report
 
 
-def weights_hash(renderer: InverseRenderer) -> str:
-    """A hash of a model's card and weights, wherever they lie."""
-    checkpoint = renderer.engine.checkpoint
-    home = checkpoint.home
-    digest = hashlib.sha256(checkpoint.card.id.encode())
-    places = (home.folder, home.fallback) if home is not None else ()
-    for place in (place for place in places if place is not None):
-        for path in sorted(place.rglob("*.safetensors")):
-            digest.update(path.relative_to(place).as_posix().encode())
-            digest.update(file_hash(path).encode())
-    return digest.hexdigest()
+@dataclass(frozen=True)
+class LabelWork:
+    """Labelling the segments of videos into a folder.
+
+    Attributes:
+        folder: gets the shards.
+        renderer: of the maps, or what loads it.
+        recipe: how.
+        needs: of a worker.
+    """
+
+    folder: Path
+    renderer: InverseRenderer | Callable[[], InverseRenderer]
+    recipe: LabelRecipe
+    needs: Needs = field(default_factory=Needs)
+
+    def begin(self, tell: Tell) -> Callable[[LabelItem], LabelReport]:
+        """See `Work.begin`."""
+        renderer = self.renderer if isinstance(self.renderer, InverseRenderer) else self.renderer()
+        _require_maps(renderer)
+        clean_leftovers(self.folder)
+        checkpoint = renderer.engine.checkpoint
+        weights = weights_hash(checkpoint.card, checkpoint.home)
+        return partial(_label_video, self.folder, renderer, weights, self.recipe, tell)
 
 
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _label_video(
+    folder: Path, renderer: InverseRenderer, weights: str, recipe: LabelRecipe, tell: Tell, item: LabelItem
+) -> LabelReport:
+    """Labels the segments of a video that are not there; one that cannot be read to its end has those before."""
+    report = LabelReport()
+    try:
+        segments = _keyed(item, weights, recipe)
+        before = [segment for segment in segments if _is_done(folder, segment.key)]
+        report += LabelReport(before=tuple(segment.key for segment in before))
+        tell(len(before))
+        for segment, frames in _read(item, [segment for segment in segments if segment not in before]):
+            reason = _label(segment, frames, folder, renderer, recipe)
+            name = f"{item.video.name} from frame {segment.start}"
+            report += LabelReport(rejected=((name, reason),)) if reason else LabelReport(labelled=(segment.key,))
+            tell(1)
+    except UserError as error:
+        report += LabelReport(failed=((str(item.video), str(error)),))
+    return report
 
 
-def _plan(
-    videos: Sequence[Path], weights: str, recipe: LabelRecipe
-) -> tuple[list[tuple[Path, list[LabelSegment]]], list[tuple[str, str]]]:
+def _plan(videos: Sequence[Path], recipe: LabelRecipe) -> tuple[list[LabelItem], list[tuple[str, str]]]:
     """The segments of every video that this machine labels, and the videos that cannot be opened."""
     if not videos:
         raise UserError("no video to label; expected files, folders of frames, or name.####.png")
-    plan, failed, number = [], [], 0
+    items, failed, number = [], [], 0
     for video in videos:
         try:
-            clip = open_frames(video)
-            content = _content_hash(video)
+            length = len(open_frames(video))
         except UserError as error:
             failed.append((str(video), str(error)))
             continue
-        parts = []
-        for start, length in _cut(len(clip), recipe):
-            facts = [VERSION, content, weights, start, length, recipe.resolution, _light_facts(recipe, video, start)]
-            key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
-            if number % recipe.shard[1] == recipe.shard[0] - 1:
-                parts.append(LabelSegment(video, start, length, number, key))
-            number += 1
-        plan.append((video, parts))
-    return plan, failed
+        segments = list(enumerate(_cut(length, recipe), number))
+        number += len(segments)
+        ours = tuple(segment for index, segment in segments if recipe.part.has(index))
+        if ours:
+            items.append(LabelItem(video, length, ours))
+    return items, failed
 
 
-def _content_hash(video: Path) -> str:
-    """Of a video's bytes; of a folder or sequence, of the bytes of its files in order."""
-    if video.is_file():
-        return file_hash(video)
-    files = (
-        sorted((path for path in video.iterdir() if path.is_file() and path.name[0] != "."), key=natural_order)
-        if video.is_dir()
-        else find_numbered(video)[0]
-    )
-    return hashlib.sha256("".join(file_hash(path) for path in files).encode()).hexdigest()
+def _keyed(item: LabelItem, weights: str, recipe: LabelRecipe) -> list[LabelSegment]:
+    """The segments of a video with what their shards are called."""
+    content = content_hash(item.video)
+    segments = []
+    for start, frames in item.segments:
+        light = _light_facts(recipe, item.video, start)
+        facts = [VERSION, content, weights, start, frames, recipe.resolution, light]
+        key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
+        segments.append(LabelSegment(item.video, start, frames, key))
+    return segments
 
 
 def _cut(length: int, recipe: LabelRecipe) -> Iterator[tuple[int, int]]:
@@ -237,13 +280,12 @@ def _is_done(folder: Path, key: str) -> bool:
     return (folder / f"label-{key}.tar").exists() or (folder / f"label-{key}{REJECTED}").exists()
 
 
-def _read(video: Path, segments: Sequence[LabelSegment]) -> Iterator[tuple[LabelSegment, Frames]]:
+def _read(item: LabelItem, segments: Sequence[LabelSegment]) -> Iterator[tuple[LabelSegment, Frames]]:
     """The segments of a video with their frames; no more than one is held."""
     if not segments:
         return
-    clip: FrameReader = open_frames(video)
     waiting, held, index = list(segments), [], -1
-    for index, frame in enumerate(clip):
+    for index, frame in enumerate(open_frames(item.video)):
         if index >= waiting[0].start:
             held.append(frame)
         if len(held) == waiting[0].frames:
@@ -251,29 +293,29 @@ def _read(video: Path, segments: Sequence[LabelSegment]) -> Iterator[tuple[Label
             held = []
         if not waiting:
             return
-    raise UserError(f"{video} ended after {index + 1} frames; expected {len(clip)}, as it promised")
+    raise UserError(f"{item.video} ended after {index + 1} frames; expected {item.length}, as it promised")
 
 
-def _label(part: LabelSegment, frames: Frames, folder: Path, renderer: InverseRenderer, recipe: LabelRecipe) -> str:
+def _label(segment: LabelSegment, frames: Frames, folder: Path, renderer: InverseRenderer, recipe: LabelRecipe) -> str:
     """Labels one segment, and writes its shard; or the reason why the gate rejects it, which is given back."""
     small, camera = _square(frames, recipe.resolution)
     gbuffer = GBuffer.concatenate([renderer(small.frame(i), MAPS) for i in range(len(small))])
     gbuffer = replace(gbuffer, camera=camera, fps=frames.fps, plate=None)
-    light = _light(part, small, gbuffer, recipe)
+    light = _light(segment, small, gbuffer, recipe)
     reason = gate(gbuffer, light)
     if reason:
-        facts = {"video": part.video.name, "start": part.start, "frames": part.frames, "reason": reason}
-        with atomic_write(folder / f"label-{part.key}{REJECTED}") as path:
+        facts = {"video": segment.video.name, "start": segment.start, "frames": segment.frames, "reason": reason}
+        with atomic_write(folder / f"label-{segment.key}{REJECTED}") as path:
             path.write_text(json.dumps(facts) + "\n", encoding="utf-8")
         return reason
-    clip = Clip(gbuffer, light, part.video.stem, int(part.key[:8], 16))
-    write_shard(folder / f"label-{part.key}.tar", [(part.key, clip)])
+    clip = Clip(gbuffer, light, segment.video.stem, int(segment.key[:8], 16))
+    write_shard(folder / f"label-{segment.key}.tar", [(segment.key, clip)])
     return ""
 
 
-def _light(part: LabelSegment, frames: Frames, gbuffer: GBuffer, recipe: LabelRecipe) -> EnvironmentMap:
+def _light(segment: LabelSegment, frames: Frames, gbuffer: GBuffer, recipe: LabelRecipe) -> EnvironmentMap:
     if recipe.lights is not None:
-        return replace(_chrome_ball(recipe.lights, part.video, part.start), name=part.video.stem)
+        return replace(_chrome_ball(recipe.lights, segment.video, segment.start), name=segment.video.stem)
     chosen = sorted({round(i * (len(frames) - 1) / (LIGHT_FRAMES - 1)) for i in range(LIGHT_FRAMES)})
     some = Frames.concatenate([frames.frame(i) for i in chosen])
     return estimate_light(some, GBuffer.concatenate([gbuffer.frame(i) for i in chosen]))

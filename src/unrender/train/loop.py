@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import is_tensorboard_available
+from accelerate.utils import DistributedType, is_tensorboard_available
 from PIL import Image
 from torch import Tensor, nn
 
@@ -87,14 +87,15 @@ def run(task: Task, config: TrainConfig, folder: RunFolder, report: Report | Non
         project_dir=folder.path,
     )
     try:
+        _check_replicas(accelerator)
         with folder.held() if accelerator.is_main_process else nullcontext():
             accelerator.init_trackers("tensorboard")
             trainer = _Trainer.start(task, config, accelerator)
             trainer.restore(folder)
             while config.progress(trainer.step, trainer.seconds) < 1:
                 started = time.perf_counter()
-                losses = trainer.train_step()
-                trainer.seconds += time.perf_counter() - started
+                losses, seconds = _means(accelerator, trainer.train_step(), time.perf_counter() - started)
+                trainer.seconds += seconds
                 if accelerator.is_main_process:
                     trainer.after_step(folder, losses, time.perf_counter() - started)
                 accelerator.log({f"loss/{name}": value for name, value in losses.items()}, step=trainer.step)
@@ -245,6 +246,24 @@ def _parameter_groups(task: Task, config: TrainConfig) -> list[dict[str, Any]]:
         if chosen:
             groups.append({"params": chosen, "rate": rate, "weight_decay": 0.0})
     return groups
+
+
+def _means(accelerator: Accelerator, losses: dict[str, float], seconds: float) -> tuple[dict[str, float], float]:
+    """Losses and seconds of a step as the mean of all processes: the losses of the whole batch, and one time that all
+    go by, for a run that ends by it ends on all."""
+    if accelerator.num_processes == 1:
+        return losses, seconds
+    told = torch.tensor([*losses.values(), seconds], dtype=torch.float64, device=accelerator.device)
+    *values, seconds = accelerator.reduce(told, "mean").tolist()
+    return dict(zip(losses, values, strict=True)), seconds
+
+
+def _check_replicas(accelerator: Accelerator) -> None:
+    if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
+        raise UserError(
+            f"{accelerator.distributed_type.value} shards networks, and training has whole ones on every process; "
+            "expected a configuration of accelerate for several GPUs or CPUs without it"
+        )
 
 
 def _check_tensorboard() -> None:

@@ -48,7 +48,8 @@ class RunFolder:
                     f"{self.path} holds a run of another recipe ({RECIPE_FILE} differs); "
                     "give another folder or that recipe"
                 )
-            if not mark.is_file() and self.path.is_dir() and any(not _is_ours(path) for path in self.path.iterdir()):
+            strange = self.path.is_dir() and any(not _is_ours(path) for path in self.path.iterdir())
+            if strange and not mark.is_file():  # in this order: other processes of the run claim it at the same moment
                 raise UserError(f"{self.path} is not empty and no recipe began it; give a new folder")
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:

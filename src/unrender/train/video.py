@@ -41,6 +41,7 @@ class VideoRecipe:
     dropout: of forward models, how often a window is shown neither maps nor light: what guidance guides away from.
     real: where there is labelled footage, how often a batch is of it, with the adapter on.
     lora: the adapter of labelled footage.
+    adapted: whether footage is learnt with it; else by the weights that learn synthetic clips (an ablation).
     recompute: activations are computed again in the backward pass rather than kept.
     """
 
@@ -54,6 +55,7 @@ class VideoRecipe:
     real: float = 0.5
     lora: Lora = field(default_factory=lambda: Lora(64, 64))
     recompute: bool = True
+    adapted: bool = True
 
 
 SMALL = VideoRecipe(
@@ -120,16 +122,19 @@ def train_video_forward(
     """
     if any(clip.light is None for clip in (*clips, *real)):
         raise UserError("a forward model learns from clips with lights; expected folders of `unrender synth`")
+    if not recipe.adapted and not real:
+        raise UserError("without an adapter, and without footage that would be learnt with it; expected --real DIR")
     checkpoint = _begun(recipe, "forward")
     folder = RunFolder(out)
     folder.claim(recipe)
-    if real:
+    adapted = bool(real) and recipe.adapted
+    if adapted:
         torch.manual_seed(recipe.config.seed)
         adapt(checkpoint.unet, recipe.lora)
         checkpoint.unet.requires_grad_(True)
     held_out, rest = _hold_out(clips)
     loss = partial(forward_loss, clips=rest, recipe=recipe, real=real)
-    finish = _with_adapter if real else _as_it_is
+    finish = _with_adapter if adapted else _as_it_is
     return run(VideoTask(checkpoint, held_out, loss, recipe.frames, finish), recipe.config, folder, report)
 
 
@@ -147,8 +152,8 @@ def forward_loss(
     """
     generator = spec.generator(5)
     labelled = bool(real) and float(torch.rand((), generator=generator)) < recipe.real
-    unet = learner.checkpoint.unet
-    if real:
+    unet, adapted = learner.checkpoint.unet, bool(real) and recipe.adapted
+    if adapted:
         unet.enable_adapters() if labelled else unet.disable_adapters()
         unet.requires_grad_(True)  # which peft takes away from an adapter that is off
     device = learner.engine.compute.device
@@ -163,7 +168,7 @@ def forward_loss(
         tokens=tuple(level * shown[:, None, None] for level in conditioning.tokens),
     )
     losses = {"real" if labelled else "synthetic": learner.error(batch, target, conditioning, spec)}
-    if real:  # parameters of an adapter that is off have a gradient too, of nothing: several processes wait for it
+    if adapted:  # parameters of an adapter that is off have a gradient too, of nothing: several processes wait for it
         idle = sum(value.sum() for name, value in unet.named_parameters() if "lora_" in name)
         losses["idle"] = 0.0 * torch.as_tensor(idle)
     return losses

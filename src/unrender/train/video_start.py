@@ -15,6 +15,7 @@ from unrender.diffusion.card import Identity, LightTokens, ModelCard, SizeRule
 from unrender.diffusion.checkpoints.hub.location import ModelLocation
 from unrender.diffusion.checkpoints.hub.registry import find
 from unrender.diffusion.checkpoints.loader import Checkpoint, load_checkpoint, load_network
+from unrender.diffusion.checkpoints.official import PICTURES
 from unrender.diffusion.checkpoints.published.diffusion_renderer import FORWARD, INVERSE
 from unrender.diffusion.decoding import downsampling_factor
 from unrender.diffusion.networks.env_encoder import EnvEncoder
@@ -37,7 +38,8 @@ class VideoStart:
         base: a folder in Stable Video Diffusion's layout (unet, vae): the UNet is widened, a table or levels are added.
         autoencoder: the folder of an autoencoder that `unrender train vae` wrote; the UNet is new, and small.
         environment: the folder of an encoder that `unrender train env-encoder` wrote, for forward models that are not
-            gone on from.
+            gone on from. What pictures of a light it was trained without, they are not shown either.
+        one_level: they attend to its coarsest level alone (an ablation).
     """
 
     task: Literal["inverse", "forward"] = "inverse"
@@ -45,6 +47,7 @@ class VideoStart:
     base: str | None = None
     autoencoder: str | None = None
     environment: str | None = None
+    one_level: bool = False
 
 
 def starting_video(start: VideoStart, seed: int) -> Checkpoint:
@@ -55,6 +58,10 @@ def starting_video(start: VideoStart, seed: int) -> Checkpoint:
     """
     if sum(one is not None for one in (start.model, start.base, start.autoencoder)) != 1:
         raise UserError("a model, a base and an autoencoder are three ways to start; expected one of them")
+    if start.one_level and (start.model is not None or start.task == "inverse"):
+        raise UserError(
+            "one level of the light is for a forward model that is not gone on from; expected --base or --autoencoder"
+        )
     if start.model is not None:
         checkpoint = load_checkpoint(find(start.model, start.task), FULL, lora=0.0)
         if not checkpoint.card.is_video:
@@ -85,16 +92,17 @@ def _of_base(start: VideoStart, encoder: EnvEncoder | None) -> Checkpoint:
     autoencoder = load_network(AutoencoderKLTemporalDecoder, location.component("vae"), FULL)
     own = {name: value for name, value in base.config.items() if not name.startswith("_")}
     _check_levels(start, encoder, own["block_out_channels"])
-    unet = VideoRendererUNet(**own | _additions(card, encoder, own["cross_attention_dim"]))
+    unet = VideoRendererUNet(**own | _additions(card, encoder, own["cross_attention_dim"], one_level=start.one_level))
     take_over_base(unet, base)
-    card = replace(_home_made(card, "video-svd"), maps=card.maps)
+    card = _told(replace(_home_made(card, "video-svd"), maps=card.maps), start, encoder)
     return Checkpoint(card, cast(Any, unet), cast(Any, autoencoder), {}, environment=encoder)
 
 
 def _small(start: VideoStart, encoder: EnvEncoder | None) -> Checkpoint:
     """Small networks from nothing, over the autoencoder of `unrender train vae`."""
     autoencoder, scale = load_autoencoder(Path(str(start.autoencoder)))
-    card = small_card(start.task, downsampling_factor(autoencoder), scale, autoencoder.config["latent_channels"])
+    channels = autoencoder.config["latent_channels"]
+    card = _told(small_card(start.task, downsampling_factor(autoencoder), scale, channels), start, encoder)
     settings = {
         "block_out_channels": SMALL_LEVELS,
         "down_block_types": (*["CrossAttnDownBlockSpatioTemporal"] * 2, "DownBlockSpatioTemporal"),
@@ -108,7 +116,7 @@ def _small(start: VideoStart, encoder: EnvEncoder | None) -> Checkpoint:
         "num_frames": card.sampling.grouping.window,
     }
     _check_levels(start, encoder, SMALL_LEVELS)
-    unet = VideoRendererUNet(**settings | _additions(card, encoder, 64))
+    unet = VideoRendererUNet(**settings | _additions(card, encoder, 64, one_level=start.one_level))
     return Checkpoint(card, cast(Any, unet), autoencoder, {}, environment=encoder)
 
 
@@ -142,7 +150,16 @@ def _check_levels(start: VideoStart, encoder: EnvEncoder | None, widths: Sequenc
         )
 
 
-def _additions(card: ModelCard, encoder: EnvEncoder | None, token: int) -> dict[str, Any]:
+def _told(card: ModelCard, start: VideoStart, encoder: EnvEncoder | None) -> ModelCard:
+    """The card with the pictures of a light that its encoder knows, and the levels that it is asked for."""
+    if encoder is None or card.light is None:
+        return card
+    pictures = tuple(PICTURES[label] for label in encoder.config["in_labels"])
+    told = replace(card.light, encoding=replace(card.light.encoding, channels=pictures), one_level=start.one_level)
+    return replace(card, conditioning=tuple(told if one is card.light else one for one in card.conditioning))
+
+
+def _additions(card: ModelCard, encoder: EnvEncoder | None, token: int, *, one_level: bool) -> dict[str, Any]:
     """The settings in which a renderer's UNet differs from Stable Video Diffusion's."""
     if encoder is None:
         return {
@@ -150,9 +167,10 @@ def _additions(card: ModelCard, encoder: EnvEncoder | None, token: int) -> dict[
             "temporal_cross_attention_dim": token,
             "context_embedding_type": "clip",
         }
+    widths = tuple(encoder.config["channels"])
     return {
         "in_channels": card.input_channels,
-        "cross_attention_dim": tuple(encoder.config["channels"]),
+        "cross_attention_dim": widths[-1:] * len(widths) if one_level else widths,
         "temporal_cross_attention_dim": None,
         "multi_res_encoder_hidden_states": True,
     }

@@ -14,14 +14,11 @@ from unrender.errors import UserError
 from unrender.files.datasets.sequences import PosedSequence
 from unrender.files.shards import Clip
 from unrender.multiview.generator import fit_picture
+from unrender.multiview.rendered import rendered_sets
 from unrender.multiview.subject import Subject
-from unrender.scene.camera import Camera, unproject
+from unrender.scene.camera import Camera
 from unrender.scene.color import linear_to_srgb
-from unrender.scene.gbuffer import GBuffer, concatenate
 from unrender.train.loop import BatchSpec
-
-MARGIN = 1.1
-"""How much larger than a subject its cube is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,41 +56,13 @@ class ViewBatchData:
 def synthetic_views(clips: Iterable[Clip], layers: ViewLayers) -> Iterator[TrainingViews]:
     """The first frames of clips with other cameras (`unrender synth --cameras K`), as sets; clips whose subject a
     camera stands in, or shows nothing of, are left out."""
-    for clip in clips:
-        if not clip.views:
-            continue
-        views = concatenate([_bare(clip.gbuffer.frame(0)), *(_bare(view.frame(0)) for view in clip.views)])
-        named = torch.tensor(
-            [False, *(bool(name) and "ground" not in name and "wall" not in name for name in clip.things)]
-        )
-        subject = subject_of(views, named)
-        if subject is None or views.camera is None or views.rgb is None:
-            continue
+    for one in rendered_sets(clips):
+        assert one.views.camera is not None
         try:
-            camera = subject.see(views.camera, layers)
+            camera = one.subject.see(one.views.camera, layers)
         except UserError:  # a camera inside the subject
             continue
-        yield TrainingViews(views.rgb.clamp(0, 1).half(), camera, clip.caption)
-
-
-def subject_of(views: GBuffer, named: Tensor) -> Subject | None:
-    """The cube about what is seen of the instances that `named` (instances + 1,) says; None where too little is."""
-    if views.depth is None or views.camera is None:
-        return None
-    camera = views.camera
-    kept = views.depth[:, 0].isfinite()
-    if views.instance is not None:
-        number = views.instance[:, 0].round().long().clamp(0, len(named) - 1)
-        kept = kept & named[number]
-    points = unproject(views.depth.where(views.depth.isfinite(), 1.0), camera).permute(0, 2, 3, 1)
-    world = torch.einsum("tij,thwj->thwi", camera.pose[:, :3, :3], points) + camera.pose[:, None, None, :3, 3]
-    seen = world[kept]
-    if len(seen) < 64:
-        return None
-    low, high = (torch.quantile(seen[:: max(1, len(seen) // 100_000)], part, dim=0) for part in (0.005, 0.995))
-    pose = torch.eye(4)
-    pose[:3, 3] = (low + high) / 2
-    return Subject(pose, MARGIN * float((high - low).max()) / 2)
+        yield TrainingViews(one.views.maps["rgb"].clamp(0, 1).half(), camera, one.caption)
 
 
 def captured_views(
@@ -178,10 +147,3 @@ def _windowed(rgb: Tensor, camera: Camera, side: int, generator: torch.Generator
 
 def _some(camera: Camera, index: Tensor) -> Camera:
     return Camera(camera.intrinsics[index], camera.pose[index], camera.size)
-
-
-def _bare(gbuffer: GBuffer) -> GBuffer:
-    """What sets are made of."""
-    return GBuffer(
-        rgb=gbuffer.rgb, depth=gbuffer.depth, instance=gbuffer.instance, camera=gbuffer.camera, depth_kind="metric"
-    )

@@ -171,7 +171,8 @@ def views_card(folder: Path, recipe: ViewDiffRecipe) -> ModelCard:
         raise UserError(f"{folder} has a {schedule.kind} schedule; expected one of the DDPM family")
     text = card.text or TextPrompt(padded=True)
     side, size = recipe.config.stages[-1].side, card.maps.size
-    source = Source(fallback=recipe.base if recipe.frozen else "")
+    where = recipe.base if recipe.base in embedded("text_to_image") else str(folder.absolute())
+    source = Source(fallback=where if recipe.frozen else "")
     return replace(
         card,
         identity=Identity(

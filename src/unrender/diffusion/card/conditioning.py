@@ -87,6 +87,8 @@ class LightTokens:
             (DiffusionRenderer); else one small encoder sees the pictures themselves.
         exposed: light and scene are exposed by a radiance hint, and the answer is brought back; else the network is
             shown the light as it is, and answers with a display's picture of the whole view.
+        one_level: with `by_levels`, all levels attend to the coarsest level of the encoder alone: an ablation, which
+            networks are trained with.
         inverted_elevation: a camera that is raised by `ForwardOptions.elevation` turns the light the wrong way, as if
             it were lowered: the official script hands over the inverse of its camera.
     """
@@ -97,6 +99,7 @@ class LightTokens:
     by_levels: bool = False
     exposed: bool = True
     inverted_elevation: bool = False
+    one_level: bool = False
     kind: Literal["light"] = "light"
 
     def __post_init__(self) -> None:

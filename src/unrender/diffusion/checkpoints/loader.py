@@ -297,6 +297,8 @@ def _load_environment(card: ModelCard, home: ModelLocation, compute: Compute) ->
     folder = home.component(card.light.encoder)
     have = _config(folder).get("channels" if card.light.by_levels else "token_width")
     want = _config(home.component(card.identity.source.unet)).get("cross_attention_dim")
+    if card.light.one_level and isinstance(have, list):
+        have = have[-1:] * len(have)
     if have != want:
         raise UserError(f"{folder}: its tokens have {have} numbers; expected {want}, as the UNet of {card.id} takes")
     if not card.light.by_levels:

@@ -14,7 +14,7 @@ from unrender.errors import UserError
 from unrender.files.tables import read_table
 from unrender.scene.encoding import Picture
 
-_PICTURES: dict[str, Picture] = {"env_ldr": "ldr", "env_log": "log", "env_nrm": "direction"}
+PICTURES: dict[str, Picture] = {"env_ldr": "ldr", "env_log": "log", "env_nrm": "direction"}
 """The pictures of a light by the names that encoders' configurations have for them."""
 
 _BETAS = {
@@ -92,11 +92,11 @@ def _refined_sigmas(schedule: KarrasCard, said: dict[str, Any]) -> KarrasCard:
 
 def _light_pictures(light: LightTokens, folder: Path) -> LightTokens:
     """The light with its pictures in the order that the encoder's own file names them."""
-    labels = _read(folder / "config.json").get("in_labels", list(_PICTURES))
-    unknown = [label for label in labels if label not in _PICTURES]
+    labels = _read(folder / "config.json").get("in_labels", list(PICTURES))
+    unknown = [label for label in labels if label not in PICTURES]
     if unknown:
-        raise UserError(f"{folder}: in_labels has {unknown[0]!r}; expected {', '.join(_PICTURES)}")
-    channels = tuple(_PICTURES[label] for label in labels)
+        raise UserError(f"{folder}: in_labels has {unknown[0]!r}; expected {', '.join(PICTURES)}")
+    channels = tuple(PICTURES[label] for label in labels)
     return replace(light, encoding=replace(light.encoding, channels=channels))
 
 

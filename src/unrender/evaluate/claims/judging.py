@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean, median, stdev
 from typing import Literal, Protocol
 
-from unrender.evaluate.claims.contestants import Contestant
+from unrender.evaluate.claims.contestant import Contestant
 from unrender.evaluate.report import Figure, Scores, mean_scores
 
 Word = Literal["replays", "does not replay", "undecided", "not measured"]
@@ -91,8 +91,13 @@ class Below:
     def words(self) -> str:
         """The rule in words."""
         factor = "" if self.factor == 1 else f"{self.factor:.3g} x "
-        error = f"{self.figure.name}'s RMSE" if self.figure.higher_is_better else self.figure.name
-        return f"{self.figure.map} {error}: {self.first.name} < {factor}{self.second.name}"
+        sign = "<"
+        error = self.figure.name
+        if self.figure.unit == "dB":
+            error = f"{error}'s RMSE"
+        elif self.figure.higher_is_better:
+            sign = ">"
+        return f"{self.figure.map} {error}{pixels_of(self.figure)}: {self.first.name} {sign} {factor}{self.second.name}"
 
     def __call__(self, evidence: Evidence) -> Verdict:
         """`replays`, `does not replay`, or `undecided`; `not measured` where no picture has the figure of both."""
@@ -101,7 +106,7 @@ class Below:
             for first, second in zip(evidence[self.first].rows, evidence[self.second].rows, strict=True)
             if math.isfinite(first[self.figure] + second[self.figure])
         ]
-        what = f"{self.figure.map} {self.figure.name} ({self.figure.space})"
+        what = f"{self.figure.map} {self.figure.name}{pixels_of(self.figure)} ({self.figure.space})"
         if not pairs:
             return Verdict("not measured", f"{what}: no picture has both figures")
         means = " against ".join(f"{fmean(values):.3g}" for values in zip(*pairs, strict=True))
@@ -168,6 +173,11 @@ def judge(rules: Sequence[Rule], evidence: Evidence) -> Verdict:
 
 def _why(parts: Sequence[Verdict]) -> str:
     return "; ".join(f"{part.word}: {part.why}" if len(parts) > 1 else part.why for part in parts)
+
+
+def pixels_of(figure: Figure) -> str:
+    """The pixels that count, where they are not simply all surfaces."""
+    return "" if figure.mask == "surface" else f" of {figure.mask}"
 
 
 def _standard_error(values: Sequence[float]) -> float:

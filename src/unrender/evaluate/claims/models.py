@@ -4,15 +4,53 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, Protocol
 
 from unrender.diffusion.card.file import CARD_FILE
 from unrender.diffusion.options import InferenceOptions
 from unrender.errors import UserError
-from unrender.evaluate.claims.contestants import TRAINING, Contestant
+from unrender.evaluate.claims.contestant import Contestant
+from unrender.evaluate.claims.training import TRAINING
+from unrender.evaluate.metrics.lpips import Lpips
 from unrender.files.tables import read_table
 from unrender.forward import DeferredRenderer, ForwardOptions, ForwardRenderer
 from unrender.forward.neural import NeuralRenderer
 from unrender.inverse.renderer import InverseRenderer
+from unrender.multiview import MultiViewGenerator
+from unrender.scene.frames import Frames
+
+INDEX_FILE = "model_index.json"
+
+
+@dataclass(frozen=True)
+class ContestSettings:
+    """What is settled for a whole contest, and written beside its figures.
+
+    Attributes:
+        path_views: views of a long path, the given one among them.
+        guided_steps: of every fit of a light that a diffusion model guides; DiPIR has 600.
+        personalise_steps: of teaching that model a photo; its recipe's own when None.
+        concepts: pictures of an object's class in that.
+        samples: light paths a pixel of composites.
+    """
+
+    path_views: int = 100
+    guided_steps: int = 60
+    personalise_steps: int | None = None
+    concepts: int = 12
+    samples: int = 64
+
+
+class Teacher(Protocol):
+    """Teaches a text-to-image model a photo (`train.personalise`, which is above this room)."""
+
+    def prompt(self, class_name: str) -> str:
+        """What the composite is called, of a photo with an object of the class."""
+        ...
+
+    def adapters(self, base: Path, photo: Frames, class_name: str, *, preserved: bool) -> Path:
+        """The folder of adapters that know the photo; `preserved`: and the class."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -23,23 +61,30 @@ class Models:
         folder: where the model folders lie.
         inference: how networks run.
         seed: of their noise, and of sampled directions.
-        loaded: the renderers loaded so far.
+        conditions: under which the contest is held.
+        teacher: for contestants that are taught a photo first.
+        lpips: measures composites, too.
+        loaded: the models loaded so far.
     """
 
     folder: Path
     inference: InferenceOptions
     seed: int = 0
-    loaded: dict[str, InverseRenderer | NeuralRenderer] = field(default_factory=dict)
+    conditions: ContestSettings = field(default_factory=ContestSettings)
+    teacher: Teacher | None = None
+    lpips: Lpips | None = None
+    loaded: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.folder.is_dir():
             raise UserError(f"no folder {self.folder}; expected one with model folders such as {next(iter(TRAINING))}")
 
     def find(self, name: str) -> Path | None:
-        """The folder of a model: `name`, or `model` in it or beside its last part; None without a card."""
+        """The folder of a model: `name`, or `model` in it or beside its last part; None where there is neither a card
+        nor Stable Diffusion's index."""
         path = self.folder / name
         places = (path, path / "model", path.parent / "model" / path.name)
-        return next((place for place in places if (place / CARD_FILE).is_file()), None)
+        return next((place for place in places if _is_model(place)), None)
 
     def missing(self, contestant: Contestant) -> tuple[str, ...]:
         """The names of the contestant's folders that do not exist."""
@@ -47,13 +92,13 @@ class Models:
 
     def trained(self, contestant: Contestant) -> tuple[int | None, ...]:
         """The optimiser steps of each of its models, by the recipe beside it; None where there is none."""
-        return tuple(_steps(self._place(name)) for name in contestant.folders)
+        return tuple(_steps(self.place(name)) for name in contestant.folders)
 
     def inverse(self, contestant: Contestant) -> InverseRenderer:
         """Its inverse renderer, the first of its models, with its spacing of timesteps."""
         name = contestant.models[0]
         if name not in self.loaded:
-            self.loaded[name] = InverseRenderer.from_pretrained(self._place(name), self.inference)
+            self.loaded[name] = InverseRenderer.from_pretrained(self.place(name), self.inference)
         renderer = self.loaded[name]
         assert isinstance(renderer, InverseRenderer)
         if not contestant.spacing:
@@ -76,21 +121,36 @@ class Models:
         name = contestant.models[-1]
         if name not in self.loaded:
             self.loaded[name] = NeuralRenderer.from_pretrained(
-                self._place(name), self.inference, ForwardOptions(seed=self.seed)
+                self.place(name), self.inference, ForwardOptions(seed=self.seed)
             )
         renderer = self.loaded[name]
         assert isinstance(renderer, NeuralRenderer)
         return replace(renderer, options=replace(renderer.options, steps=contestant.steps))
 
-    def _place(self, name: str) -> Path:
+    def views(self, contestant: Contestant) -> MultiViewGenerator:
+        """Its generator of views."""
+        (name,) = contestant.models
+        if name not in self.loaded:
+            self.loaded[name] = MultiViewGenerator.from_pretrained(self.place(name), self.inference)
+        generator = self.loaded[name]
+        assert isinstance(generator, MultiViewGenerator)
+        return generator
+
+    def embedded(self) -> InverseRenderer:
+        """The embedded inverse renderer, `mini`, for what all contestants see alike."""
+        if "mini" not in self.loaded:
+            self.loaded["mini"] = InverseRenderer.from_pretrained("mini", self.inference)
+        return self.loaded["mini"]
+
+    def place(self, name: str) -> Path:
+        """The folder of a model that is there."""
         place = self.find(name)
         assert place is not None, name
         return place
 
 
-def how_to_train(name: str, folder: Path) -> str:
-    """The command that trains a model folder."""
-    return TRAINING[name].format(models=folder)
+def _is_model(place: Path) -> bool:
+    return any((place / file).is_file() for file in (CARD_FILE, INDEX_FILE))
 
 
 def _steps(model: Path) -> int | None:

@@ -1,4 +1,4 @@
-"""All claims on one set of held-out scenes."""
+"""All claims on what there is to measure them with."""
 
 from __future__ import annotations
 
@@ -13,12 +13,18 @@ import torch
 from unrender.device import choose_compute
 from unrender.diffusion.options import InferenceOptions
 from unrender.errors import UserError
-from unrender.evaluate.claims.catalogue import CLAIMS, Claim
-from unrender.evaluate.claims.contest import measure, measure_photos
-from unrender.evaluate.claims.contestants import Contestant
+from unrender.evaluate.claims.catalogue import CLAIMS
+from unrender.evaluate.claims.claim import Claim
+from unrender.evaluate.claims.clips.contest import CLIPS
+from unrender.evaluate.claims.contest import Discipline, measure
+from unrender.evaluate.claims.contestant import Contestant, Kind, Task
+from unrender.evaluate.claims.insertions.contest import PAIRS
+from unrender.evaluate.claims.items import Items
 from unrender.evaluate.claims.judging import Answer, Evidence, Verdict, judge
-from unrender.evaluate.claims.models import Models, how_to_train
-from unrender.evaluate.scenes import Scene
+from unrender.evaluate.claims.models import Models
+from unrender.evaluate.claims.stills.contest import PICTURES, measure_photos
+from unrender.evaluate.claims.training import how_to_train
+from unrender.evaluate.claims.views.contest import VIEWS
 from unrender.files.images import PICTURE_SUFFIXES, read_image
 from unrender.scene.frames import Frames
 from unrender.scene.resize import resize_frames
@@ -42,44 +48,44 @@ class Findings:
 
     Attributes:
         outcomes: one for each claim.
-        pictures, shadowed, relit, photos: how many scenes, how many of them with cast shadows, how many under another
-            light too, and how many real photos.
+        items: what they were measured on.
         machine: what it ran on, in words.
     """
 
     outcomes: tuple[Outcome, ...]
-    pictures: int
-    shadowed: int
-    relit: int
-    photos: int
+    items: Items
     machine: str
 
 
+DISCIPLINES: dict[Kind, Discipline] = {
+    "pictures": PICTURES,
+    "relit": PICTURES,
+    "pairs": PAIRS,
+    "views": VIEWS,
+    "clips": CLIPS,
+    "relit_clips": CLIPS,
+}
+"""How contestants answer for items of each kind, but for photos (`measure_photos`)."""
+
+
 def evaluate_claims(
-    scenes: Sequence[Scene],
+    items: Items,
     models: Models,
-    photos: Sequence[Frames] = (),
     report: Callable[[int, int], None] | None = None,
-    claims: Sequence[Claim] = CLAIMS,
+    claims: Sequence[Claim] = (),
 ) -> Findings:
     """Measures what can be measured, and judges it. What is missing is named in its claim's verdict.
 
     Args:
-        scenes: held out of training, at least one.
-        photos: real ones, for claims about them.
+        items: held out of training.
         report: called with the number of results done, and the total.
+        claims: which; all when empty.
     """
-    relit = [scene for scene in scenes if scene.relit is not None]
-    lit = all(scene.truth.irradiance is not None for scene in scenes)
-    lacks = {
-        "relight": "" if relit else "the set has no frames under another light",
-        "maps_cycle": "" if lit else "the set has no irradiance",
-        "real_photo_cycle": "" if photos else "no real photos: `--photos DIR`",
-    }
+    claims = claims or CLAIMS
+    lacks = items.lacks()
     lacking = {claim: _lacking(claim, models, lacks) for claim in claims}
     wanted = dict.fromkeys(one for claim in claims if not lacking[claim] for one in _present(claim, models))
-    sets = {"relight": relit, "real_photo_cycle": photos}
-    count, done = sum(len(sets.get(one.task, scenes)) for one in wanted), 0
+    count, done = sum(len(items.of(one.kind)) for one in wanted), 0
 
     def progress() -> None:
         nonlocal done
@@ -87,15 +93,15 @@ def evaluate_claims(
         if report is not None:
             report(done, count)
 
-    def of(*tasks: str) -> list[Contestant]:
-        return [one for one in wanted if one.task in tasks]
-
-    evidence = measure(of("inverse", "forward", "photo_cycle", "maps_cycle"), scenes, models, progress)
-    evidence |= measure(of("relight"), relit, models, progress) if of("relight") else {}
-    evidence |= measure_photos(of("real_photo_cycle"), photos, models, progress)
+    evidence: dict[Contestant, Answer] = {}
+    for kind in dict.fromkeys(one.kind for one in wanted):
+        contestants = [one for one in wanted if one.kind == kind]
+        if kind == "photos":
+            evidence |= measure_photos(contestants, items.photos, models, progress)
+        else:
+            evidence |= measure(DISCIPLINES[kind], contestants, items.of(kind), models, progress)
     outcomes = tuple(_outcome(claim, lacking[claim], evidence) for claim in claims)
-    shadowed = sum(scene.shadowed for scene in scenes)
-    return Findings(outcomes, len(scenes), shadowed, len(relit), len(photos), machine(models.inference))
+    return Findings(outcomes, items, machine(models.inference))
 
 
 def read_photos(folder: Path, count: int | None = None) -> list[Frames]:
@@ -121,7 +127,7 @@ def machine(inference: InferenceOptions) -> str:
     )
 
 
-def _lacking(claim: Claim, models: Models, data: Mapping[str, str]) -> str:
+def _lacking(claim: Claim, models: Models, data: Mapping[Task, str]) -> str:
     """What is missing to measure a claim, and how to get it; "" where everything is there.
 
     Args:

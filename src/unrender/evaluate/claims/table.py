@@ -3,58 +3,101 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from unrender.evaluate.claims.contestants import Contestant
-from unrender.evaluate.claims.judging import Answer
+from unrender.evaluate.claims.contestant import Contestant, Kind
+from unrender.evaluate.claims.insertions.pairs import SHADED
+from unrender.evaluate.claims.items import WORDS
+from unrender.evaluate.claims.judging import Answer, pixels_of
+from unrender.evaluate.claims.models import ContestSettings
 from unrender.evaluate.claims.run import PHOTO_SIDE, Findings, Outcome
 from unrender.evaluate.forward import SHADOWED_FIGURES
 from unrender.evaluate.report import Figure, Report, as_dict
 from unrender.evaluate.scenes import SHADOW_RULE
 
 PROTOCOL = (
-    "held-out synthetic scenes, the first frame of every clip; photo clipped to [0, 1]; forward renderers are "
-    "given the true camera and light; mean over pictures of each picture's figure; mask `surface`: pixels whose "
-    "surface coverage is above 0.9; depth after least-squares scale and shift; PSNR of values clipped to [0, 1]; "
-    "margins are means of paired differences ± twice their standard error; time: median over pictures of the "
-    "whole call, all answers to a picture one after the other in one run; cycles: rendered again by the irradiance "
-    "among the maps, with no light, and brought to the photo's exposure by least squares; real photos: at most "
-    f"{PHOTO_SIDE} pixels on the long side, mask `surface of all`: pixels that every pair takes for surface"
+    "mean over items of each item's figure; PSNR and SSIM of values clipped to [0, 1]; margins are means of paired "
+    "differences ± twice their standard error; time: median over items of the whole call, all answers to an item one "
+    "after the other in one run"
 )
+PROTOCOLS: dict[Kind, str] = {
+    "pictures": "held-out synthetic scenes, the first frame of every clip; photo clipped to [0, 1]; forward renderers "
+    "are given the true camera and light; mask `surface`: pixels whose surface coverage is above 0.9; depth after "
+    "least-squares scale and shift; cycles: rendered again by the irradiance among the maps, with no light, and "
+    "brought to the photo's exposure by least squares",
+    "photos": f"at most {PHOTO_SIDE} pixels on the long side, mask `surface of all`: pixels that every pair takes for "
+    "surface",
+    "pairs": "synthetic photos whose truth, with the object, was rendered; camera, ground and the object's pose are "
+    "the true ones; composite and truth clipped to [0, 1]; mask `object and shadow`: where the object covers, or where "
+    f"the truth has less than {SHADED:g} times the luminance of the photo without it; si-RMSE after one scale by least "
+    "squares; a text-to-image model that is taught a photo is taught once for all contestants that need the same, in "
+    "the time of the first",
+    "views": "the set's first view and its words are given, and all cameras; figures are those of `unrender evaluate "
+    "multiview`, reprojection by the true depth; a long path goes round the subject from the first camera to the one "
+    "nearest to it, the long way",
+}
+PROTOCOLS["clips"] = PROTOCOLS["relit_clips"] = (
+    "held-out synthetic clips; photo and truth exposed for a display by one gain a clip, and the light with them; "
+    "forward renderers are given the true camera and light; pictures by the figures of `unrender evaluate forward`, "
+    "mean over frames; maps by those of `unrender evaluate clips`, with nothing held steady after a network; cast "
+    "shadows: of the first frame"
+)
+PROTOCOLS["relit"] = PROTOCOLS["pictures"]
+"""What holds for all figures, and for those of each kind of item."""
 
 _HEAD = ("claim", "the paper", "judged by", "measured, and a picture's time", "on", "verdict")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """The conditions of a table: the data set, and the seed of all sampling."""
+    """The conditions of a table.
 
-    data: str
+    Attributes:
+        data: the name of the set of each kind of item.
+        seed: of all sampling.
+        conditions: of the contest.
+    """
+
+    data: Mapping[Kind, str]
     seed: int
+    conditions: ContestSettings = field(default_factory=ContestSettings)
 
 
 def markdown(findings: Findings, setting: Setting) -> str:
     """One row for each claim; below, the protocol."""
     rows = [_row(outcome, setting) for outcome in findings.outcomes]
     lines = "\n".join(f"| {' | '.join(row)} |" for row in (_HEAD, ["---"] * len(_HEAD), *rows))
-    return f"{lines}\n\nProtocol: {PROTOCOL}.\n\nCast shadows: {SHADOW_RULE}.\n\nMachine: {findings.machine}.\n"
+    named = "".join(f"\n\n{kind.capitalize()}: {words}." for kind, words in _protocols(findings).items())
+    settings = ", ".join(
+        f"{name.replace('_', ' ')} {'as the recipe has them' if value is None else value}"
+        for name, value in asdict(setting.conditions).items()
+    )
+    return (
+        f"{lines}\n\nProtocol: {PROTOCOL}.{named}\n\nSettings: {settings}.\n\nCast shadows: {SHADOW_RULE}.\n\n"
+        f"Machine: {findings.machine}.\n"
+    )
 
 
 def as_plain(findings: Findings, setting: Setting) -> dict[str, Any]:
     """All figures of all contestants, as plain values for JSON."""
     return {
-        "data": setting.data,
+        "data": {WORDS[kind]: name for kind, name in setting.data.items()},
         "seed": setting.seed,
-        "pictures": findings.pictures,
-        "with cast shadows": findings.shadowed,
-        "under another light": findings.relit,
-        "real photos": findings.photos,
+        "conditions": asdict(setting.conditions),
+        **findings.items.counts(),
         "machine": findings.machine,
-        "protocol": PROTOCOL,
+        "protocol": {"all": PROTOCOL} | _protocols(findings),
         "cast shadows": SHADOW_RULE,
         "claims": [_plain_outcome(outcome) for outcome in findings.outcomes],
     }
+
+
+def _protocols(findings: Findings) -> dict[str, str]:
+    """Those of the items that its claims are about, by what they are called."""
+    kinds = {one.kind for outcome in findings.outcomes for one in outcome.claim.contestants}
+    return {WORDS[kind]: words for kind, words in PROTOCOLS.items() if kind in kinds}
 
 
 def _row(outcome: Outcome, setting: Setting) -> list[str]:
@@ -73,7 +116,7 @@ def _row(outcome: Outcome, setting: Setting) -> list[str]:
 def _measured(who: Contestant, answer: Answer, figures: tuple[Figure, ...]) -> str:
     scores = answer.scores
     shown = [
-        f"{figure.map} {figure.name} ({figure.space}) {scores[figure]:.3g} {figure.unit}".strip()
+        f"{figure.map} {figure.name}{pixels_of(figure)} ({figure.space}) {scores[figure]:.3g} {figure.unit}".strip()
         for figure in figures
         if figure in scores
     ]
@@ -85,8 +128,8 @@ def _conditions(outcome: Outcome, setting: Setting) -> str:
     if not outcome.answers:
         return "-"
     who, answer = next(iter(outcome.answers.items()))
-    what = "real photos" if who.task == "real_photo_cycle" else f"pictures of {setting.data}"
-    summary = [f"{len(answer.rows)} {what}"]
+    named = setting.data.get(who.kind)
+    summary = [f"{len(answer.rows)} {WORDS[who.kind]}{f' of {named}' if named else ''}"]
     for figure in outcome.claim.figures:
         if figure in SHADOWED_FIGURES:
             count = sum(not math.isnan(row[figure]) for row in answer.rows)
@@ -120,6 +163,7 @@ def _plain_answer(who: Contestant, answer: Answer) -> dict[str, Any]:
         "steps": who.steps,
         "members": who.ensemble_size,
         "spacing": who.spacing,
+        "way": who.way,
         "trained": list(answer.trained),
         "seconds": answer.typical_seconds,
     }

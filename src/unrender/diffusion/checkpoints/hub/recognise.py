@@ -195,7 +195,9 @@ def _rest(card: ModelCard, folder: Path) -> Path | None:
     """Where the components are that the folder lacks: beside it, under the name of their repository, or pulled."""
     beside = folder.resolve().parent / card.identity.source.fallback.rpartition("/")[2]
     alone = ModelLocation(card, folder)
-    if card.identity.source.fallback and lacking(alone, required(card)) and beside.is_dir():
+    # A run's model and its base may both be called `model`: a folder is not what it lacks.
+    elsewhere = beside != folder.resolve() and beside.is_dir()
+    if card.identity.source.fallback and lacking(alone, required(card)) and elsewhere:
         return beside
     shipped = embedded("text_to_image").get(card.identity.source.fallback)
     if shipped is None and card.views is not None and Path(card.identity.source.fallback or "?").is_dir():

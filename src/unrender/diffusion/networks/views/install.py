@@ -114,14 +114,14 @@ def projected_blocks(unet: nn.Module, layers: ViewLayers) -> list[str]:
 
 def projection_size(unet: Any, channels: int, layers: ViewLayers, times: int) -> ProjectionSize:
     """The size of the layer at a level of so many channels: the grid has `layers.grid` cells a side where the UNet is
-    finest, and as much less as its channels are more."""
+    finest, and as much less as its channels are more, down to what its 3D network can halve."""
     first = unet.config["block_out_channels"][0]
-    side = max(1, layers.grid * first // channels)
     halved = 2 ** max(0, layers.levels - 1)
-    if layers.levels and (side % halved or side < 2 * halved):
+    side = max(1, layers.grid * first // channels // halved * halved)
+    if layers.levels and (layers.grid % halved or side < 2 * halved):
         raise UserError(
-            f"card: a grid of {side} cells a side at {channels} channels; expected a multiple of {halved} and at least "
-            f"{2 * halved}, as its 3D network halves it"
+            f"card: a grid of {layers.grid} cells a side, {side} at {channels} channels; expected a multiple of "
+            f"{halved} and at least {2 * halved}, as its 3D network halves it"
         )
     marching = Marching(
         layers.samples, layers.samples if layers.background else 0, layers.distance, layers.end, 1 - layers.background

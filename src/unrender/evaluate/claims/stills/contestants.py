@@ -1,60 +1,8 @@
-"""The contestants: a model, or a pair of models, and how it is run."""
+"""The contestants on pictures."""
 
-from __future__ import annotations
+from dataclasses import replace
 
-from dataclasses import dataclass, replace
-from typing import Literal
-
-Task = Literal["inverse", "forward", "relight", "photo_cycle", "maps_cycle", "real_photo_cycle"]
-"""A contestant's task: photo -> maps; maps and light -> photo; photo -> maps -> photo under another light; photo ->
-maps -> photo; maps -> photo -> maps; photo -> maps -> photo of real photos."""
-
-
-@dataclass(frozen=True)
-class Contestant:
-    """A model, or a pair of models, under one setting.
-
-    Attributes:
-        name: what it is called in the table.
-        task: what it computes.
-        models: names of the model folders, in the order in which they are run. Deferred renderers have no folder, and
-            a trivial answer has no model.
-        steps: denoising steps; the card's own when None.
-        ensemble_size: members of the ensemble.
-        spacing: of the timesteps; the card's own when "".
-    """
-
-    name: str
-    task: Task
-    models: tuple[str, ...]
-    steps: int | None = None
-    ensemble_size: int = 1
-    spacing: Literal["", "leading", "trailing"] = ""
-
-    @property
-    def folders(self) -> tuple[str, ...]:
-        """The names of those models that are folders."""
-        return tuple(name for name in self.models if name in TRAINING)
-
-
-TRAINING = {
-    "inverse-multi": "unrender train pretrain --data TRAIN --autoencoder VAE -o {models}/inverse-multi",
-    "forward-multi": "unrender train pretrain --task forward --data TRAIN --autoencoder VAE -o {models}/forward-multi",
-    "inverse-e2e": "unrender train e2e --data TRAIN --start {models}/inverse-multi/model -o {models}/inverse-e2e",
-    "inverse-e2e-gaussian": "unrender train e2e --noise gaussian --data TRAIN --start {models}/inverse-multi/model "
-    "-o {models}/inverse-e2e-gaussian",
-    "inverse-e2e-multi": "unrender train e2e --noise multi_resolution --data TRAIN "
-    "--start {models}/inverse-multi/model -o {models}/inverse-e2e-multi",
-    "forward-e2e": "unrender train e2e --task forward --data TRAIN --start {models}/forward-multi/model "
-    "-o {models}/forward-e2e",
-    "cycle/inverse": "unrender train ouroboros --data TRAIN --inverse {models}/inverse-e2e/model "
-    "--forward {models}/forward-e2e/model -o {models}/cycle",
-    "cycle-photos/inverse": "unrender train ouroboros --data TRAIN --photos PHOTOS "
-    "--inverse {models}/inverse-e2e/model --forward {models}/forward-e2e/model -o {models}/cycle-photos",
-}
-"""The command that trains each model folder."""
-TRAINING["cycle-none/inverse"] = TRAINING["cycle/inverse"].replace("/cycle", "/cycle-none --no-cycles")
-TRAINING |= {f"{run}/forward": TRAINING[f"{run}/inverse"] for run in ("cycle", "cycle-photos", "cycle-none")}
+from unrender.evaluate.claims.contestant import Contestant
 
 FLAT = Contestant("flat answer: one depth, each picture's mean normal", "inverse", ())
 ENSEMBLE = Contestant("multi-step, 50 steps x 10", "inverse", ("inverse-multi",), steps=50, ensemble_size=10)

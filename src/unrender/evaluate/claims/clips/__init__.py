@@ -1,0 +1,1 @@
+"""Claims about clips with ground truth: contestants, contest, claims."""

@@ -1,0 +1,1 @@
+"""Claims about photos with and without an object: contestants, contest, claims."""

@@ -1,0 +1,1 @@
+"""Claims about pictures with ground truth, and real photos: contestants, contest, claims."""

@@ -1,0 +1,1 @@
+"""Claims about sets of views of one subject: contestants, contest, claims."""
