@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: install demo test lint slow fuzz clean
+.PHONY: install demo test lint slow browser fuzz clean
 
 install: $(VENV)/installed
 
@@ -19,6 +19,11 @@ test: lint             ## the whole offline test suite
 
 slow: install          ## the heavier proofs
 	$(BIN)/python -m pytest -m slow
+
+browser: install       ## unrender studio in Chromium, which is installed where it lacks; SCREENSHOTS=DIR keeps its pictures
+	$(BIN)/pip install --quiet --constraint constraints.txt playwright
+	command -v chromium > /dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
+	UNRENDER_SCREENSHOTS=$(SCREENSHOTS) $(BIN)/python -m pytest -m browser tests/test_studio_browser.py
 
 fuzz: install          ## damaged and hostile files for every reader, for FUZZ_SECONDS (600); status 1 on a fault
 	PYTHONPATH=tests $(BIN)/python -m fuzz

@@ -17,6 +17,8 @@ import unrender
 ROOT = Path(unrender.__file__).parent.parent
 ROOMS = (
     "cli",
+    "studio",
+    "serve",
     "output",
     "train",
     "evaluate",

@@ -17,6 +17,8 @@ VERBS = (
     "edit",
     "insert",
     "light",
+    "serve",
+    "studio",
     "synth",
     "label",
     "train e2e",

@@ -24,6 +24,8 @@ from unrender.cli import (
     models,
     multiview,
     relight,
+    serve,
+    studio,
     synth,
     train_clips,
 )
@@ -68,6 +70,8 @@ add_verb(app, "multiview", multiview.multiview)
 add_verb(app, "light", light.light)
 add_verb(app, "synth", synth.synth)
 add_verb(app, "label", label.label)
+add_verb(app, "studio", studio.studio)
+add_verb(app, "serve", serve.serve)
 add_verb(app, "doctor", doctor.doctor)
 for group in (train_clips.app, evaluate_claims.app, models.app, lights.app):
     app.add_typer(group)

@@ -12,7 +12,15 @@ from typing import Any
 
 from unrender.relight.decomposition import Decomposition, decompose, decompose_stream
 from unrender.relight.detail import detail_gain
-from unrender.relight.editing import Edit, decompose_gbuffers, edit, edit_gbuffer, edit_stream, region
+from unrender.relight.editing import (
+    Edit,
+    decompose_gbuffers,
+    edit,
+    edit_decomposition,
+    edit_gbuffer,
+    edit_stream,
+    region,
+)
 from unrender.relight.exposure import display_gain
 from unrender.relight.light_estimate import estimate_light
 from unrender.relight.materials import MaterialChange, change_materials, material_of
@@ -35,6 +43,7 @@ __all__ = [
     "detail_gain",
     "display_gain",
     "edit",
+    "edit_decomposition",
     "edit_gbuffer",
     "edit_stream",
     "estimate_light",

@@ -107,6 +107,15 @@ def region(gbuffer: GBuffer, where: str | Tensor | None) -> Tensor:
     return where if tuple(where.shape[2:]) == gbuffer.size else resize_picture(where, gbuffer.size).clamp(0, 1)
 
 
+def edit_decomposition(part: Decomposition, edit: Edit) -> Decomposition:
+    """A picture taken apart, as `edit` changes it: ready for another light (`relight_decomposition`).
+
+    Raises:
+        UserError: all that `edit_gbuffer` raises.
+    """
+    return _edited(part, edit)[0]
+
+
 def edit_stream(
     parts: Iterable[Decomposition],
     edits: Edit | Iterable[Edit],
@@ -142,7 +151,9 @@ def edit_stream(
         for part, edit in paired:
             yield _under_own_light(part, edit, forward)
         return
-    yield from relight_parts((_edited(*pair)[0] for pair in paired), as_light(light), forward, options, pictures)
+    yield from relight_parts(
+        (edit_decomposition(*pair) for pair in paired), as_light(light), forward, options, pictures
+    )
 
 
 def _paired(parts: Iterable[Decomposition], edits: Edit | Iterable[Edit]) -> Iterator[tuple[Decomposition, Edit]]:

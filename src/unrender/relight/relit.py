@@ -196,9 +196,16 @@ def recompose(
 
 
 def relight_decomposition(
-    decomposition: Decomposition, light: EnvironmentMap, forward: Forward, options: RelightOptions = DEFAULTS
+    decomposition: Decomposition,
+    light: EnvironmentMap,
+    forward: Forward,
+    options: RelightOptions = DEFAULTS,
+    *,
+    gain: float | None = None,
 ) -> Relit:
     """Renders a decomposition under `light`, as `options` say (whose `detail` was settled when it was decomposed).
+
+    Where `gain` is given, "auto" exposure shows the pictures by that, which a small copy of them gives sooner.
 
     The photo's detail (see `relight.detail`) multiplies all that surfaces send out alike, so the passes still add up to
     the beauty.
@@ -216,7 +223,7 @@ def relight_decomposition(
         renderer = part_renderer(forward, clip)
     told = ((part, index == len(parts) - 1, DecomposeState()) for index, part in enumerate(parts))
     rendering = _Rendering(light, renderer, options, pictures)
-    made = [relit for relit, _ in rendering.steps(told, RelightState()) if relit is not None]
+    made = [relit for relit, _ in rendering.steps(told, RelightState(gain=gain)) if relit is not None]
     return replace(joined(made), decomposition=decomposition)
 
 
