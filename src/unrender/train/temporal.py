@@ -118,8 +118,9 @@ class TemporalTask:
         noise = learner.noise(learner.card.sampling.noise, learner.blank(batch, targets), spec.seed)
         predicted = learner.maps(learner.single_step(conditioning, noise), targets)
         losses = task_losses(predicted, batch, targets, self.recipe.weights)
-        codecs = [codec for picture in targets for codec in picture.maps if bool(batch.known[codec.map].all())]
-        for codec in codecs:
+        # Deviations have no truth of their own; what they tell of is held steady itself.
+        true = {name for name, known in batch.known.items() if bool(known.all())}
+        for codec in (codec for picture in targets for codec in picture.maps if codec.map in true):
             error = _error(predicted[codec.map], encode_map(batch.maps[codec.map], codec), codec.map, batch.surface())
             losses[f"steady {codec.map}"] = self.recipe.steadiness * _unsteadiness(error, window)
         return losses

@@ -25,7 +25,7 @@ Shape = tuple[int, ...]
 SCALE = ".int8_scale"
 """What the name of a scale ends in, after that of its tensor."""
 
-_SMALLEST = 1024  # numbers in a tensor that is worth 8 bits
+_SMALLEST = 40000  # numbers in a tensor that is worth 8 bits
 
 
 def weight_files(folder: Path, stem: str) -> list[Path]:
