@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from unrender.cli.guard import InputFiles
-from unrender.cli.options import ClipSettings, ComputeOptions, NetworkOptions, Out, PromptOptions, SceneOptions, Yaw
+from unrender.cli.options import (
+    ClipSettings,
+    ColourOptions,
+    ComputeOptions,
+    NetworkOptions,
+    Out,
+    PromptOptions,
+    SceneOptions,
+    Yaw,
+)
 from unrender.cli.outputs import Destination, atomic_outputs, check_results, parse_destination
 from unrender.cli.progress import track
 from unrender.cli.run_record import RunRecord
@@ -86,6 +95,7 @@ def edit(
     scene: SceneOptions,
     clip: ClipSettings,
     prompt: PromptOptions,
+    colour: ColourOptions,
     network: NetworkOptions,
     compute: ComputeOptions,
 ) -> None:
@@ -98,7 +108,8 @@ def edit(
     destination = parse_destination(job.out, (".exr", ".mp4", ".png"))
     options = replace(job.options, temporal=clip.temporal, window=clip.window, overlap=clip.overlap)
     tally = FrameTally(job.input)
-    record = RunRecord("edit", (job, scene, clip, prompt, network, compute))
+    record = RunRecord("edit", (job, scene, clip, prompt, colour, network, compute))
+    record.facts |= colour.check(destination)
     with atomic_outputs(destination) as work_dir:
         with record.timed("load"):
             from unrender.cli.engines import Engines, TimedWindows, forward_renderer, inverse_renderer
@@ -108,7 +119,9 @@ def edit(
             from unrender.relight import decompose_gbuffers, decompose_stream, edit_stream
 
             given = holds_gbuffers(job.input)
-            frames = tally.counted(open_gbuffers(job.input) if given else open_frames(job.input))
+            space = colour.colorspace_in
+            opened = open_gbuffers(job.input, colorspace=space) if given else open_frames(job.input, space)
+            frames = tally.counted(opened)
             count = min(job.frames or len(frames), len(frames))
             destination.check_frames(count)
             paths = _paths(destination, work_dir, frames, count)
@@ -130,7 +143,7 @@ def edit(
             parts = decompose_stream(frames, TimedWindows(inverse, record), forward, options)
         edited = track(edit_stream(parts, edits, forward, light, options), "editing", count)
         with record.timed("write"):
-            stored = PictureFormat(times=frames.times)
+            stored = PictureFormat(times=frames.times, colorspace=colour.colorspace_out)
             made = record.timed_items("edit", edited)
             write_relit_stream(paths, made, True, frames.fps, frames.first, stored=stored)
         tally.note(record)

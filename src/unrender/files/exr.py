@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from unrender.conventions import REC709_CHROMATICITIES
 from unrender.errors import UserError
 from unrender.files.exr_parts import Naming, name_channels
+from unrender.files.linear_spaces import REC709, LinearSpace, stated_chromaticities
 from unrender.files.notes import note
 from unrender.files.paths import require_affordable
 from unrender.files.quiet import silenced
@@ -70,7 +71,7 @@ class ExrImage:
     Attributes:
         channels: (H, W) arrays by full name ("normal.X"), half or float as stored; integer channels as float32.
         header: text attributes ("unrender:model") by name.
-        chromaticities: red, green, blue and white (x, y), as stored; Rec.709 where the file has none.
+        chromaticities: red, green, blue and white (x, y), as the file says them (see `linear_spaces`).
         plate: its windows, pixel aspect, frame rate, time code.
     """
 
@@ -121,7 +122,7 @@ def read_channels(path: Path) -> ExrImage:
         note(path, said)
     header = headers[naming.main]
     text = {name: value for h in (*reversed(headers), header) for name, value in h.items() if isinstance(value, str)}
-    chromaticities = tuple(float(v) for v in header.get("chromaticities", REC709_CHROMATICITIES))
+    chromaticities = stated_chromaticities(header)
     try:
         rec709_matrix(chromaticities)
     except UserError as error:
@@ -135,17 +136,19 @@ def write_channels(
     header: Mapping[str, str],
     plate: Plate | None = None,
     compression: Compression = "zip",
+    space: LinearSpace = REC709,
 ) -> None:
     """Writes (H, W) arrays, half or float by their dtype, as one scan-line part.
 
-    `header` becomes text attributes; Rec.709 chromaticities are added. Arrays that are of the size of `plate` get its
+    `header` becomes text attributes; `space`, which colours are in already, is added as `chromaticities` and
+    `colorInteropID`. Arrays that are of the size of `plate` get its
     windows, pixel aspect, frame rate and time code. Which compression a file has, holds for all of its channels.
     """
     attributes: dict[str, object] = {
         "compression": _COMPRESSIONS[compression],
         "type": OpenEXR.scanlineimage,
-        "chromaticities": REC709_CHROMATICITIES,
     }
+    attributes |= space.header(channels)
     arrays = dict(channels)
     if plate is not None and arrays and next(iter(arrays.values())).shape == plate.size:
         attributes |= _plate_attributes(plate)
