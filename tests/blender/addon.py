@@ -11,6 +11,7 @@ from pathlib import Path
 
 import bpy
 import numpy as np
+from bpy_extras.object_utils import world_to_camera_view
 
 addon, url, photo, out = sys.argv[sys.argv.index("--") + 1 :]
 out = Path(out)
@@ -103,19 +104,16 @@ rendered = exr.read(out / "render.exr").channels
 said["passes"] = sorted(rendered)
 
 # The ball goes into the photo.
-if "insert" in out.name:
-    bpy.ops.object.select_all(action="DESELECT")
-    ball.select_set(True)
-    settings.samples = 8
-    bpy.ops.unrender.insert()
-    keep("inserted", bpy.data.images["Inserted"])
-    keep("mask", bpy.data.images["Inserted mask"])
-    corners = [ball.matrix_world @ vertex.co for vertex in ball.data.vertices]
-    from bpy_extras.object_utils import world_to_camera_view
-
-    seen = [world_to_camera_view(bpy.context.scene, bpy.context.scene.camera, corner) for corner in corners]
-    said["ball in the picture"] = [[p.x, 1 - p.y] for p in seen]
-    said["resolution"] = [render.resolution_y, render.resolution_x]
+bpy.ops.object.select_all(action="DESELECT")
+ball.select_set(True)
+settings.samples = 8
+bpy.ops.unrender.insert()
+keep("inserted", bpy.data.images["Inserted"])
+keep("mask", bpy.data.images["Inserted mask"])
+corners = [ball.matrix_world @ vertex.co for vertex in ball.data.vertices]
+seen = [world_to_camera_view(bpy.context.scene, bpy.context.scene.camera, corner) for corner in corners]
+said["ball in the picture"] = [[p.x, 1 - p.y] for p in seen]
+said["resolution"] = [render.resolution_y, render.resolution_x]
 
 module.unregister()
 (out / "said.json").write_text(json.dumps(said))

@@ -15,7 +15,7 @@ from .client import Job, Refused, Server
 from .exr import Unreadable
 
 Settings = bpy.types.PropertyGroup
-WRONG = (Refused, Unreadable, passes.Missing, OSError, RuntimeError, StopIteration)
+WRONG = (Refused, Unreadable, passes.Missing, scene.NothingRendered, OSError, RuntimeError, StopIteration)
 
 
 class Waiting:
@@ -158,8 +158,8 @@ class UNRENDER_OT_relight_render(Waiting, bpy.types.Operator):
     bl_idname, bl_label = "unrender.relight_render", "Relight Render"
 
     def job(self, context: bpy.types.Context) -> Job:
-        if context.scene.camera is None or "Render Result" not in bpy.data.images:
-            raise Refused("nothing was rendered by a camera yet; expected Set Up Passes, and a render")
+        if context.scene.camera is None:
+            raise Refused("the scene has no camera; expected the one that it was rendered by")
         path = self._folder / "render.gbuffer.exr"
         passes.gbuffer(scene.save_render(self._folder), path)
         wanted = {"model": self._settings.forward, "yaw": self._settings.yaw, "light": self._settings.light}

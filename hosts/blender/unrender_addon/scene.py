@@ -22,6 +22,10 @@ LINEAR_NAMES = ("Linear Rec.709", "Linear")  # of 4.0 and later, of earlier ones
 LIGHT_NODES_NAME = "unrender light"
 
 
+class NothingRendered(Exception):
+    """There is no render: one line."""
+
+
 def linear_name(image: bpy.types.Image) -> str:
     known = image.colorspace_settings.bl_rna.properties["name"].enum_items.keys()
     return next(name for name in LINEAR_NAMES if name in known)
@@ -46,7 +50,7 @@ def save_image(image: bpy.types.Image, folder: Path) -> Path:
 
 
 def save_render(folder: Path) -> Path:
-    """The last render with all of its passes, as one EXR."""
+    """The last render with all of its passes, as one EXR. Raises `NothingRendered`."""
     scene, path = bpy.context.scene, folder / "render.exr"
     settings = scene.render.image_settings
     names = ("media_type", "file_format", "color_mode", "color_depth", "exr_codec")
@@ -57,6 +61,8 @@ def save_render(folder: Path) -> Path:
         settings.file_format = "OPEN_EXR_MULTILAYER"
         settings.color_depth, settings.exr_codec = "32", "ZIP"
         bpy.data.images["Render Result"].save_render(str(path), scene=scene)
+    except (KeyError, RuntimeError) as error:  # there is a render result before anything was rendered
+        raise NothingRendered("nothing was rendered yet; expected a render, with Set Up Passes before it") from error
     finally:
         for name, value in kept.items():
             setattr(settings, name, value)
@@ -163,8 +169,8 @@ def _rigid(matrix: Matrix) -> Matrix:
     return Matrix.LocRotScale(place, turn, None)
 
 
-def world_light(scene: bpy.types.Scene) -> tuple[Path, float] | None:
-    """The file of the world's environment texture and the degrees that unrender turns it by; None without one."""
+def world_light(scene: bpy.types.Scene) -> tuple[bpy.types.Image, float] | None:
+    """The picture of the world's environment texture and the degrees that unrender turns it by; None without one."""
     tree = scene.world.node_tree if scene.world and scene.world.use_nodes else None
     for node in tree.nodes if tree else ():
         if node.type == "TEX_ENVIRONMENT" and node.image is not None:
