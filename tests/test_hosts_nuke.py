@@ -114,7 +114,7 @@ def test_the_lamp_lights_what_we_write_as_our_renderer_does(tmp_path: Path) -> N
     made = work_out(lamp, channels, azimuth=azimuth, elevation=elevation, irradiance=strength)
     a, e = math.radians(azimuth), math.radians(elevation)
     towards = (math.sin(a) * math.cos(e), math.sin(e), math.cos(a) * math.cos(e))
-    light = ur.lamps_to_environment([ur.Lamp(towards, (strength,) * 3, 3.0)])
+    light = ur.lamps_to_environment([ur.DistantLamp(towards, (strength,) * 3, 3.0)])
     render = ur.DeferredRenderer("monte_carlo", samples=256, background=False)
     ours = render(gbuffer, light).beauty[0].movedim(0, -1).numpy()
     seen = gbuffer.normal[0, 2].numpy() > 0.5  # towards the rim Disney's diffuse lobe is another than Lambert's

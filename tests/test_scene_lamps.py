@@ -24,7 +24,7 @@ def received(light: ur.EnvironmentMap, direction: tuple[float, float, float]) ->
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("width", [0.0, 0.5, 7.0, 90.0])
 def test_a_surface_that_faces_a_lamp_receives_what_it_says(direction, width: float) -> None:
-    light = ur.lamps_to_environment([ur.Lamp(direction, (3.0, 2.0, 1.0), width)])
+    light = ur.lamps_to_environment([ur.DistantLamp(direction, (3.0, 2.0, 1.0), width)])
     assert received(light, direction).tolist() == pytest.approx([3.0, 2.0, 1.0], rel=1e-4)
     away = tuple(-value for value in direction)
     assert received(light, away).max() < 1e-6
@@ -33,17 +33,22 @@ def test_a_surface_that_faces_a_lamp_receives_what_it_says(direction, width: flo
 @given(st.tuples(*[st.floats(-1, 1)] * 3).filter(lambda d: math.hypot(*d) > 0.1), st.floats(0.5, 40))
 @settings(max_examples=20, deadline=None)
 def test_lamps_add_up_and_never_go_below_zero(direction: tuple, width: float) -> None:
-    base = ur.lamps_to_environment([ur.Lamp((0.0, 0.0, 1.0), (1.0, 1.0, 1.0), 20)], size=(32, 64))
-    light = ur.lamps_to_environment([ur.Lamp(direction, (5.0, 5.0, 5.0), width)], base, (32, 64))
-    alone = ur.lamps_to_environment([ur.Lamp(direction, (5.0, 5.0, 5.0), width)], size=(32, 64))
+    base = ur.lamps_to_environment([ur.DistantLamp((0.0, 0.0, 1.0), (1.0, 1.0, 1.0), 20)], size=(32, 64))
+    light = ur.lamps_to_environment([ur.DistantLamp(direction, (5.0, 5.0, 5.0), width)], base, (32, 64))
+    alone = ur.lamps_to_environment([ur.DistantLamp(direction, (5.0, 5.0, 5.0), width)], size=(32, 64))
     assert torch.allclose(light.radiance, base.radiance + alone.radiance)
     assert light.radiance.min() >= 0
 
 
 @pytest.mark.parametrize(
-    "lamp", [ur.Lamp((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)), ur.Lamp((1.0, 0.0, 0.0), (-1.0, 0.0, 0.0)),
-             ur.Lamp((1.0, 0.0, 0.0), (math.inf, 0.0, 0.0)), ur.Lamp((1.0, 0.0, 0.0), (1.0, 1.0, 1.0), 400.0)],
-)  # fmt: skip
-def test_what_is_no_lamp_is_refused(lamp: ur.Lamp) -> None:
+    ("direction", "irradiance", "width"),
+    [
+        ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 1.0),
+        ((1.0, 0.0, 0.0), (-1.0, 0.0, 0.0), 1.0),
+        ((1.0, 0.0, 0.0), (math.inf, 0.0, 0.0), 1.0),
+        ((1.0, 0.0, 0.0), (1.0, 1.0, 1.0), 400.0),
+    ],
+)
+def test_what_is_no_lamp_is_refused(direction: tuple, irradiance: tuple, width: float) -> None:
     with pytest.raises(ur.UserError):
-        ur.lamps_to_environment([lamp])
+        ur.lamps_to_environment([ur.DistantLamp(direction, irradiance, width)])

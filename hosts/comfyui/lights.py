@@ -116,7 +116,7 @@ class LightsOf3D(io.ComfyNode):
         lamps = [_lamp(light, subject, least_width) for light in light_info or []]
         if camera_info:
             axes = _camera_axes(_vector(camera_info.get("position"), (0, 0, 1)), subject)
-            lamps = [ur.Lamp(_seen(lamp.direction, axes), lamp.irradiance, lamp.width) for lamp in lamps]
+            lamps = [ur.DistantLamp(_seen(lamp.direction, axes), lamp.irradiance, lamp.width) for lamp in lamps]
         return io.NodeOutput(ur.lamps_to_environment(lamps, base))
 
 
@@ -137,7 +137,7 @@ class LightImage(io.ComfyNode):
         return io.NodeOutput(linear_image(light.radiance))
 
 
-def _lamp(light: dict, subject: Vector, least_width: float) -> ur.Lamp:
+def _lamp(light: dict, subject: Vector, least_width: float) -> ur.DistantLamp:
     """One 3D light as it reaches the subject."""
     place, kind = _vector(light.get("position"), (0.0, 1.8, 1.8)), light.get("type", "directional")
     color = ur.srgb_to_linear(torch.tensor(_hex(light.get("color") or "#ffffff")))
@@ -152,7 +152,7 @@ def _lamp(light: dict, subject: Vector, least_width: float) -> ur.Lamp:
         if kind == "spot":
             strength *= _cone(light, place, subject)
     red, green, blue = (color * strength).tolist()
-    return ur.Lamp(towards, (red, green, blue), max(width, least_width))
+    return ur.DistantLamp(towards, (red, green, blue), max(width, least_width))
 
 
 def _falloff(distance: float, reach: float) -> float:

@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from unrender.scene.frames import Frames as Frames
     from unrender.scene.gaussians import SphericalGaussians as SphericalGaussians
     from unrender.scene.gbuffer import GBuffer as GBuffer
-    from unrender.scene.lamps import Lamp as Lamp
+    from unrender.scene.lamps import DistantLamp as DistantLamp
     from unrender.scene.lamps import lamps_to_environment as lamps_to_environment
     from unrender.scene.tone import tone_map as tone_map
 
@@ -94,7 +94,7 @@ _HOMES = {
     "scene.frames": ("Frames",),
     "scene.gaussians": ("SphericalGaussians",),
     "scene.gbuffer": ("GBuffer",),
-    "scene.lamps": ("Lamp", "lamps_to_environment"),
+    "scene.lamps": ("DistantLamp", "lamps_to_environment"),
     "scene.tone": ("tone_map",),
 }
 _ROOMS = ("evaluate", "files", "forward", "insert", "multiview", "output", "relight", "scale", "synth", "train")

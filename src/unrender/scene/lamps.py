@@ -16,7 +16,7 @@ SIZE = (256, 512)
 
 
 @dataclass(frozen=True)
-class Lamp:
+class DistantLamp:
     """A round light at a distance.
 
     Attributes:
@@ -31,7 +31,7 @@ class Lamp:
 
 
 def lamps_to_environment(
-    lamps: Sequence[Lamp], base: EnvironmentMap | None = None, size: tuple[int, int] = SIZE
+    lamps: Sequence[DistantLamp], base: EnvironmentMap | None = None, size: tuple[int, int] = SIZE
 ) -> EnvironmentMap:
     """Lamps as a map, on top of another light's; each has its irradiance exactly, on whatever texels it falls.
 
@@ -53,7 +53,7 @@ def lamps_to_environment(
     return EnvironmentMap(radiance, name) if base is None else replace(base, radiance=radiance, name=name, grid=False)
 
 
-def _disc(lamp: Lamp, directions: Tensor, solid_angles: Tensor) -> Tensor:
+def _disc(lamp: DistantLamp, directions: Tensor, solid_angles: Tensor) -> Tensor:
     """Radiance (3, H, W) of one lamp, its edge a texel soft."""
     axis, rgb = torch.tensor(lamp.direction), torch.tensor(lamp.irradiance)
     length = float(axis.norm())
