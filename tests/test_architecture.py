@@ -36,6 +36,7 @@ ROOMS = (
     "device",
     "conventions",
     "errors",
+    "interrupt",
     "lazy",
     "version",
 )

@@ -115,7 +115,8 @@ def test_a_real_disk(options: str, here: Path):
     try:
         command = ["relight", str(here / "photo.png"), "-o", str(disk / "out"), "--light", "sunset"]
         done = subprocess.run([sys.executable, "-m", "unrender", *command], capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
+        said = [line for line in done.stderr.splitlines() if line.startswith("unrender: ")]  # a slow machine says more
+        assert (done.returncode, done.stdout, len(said)) == (1, "", 1), done.stderr
         assert not list(disk.iterdir())
     finally:
         subprocess.run(["umount", disk], check=True)

@@ -83,6 +83,24 @@ def test_a_signal_while_the_command_line_is_imported_says_nothing(number: signal
     assert (done.returncode, done.stdout, done.stderr) == (ENDED[number], "", "")
 
 
+@pytest.mark.parametrize("argument", ["-m", "/usr/bin/unrender", "other.py"])
+def test_ctrl_c_before_the_command_line_is_imported_says_nothing(argument: str):
+    program = (
+        "import importlib.abc, os, sys\n"
+        "class Watch(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        f"        if name == 'unrender.lazy': os.kill(os.getpid(), {int(signal.SIGINT)})\n"
+        "sys.meta_path.insert(0, Watch())\n"
+        f"sys.argv = [{argument!r}]\n"
+        "import unrender\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    if argument == "other.py":  # of a program of one's own, signals are its own
+        assert "KeyboardInterrupt" in done.stderr
+    else:
+        assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [*ENDED, signal.SIGKILL], ids=lambda number: number.name)
 def test_at_any_moment(number: signal.Signals, photo: Path, tmp_path: Path):

@@ -18,6 +18,9 @@ Names load when they are first used (PEP 562), so that importing this page costs
 `ur.scale`, which have what this page has not: `ur.relight.relight_stream` relights clips of any length, for example.
 """
 
+from unrender import interrupt  # noqa: F401  # before all else
+
+# isort: split
 from typing import TYPE_CHECKING, Any
 
 from unrender.lazy import lazy_names

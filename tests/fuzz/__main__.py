@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 CASE_SECONDS = 20.0
-START_SECONDS = 180.0
+START_SECONDS = 300.0  # a machine may be busy
 HARD_MEMORY = 3 * 2**30
 Case = tuple[str, int]
 

@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from unrender.cli.guard import InputFiles
+from unrender.cli.inputs import at_rate, check_windows, parse_exposure, parse_rate, picture_format
 from unrender.cli.options import (
+    Bits,
     ClipSettings,
     ColourOptions,
+    Compression,
     ComputeOptions,
+    Fps,
     NetworkOptions,
     Out,
     PromptOptions,
@@ -80,14 +84,25 @@ class EditJob:
     forward: Annotated[str, typer.Option(help="The forward renderer: an id, a folder, or deferred[:QUALITY].")] = (
         "deferred"
     )
+    exposure: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|EV",
+            help="Under --light, how bright PNG and video are: auto, as the photo; or the light, brighter by EV stops.",
+        ),
+    ] = None
     frames: Annotated[int | None, typer.Option(min=1, metavar="N", help="Of a clip, its first N frames.")] = None
+    fps: Fps = None
+    bits: Bits = "8"
+    compression: Compression = "auto"
 
     @property
     def options(self) -> RelightOptions:
         """The part that rendering takes."""
         from unrender.relight import RelightOptions
 
-        return RelightOptions(self.yaw, frames=self.frames, background=self.background)
+        exposure = parse_exposure(self.exposure or "auto")
+        return RelightOptions(self.yaw, frames=self.frames, background=self.background, exposure=exposure)
 
 
 def edit(
@@ -104,7 +119,7 @@ def edit(
     Writes the edited picture as PNG (of a clip an mp4) and EXR with its passes, the edited G-buffer, a contact sheet
     and run.json. Without --light all that is not edited stays as it was.
     """
-    changes = _check(job)
+    changes, rate = _check(job), parse_rate(job.fps)
     destination = parse_destination(job.out, (".exr", ".mp4", ".png"))
     options = replace(job.options, temporal=clip.temporal, window=clip.window, overlap=clip.overlap)
     tally = FrameTally(job.input)
@@ -115,16 +130,18 @@ def edit(
             from unrender.cli.engines import Engines, TimedWindows, forward_renderer, inverse_renderer
             from unrender.files.environments import resolve_light
             from unrender.files.sequences import holds_gbuffers, open_frames, open_gbuffers
-            from unrender.output import PictureFormat, write_relit_stream
+            from unrender.output import write_relit_stream
             from unrender.relight import decompose_gbuffers, decompose_stream, edit_stream
 
             given = holds_gbuffers(job.input)
             space = colour.colorspace_in
             opened = open_gbuffers(job.input, colorspace=space) if given else open_frames(job.input, space)
-            frames = tally.counted(opened)
+            frames = tally.counted(at_rate(opened, rate))
             count = min(job.frames or len(frames), len(frames))
             destination.check_frames(count)
+            check_windows(clip, len(frames), job.input)
             paths = _paths(destination, work_dir, frames, count)
+            stored = picture_format(destination, job.bits, job.compression, count, colour.colorspace_out)
             masks = [Path(mask) for mask in (job.mask, job.material_mask) if mask and _is_file(mask)]
             inputs = InputFiles(
                 job.input, job.material_from, job.insert, *masks, models=(job.model, job.forward), light=job.light
@@ -143,7 +160,7 @@ def edit(
             parts = decompose_stream(frames, TimedWindows(inverse, record), forward, options)
         edited = track(edit_stream(parts, edits, forward, light, options), "editing", count)
         with record.timed("write"):
-            stored = PictureFormat(times=frames.times, colorspace=colour.colorspace_out)
+            stored = replace(stored, times=frames.times)
             made = record.timed_items("edit", edited)
             write_relit_stream(paths, made, True, frames.fps, frames.first, stored=stored)
         tally.note(record)
@@ -162,8 +179,8 @@ def _check(job: EditJob) -> tuple[MaterialChange, ...]:
         raise UserError("--mask is where materials are changed; expected --set or --material-from with it")
     if job.material_mask and not job.material_from:
         raise UserError("--material-mask is a part of --material-from's picture; expected both")
-    if job.light is None and (job.yaw or job.background != "photo"):
-        raise UserError("--yaw and --background are another light's; expected --light HDRI with them")
+    if job.light is None and (job.yaw or job.background != "photo" or job.exposure):
+        raise UserError("--yaw, --background and --exposure are another light's; expected --light HDRI with them")
     return tuple(MaterialChange.parse(text) for text in job.changes or ())
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from unrender.diffusion.checkpoints.loader import Checkpoint
     from unrender.diffusion.options import InferenceOptions
     from unrender.diffusion.windows import ClipOptions
-    from unrender.forward import ForwardOptions, RenderPasses
+    from unrender.forward import DeferredRenderer, ForwardOptions, RenderPasses
     from unrender.forward.clips import Lighting, PartRenderer, RenderState
     from unrender.inverse.clips import ClipInverse, ClipState
     from unrender.inverse.multi_model import MultiModelClip
@@ -219,6 +219,19 @@ def rerenderer(model: str, renderer: Forward, engines: Engines) -> Forward:
         return renderer
     quiet = ForwardRenderer(DeferredRenderer(background=False))
     return _on_device(quiet, choose_compute(engines.compute.device, engines.compute.dtype).device)
+
+
+def row_renderer(model: str, engines: Engines, samples: int | None) -> DeferredRenderer | None:
+    """The renderer that `forward_renderer` gives, where it can render a picture row by row; else None."""
+    from unrender.device import choose_compute
+    from unrender.forward import DeferredRenderer, ForwardRenderer
+
+    on_cpu = choose_compute(engines.compute.device, engines.compute.dtype).device.type == "cpu"
+    if not on_cpu or not model.startswith("deferred"):
+        return None
+    options = _forward_options(PromptOptions(), None, engines.compute.seed)
+    engine = ForwardRenderer.from_pretrained(model, options=options, samples=samples).engine
+    return engine if isinstance(engine, DeferredRenderer) and engine.quality != "monte_carlo" else None
 
 
 def _on_device(renderer: Forward, device: torch.device) -> Forward:

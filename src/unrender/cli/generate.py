@@ -32,7 +32,8 @@ class GenerateJob:
     ] = None
     steps: Steps = None
     guidance: Annotated[
-        float | None, typer.Option(min=1, metavar="G", help="How much the words count, 1 for no guidance; the model's.")
+        float | None,
+        typer.Option(min=0, metavar="G", help="How much words count: 1 no guidance, 0 no words at all; the model's."),
     ] = None
     count: Annotated[int, typer.Option("--count", "-n", min=1, metavar="N", help="How many pictures.")] = 1
 

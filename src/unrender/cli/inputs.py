@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from difflib import get_close_matches
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unrender.cli.options import ClipSettings
 from unrender.cli.outputs import Destination
 from unrender.errors import UserError
 
 if TYPE_CHECKING:
     from unrender.files.readers import Item, Reader
     from unrender.output import PictureFormat
+    from unrender.relight.options import Exposure
 
 _FASTEST = 1000
 
@@ -47,6 +49,24 @@ def at_rate(reader: Reader[Item], rate: Fraction | None) -> Reader[Item]:
             yield replace(frame, fps=fps, plate=plate)
 
     return replace(reader, fps=fps, open=frames, times=())
+
+
+def parse_exposure(text: str) -> Exposure:
+    """`--exposure`: "auto", or stops."""
+    try:
+        return "auto" if text == "auto" else float(text)
+    except ValueError:
+        raise UserError(f"--exposure {text!r}; expected auto, or a number of stops such as -1.5") from None
+
+
+def check_windows(clip: ClipSettings, frames: int, source: Path) -> None:
+    """Says that the settings of clips do nothing to a still, where they were given for one."""
+    from unrender.files.notes import note
+
+    given = [name for name, value in asdict(clip).items() if value != getattr(ClipSettings(), name)]
+    if frames == 1 and given:
+        options = ", ".join(f"--{name}" for name in given)
+        note(source, f"is a still, and {options} {'are' if len(given) > 1 else 'is'} of clips: without effect")
 
 
 def listed(inputs: Sequence[Path]) -> list[Path]:

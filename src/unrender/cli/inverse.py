@@ -12,7 +12,7 @@ import typer
 
 from unrender.cli.clip_run import Progress, clip_outputs, tracked, write_in_segments
 from unrender.cli.guard import InputFiles
-from unrender.cli.inputs import at_rate, parse_maps, parse_rate
+from unrender.cli.inputs import at_rate, check_windows, parse_maps, parse_rate
 from unrender.cli.options import (
     ClipSettings,
     ColourOptions,
@@ -123,6 +123,7 @@ def invert_one(
             opened = open_frames(source, colour.colorspace_in) if posed is None else _as_reader(posed)
             frames = tally.counted(at_rate(opened, rate))
             destination.check_frames(len(frames))
+            check_windows(clip, len(frames), source)
             resumed = stack.enter_context(clip_outputs(destination, len(frames), settings, (source, job.model)))
             number = "" if len(frames) == 1 else ".####"
             exr = destination.path(resumed.folder, f"{literal(frames.name)}{number}.exr")

@@ -79,7 +79,12 @@ class ViewSchedule:
 
     steps: Steps = None
     guidance: Annotated[
-        float | None, typer.Option(metavar="G", help="How much words count in the first batch; the model's.")
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="G",
+            help="How much words count in the first batch: 1 no guidance, 0 no words at all; the model's.",
+        ),
     ] = None
     batch: Annotated[int, typer.Option(min=1, metavar="N", help="Most views made together.")] = 10
     together: Annotated[int, typer.Option(min=1, metavar="N", help="Most views seen together, known ones too.")] = 30

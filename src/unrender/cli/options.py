@@ -104,10 +104,12 @@ class PromptOptions:
 
     caption: Annotated[str, typer.Option(metavar="WORDS", help="Words for the picture.")] = ""
     guidance: Annotated[
-        float | None, typer.Option(metavar="G", help="How much words count, 0 for no guidance; the model's.")
+        float | None,
+        typer.Option(min=0, metavar="G", help="How much words count: 1 no guidance, 0 no words at all; the model's."),
     ] = None
     image_guidance: Annotated[
-        float | None, typer.Option(metavar="G", help="How much maps count, 1 for words alone; the model's.")
+        float | None,
+        typer.Option(min=1, metavar="G", help="How much maps count: 1 no guidance by them; the model's."),
     ] = None
     guidance_rescale: Annotated[
         float | None, typer.Option(metavar="SHARE", help="How much contrast guidance gives back, 0 to 1; the model's.")

@@ -14,7 +14,7 @@ import typer
 from unrender.cli.clip_run import ClipRun, Progress, clip_outputs, tracked, write_in_segments
 from unrender.cli.engines import check_deferred, is_deferred
 from unrender.cli.guard import InputFiles
-from unrender.cli.inputs import at_rate, parse_rate, picture_format
+from unrender.cli.inputs import at_rate, check_windows, parse_exposure, parse_rate, picture_format
 from unrender.cli.options import (
     Bits,
     ClipSettings,
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from unrender.files.readers import FrameReader
     from unrender.output import RelitPaths
     from unrender.relight import RelightOptions, Relit
+    from unrender.relight.large import LargeRelit
     from unrender.relight.relit import RelightState
 
 TURN_FRAMES = 48  # as `unrender.relight` has it, which --help does not wait for
@@ -105,7 +106,7 @@ class RelightJob:
         """The part that relighting itself takes."""
         from unrender.relight import RelightOptions
 
-        exposure = "auto" if self.exposure == "auto" else _stops(self.exposure)
+        exposure = parse_exposure(self.exposure)
         return RelightOptions(
             self.yaw,
             self.turn,
@@ -174,16 +175,19 @@ def relight_one(
                 forward_renderer,
                 inverse_renderer,
                 rerenderer,
+                row_renderer,
             )
             from unrender.files.environments import resolve_light
             from unrender.files.sequences import open_frames
             from unrender.forward.clips import part_renderer
             from unrender.output import write_relit_stream
             from unrender.relight import count_pictures
+            from unrender.relight.large import PIXELS, large_steps
             from unrender.relight.relit import relight_steps
 
             frames = tally.counted(at_rate(open_frames(source, colour.colorspace_in), rate))
             _check(job, source, destination, len(frames))
+            check_windows(clip, len(frames), source)
             read = (source, job.light, job.model, job.forward)
             resumed = stack.enter_context(clip_outputs(destination, len(frames), settings, read))
             paths = _paths(job, destination, resumed.folder, frames)
@@ -202,12 +206,18 @@ def relight_one(
             else:
                 renderer = record.timed("forward")(renderer)
             inverse = TimedWindows(inverse, record)
+            rows = None
+            if len(frames) == 1 and not job.turn and frames.size[0] * frames.size[1] > PIXELS:
+                rows = row_renderer(job.forward, engines, job.samples)
 
-        def steps(state: RelightState | None) -> Iterator[tuple[Relit | None, RelightState]]:
-            stream = relight_steps(frames, light, inverse, renderer, options, rerender=rerender, state=state)
+        def steps(state: RelightState | None) -> Iterator[tuple[Relit | LargeRelit | None, RelightState]]:
+            if rows is not None:
+                stream = large_steps(frames, light, inverse, rows, options)
+            else:
+                stream = relight_steps(frames, light, inverse, renderer, options, rerender=rerender, state=state)
             return _noting_exposure(record.timed_items("relight", stream), options, record)
 
-        def write(relit: Iterable[Relit], done: Progress) -> None:
+        def write(relit: Iterable[Relit | LargeRelit], done: Progress) -> None:
             files, first = _of_segment(paths, resumed), frames.first + done.frames
             write_relit_stream(files, relit, job.passes, frames.fps, first, job.profile, stored)
 
@@ -227,17 +237,9 @@ def _of_segment(paths: RelitPaths, run: ClipRun) -> RelitPaths:
     return replace(paths, passes=tuple(map(run.segment, paths.passes)), contact_sheet=sheet)
 
 
-def _stops(text: str) -> float:
-    """The stops of `--exposure`."""
-    try:
-        return float(text)
-    except ValueError:
-        raise UserError(f"--exposure {text!r}; expected auto, or a number of stops such as -1.5") from None
-
-
 def _noting_exposure(
-    steps: Iterable[tuple[Relit | None, RelightState]], options: RelightOptions, record: RunRecord
-) -> Iterator[tuple[Relit | None, RelightState]]:
+    steps: Iterable[tuple[Relit | LargeRelit | None, RelightState]], options: RelightOptions, record: RunRecord
+) -> Iterator[tuple[Relit | LargeRelit | None, RelightState]]:
     """Passes on what is relit, and notes in the record how it is shown."""
     for step in steps:
         gain = step[1].gain

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from unrender.cli.messages import one_line
+from unrender.cli.notes import taken
 from unrender.cli.run_record import RunRecord
 from unrender.errors import UserError
 
@@ -72,7 +73,10 @@ class FrameTally:
         return line + "written; expected an undamaged file"
 
     def tell(self) -> None:
-        """Says a wrong number on stderr, and ends the command with status 1: its results are there, but not whole."""
-        if self.line:
+        """Says a wrong number on stderr, where the reader has not said it, and ends the command with status 1: its
+        results are there, but not whole."""
+        if self.off is None:
+            return
+        if not any(f"{self.off} of its {self.promised} frames" in said for said in taken()):
             print(f"unrender: {one_line(self.line)}", file=sys.stderr)
-            raise typer.Exit(INCOMPLETE)
+        raise typer.Exit(INCOMPLETE)

@@ -88,8 +88,8 @@ class TextToImage:
             size: (height, width) in pixels; the square that the model was trained on when None. The network works at
                 the size of its card, and the picture is resized from there.
             steps: denoising steps; the card's own number when None.
-            guidance: how much the words count (Ho & Salimans 2022), from 1, no guidance, upwards; the card's own when
-                None.
+            guidance: how much the words count (Ho & Salimans 2022), 1 for no guidance, 0 for none of them; the card's
+                own when None.
             seed: of the noise.
             noise: (T, C, h, w) to start from instead.
 
@@ -118,8 +118,8 @@ class TextToImage:
 
 
 def _guided(engine: Engine, guidance: float) -> Engine:
-    if guidance < 1:
-        raise UserError(f"a guidance of {guidance}; expected 1 (none) or more")
+    if not guidance >= 0:
+        raise UserError(f"a guidance of {guidance}; expected 0 (no words), 1 (no guidance) or more")
     card = engine.card
     card = card.with_sampling(guidance=replace(card.sampling.guidance, text=guidance, image=1.0))
     return replace(engine, checkpoint=replace(engine.checkpoint, card=card))

@@ -71,7 +71,8 @@ def guided_upsample(small: Tensor, guide: Tensor) -> Tensor:
     slope = covariance / (variance + EPSILON)
     detail = guide - resize_picture(small_guide, size)
     detail *= resize_picture(slope, size)
-    return resize_picture(small, size) + detail
+    detail += resize_picture(small, size)
+    return detail
 
 
 def _blur(values: Tensor) -> Tensor:

@@ -59,7 +59,8 @@ class Film:
 
     Attributes:
         stream: the index of its stream in the file.
-        length: the number of frames shown, None where only decoding tells.
+        length: the number of frames shown, those that a truncated file lacks among them; None where only decoding
+            tells.
         rate: frames per second, None where the file gives no times.
         has_alpha: whether its packets carry alpha beside the picture, as WebM does.
         times: seconds at which its frames begin, and last of all that at which it ends, from 0 on; () where frames
@@ -143,18 +144,22 @@ def probe(path: Path) -> Film:
     marked as the default is taken, else the largest, and that is said. Frame times that are not even are said, too.
 
     Raises:
-        UserError: no film in it, frames that are too large, or a file that ends before its header says.
+        UserError: no film in it, frames that are too large, or a file without any.
     """
     with open_container(path) as container, reading(path, "a video"):
         packets = {stream.index: _Packets() for stream in container.streams.video}
         if not packets:
             raise UserError(f"{path} has no video in it; expected a film with pictures")
-        for packet in container.demux(*container.streams.video):
-            if packet.size:
-                packets[packet.stream.index].add(packet)
+        try:
+            for packet in container.demux(*container.streams.video):
+                if packet.size:
+                    packets[packet.stream.index].add(packet)
+        except av.FFmpegError:  # what lies before is counted
+            for found in packets.values():
+                found.whole = False
         stream = _film_stream(path, container.streams.video, packets)
         found = packets[stream.index]
-        _check_whole(path, container, stream, found)
+        missing = _missing(path, container, stream, found)
         if stream.width * stream.height > MOST_PIXELS:
             raise UserError(
                 f"{path} has frames of {stream.width} x {stream.height}; expected {MOST_PIXELS} pixels or less"
@@ -163,8 +168,8 @@ def probe(path: Path) -> Film:
         if aspect and aspect != 1:
             note(path, f"has pixels {float(aspect):.4g} times as wide as high; they are kept as they are stored")
         alpha = found.has_alpha and stream.codec_context.name in ("vp8", "vp9")
-        length = found.shown if container.format.name.split(",")[0] in _INDEXED else None
-        rate, times = _rate(path, stream, found)
+        length = found.shown + missing if container.format.name.split(",")[0] in _INDEXED else None
+        rate, times = (stream.average_rate, ()) if missing else _rate(path, stream, found)
         begins = min(found.times, default=0) * (stream.time_base or Fraction(0))
         return Film(stream.index, length, rate, alpha, times, begins)
 
@@ -186,7 +191,8 @@ def _film_stream(path: Path, streams: Iterable[av.VideoStream], packets: dict[in
     return chosen
 
 
-def _check_whole(path: Path, container: av.container.InputContainer, stream: av.VideoStream, found: _Packets) -> None:
+def _missing(path: Path, container: av.container.InputContainer, stream: av.VideoStream, found: _Packets) -> int:
+    """How many frames a file lacks that its header promises."""
     tick = stream.time_base or Fraction(0)
     # Matroska declares no number of frames but a duration, that of its longest stream.
     alone = container.duration and len(container.streams) == 1
@@ -197,12 +203,13 @@ def _check_whole(path: Path, container: av.container.InputContainer, stream: av.
     indexed = container.format.name.split(",")[0] in _INDEXED
     if not found.whole and not indexed:
         note(path, "has damaged or joined parts; what can be decoded is read")
-    if found.stored < max(stream.frames, 1) or (indexed and (ends_early or not found.whole)):
+    if not found.stored:
         of = f" of {stream.frames}" if stream.frames else ""
-        raise UserError(
-            f"{path} is truncated: it ends after {found.stored}{of} frames; expected a whole file "
-            "(ffmpeg -i FILE -c copy NEW keeps what there is)"
-        )
+        raise UserError(f"{path} is truncated: it has no{of} frames in it; expected a whole file")
+    missing = max(stream.frames - found.stored, 0)
+    if indexed and not missing and (ends_early or not found.whole):
+        missing = max(round(promised * float(stream.average_rate or 0)) - found.stored, int(ends_early))
+    return missing
 
 
 def _span(found: _Packets) -> Fraction:

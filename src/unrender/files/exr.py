@@ -6,7 +6,8 @@ numbers of objects, come and go whole through the format's own library alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -19,12 +20,14 @@ from numpy.typing import NDArray
 from unrender.conventions import REC709_CHROMATICITIES
 from unrender.errors import UserError
 from unrender.files.exr_parts import Naming, name_channels
+from unrender.files.exr_strips import Rows, ScanLines, scan_lines
 from unrender.files.linear_spaces import REC709, LinearSpace, stated_chromaticities
 from unrender.files.notes import note
 from unrender.files.paths import require_affordable
 from unrender.files.quiet import silenced
 from unrender.files.radiance import HALF_MAX, rec709_matrix
 from unrender.scene.plate import Box, Plate, union
+from unrender.scene.strips import strips
 
 Channels = dict[str, NDArray[Any]]
 
@@ -130,34 +133,86 @@ def read_channels(path: Path) -> ExrImage:
     return ExrImage(channels, text, chromaticities, _plate(header, windows, naming))
 
 
+@dataclass(frozen=True)
+class Plane:
+    """A channel that becomes what it is in the file some rows at a time.
+
+    Attributes:
+        values: (H, W).
+        stored: makes of some of its rows, (rows, W), what the file gets: half or float, of the same shape.
+    """
+
+    values: NDArray[Any]
+    stored: Callable[[NDArray[Any]], NDArray[Any]]
+
+
 def write_channels(
     path: Path,
-    channels: Mapping[str, NDArray[Any]],
+    channels: Mapping[str, NDArray[Any] | Plane],
     header: Mapping[str, str],
     plate: Plate | None = None,
     compression: Compression = "zip",
     space: LinearSpace = REC709,
 ) -> None:
-    """Writes (H, W) arrays, half or float by their dtype, as one scan-line part.
+    """Writes (H, W) arrays, half or float by their dtype, as one scan-line part, some rows at a time.
 
     `header` becomes text attributes; `space`, which colours are in already, is added as `chromaticities` and
     `colorInteropID`. Arrays that are of the size of `plate` get its
     windows, pixel aspect, frame rate and time code. Which compression a file has, holds for all of its channels.
     """
+    planes = {name: one if isinstance(one, Plane) else Plane(one, _itself) for name, one in channels.items()}
+    if not planes:
+        raise UserError(f"cannot write {path}: nothing is in it; expected a channel at least")
+    size = next(iter(planes.values())).values.shape
+    kinds = {name: one.stored(one.values[:1]).dtype for name, one in planes.items()}
+    with row_writer(path, size, kinds, header, plate, compression, space) as write:
+        for rows in strips(size):
+            write({name: one.stored(one.values[rows]) for name, one in planes.items()})
+
+
+@contextmanager
+def row_writer(
+    path: Path,
+    size: tuple[int, ...],
+    kinds: Mapping[str, np.dtype[Any]],
+    header: Mapping[str, str],
+    plate: Plate | None = None,
+    compression: Compression = "zip",
+    space: LinearSpace = REC709,
+) -> Generator[Callable[[Rows], None]]:
+    """Yields what writes the next rows of all channels, from the top; see `write_channels`.
+
+    Args:
+        size: (height, width) of all of them.
+        kinds: their types, half or float.
+    """
     attributes: dict[str, object] = {
         "compression": _COMPRESSIONS[compression],
         "type": OpenEXR.scanlineimage,
     }
-    attributes |= space.header(channels)
-    arrays = dict(channels)
-    if plate is not None and arrays and next(iter(arrays.values())).shape == plate.size:
+    attributes |= space.header(kinds)
+    data, window = (slice(0, size[0]), slice(0, size[1])), (0, 0, size[1] - 1, size[0] - 1)
+    if plate is not None and tuple(size) == plate.size:
         attributes |= _plate_attributes(plate)
-        arrays = {name: pixels[plate.data_slices] for name, pixels in arrays.items()}
-    arrays = {name: np.ascontiguousarray(pixels) for name, pixels in arrays.items()}
-    try:
-        OpenEXR.File(attributes | dict(header), arrays).write(str(path))
-    except RuntimeError as error:
-        raise UserError(f"cannot write {path}: {error}") from error
+        data, window = plate.data_slices, plate.data_window
+    attributes.setdefault("displayWindow", (np.array(window[:2], np.int32), np.array(window[2:], np.int32)))
+    attributes |= dict(header)
+    top = 0
+    with scan_lines(path, ScanLines(window, kinds, attributes)) as write:
+
+        def write_inside(rows: Rows) -> None:
+            nonlocal top
+            count = len(next(iter(rows.values())))
+            first, stop = max(data[0].start - top, 0), min(data[0].stop - top, count)
+            top += count
+            if first < stop:
+                write({name: np.ascontiguousarray(part[first:stop, data[1]]) for name, part in rows.items()})
+
+        yield write_inside
+
+
+def _itself(values: NDArray[Any]) -> NDArray[Any]:
+    return values
 
 
 def time_code(text: str) -> object | None:

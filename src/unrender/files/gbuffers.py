@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar, get_args
 
@@ -17,7 +18,7 @@ from torch import Tensor
 from unrender.conventions import CAMERA_AXES
 from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
-from unrender.files.exr import Compression, ExrImage, read_channels, to_half, write_channels
+from unrender.files.exr import Compression, ExrImage, Plane, read_channels, row_writer, to_half, write_channels
 from unrender.files.gbuffer_pictures import find_frames, read_pictures
 from unrender.files.layers import Profile, channel_names, choose_maps, find_glossy_color
 from unrender.files.linear_spaces import LinearSpace
@@ -30,6 +31,7 @@ from unrender.files.renderer_passes import complete
 from unrender.scene.camera import Camera
 from unrender.scene.gbuffer import CHANNELS, DepthKind, GBuffer, IrradianceKind
 from unrender.scene.plate import Plate
+from unrender.scene.strips import strips
 from unrender.version import VERSION
 
 Kind = TypeVar("Kind", bound=str)
@@ -39,7 +41,6 @@ CameraLike = Camera | float
 DEPTH_OF_NOTHING = 1e10
 """The value in files for a depth of +inf, as Blender writes it and Nuke users key on it."""
 
-_FLOAT_MAPS = ("normal", "depth")
 _COLOUR_MAPS = ("base_color", "diffuse_albedo", "irradiance", "shading", "residual", "rgb")
 _UNIT_MAPS = ("base_color", "diffuse_albedo", "disparity", "roughness", "metallic", "mask")
 _PREFIX = "unrender:"
@@ -67,16 +68,12 @@ def write_gbuffer(
         raise UserError(f"{path} is one file and the G-buffer has {len(gbuffer)} frames; expected name.####.exr")
     space = output_space(colorspace)
     names = channel_names(profile)
-    channels: dict[str, NDArray[np.floating]] = {}
+    channels: dict[str, Plane] = {}
     for name, value in gbuffer.maps.items():
-        colours = name in _COLOUR_MAPS
         planes = value[0].detach().cpu().float()
-        planes = (space.of_rec709(planes) if colours else planes).numpy()
-        if name == "depth":
-            planes = np.nan_to_num(planes, nan=DEPTH_OF_NOTHING, posinf=DEPTH_OF_NOTHING)
-        # One plane at a time: all of a large picture at once would take as much memory again.
-        stored = planes if name in _FLOAT_MAPS else (to_half(clean(plane)) for plane in planes)
-        channels |= dict(zip(names[name], stored, strict=True))
+        planes = (space.of_rec709(planes) if name in _COLOUR_MAPS else planes).numpy()
+        stored = _STORED.get(name, _half)
+        channels |= {own: Plane(plane, stored) for own, plane in zip(names[name], planes, strict=True)}
     with atomic_write(path) as partial:
         header = _header(gbuffer, space, metadata or {})
         write_channels(partial, channels, header, _plate(gbuffer), space=space)
@@ -211,21 +208,59 @@ def write_layers(
         compression: see `exr.Compression`.
         colorspace: the linear space of the file, by OpenColorIO's name; Rec.709.
     """
-    space = output_space(colorspace)
-    layers = {name: space.of_rec709(rgb) for name, rgb in layers.items()}
-    beauty = space.of_rec709(beauty)
-    named = {f"{name}.{c}": plane for name, rgb in layers.items() for c, plane in zip("RGB", rgb, strict=True)}
-    named |= dict(zip("RGB", beauty, strict=True))
-    if alpha is not None:
-        named["A"] = alpha[0].clamp(0, 1)
-    channels: dict[str, NDArray[np.floating]] = {}
-    for name, plane in named.items():
-        values = clean(plane.detach().cpu().float().numpy())
-        channels[name] = values if compression == "zip" else to_half(values)
-    with atomic_write(path) as partial:
-        said = {"color_space": space.name, **(metadata or {})}
-        header = {f"{_PREFIX}{key}": value for key, value in said.items()}
-        write_channels(partial, channels, header, plate, compression, space)
+    size = (beauty.shape[1], beauty.shape[2])
+    about = LayerFile(tuple(layers), alpha is not None, size, plate, metadata or {}, compression, colorspace)
+    with layer_rows(Path(path), about) as write:
+        for rows in strips(size):
+            part = {name: rgb[:, rows] for name, rgb in layers.items()}
+            write(part, beauty[:, rows], None if alpha is None else alpha[:, rows])
+
+
+@dataclass(frozen=True)
+class LayerFile:
+    """What an EXR of render passes is like; see `write_layers`.
+
+    Attributes:
+        layers: names.
+        alpha: whether it has one.
+        size: (height, width).
+        plate, metadata, compression, colorspace: see `write_layers`.
+    """
+
+    layers: tuple[str, ...]
+    alpha: bool
+    size: tuple[int, int]
+    plate: Plate | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    compression: Compression = "zip"
+    colorspace: str | None = None
+
+
+LayerRows = Callable[[Mapping[str, Tensor], Tensor, Tensor | None], None]
+
+
+@contextmanager
+def layer_rows(path: Path, about: LayerFile) -> Generator[LayerRows]:
+    """Yields what writes the next rows of every layer, of the beauty and of the alpha, from the top."""
+    space = output_space(about.colorspace)
+    stored = clean if about.compression == "zip" else _half
+    names = [f"{layer}.{c}" for layer in about.layers for c in "RGB"] + list("RGB") + ["A"] * about.alpha
+    said = {"color_space": space.name, **about.metadata}
+    header = {f"{_PREFIX}{key}": value for key, value in said.items()}
+    kinds = dict.fromkeys(names, np.dtype(np.float32 if about.compression == "zip" else np.float16))
+    with (
+        atomic_write(path) as partial,
+        row_writer(partial, about.size, kinds, header, about.plate, about.compression, space) as write,
+    ):
+
+        def write_rows(layers: Mapping[str, Tensor], beauty: Tensor, alpha: Tensor | None) -> None:
+            pictures = [*(layers[layer] for layer in about.layers), beauty]
+            planes = [plane for picture in pictures for plane in space.of_rec709(picture)]
+            planes += [] if alpha is None else [alpha[0].clamp(0, 1)]
+            numbers = (stored(plane.detach().cpu().float().numpy()) for plane in planes)
+            write(dict(zip(names, numbers, strict=True)))
+
+        yield write_rows
 
 
 def _gloss(image: ExrImage) -> Tensor | None:
@@ -239,6 +274,18 @@ def _plate(gbuffer: GBuffer) -> Plate | None:
     if gbuffer.fps is None:
         return gbuffer.plate
     return (gbuffer.plate or Plate.of_size(gbuffer.size)).at_rate(gbuffer.fps)
+
+
+def _half(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    return to_half(clean(values))
+
+
+def _finite_depth(depth: NDArray[np.floating]) -> NDArray[np.floating]:
+    return np.nan_to_num(depth, nan=DEPTH_OF_NOTHING, posinf=DEPTH_OF_NOTHING)
+
+
+_STORED = {"depth": _finite_depth, "normal": lambda normal: normal}
+"""What a map becomes in files; others become `_half`."""
 
 
 def _own_attributes(image: ExrImage) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -27,7 +29,7 @@ from unrender.files.radiance import Array, clean, premultiplied_to_straight, to_
 from unrender.scene.color import linear_to_srgb, luminance
 from unrender.scene.frames import Frames
 from unrender.scene.plate import Plate
-from unrender.scene.strips import in_strips
+from unrender.scene.strips import strips
 
 PICTURE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".exr", ".hdr", ".bmp", ".jxl", ".heic"}
@@ -157,22 +159,38 @@ def write_image(
         raise UserError(f"cannot write {path} with alpha; expected .png, .webp or .exr")
     if bits == 16 and suffix != ".png":
         raise UserError(f"cannot write {path} with 16 bits; expected .png")
+    with picture_rows(path, pixels.shape[1], bits, transfer) as write:
+        for rows in strips((pixels.shape[1], pixels.shape[2])):
+            write(pixels[:, rows], None if alpha is None else alpha[:, rows].detach().cpu().float())
+
+
+@contextmanager
+def picture_rows(
+    path: Path, height: int, bits: Literal[8, 16] = 8, transfer: Literal["srgb", "linear"] = "srgb"
+) -> Generator[Callable[[Tensor, Tensor | None], None]]:
+    """Yields what takes the next rows of a picture for display, from the top: their colour (C, rows, W), linear, and
+    their alpha (1, rows, W) or None; `height` rows in all. The picture is written when the block ends; see
+    `write_image`."""
     levels, kind = 2**bits - 1, torch.uint16 if bits == 16 else torch.uint8
+    coded: list[NDArray[Any]] = []
+    top = 0
 
-    def code(values: Tensor) -> Tensor:
-        coded = linear_to_srgb(values.clamp(0, 1)) if transfer == "srgb" else values.clamp(0, 1)
-        return (coded * levels).round().to(kind)
+    def write(colour: Tensor, alpha: Tensor | None) -> None:
+        values = linear_to_srgb(colour.clamp(0, 1)) if transfer == "srgb" else colour.clamp(0, 1)
+        values = values if alpha is None else torch.cat((values, alpha.clamp(0, 1)))
+        rows = (values * levels).round().to(kind).numpy().transpose(1, 2, 0)
+        if not coded:
+            coded.append(np.empty((height, *rows.shape[1:]), rows.dtype))
+        nonlocal top
+        coded[0][top : top + len(rows)] = rows
+        top += len(rows)
 
-    coded = in_strips(code, pixels)
-    if alpha is not None:
-        opacity = alpha.detach().cpu().float().clamp(0, 1)
-        coded = torch.cat((coded, (opacity * levels).round().to(kind)))
-    samples = coded.numpy().transpose(1, 2, 0)
+    yield write
     with atomic_write(path) as partial:
         if bits == 16:
-            write_png16(partial, samples)
+            write_png16(partial, coded[0])
         else:
-            partial.write_bytes(_encode_8bit(samples, suffix))
+            partial.write_bytes(_encode_8bit(coded[0], path.suffix.lower()))
 
 
 def _still(values: Tensor, path: Path) -> Tensor:

@@ -101,7 +101,8 @@ def contact_sheet(gbuffer: GBuffer, *, tile: int = 320, title: str = "") -> NDAr
     Returns:
         (H, W, 3) uint8, sRGB.
     """
-    pictures = {name: map_to_rgb(name, value[0].detach().cpu()) for name, value in _ordered(gbuffer).items()}
+    shown = {name: sparse(value[0], tile).detach().cpu() for name, value in _ordered(gbuffer).items()}
+    pictures = {name: map_to_rgb(name, value) for name, value in shown.items()}
     return tiles(pictures, tile=tile, title=title)
 
 
@@ -139,6 +140,17 @@ def thumbnail(picture: Tensor, tile: int = 320) -> Tensor:
     height, width = picture.shape[1:]
     small = np.array(_shrunk(picture, (max(1, round(tile * height / width)), tile)))
     return torch.from_numpy(small).permute(2, 0, 1) / 255
+
+
+def sparse(values: Tensor, tile: int = 320) -> Tensor:
+    """Every few pixels of a large picture (..., H, W), at least four to a pixel of a tile that wide, as a view."""
+    step = sheet_step(values.shape[-1], tile)
+    return values[..., ::step, ::step]
+
+
+def sheet_step(width: int, tile: int = 320) -> int:
+    """Every how many pixels of a picture are seen on a sheet."""
+    return max(1, width // (4 * tile))
 
 
 def to_8_bits(picture: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -21,7 +21,7 @@ from unrender.files.containers import FILM_SUFFIXES, demuxer
 from unrender.files.exr import read_channels
 from unrender.files.gbuffer_pictures import Files, find_frames, read_pictures
 from unrender.files.gbuffers import CameraLike, read_gbuffer, with_camera, write_gbuffer
-from unrender.files.images import PICTURE_SUFFIXES, read_image, write_image
+from unrender.files.images import PICTURE_SUFFIXES, picture_rows, read_image, write_image
 from unrender.files.kinds import still_kind
 from unrender.files.layers import Profile, choose_maps
 from unrender.files.normal_axes import NormalAxes
@@ -205,6 +205,10 @@ class ImageWriter:
 
     def __enter__(self) -> ImageWriter:
         return self
+
+    def rows(self, height: int) -> AbstractContextManager[Callable[[Tensor, Tensor | None], None]]:
+        """What takes the rows of the next picture for display; see `images.picture_rows`."""
+        return picture_rows(next(self._files), height, self._bits, self._transfer)
 
     def write(self, rgb_linear: Tensor, alpha: Tensor | None = None, plate: Plate | None = None) -> None:
         """Adds pictures, (3, H, W) or (T, 3, H, W) linear, with their alpha, (1, H, W) or (T, 1, H, W), a file each."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
@@ -63,13 +63,16 @@ def open_video(path: str | Path, colorspace: str | None = None) -> FrameReader:
     equally long have `times`; where those are of no use they are taken as equally long, over the same time. A note says
     so.
 
+    A damaged or truncated file gives the frames up to its fault, fewer than the reader's length, which is what the file
+    promises; a note says so.
+
     Args:
         path: the film.
         colorspace: the colour space of its R'G'B', in place of its tags: an OpenColorIO name such as "ARRI LogC4".
 
     Raises:
-        UserError: a missing, empty, damaged or truncated file, one that is no film or has no video, or (while
-            iterating) frames of another size, or another number of them than was promised.
+        UserError: a missing or empty file, one that is no film, has no video or no frame that can be decoded, or (while
+            iterating) frames of another size.
     """
     conversion = input_conversion(colorspace)
     path = existing_file(path)
@@ -226,10 +229,35 @@ def _decoded(path: Path, film: Film) -> Iterator[tuple[str, av.VideoFrame]]:
             decoder = av.CodecContext.create("libvpx-vp9" if decoder.name == "vp9" else "libvpx", "r")
         decoder.options = {"max_pixels": str(MOST_PIXELS)}
         decoder.thread_type = "AUTO"
-        for packet in container.demux(stream):
+        for frame in _to_the_first_fault(container.demux(stream), decoder):
+            assert isinstance(frame, av.VideoFrame), "a video decoder gives pictures"
+            yield decoder.name, frame
+
+
+def _to_the_first_fault(packets: Iterable[av.Packet], decoder: Any) -> Iterator[Any]:
+    """The frames of a stream, in a damaged file up to where it cannot be read or decoded any more.
+
+    Raises:
+        av.FFmpegError: that is so before the first frame.
+    """
+    some = False
+    try:
+        for packet in packets:
             for frame in decoder.decode(packet if packet.size else None):
-                assert isinstance(frame, av.VideoFrame), "a video decoder gives pictures"
-                yield decoder.name, frame
+                some = True
+                yield frame
+    except av.FFmpegError:
+        left = _left_in(decoder)
+        if not some and not left:
+            raise
+        yield from left
+
+
+def _left_in(decoder: Any) -> list[Any]:
+    try:
+        return decoder.decode(None)
+    except av.FFmpegError:
+        return []
 
 
 def _decode(path: Path, film: Film, conversion: Conversion | None, length: int | None = None) -> Iterator[Frames]:
@@ -246,7 +274,7 @@ def _decode(path: Path, film: Film, conversion: Conversion | None, length: int |
         count, damaged = count + 1, damaged + frame.is_corrupt
         yield picture
     if length is not None and count != length:
-        raise UserError(f"{path} is damaged or truncated: {count} of its {length} frames can be decoded")
+        note(path, f"is damaged or truncated: {count} of its {length} frames can be decoded, and are used")
     if damaged and length is not None:
         note(path, f"is damaged in {damaged} of its {count} frames; they are used as the decoder mends them")
 

@@ -96,33 +96,65 @@ class DeferredRenderer:
         self, gbuffer: GBuffer, light: EnvironmentMap, camera: Camera, yaw: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Strip by strip, as each pixel is shaded by itself, in far more numbers than it has."""
+        shading = self.shading(gbuffer, light, camera, yaw)
+        parts = list(strips(gbuffer.size))
+        first = shading.rows(parts[0])
+        if len(parts) == 1:
+            return first
+        diffuse, specular, background = (values.new_empty(3, *gbuffer.size) for values in first)
+        for rows in parts:
+            shaded = first if rows is parts[0] else shading.rows(rows)
+            diffuse[:, rows], specular[:, rows], background[:, rows] = shaded
+        return diffuse, specular, background
+
+    def shading(self, gbuffer: GBuffer, light: EnvironmentMap, camera: Camera, yaw: float) -> RowShading:
+        """What the rows of one frame are shaded by, one after the other; of no renderer that draws all of its light.
+        Arguments and errors as in `__call__`."""
+        if self.quality == "monte_carlo":
+            raise UserError("deferred:monte_carlo renders whole pictures; expected split_sum or screen_space")
         prefiltered = PrefilteredLight.of(light.radiance[0])
         obstruction = None
         if self.quality == "screen_space" or (self.quality == "auto" and gbuffer.depth is not None):
             gbuffer.require("depth", by="screen-space ray tracing")
             gbuffer = gbuffer if gbuffer.depth_kind == "metric" else calibrate_depth(gbuffer)
             obstruction = screen_space.obstruct(gbuffer, prefiltered, camera, yaw, self._drawn, self.seed)
+        return RowShading(replace(gbuffer, camera=camera), light, yaw, prefiltered, obstruction, self.background)
 
-        def shade(rows: slice) -> tuple[Tensor, Tensor, Tensor]:
-            view = camera.cropped(rows.start, 0, (rows.stop - rows.start, camera.size[1]))
-            part = replace(gbuffer, camera=view, **{name: value[:, :, rows] for name, value in gbuffer.maps.items()})
-            surface = shading_points(part, view, yaw)
-            if obstruction is None:
-                shaded = split_sum.shade(surface, prefiltered)
-            else:
-                shaded = obstruction.shade(part, surface, view, split_sum.factors(surface, prefiltered), rows.start)
-            diffuse, specular = (surface.picture(values) for values in shaded)
-            return diffuse, specular, backdrop(part, light, view, yaw) if self.background else torch.zeros_like(diffuse)
 
-        parts = list(strips(gbuffer.size))
-        first = shade(parts[0])
-        if len(parts) == 1:
-            return first
-        diffuse, specular, background = (values.new_empty(3, *gbuffer.size) for values in first)
-        for rows in parts:
-            shaded = first if rows is parts[0] else shade(rows)
-            diffuse[:, rows], specular[:, rows], background[:, rows] = shaded
-        return diffuse, specular, background
+@dataclass(frozen=True)
+class RowShading:
+    """One frame under a light, to be shaded some rows at a time.
+
+    Attributes:
+        gbuffer: with its camera; its depth is positive.
+        light: of one frame.
+        yaw: degrees that it is turned by.
+        prefiltered: the light, as lobes see it.
+        obstruction: what is in its way; None for nothing.
+        background: whether the light is seen past the surfaces.
+    """
+
+    gbuffer: GBuffer
+    light: EnvironmentMap
+    yaw: float
+    prefiltered: PrefilteredLight
+    obstruction: screen_space.Obstruction | None
+    background: bool
+
+    def rows(self, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """Diffuse and specular radiance and the background of some rows, each (3, rows, W)."""
+        gbuffer, light, yaw = self.gbuffer, self.light, self.yaw
+        camera = gbuffer.camera_or_default()
+        view = camera.cropped(rows.start, 0, (rows.stop - rows.start, camera.size[1]))
+        part = replace(gbuffer, camera=view, **{name: value[:, :, rows] for name, value in gbuffer.maps.items()})
+        surface = shading_points(part, view, yaw)
+        if self.obstruction is None:
+            shaded = split_sum.shade(surface, self.prefiltered)
+        else:
+            factors = split_sum.factors(surface, self.prefiltered)
+            shaded = self.obstruction.shade(part, surface, view, factors, rows.start)
+        diffuse, specular = (surface.picture(values) for values in shaded)
+        return diffuse, specular, backdrop(part, light, view, yaw) if self.background else torch.zeros_like(diffuse)
 
 
 def _stacked(frames: Sequence[Tensor]) -> Tensor:

@@ -4,13 +4,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from unrender.scene.camera import pixel_rays
+from unrender.scene.camera import Camera, pixel_rays
 from unrender.scene.gbuffer import GBuffer, concatenate
+from unrender.scene.strips import in_strips
 
 ROUNDS = 12
 MIN_NORMAL_AGREEMENT = 0.9  # cosine between neighbours' normals; less is taken for an edge
 NEAREST = 0.05  # the least the calibrated depth may be, as a part of its median
 MIN_POSITIVE = 0.98
+PIXELS = 1 << 19  # of a frame that scale and shift are found by
 STRIDE = 2  # pixels between the ends of a tangent: short ones are lost in the noise of depth
 
 
@@ -46,16 +48,33 @@ def calibrate_depth(gbuffer: GBuffer) -> GBuffer:
         frame = gbuffer.frame(i)
         assert frame.normal is not None
         assert frame.depth is not None
-        rays = pixel_rays(camera.frame(i)).to(frame.depth)
-        frames.append(frame.with_maps(depth=_calibrated(frame.depth, frame.normal, rays)))
+        frames.append(frame.with_maps(depth=_calibrated(frame.depth, frame.normal, camera.frame(i))))
     return concatenate(frames)
 
 
-def _calibrated(depth: Tensor, normal: Tensor, rays: Tensor) -> Tensor:
-    """Depth (1, 1, H, W) of one frame, calibrated."""
+def _calibrated(depth: Tensor, normal: Tensor, camera: Camera) -> Tensor:
+    """Depth (1, 1, H, W) of one frame, calibrated by every few pixels of a large one."""
+    step = max(1, round((depth.numel() / PIXELS) ** 0.5))
+    rays = pixel_rays(camera.every(step)).to(depth)
+    found = _scale_and_shift(depth[:, :, ::step, ::step], normal[:, :, ::step, ::step], rays)
+    if found is None:
+        return depth
+    middle, spread, shift, scale = found
+
+    def metric(depth: Tensor, normal: Tensor) -> Tensor:
+        known = torch.isfinite(depth) & (normal.square().sum(1, keepdim=True) > 0.25)
+        unit = torch.where(known, (depth - middle) / spread, 0.0)
+        return torch.where(known, ((unit + shift) / scale).clamp(min=NEAREST), torch.inf)
+
+    return in_strips(metric, depth, normal)
+
+
+def _scale_and_shift(depth: Tensor, normal: Tensor, rays: Tensor) -> tuple[Tensor, Tensor, float, Tensor] | None:
+    """What is taken from depth (1, 1, H, W) and what it is divided by, then what is added and what that is divided by;
+    None where there is no depth."""
     known = torch.isfinite(depth) & (normal.square().sum(1, keepdim=True) > 0.25)
     if not known.any():
-        return depth
+        return None
     values = depth[known]
     middle = values.median()
     spread = (values - middle).abs().mean().clamp(min=1e-6 * (1 + middle.abs()))
@@ -63,9 +82,8 @@ def _calibrated(depth: Tensor, normal: Tensor, rays: Tensor) -> Tensor:
     unit = torch.where(known, (depth - middle) / spread, 0.0)
     pairs = [_tangents(unit, normal, rays, known, dim) for dim in (2, 3)]
     normals, tangents = (torch.cat(x) for x in zip(*pairs, strict=True))
-    metric = unit + _shift(normals, tangents, unit[known])
-    scale = metric[known].median()
-    return torch.where(known, (metric / scale).clamp(min=NEAREST), torch.inf)
+    shift = _shift(normals, tangents, unit[known])
+    return middle, spread, shift, (unit + shift)[known].median()
 
 
 def _tangents(depth: Tensor, normal: Tensor, rays: Tensor, known: Tensor, dim: int) -> tuple[Tensor, Tensor]:

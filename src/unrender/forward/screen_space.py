@@ -122,11 +122,7 @@ def _every(gbuffer: GBuffer, camera: Camera, stride: int) -> tuple[GBuffer, Came
         return gbuffer, camera
     first = stride // 2
     maps = {name: value[:, :, first::stride, first::stride] for name, value in gbuffer.maps.items()}
-    size = (maps["normal"].shape[2], maps["normal"].shape[3])
-    k = camera.intrinsics.clone()
-    k[:, :2] /= stride
-    k[:, :2, 2] = (camera.intrinsics[:, :2, 2] - first - 0.5) / stride + 0.5
-    view = Camera(k, camera.pose, size)
+    view = camera.every(stride, first)
     shown = GBuffer(base_color=maps["base_color"], normal=maps["normal"], camera=view, depth_kind=gbuffer.depth_kind)
     names = ("depth", "roughness", "metallic", "mask")
     return shown.with_maps(**{name: maps[name] for name in names if name in maps}), view

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from unrender.forward import DeferredRenderer
+from unrender.insert.raster import rasterise
 from unrender.insert.scene import InsertionScene
-from unrender.raytrace.path_tracer import render_lights
+from unrender.raytrace.atlas import pack_atlas
 from unrender.scene.camera import world_rays
-from unrender.scene.environment import EnvironmentMap
+from unrender.scene.environment import EnvironmentMap, resize
 
 _GRID = (0.05, 0.8, 1.0)
+COARSE = (32, 64)
+"""Of the light that objects are seen by."""
+
+FINER = 2  # times as many pixels either way as are shown
 
 
 def draw_placement(scene: InsertionScene, background: Tensor, light: EnvironmentMap, longest: int = 640) -> Tensor:
@@ -28,15 +36,25 @@ def draw_placement(scene: InsertionScene, background: Tensor, light: Environment
     factor = min(1.0, longest / max(height, width))
     size = (max(1, round(height * factor)), max(1, round(width * factor)))
     small = scene.seen_at(size)
-    objects, _ = small.traced()
-    lit = render_lights(objects, [light], samples=16, seed=0, seen_faces=len(objects.surface.faces))
+    lit, coverage = _objects(small, light)
     picture = functional.interpolate(background, size, mode="area")
     grid = _plane_grid(small)
     picture = torch.lerp(picture, picture.new_tensor(_GRID)[:, None, None].expand_as(picture), 0.6 * grid)
-    exposure = (
-        0.5 / lit.rgb[lit.coverage.expand_as(lit.rgb) > 0.5].mean().clamp(min=1e-6) if lit.coverage.any() else 1.0
-    )
-    return (1 - lit.coverage) * picture + lit.rgb * exposure
+    exposure = 0.5 / lit[coverage.expand_as(lit) > 0.5].mean().clamp(min=1e-6) if bool((coverage > 0.5).any()) else 1.0
+    return (1 - coverage) * picture + (lit * exposure).clamp(0, 1)
+
+
+def _objects(scene: InsertionScene, light: EnvironmentMap) -> tuple[Tensor, Tensor]:
+    """The objects under a light that meets nothing on its way, (1, 3, H, W), times how much of each pixel they cover,
+    (1, 1, H, W)."""
+    height, width = scene.camera.size
+    camera = scene.camera.frame(0).resized((FINER * height, FINER * width))
+    gbuffer = rasterise(pack_atlas(scene.parts)[0], camera)
+    coarse = replace(light, radiance=resize(light.radiance, COARSE))  # is prefiltered at once
+    lit = DeferredRenderer(background=False)(gbuffer, coarse).surface
+    covered = gbuffer.mask
+    assert covered is not None
+    return functional.avg_pool2d(lit, FINER), functional.avg_pool2d(covered, FINER)
 
 
 def _plane_grid(scene: InsertionScene) -> Tensor:

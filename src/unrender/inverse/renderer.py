@@ -101,7 +101,7 @@ class InverseRenderer:
                 [once(photo, wanted, steps=steps, noise=own, seed=seed + k) for k, own in enumerate(noises)]
             )
         prediction = run(self.engine, Inputs.of_photo(seen), maps=wanted, noise=noise, steps=steps, seed=seed)
-        return finish_maps(prediction.gbuffer((*wanted, "mask")), photo, wanted)
+        return finish_maps(prediction.gbuffer((*wanted, "mask")), photo, wanted, in_place=True)
 
     def pictures(
         self,
@@ -174,17 +174,18 @@ def unknown_map(name: str, known: Collection[str], by: str) -> UserError:
     return UserError(f"{by} no map {name}; {hint}")
 
 
-def finish_maps(gbuffer: GBuffer, photo: Frames, wanted: Sequence[str]) -> GBuffer:
-    """Puts the photo in, its alpha into the mask, and takes normal and depth away where there is no surface."""
+def finish_maps(gbuffer: GBuffer, photo: Frames, wanted: Sequence[str], *, in_place: bool = False) -> GBuffer:
+    """Puts the photo in, its alpha into the mask, and takes normal and depth away where there is no surface: from the
+    maps themselves where `in_place` says that nobody else has them."""
     mask = gbuffer.mask
     if photo.mask is not None:
         mask = photo.mask if mask is None else mask * photo.mask
     if mask is not None:
-        nothing = mask < SURFACE
+        fill = torch.inference_mode()(Tensor.masked_fill_) if in_place else Tensor.masked_fill
         if gbuffer.normal is not None:
-            gbuffer = gbuffer.with_maps(normal=gbuffer.normal.masked_fill(nothing, 0.0))
+            gbuffer = gbuffer.with_maps(normal=fill(gbuffer.normal, mask < SURFACE, 0.0))
         if gbuffer.depth is not None:
-            gbuffer = gbuffer.with_maps(depth=gbuffer.depth.masked_fill(nothing, torch.inf))
+            gbuffer = gbuffer.with_maps(depth=fill(gbuffer.depth, mask < SURFACE, torch.inf))
     unwanted = {name: None for name in gbuffer.maps if name not in wanted}
     kept = gbuffer.with_maps(**unwanted, rgb=photo.rgb)
     return replace(kept, fps=photo.fps, plate=photo.plate, plates=photo.plates).with_maps(mask=mask)

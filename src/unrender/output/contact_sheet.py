@@ -8,11 +8,10 @@ from PIL import Image
 from torch import Tensor
 
 from unrender.files.atomic import atomic_write
-from unrender.files.preview import map_to_rgb, thumbnail, tiles, to_8_bits
+from unrender.files.preview import map_to_rgb, sparse, thumbnail, tiles, to_8_bits
 from unrender.forward import RenderPasses
 from unrender.scene.color import linear_to_srgb
 from unrender.scene.gbuffer import GBuffer
-from unrender.scene.strips import in_strips
 from unrender.scene.tone import tone_map
 
 
@@ -23,12 +22,14 @@ def write_contact_sheet(path: str | Path, gbuffer: GBuffer, relit: RenderPasses 
 
 def display_thumbnail(display: Tensor) -> Tensor:
     """The first frame of display-linear pictures (T, 3, H, W) as a contact sheet shows it, (3, h, w) in [0, 1]."""
-    return thumbnail(in_strips(lambda rgb: to_8_bits(linear_to_srgb(rgb.clamp(0, 1))), display[0].detach().cpu()))
+    return thumbnail(to_8_bits(linear_to_srgb(sparse(display[0]).detach().cpu().clamp(0, 1))))
 
 
 def write_thumbnails(path: str | Path, gbuffer: GBuffer, relit: Tensor | None) -> None:
     """`write_contact_sheet` of a rendering that need no longer be there, by its `display_thumbnail`."""
-    pictures = {name: thumbnail(map_to_rgb(name, value[0].detach().cpu())) for name, value in gbuffer.maps.items()}
+    pictures = {
+        name: thumbnail(map_to_rgb(name, sparse(value[0]).detach().cpu())) for name, value in gbuffer.maps.items()
+    }
     if relit is not None:
         pictures["relit"] = relit
     if "rgb" in pictures:

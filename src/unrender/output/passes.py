@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from unrender.errors import UserError
 from unrender.files.exr import Compression
-from unrender.files.gbuffers import write_layers
+from unrender.files.gbuffers import LayerFile, LayerRows, layer_rows, write_layers
 from unrender.files.images import WRITTEN_SUFFIXES
 from unrender.files.numbering import literal
 from unrender.files.sequences import ImageWriter, frame_files, is_pattern
@@ -182,6 +183,27 @@ class PassesWriter:
             if isinstance(writer, _LayerWriter):
                 writer.write(rendered, rendered.beauty, plate, metadata)
 
+    def write_strips(
+        self,
+        size: tuple[int, int],
+        strips: Iterator[tuple[RenderPasses, Tensor]],
+        plate: Plate | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        """Adds one frame, some rows at a time: their passes, and the picture of them for display, from the top.
+
+        Args:
+            size: (height, width) of the frame.
+            strips: rows as (1, C, rows, W), see `write`.
+            plate, metadata: see `write`.
+        """
+        first = next(strips)
+        with ExitStack() as stack:
+            sinks = [stack.enter_context(_rows(writer, size, first[0], plate, metadata)) for writer in self._writers]
+            for passes, display in chain((first,), strips):
+                for sink in sinks:
+                    sink(passes, display)
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -194,6 +216,40 @@ class PassesWriter:
         if suffix == ".exr":
             return _LayerWriter(path, self._layers, self._first, self._fps, self._stored)
         return ImageWriter(path, first=self._first, bits=self._stored.bits if suffix == ".png" else 8)
+
+
+@contextmanager
+def _rows(
+    writer: VideoWriter | ImageWriter | _LayerWriter,
+    size: tuple[int, int],
+    like: RenderPasses,
+    plate: Plate | None,
+    metadata: Mapping[str, str] | None,
+) -> Generator[Callable[[RenderPasses, Tensor], None]]:
+    """What takes the rows of one frame for a file."""
+    if isinstance(writer, VideoWriter):
+        raise UserError("a large still goes to a picture; expected a name that ends in .png, .jpg or .exr")
+    if isinstance(writer, _LayerWriter):
+        with writer.rows(size, like, plate, metadata) as write:
+            yield lambda passes, _: write(_planes(passes), passes.beauty[0], _first(passes.alpha))
+        return
+    opaque = like.alpha is None or writer.path.suffix.lower() in _OPAQUE
+    with writer.rows(size[0]) as write_picture:
+
+        def write_display(passes: RenderPasses, display: Tensor) -> None:
+            alpha = None if opaque else passes.alpha
+            straight = display if alpha is None else _straight(display, alpha)
+            write_picture(straight[0].detach().cpu().float(), _first(alpha))
+
+        yield write_display
+
+
+def _planes(passes: RenderPasses) -> dict[str, Tensor]:
+    return {name: value[0] for name, value in passes.passes.items()}
+
+
+def _first(alpha: Tensor | None) -> Tensor | None:
+    return None if alpha is None else alpha[0]
 
 
 def _straight(beauty: Tensor, alpha: Tensor) -> Tensor:
@@ -211,6 +267,24 @@ class _LayerWriter:
 
     def __enter__(self) -> _LayerWriter:
         return self
+
+    def rows(
+        self, size: tuple[int, int], like: RenderPasses, plate: Plate | None, metadata: Mapping[str, str] | None
+    ) -> AbstractContextManager[LayerRows]:
+        """What takes the rows of the next frame, whose passes are `like` these."""
+        if self._fps is not None:
+            plate = (plate or Plate.of_size(size)).at_rate(self._fps)
+        layers = tuple(like.passes) if self._layers else ()
+        about = LayerFile(
+            layers,
+            like.alpha is not None,
+            size,
+            plate,
+            metadata or {},
+            self._stored.compression,
+            self._stored.colorspace,
+        )
+        return layer_rows(next(self._files), about)
 
     def write(self, rendered: RenderPasses, beauty: Tensor, plate: Plate | None, metadata: Metadata | None) -> None:
         if self._fps is not None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from unrender.files.layers import Profile
 from unrender.files.numbering import literal
+from unrender.files.preview import sheet_step
 from unrender.files.sequences import GBufferWriter
 from unrender.files.video import DEFAULT_FPS, VideoWriter
+from unrender.forward import RenderPasses
 from unrender.output.contact_sheet import display_thumbnail, write_thumbnails
 from unrender.output.passes import DEFAULT_FORMAT, PassesWriter, PictureFormat, check_frames, passes_paths
 from unrender.relight import Relit
+from unrender.relight.large import LargeRelit
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ class RelitPaths:
 
 def write_relit_stream(
     paths: RelitPaths,
-    relit: Iterable[Relit],
+    relit: Iterable[Relit | LargeRelit],
     layers: bool = True,
     fps: float | None = None,
     number: int = 1,
@@ -79,6 +85,9 @@ def write_relit_stream(
         turn = stack.enter_context(VideoWriter(paths.turn, fps or DEFAULT_FPS)) if paths.turn else None
         first = True
         for part in relit:
+            if isinstance(part, LargeRelit):
+                _write_large(passes, gbuffers, paths.contact_sheet, part)
+                continue
             sheet = paths.contact_sheet if first else None
             # Made anew for each: of a large picture, none is held beside the others.
             shown = display_thumbnail(part.display) if sheet else None
@@ -95,6 +104,27 @@ def write_relit_stream(
             first = False
 
 
+def _write_large(writer: PassesWriter, gbuffers: GBufferWriter | None, sheet: Path | None, relit: LargeRelit) -> None:
+    """A large still, some rows at a time; of all of it only every few pixels are kept, for the contact sheet."""
+    rows, shown = 0, []
+    step = sheet_step(relit.size[1])
+
+    def strips() -> Iterator[tuple[RenderPasses, Tensor]]:
+        nonlocal rows
+        for part in relit.strips():
+            display = part.display
+            shown.append(display[0, :, -rows % step :: step, ::step].clone())
+            rows += display.shape[2]
+            yield part.passes, display
+
+    decomposition = relit.decomposition
+    writer.write_strips(relit.size, strips(), decomposition.frames.plate, _metadata(relit, relit.options.yaw))
+    if sheet is not None:
+        write_thumbnails(sheet, decomposition.gbuffer, display_thumbnail(torch.cat(shown, dim=1)[None]))
+    if gbuffers is not None:
+        gbuffers.write(decomposition.gbuffer)
+
+
 def _write_frames(writer: PassesWriter, relit: Relit) -> None:
     """Each frame with its own plate."""
     frames, display, told = relit.decomposition.frames, relit.display, relit_metadata(relit)
@@ -108,9 +138,13 @@ def _write_frames(writer: PassesWriter, relit: Relit) -> None:
 def relit_metadata(relit: Relit) -> list[dict[str, str]]:
     """What the .exr of each frame says: the light, the degrees that it is turned by, "auto" or the stops that it is
     brighter by, and the factor that shows the linear values as the display picture does, before the shoulder."""
-    shown = {"light": relit.light, "exposure": str(relit.exposure), "display_gain": f"{relit.gain:.9g}"}
     yaws = relit.yaws if len(relit.yaws) == len(relit.passes) else (0.0,) * len(relit.passes)
-    return [{**shown, "yaw": f"{yaw:.9g}"} for yaw in yaws]
+    return [_metadata(relit, yaw) for yaw in yaws]
+
+
+def _metadata(relit: Relit | LargeRelit, yaw: float) -> dict[str, str]:
+    said = {"light": relit.light, "exposure": str(relit.exposure), "display_gain": f"{relit.gain:.9g}"}
+    return {**said, "yaw": f"{yaw:.9g}"}
 
 
 def write_relit(path: str | Path, relit: Relit, colorspace: str | None = None) -> None:

@@ -16,7 +16,7 @@ from unrender.files import meshes
 from unrender.raytrace.material import Material
 from unrender.raytrace.mesh import Array, Mesh, box_mapped, is_closed, merge, unit, vertex_normals, with_creases
 
-MOST_TRIANGLES = 200_000
+MOST_TRIANGLES = 2_000_000
 _MOST_REPEATS = 16  # of a texture across one mesh: beyond that one texel here would average all of it
 _THICKNESS = 2e-3  # between the two sides of an open surface, the asset's radius being 1
 

@@ -57,15 +57,25 @@ def detail_gain(photo: Tensor, rerendered: Tensor, trust: Tensor | None = None) 
 
     Source: the quotient image (Riklin-Raviv and Shashua, PAMI 2001, eq. 3) between two renderings of one G-buffer.
     """
-    gain = in_strips(_gain, photo, rerendered)
+    return faded(in_strips(quotient, photo, rerendered), trust)
+
+
+def faded(gain: Tensor, trust: Tensor | None) -> Tensor:
+    """A `quotient` (T, 3, H, W) as `detail_gain` has it at soft edges; it is used up."""
     if trust is None or not bool(((trust > 0) & (trust < 1)).any()):
         return gain
     around = _around(gain, trust)
     size = (gain.shape[2], gain.shape[3])
     for index in range(gain.shape[1]):  # one channel at a time: of a large picture all at once would be another copy
-        wide = resize_picture(around[:, index : index + 1], size)
-        gain[:, index : index + 1] = torch.lerp(wide, gain[:, index : index + 1], trust.to(gain))
+        wide, own = resize_picture(around[:, index : index + 1], size), gain[:, index : index + 1]
+        gain[:, index : index + 1] = in_strips(
+            lambda *all: torch.lerp(all[0], all[1].to(all[0]), all[2]), wide, own, trust
+        )
     return gain
+
+
+def _faded(wide: Tensor, own: Tensor, trust: Tensor) -> Tensor:
+    return torch.lerp(wide, own.to(wide), trust.to(wide))
 
 
 def belief(photo: Tensor, rerendered: Tensor, weights: Tensor) -> Tensor:
@@ -80,8 +90,12 @@ def belief(photo: Tensor, rerendered: Tensor, weights: Tensor) -> Tensor:
         rerendered: as above.
         weights: (T, 1, H, W) in [0, 1], how much each pixel counts.
     """
+    return belief_of(in_strips(luminance, photo), in_strips(luminance, rerendered), weights)
 
-    levels = torch.cat((in_strips(luminance, photo), in_strips(luminance, rerendered)), dim=1)
+
+def belief_of(photo: Tensor, rerendered: Tensor, weights: Tensor) -> Tensor:
+    """`belief` by the luminances, (T, 1, H, W) each."""
+    levels = torch.cat((photo, rerendered), dim=1)
     means, weight = _pooled(levels, weights, PATCH)
     small = ((means[:, :1] + FAINT) / (means[:, 1:] + FAINT)).log()
     total = weight.sum((1, 2, 3), keepdim=True).clamp(min=1e-6)
@@ -90,7 +104,9 @@ def belief(photo: Tensor, rerendered: Tensor, weights: Tensor) -> Tensor:
     return 1 / (1 + (deviation / HALF_BELIEVED).square())
 
 
-def believed(rendered: Tensor, photo: Tensor, gain: Tensor, weights: Tensor, belief: Tensor) -> Tensor:
+def believed(
+    rendered: Tensor, photo: Tensor, gain: Tensor, weights: Tensor, belief: Tensor, mean: Tensor | None = None
+) -> Tensor:
     """The factor (T, 3, H, W) for what is rendered under a new light, with the photo's detail, and with as much of the
     change of light as is believed.
 
@@ -100,20 +116,28 @@ def believed(rendered: Tensor, photo: Tensor, gain: Tensor, weights: Tensor, bel
         gain: of `detail_gain`.
         weights: (T, 1, H, W) in [0, 1], how much each pixel is surface.
         belief: (T, 1, 1, 1) in [0, 1]; 1 leaves the gain as it is.
+        mean: (T, 3, 1, 1), the change of light of the whole picture, where this is a part of one.
     """
-
-    def change(rendered: Tensor, photo: Tensor, gain: Tensor) -> Tensor:
-        return ((rendered * gain).clamp(min=1e-12) / (photo + FAINT)).log()
-
-    changes = in_strips(change, rendered, photo, gain)
-    clear = weights * (luminance(photo) > DARK) + 1e-6
-    total = clear.sum((1, 2, 3), keepdim=True)
-    mean = torch.cat([(changes[:, i : i + 1] * clear).sum((1, 2, 3), keepdim=True) / total for i in range(3)], dim=1)
+    changes = in_strips(change_of_light, rendered, photo, gain)
+    mean = mean_change(changes, photo, weights) if mean is None else mean
     offset = changes.sub_(mean).clamp_(-LARGEST_CHANGE, LARGEST_CHANGE)
     return offset.mul_(belief - 1).exp_().mul_(gain)
 
 
-def _gain(photo: Tensor, rerendered: Tensor) -> Tensor:
+def change_of_light(rendered: Tensor, photo: Tensor, gain: Tensor) -> Tensor:
+    """The change of light of each pixel, natural logarithm, all (T, 3, H, W)."""
+    return ((rendered * gain).clamp(min=1e-12) / (photo + FAINT)).log()
+
+
+def mean_change(changes: Tensor, photo: Tensor, weights: Tensor) -> Tensor:
+    """The mean of changes of light (T, 3, H, W) over what is surface and not dark, (T, 3, 1, 1)."""
+    clear = weights * (luminance(photo) > DARK) + 1e-6
+    total = clear.sum((1, 2, 3), keepdim=True)
+    return torch.cat([(changes[:, i : i + 1] * clear).sum((1, 2, 3), keepdim=True) / total for i in range(3)], dim=1)
+
+
+def quotient(photo: Tensor, rerendered: Tensor) -> Tensor:
+    """The gain of each pixel by itself; see `detail_gain`."""
     ratio = (photo / rerendered.clamp(min=DARK / 10)).clamp(SMALLEST_RATIO, LARGEST_RATIO).log()
     # One trust for all three channels: a shadow that kept its red but not its faint blue would turn blue.
     trust = (luminance(rerendered) / DARK).clamp(0, 1)
@@ -138,5 +162,5 @@ def _pooled(values: Tensor, weights: Tensor, parts: int) -> tuple[Tensor, Tensor
     side = max(1, max(height, width) // parts)
     small = (max(1, height // side), max(1, width // side))
     share = functional.adaptive_avg_pool2d(weights, small)
-    sums = [functional.adaptive_avg_pool2d(part * weights, small) for part in values.split(1, dim=1)]
+    sums = [functional.adaptive_avg_pool2d(part.to(weights) * weights, small) for part in values.split(1, dim=1)]
     return torch.cat(sums, dim=1) / share.clamp(min=1e-6), share

@@ -18,6 +18,7 @@ from unrender.relight.surface import soft_surface
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
+from unrender.scene.strips import in_strips
 
 LIGHT_SIZE = (8, 16)
 WRITTEN_SIZE = (64, 128)  # of a light in a file: texels of 22 degrees would show their edges in reflections
@@ -167,13 +168,14 @@ def working_copy(frames: Frames, gbuffer: GBuffer) -> tuple[GBuffer, Tensor, Ten
     size = (max(1, round(height * factor)), max(1, round(width * factor)))
     trust = coverage(gbuffer)
     if not frames.hdr:
-        trust = trust * (frames.rgb.amax(1, keepdim=True) < CLIPPED)
+        trust = in_strips(lambda trust, rgb: trust * (rgb.amax(1, keepdim=True) < CLIPPED), trust, frames.rgb)
     # A trust of exactly nothing would divide by zero; this much changes no pixel that is trusted at all.
     trust = trust + 1e-6
     share = functional.adaptive_avg_pool2d(trust, size)
 
-    def shrink(value: Tensor) -> Tensor:
-        return functional.adaptive_avg_pool2d(value * trust, size) / share
+    def shrink(value: Tensor) -> Tensor:  # one channel at a time: of a large picture all would be another copy
+        sums = [functional.adaptive_avg_pool2d(part * trust, size) for part in value.split(1, dim=1)]
+        return torch.cat(sums, dim=1) / share
 
     names = ("base_color", "normal", "roughness", "metallic")
     maps = {name: shrink(value) for name, value in gbuffer.maps.items() if name in names}

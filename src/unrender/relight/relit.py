@@ -19,7 +19,7 @@ from unrender.files.notes import note
 from unrender.files.readers import Reader
 from unrender.forward import ForwardRenderer, RenderPasses
 from unrender.forward.clips import PartRenderer, PlainForward, RenderState, part_renderer
-from unrender.forward.surface import coverage, sum_in_order
+from unrender.forward.surface import sum_in_order
 from unrender.inverse.clips import WindowInverse
 from unrender.inverse.renderer import InverseRenderer
 from unrender.relight.decomposition import (
@@ -30,10 +30,9 @@ from unrender.relight.decomposition import (
     noise_free,
     window_inverse,
 )
-from unrender.relight.detail import believed
 from unrender.relight.enclosure import closure, dimming, let_in
-from unrender.relight.exposure import display_gain, sparse
 from unrender.relight.options import DEFAULTS, TURN_FRAMES, Background, Exposure, Forward, Inverse, RelightOptions
+from unrender.relight.passes import before, gain_of, with_detail
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.frames import Frames
 from unrender.scene.records import same, summary
@@ -299,7 +298,7 @@ class _Rendering:
         render, waiting, closed = state.render, state.waiting, state.closed
         for part, last, decomposed in parts:
             if closed is None:  # by the first part, for all
-                closed = _closed(part) if self.options.walls else 0.0
+                closed = closed_by_walls(part) if self.options.walls else 0.0
             start = render.start
             lighting = partial(self._lighting, closed)
             passes, render = self.renderer.next_part(part.gbuffer, lighting, render, last=last)
@@ -311,12 +310,12 @@ class _Rendering:
             if passes is None:
                 yield None, RelightState(decomposed, render, waiting, gain, closed)
                 continue
-            made = [_with_detail(passes, part, background, 1 - closed)]
+            made = [with_detail(passes, part, background, 1 - closed)]
             del passes
             if gain is None:  # by the first frame, for all
-                gain = _gain(made[0].part(0, 1), part.part(0, 1), background)
+                gain = gain_of(made[0].part(0, 1), part.part(0, 1), background)
             # What is yielded is not kept here: it may be as large as a picture.
-            relit = [self._relit(_before(made.pop(), part, background, gain), part, gain, start)]
+            relit = [self._relit(before(made.pop(), part, background, gain), part, gain, start)]
             del part
             yield relit.pop(), RelightState(decomposed, render, waiting, gain, closed)
 
@@ -331,75 +330,22 @@ class _Rendering:
     def _lighting(self, closed: float, start: int, stop: int) -> tuple[EnvironmentMap, float | Tensor]:
         """The new light of some pictures, as it comes in through walls, and the degrees that it is turned by."""
         options, light, yaws = self.options, self.light, self._yaws(start, stop)
-        if options.exposure != "auto":
-            light = light.exposed(options.exposure)
-        light = let_in(light, closed) if closed > 0 else light
+        light = light_of_pictures(light, closed, options)
         own = replace(light, radiance=light.radiance[start:stop]) if len(light) > 1 else light
         return own, torch.tensor(yaws) if len(set(yaws)) > 1 else yaws[0]
 
 
-def _closed(part: Decomposition) -> float:
+def light_of_pictures(light: EnvironmentMap, closed: float, options: RelightOptions) -> EnvironmentMap:
+    """A new light as bright as it was asked for, as it comes in through walls."""
+    if options.exposure != "auto":
+        light = light.exposed(options.exposure)
+    return let_in(light, closed) if closed > 0 else light
+
+
+def closed_by_walls(part: Decomposition) -> float:
     """How far walls close the pictures of `part`; says so where they do."""
     closed = float(closure(part.gbuffer).mean())
     if closed > 0:
         says = f"side walls close the picture by {closed:.0%}; as much of the light comes in as ambient light"
         note(part.frames.name, f"{says}, all of it dimmed to {dimming(closed):.0%} (--no-walls lets it in as it is)")
     return closed
-
-
-def _with_detail(
-    passes: RenderPasses, decomposition: Decomposition, background: Background, share: float = 1.0
-) -> RenderPasses:
-    """A rendering with the photo's detail, its change of light believed to `share` of what the decomposition says. Of a
-    large picture no more is kept than is needed: `passes` is used up."""
-    surfaces, behind = dict(passes.surfaces), passes.background
-    del passes
-    if background != "light":
-        behind = behind.new_zeros(1, 1, 1, 1).expand_as(behind)
-    factor = decomposition.gain
-    if factor is not None and decomposition.belief is not None:
-        covered = coverage(decomposition.gbuffer)
-        whole = sum_in_order(surfaces.values()) / covered.clamp(min=1e-3)
-        factor = believed(whole, decomposition.frames.rgb, factor, covered, share * decomposition.belief)
-        del whole
-    if factor is not None:
-        for name in surfaces:
-            surfaces[name] = surfaces[name] * factor
-    return RenderPasses(surfaces, behind)
-
-
-def _gain(passes: RenderPasses, decomposition: Decomposition, background: Background) -> float:
-    """What shows a rendering as bright as the photo. The photo behind the surfaces is as bright as it was; so is all,
-    where the surfaces are."""
-    rgb = sparse(decomposition.frames.rgb)
-    seen = RenderPasses({name: sparse(value) for name, value in passes.surfaces.items()}, sparse(passes.background))
-    if background == "light":
-        return display_gain(rgb, seen.beauty)
-    covered = sparse(coverage(decomposition.gbuffer))
-    # A surface that covers a part of its pixel is compared by that part of it.
-    return display_gain(rgb * covered, seen.surface, covered)
-
-
-def _before(passes: RenderPasses, decomposition: Decomposition, background: Background, gain: float) -> RenderPasses:
-    """A rendering before the background that is wanted: the light as it was rendered, the photo, which `gain` shows as
-    it was, or nothing."""
-    if background == "light":
-        return passes
-    rgb = decomposition.frames.rgb
-    if background == "none":
-        behind = torch.zeros_like(rgb)
-    else:
-        covered, mask = coverage(decomposition.gbuffer), decomposition.frames.mask
-        there = torch.ones_like(covered) if mask is None else mask  # of the photo, too, what is cut out is not there
-        behind = in_strips(lambda photo, part: photo * (part / gain), rgb, (there - covered).clamp(min=0))
-    return RenderPasses(passes.surfaces, behind, _alpha(decomposition, background))
-
-
-def _alpha(decomposition: Decomposition, background: Background) -> Tensor | None:
-    """How much of a relit picture is there, (T, 1, H, W): of a cut-out what its alpha says, before no background what
-    there is a surface in; None before the light, which fills the picture."""
-    if background == "light":
-        return None
-    if background == "none":
-        return coverage(decomposition.gbuffer)
-    return decomposition.frames.mask

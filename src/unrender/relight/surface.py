@@ -66,9 +66,12 @@ def soft_surface(frames: Frames, gbuffer: GBuffer, previous: Tensor | None = Non
             frame = torch.lerp(frame, previous, HELD)
         steady.append(frame)
         previous = frame
-    mask = in_strips(_soften, torch.cat(steady))
+    del guess
+    mask = in_strips(_soften, steady[0] if len(steady) == 1 else torch.cat(steady))
     if bool((mask < 1).any()):
-        mask = follow_photo(mask, frames.rgb)
+        coarse = resize_picture(mask, _working_size(frames.size))
+        del mask  # of a large picture it need not be kept beside what follows
+        mask = _followed(coarse, frames.rgb)
     return _filled(gbuffer.with_maps(mask=mask)), previous
 
 
@@ -77,11 +80,18 @@ def follow_photo(mask: Tensor, rgb: Tensor) -> Tensor:
 
     What is the same all around, 0 or 1, stays so.
     """
-    size = (rgb.shape[2], rgb.shape[3])
+    return _followed(resize_picture(mask, _working_size((rgb.shape[2], rgb.shape[3]))), rgb)
+
+
+def _working_size(size: tuple[int, int]) -> tuple[int, int]:
     factor = min(1.0, WORKING_SIDE / max(size))
-    small = (max(1, round(size[0] * factor)), max(1, round(size[1] * factor)))
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
+def _followed(coarse: Tensor, rgb: Tensor) -> Tensor:
+    """`follow_photo` of a mask at its working size."""
     guide = in_strips(lambda part: linear_to_srgb(luminance(part.clamp(0, 1))), rgb)
-    coarse, picture = resize_picture(mask, small), resize_picture(guide, small)
+    picture = resize_picture(guide, (coarse.shape[2], coarse.shape[3]))
     # Doubt spreads as far as the wide window sees it; what is sure all around is left to the narrow one.
     doubt = (4 * _blur(coarse * (1 - coarse), WIDE) / DOUBT).clamp(0, 1)
     even = torch.lerp(coarse, _guided_filter(coarse, picture, WIDE), doubt)
@@ -125,15 +135,26 @@ def _filled(gbuffer: GBuffer) -> GBuffer:
     if normal is None or not bool(_lacking(normal, gbuffer.mask).any()) or not bool((normal != 0).any()):
         return gbuffer
     levels = [normal]
-    while bool((levels[-1].square().sum(1) == 0).any()) and max(levels[-1].shape[2:]) > 1:
+    while bool(in_strips(_is_zero, levels[-1]).any()) and max(levels[-1].shape[2:]) > 1:
         height, width = levels[-1].shape[2:]
         halved = functional.adaptive_avg_pool2d(levels[-1], (max(1, height // 2), max(1, width // 2)))
         levels.append(functional.normalize(halved, dim=1))
     found = levels.pop()
     for finer in reversed(levels):
-        coarse = functional.normalize(resize_picture(found, (finer.shape[2], finer.shape[3])), dim=1)
-        found = torch.where(finer.square().sum(1, keepdim=True) > 0, finer, coarse)
-    return replace(gbuffer, normal=torch.where(_lacking(normal, gbuffer.mask), found, normal))
+        coarse = resize_picture(found, (finer.shape[2], finer.shape[3]))
+        lacks = _lacking(normal, gbuffer.mask) if finer is normal else in_strips(_is_zero, finer)
+        found = in_strips(_with_other, finer, coarse, lacks)
+        del coarse
+    return replace(gbuffer, normal=found)
+
+
+def _is_zero(normal: Tensor) -> Tensor:
+    return normal.square().sum(1, keepdim=True) == 0
+
+
+def _with_other(normal: Tensor, other: Tensor, lacking: Tensor) -> Tensor:
+    """Normals, and where they are lacking others of any length, made unit."""
+    return torch.where(lacking, functional.normalize(other, dim=1), normal)
 
 
 def _lacking(normal: Tensor, mask: Tensor) -> Tensor:

@@ -91,6 +91,16 @@ class Camera:
             )
         return self.resized(size)
 
+    def every(self, step: int, first: int = 0) -> Camera:
+        """The camera of every `step`-th pixel either way, from pixel `first` on."""
+        if step == 1:
+            return self
+        k = self.intrinsics.clone()
+        k[:, :2] /= step
+        k[:, :2, 2] = (self.intrinsics[:, :2, 2] - first - 0.5) / step + 0.5
+        height, width = (-(-(side - first) // step) for side in self.size)
+        return Camera(k, self.pose, (height, width))
+
     def cropped(self, top: int, left: int, size: tuple[int, int]) -> Camera:
         """The camera of a (height, width) window of the picture; one that reaches beyond it is padding."""
         shift = torch.zeros_like(self.intrinsics)

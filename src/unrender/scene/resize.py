@@ -12,6 +12,7 @@ from torch.nn import functional
 from unrender.errors import UserError
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
+from unrender.scene.strips import in_strips
 
 Filter = Literal[
     "bilinear", "bilinear_sharp", "bilinear_bytes", "bicubic", "nearest", "nearest_exact", "nearest_double"
@@ -56,10 +57,13 @@ def resize_normal(normal: Tensor, size: tuple[int, int]) -> Tensor:
     """
     if tuple(normal.shape[2:]) == tuple(size):
         return normal
-    present = (normal.square().sum(1, keepdim=True) > 0.25).to(normal)
-    mean = resize_picture(normal, size)
-    kept = (resize_picture(present, size) >= 0.5) & (mean.norm(dim=1, keepdim=True) > 1e-3)
-    return torch.where(kept, functional.normalize(mean, dim=1), torch.zeros_like(mean))
+    present = in_strips(lambda part: (part.square().sum(1, keepdim=True) > 0.25).to(part), normal)
+
+    def unit(mean: Tensor, covered: Tensor) -> Tensor:
+        kept = (covered >= 0.5) & (mean.norm(dim=1, keepdim=True) > 1e-3)
+        return torch.where(kept, functional.normalize(mean, dim=1), torch.zeros_like(mean))
+
+    return in_strips(unit, resize_picture(normal, size), resize_picture(present, size))
 
 
 def resize_depth(depth: Tensor, size: tuple[int, int]) -> Tensor:
@@ -72,7 +76,11 @@ def resize_depth(depth: Tensor, size: tuple[int, int]) -> Tensor:
     present = depth.isfinite()
     weight = resize_picture(present.to(depth), size)
     total = resize_picture(torch.where(present, depth, torch.zeros_like(depth)), size)
-    return torch.where(weight >= 0.5, total / weight.clamp(min=0.5), torch.full_like(total, torch.inf))
+
+    def mean(total: Tensor, weight: Tensor) -> Tensor:
+        return torch.where(weight >= 0.5, total / weight.clamp(min=0.5), torch.full_like(total, torch.inf))
+
+    return in_strips(mean, total, weight)
 
 
 def resize_instance(instance: Tensor, size: tuple[int, int]) -> Tensor:

@@ -286,5 +286,6 @@ def faithful(card: ModelCard) -> ModelCard:
         quirks.light if quirks.light is not None and isinstance(one, LightTokens) else one for one in card.conditioning
     )
     card = replace(card, maps=maps, latents=latents, conditioning=conditioning, quirks=Quirks())
+    card = card.with_sampling(guidance=replace(card.sampling.guidance, least=1.0))
     changes = {"final_step": quirks.final_step, "exploding": quirks.exploding}
     return card.with_schedule(**{name: value for name, value in changes.items() if value is not None})

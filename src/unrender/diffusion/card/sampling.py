@@ -106,24 +106,26 @@ class Guidance:
     output = none + image (image only - none) + text (image and text - image only)
 
     Attributes:
-        text: weight of the text; 0 for no guidance.
+        text: weight of the text; 1 for no guidance, 0 for what is made without any text.
         image: weight of the input maps. At 1 the unconditional evaluation cancels, and two evaluations do.
         rescale: share of the guided output whose deviation is brought back (Lin et al. 2024, section 3.4).
-        inclusive: whether a `text` of exactly 1 is guidance already.
+        least: a `text` of less is no guidance at all; official code has 1 there.
+        inclusive: whether at a `text` of exactly 1 the image guides alone.
         leaves_out: what the evaluation lacks that is guided away from: the `text`, or `all` that conditions the
             network, latents and tokens set to zero (DiffusionRenderer); `text` is then the weight of all of it.
     """
 
-    text: float = 0.0
+    text: float = 1.0
     image: float = 0.0
     rescale: float = 0.0
+    least: float = 0.0
     inclusive: bool = False
     leaves_out: Literal["text", "all"] = "text"
 
     @property
     def on(self) -> bool:
         """Whether anything is to be done."""
-        return self.image >= 1 and (self.text >= 1 if self.inclusive else self.text > 1)
+        return self.image >= 1 and self.text >= self.least and (self.text != 1 or (self.inclusive and self.image > 1))
 
 
 @dataclass(frozen=True)
