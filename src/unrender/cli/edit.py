@@ -15,6 +15,7 @@ from unrender.cli.inputs import at_rate, check_windows, parse_exposure, parse_ra
 from unrender.cli.options import (
     Bits,
     ClipSettings,
+    ColourOptions,
     Compression,
     ComputeOptions,
     Fps,
@@ -109,6 +110,7 @@ def edit(
     scene: SceneOptions,
     clip: ClipSettings,
     prompt: PromptOptions,
+    colour: ColourOptions,
     network: NetworkOptions,
     compute: ComputeOptions,
 ) -> None:
@@ -121,7 +123,8 @@ def edit(
     destination = parse_destination(job.out, (".exr", ".mp4", ".png"))
     options = replace(job.options, temporal=clip.temporal, window=clip.window, overlap=clip.overlap)
     tally = FrameTally(job.input)
-    record = RunRecord("edit", (job, scene, clip, prompt, network, compute))
+    record = RunRecord("edit", (job, scene, clip, prompt, colour, network, compute))
+    record.facts |= colour.check(destination)
     with atomic_outputs(destination) as work_dir:
         with record.timed("load"):
             from unrender.cli.engines import Engines, TimedWindows, forward_renderer, inverse_renderer
@@ -131,12 +134,14 @@ def edit(
             from unrender.relight import decompose_gbuffers, decompose_stream, edit_stream
 
             given = holds_gbuffers(job.input)
-            frames = tally.counted(at_rate(open_gbuffers(job.input) if given else open_frames(job.input), rate))
+            space = colour.colorspace_in
+            opened = open_gbuffers(job.input, colorspace=space) if given else open_frames(job.input, space)
+            frames = tally.counted(at_rate(opened, rate))
             count = min(job.frames or len(frames), len(frames))
             destination.check_frames(count)
             check_windows(clip, len(frames), job.input)
             paths = _paths(destination, work_dir, frames, count)
-            stored = picture_format(destination, job.bits, job.compression, count)
+            stored = picture_format(destination, job.bits, job.compression, count, colour.colorspace_out)
             masks = [Path(mask) for mask in (job.mask, job.material_mask) if mask and _is_file(mask)]
             inputs = InputFiles(
                 job.input, job.material_from, job.insert, *masks, models=(job.model, job.forward), light=job.light

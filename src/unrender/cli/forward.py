@@ -17,6 +17,7 @@ from unrender.cli.inputs import at_rate, parse_rate, picture_format
 from unrender.cli.options import (
     Bits,
     ClipSettings,
+    ColourOptions,
     Compression,
     ComputeOptions,
     Exposure,
@@ -100,7 +101,12 @@ class ForwardJob:
 
 
 def forward(
-    job: ForwardJob, clip: ClipSettings, prompt: PromptOptions, network: NetworkOptions, compute: ComputeOptions
+    job: ForwardJob,
+    clip: ClipSettings,
+    prompt: PromptOptions,
+    colour: ColourOptions,
+    network: NetworkOptions,
+    compute: ComputeOptions,
 ) -> None:
     """Render a G-buffer under a light.
 
@@ -112,8 +118,9 @@ def forward(
     rate = parse_rate(job.fps)
     destination = parse_destination(job.out, (*PICTURES, *VIDEOS))
     tally = FrameTally(job.gbuffer)
-    settings = (job, clip, prompt, network, compute)
+    settings = (job, clip, prompt, colour, network, compute)
     record = RunRecord("forward", settings)
+    record.facts |= colour.check(destination)
     with ExitStack() as stack:
         with record.timed("load"):
             from unrender.cli.engines import Engines, clip_options, forward_renderer
@@ -123,7 +130,8 @@ def forward(
             from unrender.forward.clips import part_renderer, render_steps
             from unrender.output import passes_paths, write_passes_stream
 
-            gbuffers = tally.counted(at_rate(open_gbuffers(job.gbuffer, job.normals, _camera(job)), rate))
+            opened = open_gbuffers(job.gbuffer, job.normals, _camera(job), colour.colorspace_in)
+            gbuffers = tally.counted(at_rate(opened, rate))
             destination.check_frames(len(gbuffers))
             if job.turn and len(gbuffers) == 1:
                 raise UserError(f"--turn {job.turn}: {job.gbuffer} is a still; expected a clip, or --yaw")
@@ -131,7 +139,7 @@ def forward(
             run = stack.enter_context(clip_outputs(destination, len(gbuffers), settings, read))
             paths = passes_paths(run.folder, f"{gbuffers.name}.forward", len(gbuffers))
             paths = (run.folder / destination.file,) if destination.file else paths
-            stored = picture_format(destination, job.bits, job.compression, len(gbuffers))
+            stored = picture_format(destination, job.bits, job.compression, len(gbuffers), colour.colorspace_out)
             models = (job.model, network.decoder)
             inputs = InputFiles(job.gbuffer, job.edit_mask, job.camera, models=models, light=job.light)
             check_results(destination, paths, inputs)

@@ -93,7 +93,9 @@ def listed(inputs: Sequence[Path]) -> list[Path]:
     return found
 
 
-def picture_format(destination: Destination, bits: str, compression: str, frames: int) -> PictureFormat:
+def picture_format(
+    destination: Destination, bits: str, compression: str, frames: int, colorspace: str | None = None
+) -> PictureFormat:
     """How the pictures of a clip are stored; `compression` "auto" is lossless for a still and lossy for several frames.
 
     Raises:
@@ -106,7 +108,7 @@ def picture_format(destination: Destination, bits: str, compression: str, frames
     if compression != "auto" and not destination.wants(".exr"):
         raise UserError(f"-o {destination.file}: --compression is for EXR; expected an OUT ending in .exr, or a folder")
     lossy = compression == "dwaa" or (compression == "auto" and frames > 1)
-    return PictureFormat(16 if bits == "16" else 8, "dwaa" if lossy else "zip")
+    return PictureFormat(16 if bits == "16" else 8, "dwaa" if lossy else "zip", colorspace=colorspace)
 
 
 def parse_maps(text: str | None) -> tuple[str, ...] | None:

@@ -11,7 +11,7 @@ import typer
 
 from unrender.cli.guard import InputFiles
 from unrender.cli.guidance import GuidanceOptions, guidance_recipe, guiding_model
-from unrender.cli.options import ComputeOptions, NetworkOptions, Out, SceneOptions
+from unrender.cli.options import ColourOptions, ComputeOptions, NetworkOptions, Out, SceneOptions
 from unrender.cli.outputs import Destination, atomic_outputs, check_results, parse_destination
 from unrender.cli.progress import progress_bar, track
 from unrender.cli.run_record import RunRecord
@@ -131,6 +131,7 @@ def insert(
     placement: PlacementOptions,
     guiding: GuidanceOptions,
     scene: SceneOptions,
+    colour: ColourOptions,
     network: NetworkOptions,
     compute: ComputeOptions,
 ) -> None:
@@ -141,14 +142,15 @@ def insert(
     """
     destination = parse_destination(job.out, (".exr", ".mp4", ".png", ".jpg"))
     tally = FrameTally(job.input)
-    record = RunRecord("insert", (job, placement, guiding, scene, network, compute))
+    record = RunRecord("insert", (job, placement, guiding, scene, colour, network, compute))
+    record.facts |= colour.check(destination)
     recipe = guidance_recipe(guiding, job.class_name, light_given=job.light is not None)
     with atomic_outputs(destination) as work_dir:
         with record.timed("load"):
             from unrender.files.environments import resolve_light
             from unrender.files.sequences import open_frames
 
-            clip = tally.counted(open_frames(job.input))
+            clip = tally.counted(open_frames(job.input, colour.colorspace_in))
             paths = _paths(job, destination, work_dir, clip)
             inputs = InputFiles(
                 job.input,
@@ -183,7 +185,9 @@ def insert(
                     plan = follow_camera(plan, clip, lambda: inverse(photo, None))
             frames = track(insert_stream(clip, plan, options), "inserting", len(clip))
             with record.timed("write"):
-                write_insertion(paths, plan, record.timed_items("render", frames), fps=clip.fps, first=clip.first)
+                made = record.timed_items("render", frames)
+                space = colour.colorspace_out
+                write_insertion(paths, plan, made, fps=clip.fps, first=clip.first, colorspace=space)
         tally.note(record)
         record.write(work_dir / destination.record_name)
     destination.report()

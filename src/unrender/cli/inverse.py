@@ -13,7 +13,16 @@ import typer
 from unrender.cli.clip_run import Progress, clip_outputs, tracked, write_in_segments
 from unrender.cli.guard import InputFiles
 from unrender.cli.inputs import at_rate, check_windows, parse_maps, parse_rate
-from unrender.cli.options import ClipSettings, ComputeOptions, Fps, NetworkOptions, Out, Profile, SceneOptions
+from unrender.cli.options import (
+    ClipSettings,
+    ColourOptions,
+    ComputeOptions,
+    Fps,
+    NetworkOptions,
+    Out,
+    Profile,
+    SceneOptions,
+)
 from unrender.cli.outputs import check_results, parse_destination
 from unrender.cli.run_record import RunRecord
 from unrender.cli.scaling import ScaleOptions
@@ -60,6 +69,7 @@ def inverse(
     job: InverseJob,
     scene: SceneOptions,
     clip: ClipSettings,
+    colour: ColourOptions,
     network: NetworkOptions,
     compute: ComputeOptions,
     scale: ScaleOptions,
@@ -72,13 +82,14 @@ def inverse(
     """
     parse_maps(job.maps)
     parse_rate(job.fps)
+    colour.check_names()
     if job.attend and job.cameras is None:
         raise UserError("--attend is of a set of views; expected --cameras with it")
     if job.cameras is not None and len(inputs.inputs) > 1:
         raise UserError("--cameras is of one INPUT, the folder of its pictures; expected no other")
     models = tuple((name.strip(), "inverse") for name in job.model.split(",") if name.strip())
     files = tuple(file for file in (job.cameras, network.decoder) if file)
-    settings = (job, scene, clip, network, compute)
+    settings = (job, scene, clip, colour, network, compute)
     work = PictureWork("inverse", invert_one, settings, models, files, ENDINGS)
     run_verb(work, inputs, job.out, scale)
 
@@ -88,6 +99,7 @@ def invert_one(
     job: InverseJob,
     scene: SceneOptions,
     clip: ClipSettings,
+    colour: ColourOptions,
     network: NetworkOptions,
     compute: ComputeOptions,
 ) -> FrameTally:
@@ -96,8 +108,9 @@ def invert_one(
     maps, rate = parse_maps(job.maps), parse_rate(job.fps)
     destination = parse_destination(job.out, ENDINGS)
     tally = FrameTally(source)
-    settings = (Picture(source), job, scene, clip, network, compute)
+    settings = (Picture(source), job, scene, clip, colour, network, compute)
     record = RunRecord("inverse", settings)
+    record.facts |= colour.check(destination)
     with ExitStack() as stack:
         with record.timed("load"):
             from unrender.cli.engines import Engines, inverse_renderer
@@ -106,8 +119,9 @@ def invert_one(
             from unrender.inverse.clips import inverse_steps
             from unrender.output import write_gbuffer_stream
 
-            posed = _posed(source, job.cameras) if job.cameras else None
-            frames = tally.counted(at_rate(open_frames(source) if posed is None else _as_reader(posed), rate))
+            posed = _posed(source, job.cameras, colour.colorspace_in) if job.cameras else None
+            opened = open_frames(source, colour.colorspace_in) if posed is None else _as_reader(posed)
+            frames = tally.counted(at_rate(opened, rate))
             destination.check_frames(len(frames))
             check_windows(clip, len(frames), source)
             resumed = stack.enter_context(clip_outputs(destination, len(frames), settings, (source, job.model)))
@@ -127,7 +141,14 @@ def invert_one(
         def write(gbuffers: Iterable[GBuffer], done: Progress) -> None:
             shown = None if done.frames else sheet
             first = frames.first + done.frames
-            write_gbuffer_stream(exr, gbuffers, profile=job.profile, contact_sheet=shown, first=first)
+            write_gbuffer_stream(
+                exr,
+                gbuffers,
+                profile=job.profile,
+                contact_sheet=shown,
+                first=first,
+                colorspace=colour.colorspace_out,
+            )
 
         with record.timed("write"):
             write_in_segments(resumed, tracked(steps, "estimating maps", len(frames), resumed), write)
@@ -137,12 +158,12 @@ def invert_one(
     return tally
 
 
-def _posed(source: Path, cameras: Path) -> PosedPictures:
+def _posed(source: Path, cameras: Path, colorspace: str | None) -> PosedPictures:
     from unrender.files.posed import read_posed
 
     if not source.is_dir():
         raise UserError(f"{source} with --cameras; expected the folder of the pictures that the cameras name")
-    posed = read_posed(cameras, source)
+    posed = read_posed(cameras, source, colorspace)
     if len(posed.frames) < 2:
         raise UserError(f"{cameras} has one camera; expected two views at least, or no --cameras")
     return posed

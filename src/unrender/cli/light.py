@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from unrender.cli.guard import InputFiles
-from unrender.cli.options import ComputeOptions, NetworkOptions, SceneOptions
+from unrender.cli.options import ColourOptions, ComputeOptions, NetworkOptions, SceneOptions
 from unrender.cli.outputs import atomic_outputs, check_results, parse_destination
 from unrender.cli.run_record import RunRecord
 from unrender.errors import UserError
@@ -29,14 +29,17 @@ class LightJob:
     ] = 1
 
 
-def light(job: LightJob, scene: SceneOptions, network: NetworkOptions, compute: ComputeOptions) -> None:
+def light(
+    job: LightJob, scene: SceneOptions, colour: ColourOptions, network: NetworkOptions, compute: ComputeOptions
+) -> None:
     """Estimate the light that a picture was taken in.
 
     Writes an equirectangular EXR, linear, in the units of the picture, which --light takes; and run.json. The camera is
     taken as level, looking at the middle of the map.
     """
     destination = parse_destination(job.out, (".exr",))
-    record = RunRecord("light", (job, scene, network, compute))
+    record = RunRecord("light", (job, scene, colour, network, compute))
+    record.facts |= colour.check(destination)
     with atomic_outputs(destination) as work_dir:
         with record.timed("load"):
             from itertools import islice
@@ -49,7 +52,7 @@ def light(job: LightJob, scene: SceneOptions, network: NetworkOptions, compute: 
             from unrender.scene.environment import mean_direction
             from unrender.scene.frames import Frames
 
-            clip = open_frames(job.input)
+            clip = open_frames(job.input, colour.colorspace_in)
             if job.frames > 1 and len(clip) == 1:
                 raise UserError(f"--frames {job.frames}: {job.input} is a still; expected a clip with it")
             exr = work_dir / (destination.file or f"{literal(clip.name)}.light.exr")
@@ -62,6 +65,6 @@ def light(job: LightJob, scene: SceneOptions, network: NetworkOptions, compute: 
             raise UserError(f"{job.input}: no surface that is neither black nor clipped says anything of its light")
         with record.timed("write"):
             record.facts["direction"] = [round(float(value), 4) for value in mean_direction(found)[0]]
-            write_environment(exr, found.resized(WRITTEN_SIZE))
+            write_environment(exr, found.resized(WRITTEN_SIZE), colour.colorspace_out)
         record.write(work_dir / destination.record_name)
     destination.report()

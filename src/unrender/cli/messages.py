@@ -30,6 +30,7 @@ _EXTRAS = {
     "metrics": ("torchmetrics",),
     "datasets": ("h5py",),
     "scale": ("ray",),
+    "color": ("PyOpenColorIO",),
 }
 """Modules that a plain install comes without, by the extra that brings them."""
 

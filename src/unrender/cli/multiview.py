@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from unrender.cli.guard import InputFiles
-from unrender.cli.options import ComputeOptions, Steps
+from unrender.cli.options import ColourOptions, ComputeOptions, Steps
 from unrender.cli.outputs import atomic_outputs, check_results, parse_destination
 from unrender.cli.progress import progress_bar
 from unrender.cli.run_record import RunRecord
@@ -93,7 +93,9 @@ class ViewSchedule:
     ] = "anchored"
 
 
-def multiview(job: ViewsJob, shape: PathShape, schedule: ViewSchedule, compute: ComputeOptions) -> None:
+def multiview(
+    job: ViewsJob, shape: PathShape, schedule: ViewSchedule, colour: ColourOptions, compute: ComputeOptions
+) -> None:
     """Make views of one thing that agree in space.
 
     Writes pictures, a film, a contact sheet, transforms.json and a COLMAP model, and, of models with projection layers,
@@ -102,7 +104,8 @@ def multiview(job: ViewsJob, shape: PathShape, schedule: ViewSchedule, compute: 
     if not job.prompt.strip() and not job.image:
         raise UserError("neither words nor a picture; expected what to show, or --image FILE")
     destination = parse_destination(job.out, ())
-    record = RunRecord("multiview", (job, shape, schedule, compute))
+    record = RunRecord("multiview", (job, shape, schedule, colour, compute))
+    record.facts |= colour.check(destination)
     with atomic_outputs(destination) as work_dir:
         with record.timed("load"):
             from unrender.diffusion.options import InferenceOptions
@@ -114,7 +117,7 @@ def multiview(job: ViewsJob, shape: PathShape, schedule: ViewSchedule, compute: 
             inputs = InputFiles(*sources, models=(job.model,))
             generator = MultiViewGenerator.from_pretrained(job.model, InferenceOptions(compute.device, compute.dtype))
             record.facts["model"] = {"id": generator.card.id, "licence": generator.card.identity.licence}
-            path, given = _path(job, shape, generator.layers.distance)
+            path, given = _path(job, shape, generator.layers.distance, colour.colorspace_in)
             options = ViewOptions(
                 schedule.steps, compute.seed, schedule.guidance, schedule.batch, schedule.together, schedule.strategy
             )
@@ -133,7 +136,7 @@ def multiview(job: ViewsJob, shape: PathShape, schedule: ViewSchedule, compute: 
                 show(min(len(views), len(path.camera)), len(path.camera))
             found = generator.finish(job.prompt, path, views, given)
         with record.timed("write"):
-            write_views(work_dir, found, exr=job.exr, fps=job.fps)
+            write_views(work_dir, found, exr=job.exr, fps=job.fps, colorspace=colour.colorspace_out)
         if job.splat is not None:
             with record.timed("splat"):
                 record.facts["splat"] = _splat(job.splat, found.frames.rgb, path)
@@ -142,7 +145,9 @@ def multiview(job: ViewsJob, shape: PathShape, schedule: ViewSchedule, compute: 
     destination.report()
 
 
-def _path(job: ViewsJob, shape: PathShape, distance: float) -> tuple[CameraPath, dict[int, Frames]]:
+def _path(
+    job: ViewsJob, shape: PathShape, distance: float, colorspace: str | None
+) -> tuple[CameraPath, dict[int, Frames]]:
     """The path, with the cameras of given pictures that are on none of its views before it."""
     from dataclasses import replace
 
@@ -172,7 +177,7 @@ def _path(job: ViewsJob, shape: PathShape, distance: float) -> tuple[CameraPath,
             index = len(path.camera) + len(extra) - 1
         if index in given:
             raise UserError(f"two pictures for view {index + 1}; expected one for each view")
-        given[index] = read_image(file).frame(0)
+        given[index] = read_image(file, colorspace).frame(0)
     if extra:
         camera = Camera.concatenate([path.camera, *extra])
         names = (*path.names, *(f"given.{number:04d}.png" for number in range(1, len(extra) + 1)))

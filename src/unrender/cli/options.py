@@ -6,6 +6,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from unrender.cli.outputs import Destination
+from unrender.errors import UserError
+
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="A folder, or a file with a known ending.")]
 Light = Annotated[
     str,
@@ -122,6 +125,46 @@ class PromptOptions:
         float,
         typer.Option(metavar="DEG", help="The camera was raised by so much, for networks that are shown the light."),
     ] = 0.0
+
+
+@dataclass(frozen=True)
+class ColourOptions:
+    """What colour spaces files are in, where they do not say so, or are not to be linear Rec.709."""
+
+    colorspace_in: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The colour space of INPUT's values, whatever its file says: a name of OpenColorIO's, as 'ACEScg' or "
+            "'ARRI LogC4', in the configuration $OCIO or the built-in ACES one.",
+        ),
+    ] = None
+    colorspace_out: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The linear colour space of EXR results, as ACEScg.  [linear Rec.709]"),
+    ] = None
+
+    def check_names(self) -> None:
+        """Raises UserError, before the work, for names that are none, or not of what they are asked for."""
+        if self.colorspace_in is not None or self.colorspace_out is not None:
+            from unrender.files.ocio import input_conversion, output_space
+
+            input_conversion(self.colorspace_in)
+            output_space(self.colorspace_out)
+
+    def check(self, destination: Destination) -> dict[str, str]:
+        """What the run record says of it; UserError, before the work, as `check_names`, and for a space of EXR where
+        none is written."""
+        self.check_names()
+        if self.colorspace_in is None and self.colorspace_out is None:
+            return {}
+        from unrender.files.ocio import config_name
+
+        if self.colorspace_out is not None and not destination.wants(".exr"):
+            raise UserError(
+                f"-o {destination.file}: --colorspace-out is of EXR; expected an OUT ending in .exr, or a folder"
+            )
+        return {"colour_configuration": config_name()}
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from unrender.cli.inputs import at_rate, check_windows, parse_exposure, parse_ra
 from unrender.cli.options import (
     Bits,
     ClipSettings,
+    ColourOptions,
     Compression,
     ComputeOptions,
     Fps,
@@ -123,6 +124,7 @@ def relight(
     scene: SceneOptions,
     clip: ClipSettings,
     prompt: PromptOptions,
+    colour: ColourOptions,
     network: NetworkOptions,
     compute: ComputeOptions,
     scale: ScaleOptions,
@@ -135,11 +137,12 @@ def relight(
     done again.
     """
     parse_rate(job.fps)
+    colour.check_names()
     models: tuple[tuple[str, Task], ...] = ((job.model, "inverse"),)
     if not is_deferred(job.forward):
         models += ((job.forward, "forward"),)
     files = (job.light, network.decoder) if network.decoder else (job.light,)
-    settings = (job, scene, clip, prompt, network, compute)
+    settings = (job, scene, clip, prompt, colour, network, compute)
     work = PictureWork("relight", relight_one, settings, models, files, (*PICTURES, *VIDEOS))
     run_verb(work, inputs, job.out, scale)
 
@@ -150,6 +153,7 @@ def relight_one(
     scene: SceneOptions,
     clip: ClipSettings,
     prompt: PromptOptions,
+    colour: ColourOptions,
     network: NetworkOptions,
     compute: ComputeOptions,
 ) -> FrameTally:
@@ -159,8 +163,9 @@ def relight_one(
     options = replace(job.options, temporal=clip.temporal, window=clip.window, overlap=clip.overlap)
     destination = parse_destination(job.out, (*PICTURES, *VIDEOS))
     tally = FrameTally(source)
-    settings = (Picture(source), job, scene, clip, prompt, network, compute)
+    settings = (Picture(source), job, scene, clip, prompt, colour, network, compute)
     record = RunRecord("relight", settings)
+    record.facts |= colour.check(destination)
     with ExitStack() as stack:
         with record.timed("load"):
             from unrender.cli.engines import (
@@ -180,13 +185,13 @@ def relight_one(
             from unrender.relight.large import PIXELS, large_steps
             from unrender.relight.relit import relight_steps
 
-            frames = tally.counted(at_rate(open_frames(source), rate))
+            frames = tally.counted(at_rate(open_frames(source, colour.colorspace_in), rate))
             _check(job, source, destination, len(frames))
             check_windows(clip, len(frames), source)
             read = (source, job.light, job.model, job.forward)
             resumed = stack.enter_context(clip_outputs(destination, len(frames), settings, read))
             paths = _paths(job, destination, resumed.folder, frames)
-            stored = picture_format(destination, job.bits, job.compression, len(frames))
+            stored = picture_format(destination, job.bits, job.compression, len(frames), colour.colorspace_out)
             ours = InputFiles(source, models=(job.model, job.forward, network.decoder), light=job.light)
             check_results(destination, (*paths.passes, paths.gbuffer, paths.contact_sheet, paths.turn), ours)
             light = resolve_light(job.light)

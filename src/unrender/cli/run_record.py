@@ -18,7 +18,7 @@ from unrender.files.tables import read_table
 Item = TypeVar("Item")
 
 RECORD = "run.json"
-PACKAGES = ("unrender", "torch", "diffusers", "numpy", "OpenEXR", "OpenImageIO", "av", "mitsuba")
+PACKAGES = ("unrender", "torch", "diffusers", "numpy", "OpenEXR", "OpenImageIO", "opencolorio", "av", "mitsuba")
 
 
 @dataclass

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from unrender.files.environments import read_environment as read_environment
     from unrender.files.environments import resolve_light as resolve_light
     from unrender.files.environments import write_environment as write_environment
+    from unrender.files.exr_layers import read_layers as read_layers
     from unrender.files.gbuffers import read_gbuffer as read_gbuffer
     from unrender.files.gbuffers import read_metadata as read_metadata
     from unrender.files.gbuffers import write_gbuffer as write_gbuffer
@@ -65,6 +66,7 @@ _MODULES = {
         "resolve_light",
         "write_environment",
     ),
+    "exr_layers": ("read_layers",),
     "gbuffers": ("read_gbuffer", "read_metadata", "write_gbuffer", "write_layers"),
     "images": ("read_image", "read_mask", "write_image"),
     "meshes": ("GltfMaterial", "MeshPrimitive", "read_meshes"),

@@ -20,6 +20,7 @@ from unrender.files.exr import read_channels, time_code
 from unrender.files.kinds import Kind, still_kind
 from unrender.files.layers import find_picture
 from unrender.files.notes import note
+from unrender.files.ocio import Conversion
 from unrender.files.openimageio import StoredPicture, read_stored
 from unrender.files.paths import require_affordable
 from unrender.files.quiet import silenced
@@ -59,7 +60,7 @@ class Samples:
     pixels: NDArray[Any]
     premultiplied: bool = False
     chromaticities: tuple[float, ...] = REC709_CHROMATICITIES
-    colour: ColourStatement | None = None
+    colour: ColourStatement | Conversion | None = None
     plate: Plate | None = None
     metadata: dict[str, str] = field(default_factory=dict)
 

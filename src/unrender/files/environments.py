@@ -56,14 +56,14 @@ def read_environment(path: str | Path) -> EnvironmentMap:
     return EnvironmentMap(frames.rgb, path.stem, frames.hdr)
 
 
-def write_environment(path: str | Path, light: EnvironmentMap) -> None:
-    """Writes a static light as an EXR of half floats, R, G, B."""
+def write_environment(path: str | Path, light: EnvironmentMap, colorspace: str | None = None) -> None:
+    """Writes a static light as an EXR of half floats, R, G, B, in the linear `colorspace` (see `write_image`)."""
     path = Path(path)
     if path.suffix.lower() != ".exr":
         raise UserError(f"cannot write the light {path}: lights end in .exr")
     if len(light) != 1:
         raise UserError(f"cannot write {path}: the light has {len(light)} frames; write one frame at a time")
-    write_image(path, light.radiance[0])
+    write_image(path, light.radiance[0], colorspace=colorspace)
 
 
 def builtin_environment_names() -> tuple[str, ...]:

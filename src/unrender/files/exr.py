@@ -21,6 +21,7 @@ from unrender.conventions import REC709_CHROMATICITIES
 from unrender.errors import UserError
 from unrender.files.exr_parts import Naming, name_channels
 from unrender.files.exr_strips import Rows, ScanLines, scan_lines
+from unrender.files.linear_spaces import REC709, LinearSpace, stated_chromaticities
 from unrender.files.notes import note
 from unrender.files.paths import require_affordable
 from unrender.files.quiet import silenced
@@ -73,7 +74,7 @@ class ExrImage:
     Attributes:
         channels: (H, W) arrays by full name ("normal.X"), half or float as stored; integer channels as float32.
         header: text attributes ("unrender:model") by name.
-        chromaticities: red, green, blue and white (x, y), as stored; Rec.709 where the file has none.
+        chromaticities: red, green, blue and white (x, y), as the file says them (see `linear_spaces`).
         plate: its windows, pixel aspect, frame rate, time code.
     """
 
@@ -124,7 +125,7 @@ def read_channels(path: Path) -> ExrImage:
         note(path, said)
     header = headers[naming.main]
     text = {name: value for h in (*reversed(headers), header) for name, value in h.items() if isinstance(value, str)}
-    chromaticities = tuple(float(v) for v in header.get("chromaticities", REC709_CHROMATICITIES))
+    chromaticities = stated_chromaticities(header)
     try:
         rec709_matrix(chromaticities)
     except UserError as error:
@@ -151,10 +152,12 @@ def write_channels(
     header: Mapping[str, str],
     plate: Plate | None = None,
     compression: Compression = "zip",
+    space: LinearSpace = REC709,
 ) -> None:
     """Writes (H, W) arrays, half or float by their dtype, as one scan-line part, some rows at a time.
 
-    `header` becomes text attributes; Rec.709 chromaticities are added. Arrays that are of the size of `plate` get its
+    `header` becomes text attributes; `space`, which colours are in already, is added as `chromaticities` and
+    `colorInteropID`. Arrays that are of the size of `plate` get its
     windows, pixel aspect, frame rate and time code. Which compression a file has, holds for all of its channels.
     """
     planes = {name: one if isinstance(one, Plane) else Plane(one, _itself) for name, one in channels.items()}
@@ -162,7 +165,7 @@ def write_channels(
         raise UserError(f"cannot write {path}: nothing is in it; expected a channel at least")
     size = next(iter(planes.values())).values.shape
     kinds = {name: one.stored(one.values[:1]).dtype for name, one in planes.items()}
-    with row_writer(path, size, kinds, header, plate, compression) as write:
+    with row_writer(path, size, kinds, header, plate, compression, space) as write:
         for rows in strips(size):
             write({name: one.stored(one.values[rows]) for name, one in planes.items()})
 
@@ -175,6 +178,7 @@ def row_writer(
     header: Mapping[str, str],
     plate: Plate | None = None,
     compression: Compression = "zip",
+    space: LinearSpace = REC709,
 ) -> Generator[Callable[[Rows], None]]:
     """Yields what writes the next rows of all channels, from the top; see `write_channels`.
 
@@ -185,8 +189,8 @@ def row_writer(
     attributes: dict[str, object] = {
         "compression": _COMPRESSIONS[compression],
         "type": OpenEXR.scanlineimage,
-        "chromaticities": REC709_CHROMATICITIES,
     }
+    attributes |= space.header(kinds)
     data, window = (slice(0, size[0]), slice(0, size[1])), (0, 0, size[1] - 1, size[0] - 1)
     if plate is not None and tuple(size) == plate.size:
         attributes |= _plate_attributes(plate)

@@ -15,14 +15,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unrender.conventions import CAMERA_AXES, COLOR_SPACE
+from unrender.conventions import CAMERA_AXES
 from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
 from unrender.files.exr import Compression, ExrImage, Plane, read_channels, row_writer, to_half, write_channels
 from unrender.files.gbuffer_pictures import find_frames, read_pictures
 from unrender.files.layers import Profile, channel_names, choose_maps, find_glossy_color
+from unrender.files.linear_spaces import LinearSpace
 from unrender.files.normal_axes import NormalAxes
 from unrender.files.notes import note
+from unrender.files.ocio import output_space
 from unrender.files.paths import existing_file
 from unrender.files.radiance import clean, premultiplied_to_straight, to_rec709
 from unrender.files.renderer_passes import complete
@@ -45,30 +47,44 @@ _PREFIX = "unrender:"
 
 
 def write_gbuffer(
-    path: str | Path, gbuffer: GBuffer, *, profile: Profile = "unrender", metadata: Mapping[str, str] | None = None
+    path: str | Path,
+    gbuffer: GBuffer,
+    *,
+    profile: Profile = "unrender",
+    metadata: Mapping[str, str] | None = None,
+    colorspace: str | None = None,
 ) -> None:
     """Writes a still G-buffer as one EXR: half for colour and single values, float for depth and normal, ZIP.
 
-    Colour is linear Rec.709, normals unit in OpenGL camera axes, depth planar with `DEPTH_OF_NOTHING` for +inf. The
-    header says so (`unrender:color_space`, `:axes`, `:depth_kind`, `:model`, `:version`), carries the camera as JSON
-    (`unrender:camera`), and every item of `metadata` as `unrender:<key>`.
+    Colour is linear Rec.709, or in the linear `colorspace` of that name (see `ocio`), normals unit in OpenGL camera
+    axes, depth planar with `DEPTH_OF_NOTHING` for +inf. The header says so (`unrender:color_space`, `:axes`,
+    `:depth_kind`, `:model`, `:version`), carries the camera as JSON (`unrender:camera`), and every item of `metadata`
+    as `unrender:<key>`.
 
     Raises:
         UserError: a clip (T > 1; clips are sequences of files), an unknown profile, an output that cannot be written.
     """
     if len(gbuffer) != 1:
         raise UserError(f"{path} is one file and the G-buffer has {len(gbuffer)} frames; expected name.####.exr")
+    space = output_space(colorspace)
     names = channel_names(profile)
     channels: dict[str, Plane] = {}
     for name, value in gbuffer.maps.items():
-        planes = value[0].detach().cpu().float().numpy()
+        planes = value[0].detach().cpu().float()
+        planes = (space.of_rec709(planes) if name in _COLOUR_MAPS else planes).numpy()
         stored = _STORED.get(name, _half)
         channels |= {own: Plane(plane, stored) for own, plane in zip(names[name], planes, strict=True)}
     with atomic_write(path) as partial:
-        write_channels(partial, channels, _header(gbuffer, metadata or {}), _plate(gbuffer))
+        header = _header(gbuffer, space, metadata or {})
+        write_channels(partial, channels, header, _plate(gbuffer), space=space)
 
 
-def read_gbuffer(path: str | Path, normals: NormalAxes = "auto", camera: CameraLike | None = None) -> GBuffer:
+def read_gbuffer(
+    path: str | Path,
+    normals: NormalAxes = "auto",
+    camera: CameraLike | None = None,
+    colorspace: str | None = None,
+) -> GBuffer:
     """Reads a G-buffer of one frame from an EXR of any profile (see `layers`), or from a folder with a picture for
     each map, as official codes write them (see `gbuffer_pictures`).
 
@@ -85,15 +101,21 @@ def read_gbuffer(path: str | Path, normals: NormalAxes = "auto", camera: CameraL
         normals: "camera" takes normals as they are, "world" turns them by what the depth says, "auto" finds out.
         camera: that of the picture, T = 1, or its vertical field of view in degrees, where the caller knows it; in
             place of what the file says.
+        colorspace: the linear space of its colours, by OpenColorIO's name, whatever the file says.
 
     Raises:
         UserError: a missing, damaged or foreign file, one with other axes, one without a map of a G-buffer (its
             channels are listed), or normals in axes that cannot be found out.
     """
     if Path(path).is_dir():
+        if colorspace is not None:
+            raise UserError(f"{path} is a folder of pictures, and the colour space {colorspace!r} is of EXR files")
         return _of_pictures(Path(path), camera)
+    known = None if colorspace is None else output_space(colorspace)
     path = existing_file(path)
     image = read_channels(path)
+    if known is not None:
+        image = replace(image, chromaticities=known.chromaticities)
     chosen = choose_maps(image.channels)
     found = chosen.channels
     if not set(found) & set(CHANNELS):
@@ -169,6 +191,7 @@ def write_layers(
     plate: Plate | None = None,
     metadata: Mapping[str, str] | None = None,
     compression: Compression = "zip",
+    colorspace: str | None = None,
 ) -> None:
     """Writes render passes as layers beside the beauty, in one EXR.
 
@@ -183,9 +206,10 @@ def write_layers(
         plate: windows and numbers that the file carries.
         metadata: for the header, each item as `unrender:<key>`.
         compression: see `exr.Compression`.
+        colorspace: the linear space of the file, by OpenColorIO's name; Rec.709.
     """
     size = (beauty.shape[1], beauty.shape[2])
-    about = LayerFile(tuple(layers), alpha is not None, size, plate, metadata or {}, compression)
+    about = LayerFile(tuple(layers), alpha is not None, size, plate, metadata or {}, compression, colorspace)
     with layer_rows(Path(path), about) as write:
         for rows in strips(size):
             part = {name: rgb[:, rows] for name, rgb in layers.items()}
@@ -200,7 +224,7 @@ class LayerFile:
         layers: names.
         alpha: whether it has one.
         size: (height, width).
-        plate, metadata, compression: see `write_layers`.
+        plate, metadata, compression, colorspace: see `write_layers`.
     """
 
     layers: tuple[str, ...]
@@ -209,6 +233,7 @@ class LayerFile:
     plate: Plate | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     compression: Compression = "zip"
+    colorspace: str | None = None
 
 
 LayerRows = Callable[[Mapping[str, Tensor], Tensor, Tensor | None], None]
@@ -217,18 +242,20 @@ LayerRows = Callable[[Mapping[str, Tensor], Tensor, Tensor | None], None]
 @contextmanager
 def layer_rows(path: Path, about: LayerFile) -> Generator[LayerRows]:
     """Yields what writes the next rows of every layer, of the beauty and of the alpha, from the top."""
+    space = output_space(about.colorspace)
     stored = clean if about.compression == "zip" else _half
     names = [f"{layer}.{c}" for layer in about.layers for c in "RGB"] + list("RGB") + ["A"] * about.alpha
-    said = {"color_space": COLOR_SPACE, **about.metadata}
+    said = {"color_space": space.name, **about.metadata}
     header = {f"{_PREFIX}{key}": value for key, value in said.items()}
     kinds = dict.fromkeys(names, np.dtype(np.float32 if about.compression == "zip" else np.float16))
     with (
         atomic_write(path) as partial,
-        row_writer(partial, about.size, kinds, header, about.plate, about.compression) as write,
+        row_writer(partial, about.size, kinds, header, about.plate, about.compression, space) as write,
     ):
 
         def write_rows(layers: Mapping[str, Tensor], beauty: Tensor, alpha: Tensor | None) -> None:
-            planes = [plane for layer in about.layers for plane in layers[layer]] + list(beauty)
+            pictures = [*(layers[layer] for layer in about.layers), beauty]
+            planes = [plane for picture in pictures for plane in space.of_rec709(picture)]
             planes += [] if alpha is None else [alpha[0].clamp(0, 1)]
             numbers = (stored(plane.detach().cpu().float().numpy()) for plane in planes)
             write(dict(zip(names, numbers, strict=True)))
@@ -265,10 +292,10 @@ def _own_attributes(image: ExrImage) -> dict[str, str]:
     return {key.removeprefix(_PREFIX): value for key, value in image.header.items() if key.startswith(_PREFIX)}
 
 
-def _header(gbuffer: GBuffer, metadata: Mapping[str, str]) -> dict[str, str]:
+def _header(gbuffer: GBuffer, space: LinearSpace, metadata: Mapping[str, str]) -> dict[str, str]:
     said = {
         "version": VERSION,
-        "color_space": COLOR_SPACE,
+        "color_space": space.name,
         "axes": CAMERA_AXES,
         "depth_kind": gbuffer.depth_kind,
         "irradiance_kind": gbuffer.irradiance_kind,

@@ -15,11 +15,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from unrender.conventions import REC709_CHROMATICITIES
 from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
 from unrender.files.colour_statements import SRGB
 from unrender.files.decoding import Samples, decode
 from unrender.files.exr import to_half, write_channels
+from unrender.files.linear_spaces import LinearSpace
+from unrender.files.ocio import Conversion, input_conversion, output_space
 from unrender.files.openimageio import write_png16
 from unrender.files.paths import existing_file
 from unrender.files.radiance import Array, clean, premultiplied_to_straight, to_rec709
@@ -45,7 +48,7 @@ WRITTEN_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".exr")
 """Suffixes that pictures can be written with."""
 
 
-def read_image(path: str | Path) -> Frames:
+def read_image(path: str | Path, colorspace: str | None = None) -> Frames:
     """Reads one picture: PNG, JPEG, WebP, TIFF, EXR, Radiance HDR, HEIC, AVIF, JPEG XL, JPEG 2000, DPX, Cineon, PSD,
     PPM, PFM, GIF, BMP, Targa.
 
@@ -55,12 +58,24 @@ def read_image(path: str | Path) -> Frames:
     (un-premultiplied where the format stores it associated) and black where nothing is seen of it. Grey is repeated
     three times. The kind of file is known by content, not by name.
 
+    Args:
+        path: the picture.
+        colorspace: the colour space that its values are in, whatever it says itself: an OpenColorIO name such as
+            "ARRI LogC4" (see `ocio`).
+
     Raises:
-        UserError: a missing, empty, damaged or truncated file, something that is not a picture, or a picture of two
-            channels that are not grey and alpha.
+        UserError: a missing, empty, damaged or truncated file, something that is not a picture, a picture of two
+            channels that are not grey and alpha, or no such colour space.
     """
+    conversion = input_conversion(colorspace)
     path = existing_file(path)
-    return to_frames(path, decode(path))
+    samples = decode(path)
+    return to_frames(path, samples if conversion is None else _restated(samples, conversion))
+
+
+def _restated(samples: Samples, conversion: Conversion) -> Samples:
+    """The same values, in the colour space that the caller knows."""
+    return replace(samples, colour=conversion, chromaticities=REC709_CHROMATICITIES)
 
 
 def read_mask(path: str | Path) -> Tensor:
@@ -114,6 +129,7 @@ def write_image(
     bits: Literal[8, 16] = 8,
     transfer: Literal["srgb", "linear"] = "srgb",
     plate: Plate | None = None,
+    colorspace: str | None = None,
 ) -> None:
     """Writes one picture; the suffix chooses the format: .png (8 or 16 bits), .jpg, .webp or .exr (half float).
 
@@ -126,6 +142,7 @@ def write_image(
         transfer: "srgb" for pictures; "linear" for data maps (roughness, normals as colours), stored as
             they are. EXR is always linear.
         plate: windows and numbers that an EXR carries.
+        colorspace: the linear space of an EXR, by OpenColorIO's name, such as "ACEScg"; Rec.709.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -135,7 +152,7 @@ def write_image(
         raise UserError(f"a picture of shape {tuple(pixels.shape)}; expected (3, H, W) or (1, H, W)")
     pixels = torch.from_numpy(clean(pixels.numpy()))
     if suffix == ".exr":
-        return _write_exr(path, pixels, alpha, plate)
+        return _write_exr(path, pixels, alpha, plate, output_space(colorspace))
     if suffix not in _SAVE:
         raise UserError(f"cannot write {path}: pictures end in .png, .jpg, .webp or .exr")
     if alpha is not None and _SAVE[suffix] is _JPEG:
@@ -196,14 +213,14 @@ def _planes(pixels: NDArray[Any]) -> Array:
     return np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32)
 
 
-def _write_exr(path: Path, pixels: Tensor, alpha: Tensor | None, plate: Plate | None) -> None:
+def _write_exr(path: Path, pixels: Tensor, alpha: Tensor | None, plate: Plate | None, space: LinearSpace) -> None:
     names = "RGB" if len(pixels) == 3 else "Y"
     opacity = torch.ones(()) if alpha is None else alpha.detach().cpu().float()
-    channels = dict(zip(names, to_half((pixels * opacity).numpy()), strict=True))
+    channels = dict(zip(names, to_half((space.of_rec709(pixels) * opacity).numpy()), strict=True))
     if alpha is not None:
         channels["A"] = to_half(opacity[0].numpy())
     with atomic_write(path) as partial:
-        write_channels(partial, channels, {}, plate)
+        write_channels(partial, channels, {}, plate, space=space)
 
 
 def _encode_8bit(samples: NDArray[Any], suffix: str) -> bytes:

@@ -35,12 +35,13 @@ class PosedPictures:
     mask: Tensor | None = None
 
 
-def read_posed(cameras: str | Path, folder: str | Path | None = None) -> PosedPictures:
+def read_posed(cameras: str | Path, folder: str | Path | None = None, colorspace: str | None = None) -> PosedPictures:
     """Reads pictures with their cameras; beside `view.png`, a `view.exr` gives depth and mask.
 
     Args:
         cameras: a transforms.json, a folder with one, or a COLMAP model.
         folder: of the pictures; that of the cameras when None.
+        colorspace: of the pictures, as for `read_image`.
 
     Raises:
         UserError: as the cameras' readers; a picture that is missing or of another size than its camera.
@@ -50,7 +51,7 @@ def read_posed(cameras: str | Path, folder: str | Path | None = None) -> PosedPi
     home = Path(folder) if folder is not None else (path if path.is_dir() else path.parent)
     pictures, depths, masks = [], [], []
     for name in named.names:
-        picture, place = read_image(_picture(home, name)), _picture(home, name)
+        picture, place = read_image(_picture(home, name), colorspace), _picture(home, name)
         if picture.size != named.camera.size:
             (height, width), (tall, wide) = picture.size, named.camera.size
             raise UserError(

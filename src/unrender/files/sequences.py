@@ -38,10 +38,11 @@ _SIZED_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
 _ORIENTATION_TAG = 0x0112
 
 
-def open_frames(path: str | Path) -> FrameReader:
+def open_frames(path: str | Path, colorspace: str | None = None) -> FrameReader:
     """Opens any input: a picture, a video, a folder of frames in natural order, or `name.####.exr` (`name.%04d.exr`).
 
-    What is there under that very name is taken before a pattern. What a file is, its content says.
+    What is there under that very name is taken before a pattern. What a file is, its content says. `colorspace` is as
+    for `read_image`.
 
     Raises:
         UserError: nothing there, something that is neither picture nor video, a folder without pictures, with pictures
@@ -49,22 +50,27 @@ def open_frames(path: str | Path) -> FrameReader:
             that is damaged or of another size.
     """
     path = Path(path)
-    sequence = open_sequence(path, read_image)
+    sequence = open_sequence(path, lambda file: read_image(file, colorspace))
     if sequence is not None:
         return sequence
     if demuxer(existing_file(path)) is not None:
-        clip = open_video(path)
+        clip = open_video(path, colorspace)
         return replace(clip, name=_visible(clip.name))
     try:
-        frames = read_image(path)
+        frames = read_image(path, colorspace)
     except UserError:
         if path.suffix.lower() in FILM_SUFFIXES:
-            return open_video(path)  # whose message it is
+            return open_video(path, colorspace)  # whose message it is
         raise
     return Reader(_visible(frames.name), frames.size, frames.fps, 1, lambda: iter((frames,)))
 
 
-def open_gbuffers(path: str | Path, normals: NormalAxes = "auto", camera: CameraLike | None = None) -> GBufferReader:
+def open_gbuffers(
+    path: str | Path,
+    normals: NormalAxes = "auto",
+    camera: CameraLike | None = None,
+    colorspace: str | None = None,
+) -> GBufferReader:
     """Opens G-buffers: one EXR, a folder of EXR files in natural order, `name.####.exr`, or a folder with a picture for
     each map of each frame, as official codes write them (see `gbuffer_pictures`).
 
@@ -72,6 +78,7 @@ def open_gbuffers(path: str | Path, normals: NormalAxes = "auto", camera: Camera
         path: what to open.
         normals: as for `read_gbuffer`.
         camera: of all frames, or one a frame, or a vertical field of view, where the caller knows it.
+        colorspace: as for `read_gbuffer`; of EXR files.
 
     Raises:
         UserError: as of `read_gbuffer`, or another number of cameras than of frames.
@@ -81,13 +88,15 @@ def open_gbuffers(path: str | Path, normals: NormalAxes = "auto", camera: Camera
         paths, name = _numbered_files(path)
     elif path.is_dir():
         if pictures := _map_pictures(path):
+            if colorspace is not None:
+                raise UserError(f"{path} is a folder of pictures, and the colour space {colorspace!r} is of EXR files")
             return _frames_of_pictures(path, pictures, camera)
         paths, name = _files_in(path, frozenset({".exr"}))
     else:
         paths, name = [path], path.stem
     cameras = _camera_of_each(camera, len(paths), path)
     numbers = {file: index for index, file in enumerate(paths)}
-    return _sequence(paths, name, lambda file: read_gbuffer(file, normals, cameras[numbers[file]]))
+    return _sequence(paths, name, lambda file: read_gbuffer(file, normals, cameras[numbers[file]], colorspace))
 
 
 def holds_gbuffers(path: str | Path) -> bool:
@@ -126,7 +135,7 @@ class GBufferWriter:
 
     Args:
         path: where to, with #### or %04d for the number; without, for a single frame.
-        profile, metadata: as for `write_gbuffer`.
+        profile, metadata, colorspace: as for `write_gbuffer`.
         first: number of the first frame.
 
     Raises:
@@ -140,11 +149,12 @@ class GBufferWriter:
         profile: Profile = "unrender",
         metadata: Mapping[str, str] | None = None,
         first: int = 1,
+        colorspace: str | None = None,
     ) -> None:
         self.path = Path(path)
         if self.path.suffix.lower() != ".exr":
             raise UserError(f"cannot write G-buffers as {path}; expected name.exr or name.####.exr")
-        self._profile, self._metadata = profile, metadata
+        self._profile, self._metadata, self._colorspace = profile, metadata, colorspace
         self._stack = ExitStack()
         self._files = self._stack.enter_context(frame_files(self.path, first))
 
@@ -154,7 +164,13 @@ class GBufferWriter:
     def write(self, gbuffer: GBuffer) -> None:
         """Adds the frames of a G-buffer, T or one, a file each."""
         for index in range(len(gbuffer)):
-            write_gbuffer(next(self._files), gbuffer.frame(index), profile=self._profile, metadata=self._metadata)
+            write_gbuffer(
+                next(self._files),
+                gbuffer.frame(index),
+                profile=self._profile,
+                metadata=self._metadata,
+                colorspace=self._colorspace,
+            )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -167,7 +183,7 @@ class ImageWriter:
 
     Args:
         path: where to, with #### or %04d for the number; without, for a single frame.
-        bits, transfer: as for `write_image`.
+        bits, transfer, colorspace: as for `write_image`.
         first: number of the first frame.
     """
 
@@ -178,8 +194,10 @@ class ImageWriter:
         bits: Literal[8, 16] = 8,
         transfer: Literal["srgb", "linear"] = "srgb",
         first: int = 1,
+        colorspace: str | None = None,
     ) -> None:
         self.path = Path(path)
+        self._colorspace = colorspace
         self._bits: Literal[8, 16] = bits
         self._transfer: Literal["srgb", "linear"] = transfer
         self._stack = ExitStack()
@@ -197,7 +215,15 @@ class ImageWriter:
         pictures = rgb_linear.reshape(-1, *rgb_linear.shape[-3:])
         alphas = alpha.reshape(-1, *alpha.shape[-3:]) if alpha is not None else [None] * len(pictures)
         for picture, own in zip(pictures, alphas, strict=True):
-            write_image(next(self._files), picture, alpha=own, bits=self._bits, transfer=self._transfer, plate=plate)
+            write_image(
+                next(self._files),
+                picture,
+                alpha=own,
+                bits=self._bits,
+                transfer=self._transfer,
+                plate=plate,
+                colorspace=self._colorspace,
+            )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

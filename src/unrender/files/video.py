@@ -21,6 +21,7 @@ from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
 from unrender.files.containers import MOST_PIXELS, Film, open_container, probe
 from unrender.files.notes import note
+from unrender.files.ocio import Conversion, input_conversion
 from unrender.files.paths import existing_file
 from unrender.files.radiance import Array, clean, to_rec709
 from unrender.files.readers import FrameReader
@@ -53,7 +54,7 @@ _ENCODERS: dict[Codec, dict[str, Any]] = {
 }
 
 
-def open_video(path: str | Path) -> FrameReader:
+def open_video(path: str | Path, colorspace: str | None = None) -> FrameReader:
     """Opens a film, to be decoded as it is iterated: MP4, MOV, MKV, WebM, AVI, MPEG, MXF and others (see `containers`).
 
     Covers are passed over. Frames are counted over the packets, where the container has one for each, else by decoding
@@ -65,18 +66,25 @@ def open_video(path: str | Path) -> FrameReader:
     A damaged or truncated file gives the frames up to its fault, fewer than the reader's length, which is what the file
     promises; a note says so.
 
+    Args:
+        path: the film.
+        colorspace: the colour space of its R'G'B', in place of its tags: an OpenColorIO name such as "ARRI LogC4".
+
     Raises:
         UserError: a missing or empty file, one that is no film, has no video or no frame that can be decoded, or (while
             iterating) frames of another size.
     """
+    conversion = input_conversion(colorspace)
     path = existing_file(path)
     film = probe(path)
-    first = next(_decode(path, film), None)
+    first = next(_decode(path, film, conversion), None)
     if first is None:
         raise UserError(f"{path} has no frame that can be decoded; expected at least one")
     length = _frame_count(path, film)
     times = film.times if len(film.times) == length + 1 else ()
-    return FrameReader(path.stem, first.size, first.fps, length, lambda: _decode(path, film, length), times=times)
+    return FrameReader(
+        path.stem, first.size, first.fps, length, lambda: _decode(path, film, conversion, length), times=times
+    )
 
 
 class VideoWriter:
@@ -252,12 +260,12 @@ def _left_in(decoder: Any) -> list[Any]:
         return []
 
 
-def _decode(path: Path, film: Film, length: int | None = None) -> Iterator[Frames]:
+def _decode(path: Path, film: Film, conversion: Conversion | None, length: int | None = None) -> Iterator[Frames]:
     """The frames of a film, of which `length` are promised."""
     count, size, damaged = 0, None, 0
     for decoder, frame in _decoded(path, film):
         with reading(path, "a video"):
-            rgb, alpha, hdr = _to_linear(frame)
+            rgb, alpha, hdr = _to_linear(frame, conversion)
         metadata = {"decoder": f"{decoder}, PyAV {av.__version__}"}
         picture = Frames(rgb, alpha, float(film.rate) if film.rate else None, path.stem, hdr, metadata)
         size = size or picture.size
@@ -271,13 +279,16 @@ def _decode(path: Path, film: Film, length: int | None = None) -> Iterator[Frame
         note(path, f"is damaged in {damaged} of its {count} frames; they are used as the decoder mends them")
 
 
-def _to_linear(frame: av.VideoFrame) -> tuple[Tensor, Tensor | None, bool]:
+def _to_linear(frame: av.VideoFrame, conversion: Conversion | None) -> tuple[Tensor, Tensor | None, bool]:
     codes, alpha = decode_rgb(frame)
     matrix = _display_matrix(frame)
-    linear = decoding_table(frame.color_trc)[_displayed(codes, matrix)]
-    rgb = torch.from_numpy(to_rec709(linear, chromaticities(frame.color_primaries)))[None]
+    codes, hdr = _displayed(codes, matrix), frame.color_trc in HDR_TRANSFERS
+    if conversion is not None:
+        linear, hdr = conversion.planes(codes.transpose(1, 2, 0)), conversion.hdr
+    else:
+        linear = to_rec709(decoding_table(frame.color_trc)[codes], chromaticities(frame.color_primaries))
     mask = torch.from_numpy(_displayed(alpha, matrix))[None] if alpha is not None else None
-    return rgb, mask, frame.color_trc in HDR_TRANSFERS
+    return torch.from_numpy(linear)[None], mask, hdr
 
 
 def _display_matrix(frame: av.VideoFrame) -> tuple[float, float, float, float]:

@@ -19,6 +19,7 @@ def write_gbuffer_stream(
     profile: Profile = "unrender",
     contact_sheet: str | Path | None = None,
     first: int = 1,
+    colorspace: str | None = None,
 ) -> None:
     """Writes the G-buffers of a still or clip as they come, and a picture of the first one's maps.
 
@@ -28,12 +29,15 @@ def write_gbuffer_stream(
         profile: whose channel names the EXR carries.
         contact_sheet: where the first frame's maps are shown (.png); None for nowhere.
         first: number of the first frame.
+        colorspace: the linear space of the EXR, by OpenColorIO's name; Rec.709.
 
     Raises:
         UserError: several frames for one file, or an output that cannot be written.
     """
     with ExitStack() as stack:
-        writer = stack.enter_context(GBufferWriter(path, profile=profile, first=first)) if path is not None else None
+        writer = None
+        if path is not None:
+            writer = stack.enter_context(GBufferWriter(path, profile=profile, first=first, colorspace=colorspace))
         for index, gbuffer in enumerate(gbuffers):
             if writer is not None:
                 writer.write(gbuffer)

@@ -8,16 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from unrender.conventions import CAMERA_AXES, COLOR_SPACE
+from unrender.conventions import CAMERA_AXES
 from unrender.files.atomic import atomic_write
 from unrender.files.cameras import NamedCameras, write_transforms
 from unrender.files.environments import write_environment
 from unrender.files.exr import write_channels
 from unrender.files.gbuffers import DEPTH_OF_NOTHING
 from unrender.files.images import write_image
+from unrender.files.linear_spaces import REC709, LinearSpace
 from unrender.files.numbering import is_pattern, literal, numbered, plain
+from unrender.files.ocio import output_space
 from unrender.files.radiance import clean
 from unrender.files.video import DEFAULT_FPS, VideoWriter
 from unrender.insert import InsertedFrame, InsertionPlan
@@ -71,6 +74,7 @@ def write_insertion(
     *,
     fps: float | None = None,
     first: int = 1,
+    colorspace: str | None = None,
 ) -> None:
     """Writes an insertion frame by frame.
 
@@ -89,7 +93,9 @@ def write_insertion(
         frames: of `insert_stream`.
         fps: of a video.
         first: number of the first frame.
+        colorspace: the linear space of every EXR, by OpenColorIO's name; Rec.709.
     """
+    space = output_space(colorspace)
     names = []
     with ExitStack() as stack:
         video = None
@@ -103,14 +109,14 @@ def write_insertion(
             if paths.layers is not None:
                 file = numbered(paths.layers, first + index) if is_pattern(paths.layers) else plain(paths.layers)
                 names.append(file.name)
-                _write_layers(file, plan, frame)
+                _write_layers(file, plan, frame, space)
     for path, light in (
         (paths.light, plan.fit.light),
         (paths.foreground_light, plan.fit.foreground_light),
         (paths.shadow_light, plan.fit.shadow_light),
     ):
         if path is not None:
-            write_environment(path, light)
+            write_environment(path, light, colorspace)
     if paths.transforms is not None:
         camera, scene = plan.scene.camera, plan.scene
         pictures = names if len(names) == len(camera) else [paths.transforms.stem] * len(camera)
@@ -118,14 +124,16 @@ def write_insertion(
         write_transforms(paths.transforms, NamedCameras(tuple(pictures), camera), objects=objects)
 
 
-def _write_layers(path: Path, plan: InsertionPlan, frame: InsertedFrame) -> None:
+def _write_layers(path: Path, plan: InsertionPlan, frame: InsertedFrame, space: LinearSpace) -> None:
     layers = frame.rendered.layers
     pictures = {"": frame.composite, "background": frame.background.rgb, "foreground": layers.foreground}
     pictures |= {f"foreground_{name}": picture for name, picture in frame.rendered.groups.items()}
-    pictures["shadow_ratio"] = layers.shadow
+    pictures = {name: space.of_rec709(picture) for name, picture in pictures.items()}
+    pictures["shadow_ratio"] = _shadow_in(space, layers.shadow, frame.background.rgb)
     if not plan.fit.tones.neutral:
         toned = layers.toned(plan.fit.tones)
-        pictures |= {"foreground_toned": toned.foreground, "shadow_ratio_toned": toned.shadow}
+        pictures["foreground_toned"] = space.of_rec709(toned.foreground)
+        pictures["shadow_ratio_toned"] = _shadow_in(space, toned.shadow, frame.background.rgb)
     channels: dict[str, np.ndarray] = {}
     for name, picture in pictures.items():
         for letter, values in zip("RGB", picture[0].numpy(), strict=True):
@@ -135,11 +143,18 @@ def _write_layers(path: Path, plan: InsertionPlan, frame: InsertedFrame) -> None
     channels |= {
         f"normal.{letter}": values for letter, values in zip("XYZ", frame.rendered.normal[0].numpy(), strict=True)
     }
-    said = {"version": VERSION, "color_space": COLOR_SPACE, "axes": CAMERA_AXES, "depth_kind": "metric"}
+    said = {"version": VERSION, "color_space": space.name, "axes": CAMERA_AXES, "depth_kind": "metric"}
+    header = {f"unrender:{key}": value for key, value in said.items()}
     with atomic_write(path) as partial:
-        write_channels(
-            partial, channels, {f"unrender:{key}": value for key, value in said.items()}, frame.background.plate
-        )
+        write_channels(partial, channels, header, frame.background.plate, space=space)
+
+
+def _shadow_in(space: LinearSpace, shadow: Tensor, background: Tensor) -> Tensor:
+    """A shadow's ratio for colours of a space: of the shaded background to the background there."""
+    if space is REC709:
+        return shadow
+    before = space.of_rec709(background)
+    return torch.where(before > 1e-6, space.of_rec709(shadow * background) / before.clamp(min=1e-6), shadow)
 
 
 def display(frame: InsertedFrame) -> Tensor:

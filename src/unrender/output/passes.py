@@ -40,11 +40,14 @@ class PictureFormat:
         compression: of an EXR. "zip" keeps 32-bit floats as they are, so that passes add up to the beauty to the last
             bit; "dwaa" loses what eyes do not see, in 16 bits.
         times: of videos, the seconds at which frames begin, and that at which the clip ends; () for equally long ones.
+        colorspace: the linear space of an EXR, by OpenColorIO's name; Rec.709. In another the passes add up to the
+            beauty to the rounding of floats.
     """
 
     bits: Literal[8, 16] = 8
     compression: Compression = "zip"
     times: tuple[Fraction, ...] = ()
+    colorspace: str | None = None
 
 
 DEFAULT_FORMAT = PictureFormat()
@@ -56,6 +59,7 @@ def write_passes(
     layers: bool = True,
     fps: float | None = None,
     plate: Plate | None = None,
+    colorspace: str | None = None,
 ) -> None:
     """Writes a rendering, scene-linear where the format is: a still as one file, a clip as a video or `name.####.exr`.
 
@@ -68,12 +72,13 @@ def write_passes(
         layers: whether an .exr has the passes.
         fps: of a video, 24 where nobody says.
         plate: what an .exr says of itself: windows, pixel aspect, time code.
+        colorspace: the linear space of an .exr, by OpenColorIO's name.
 
     Raises:
         UserError: several frames for one picture, an unknown suffix, or an output that cannot be written.
     """
     check_frames(path, len(rendered))
-    write_passes_stream([path], [(rendered, plate, None)], layers, fps)
+    write_passes_stream([path], [(rendered, plate, None)], layers, fps, stored=PictureFormat(colorspace=colorspace))
 
 
 def check_frames(path: str | Path, frames: int) -> None:
@@ -209,7 +214,7 @@ class PassesWriter:
         if suffix in VIDEO_SUFFIXES:
             return VideoWriter(path, self._fps or DEFAULT_FPS, times=self._stored.times)
         if suffix == ".exr":
-            return _LayerWriter(path, self._layers, self._first, self._fps, self._stored.compression)
+            return _LayerWriter(path, self._layers, self._first, self._fps, self._stored)
         return ImageWriter(path, first=self._first, bits=self._stored.bits if suffix == ".png" else 8)
 
 
@@ -255,8 +260,8 @@ def _straight(beauty: Tensor, alpha: Tensor) -> Tensor:
 class _LayerWriter:
     """Renderings as .exr, one file a frame."""
 
-    def __init__(self, path: Path, layers: bool, first: int, fps: float | None, compression: Compression) -> None:
-        self._layers, self._fps, self._compression = layers, fps, compression
+    def __init__(self, path: Path, layers: bool, first: int, fps: float | None, stored: PictureFormat) -> None:
+        self._layers, self._fps, self._stored = layers, fps, stored
         self._stack = ExitStack()
         self._files = self._stack.enter_context(frame_files(path, first))
 
@@ -270,7 +275,15 @@ class _LayerWriter:
         if self._fps is not None:
             plate = (plate or Plate.of_size(size)).at_rate(self._fps)
         layers = tuple(like.passes) if self._layers else ()
-        about = LayerFile(layers, like.alpha is not None, size, plate, metadata or {}, self._compression)
+        about = LayerFile(
+            layers,
+            like.alpha is not None,
+            size,
+            plate,
+            metadata or {},
+            self._stored.compression,
+            self._stored.colorspace,
+        )
         return layer_rows(next(self._files), about)
 
     def write(self, rendered: RenderPasses, beauty: Tensor, plate: Plate | None, metadata: Metadata | None) -> None:
@@ -280,7 +293,16 @@ class _LayerWriter:
             passes = {name: value[index] for name, value in rendered.passes.items()} if self._layers else {}
             alpha = rendered.alpha[index] if rendered.alpha is not None else None
             own = metadata if metadata is None or isinstance(metadata, Mapping) else metadata[index]
-            write_layers(next(self._files), passes, beauty[index], alpha, plate, own, self._compression)
+            write_layers(
+                next(self._files),
+                passes,
+                beauty[index],
+                alpha,
+                plate,
+                own,
+                self._stored.compression,
+                self._stored.colorspace,
+            )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

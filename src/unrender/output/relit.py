@@ -70,7 +70,7 @@ def write_relit_stream(
         fps: of videos, 24 where nobody says.
         number: of the first frame, where files are numbered.
         profile: whose channel names the G-buffers have.
-        stored: bits of PNG, compression of EXR.
+        stored: bits of PNG, compression and colour space of EXR.
 
     Raises:
         UserError: several frames for one file, or an output that cannot be written.
@@ -79,7 +79,9 @@ def write_relit_stream(
         passes = stack.enter_context(PassesWriter(paths.passes, layers, fps, number, stored))
         gbuffers = None
         if paths.gbuffer:
-            gbuffers = stack.enter_context(GBufferWriter(paths.gbuffer, profile=profile, first=number))
+            gbuffers = stack.enter_context(
+                GBufferWriter(paths.gbuffer, profile=profile, first=number, colorspace=stored.colorspace)
+            )
         turn = stack.enter_context(VideoWriter(paths.turn, fps or DEFAULT_FPS)) if paths.turn else None
         first = True
         for part in relit:
@@ -145,10 +147,10 @@ def _metadata(relit: Relit | LargeRelit, yaw: float) -> dict[str, str]:
     return {**said, "yaw": f"{yaw:.9g}"}
 
 
-def write_relit(path: str | Path, relit: Relit) -> None:
+def write_relit(path: str | Path, relit: Relit, colorspace: str | None = None) -> None:
     """Writes what was relit whole: to .exr the passes as they are, with the gain in the header; to any other format the
-    display picture. Errors as of `write_passes`."""
+    display picture. `colorspace` and errors as of `write_passes`."""
     check_frames(path, len(relit.passes))
     frames = relit.decomposition.frames
-    with PassesWriter([path], fps=frames.fps) as writer:
+    with PassesWriter([path], fps=frames.fps, stored=PictureFormat(colorspace=colorspace)) as writer:
         writer.write(relit.passes, relit.display, frames.plate, relit_metadata(relit))

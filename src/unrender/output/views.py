@@ -28,7 +28,9 @@ SHEET = 24
 """Views on a contact sheet, evenly from the whole path."""
 
 
-def write_views(folder: Path, views: ViewSet, *, exr: bool = False, fps: float = 12.0) -> list[Path]:
+def write_views(
+    folder: Path, views: ViewSet, *, exr: bool = False, fps: float = 12.0, colorspace: str | None = None
+) -> list[Path]:
     """Writes into a folder that is there: `view.0001.png` and so on, `views.mp4` of more than one, `views.png`,
     `transforms.json`, a COLMAP model as text, and, where depth is known, `view.0001.mask.png` and `view.0001.exr` with
     rgb, depth and mask.
@@ -36,6 +38,7 @@ def write_views(folder: Path, views: ViewSet, *, exr: bool = False, fps: float =
     Args:
         exr: write `view.0001.exr` without depth, too.
         fps: of the film.
+        colorspace: the linear space of EXR, by OpenColorIO's name; Rec.709.
 
     Returns:
         The files.
@@ -55,7 +58,7 @@ def write_views(folder: Path, views: ViewSet, *, exr: bool = False, fps: float =
     if exr or views.depth is not None:
         for index, name in enumerate(names):
             written.append(folder / name.replace(".png", ".exr"))
-            write_gbuffer(written[-1], _gbuffer(views, index))
+            write_gbuffer(written[-1], _gbuffer(views, index), colorspace=colorspace)
     named = NamedCameras(names, views.camera)
     write_transforms(folder / "transforms.json", named, masks=masks)
     written += [folder / "transforms.json", *write_colmap(folder, names, views.camera, view_points(views))]

@@ -14,19 +14,21 @@ from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
 
 
-def write(path: str | Path, thing: GBuffer | Frames | EnvironmentMap | RenderPasses | Relit) -> None:
+def write(
+    path: str | Path, thing: GBuffer | Frames | EnvironmentMap | RenderPasses | Relit, colorspace: str | None = None
+) -> None:
     """Writes a G-buffer, frames, a light, a rendering or what was relit to `path`, whole or not at all.
 
     A rendering goes to .exr with its render passes as layers (see `write_passes`), and its beauty for display to any
     other format that frames go to; of what was relit that is the exposed picture, `Relit.display`. The rest is as
-    `files.write` has it.
+    `files.write` has it, and so is `colorspace`, the linear space of EXR.
 
     Raises:
         UserError: a suffix that this cannot be written as, or an output that cannot be written.
     """
     if isinstance(thing, Relit):
-        write_relit(path, thing)
+        write_relit(path, thing, colorspace)
     elif isinstance(thing, RenderPasses):
-        write_passes(path, thing)
+        write_passes(path, thing, colorspace=colorspace)
     else:
-        files.write(path, thing)
+        files.write(path, thing, colorspace)
