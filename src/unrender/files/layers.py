@@ -33,6 +33,14 @@ def _layer(name: str, components: Iterable[str]) -> tuple[str, ...]:
     return tuple(f"{name}.{component}" for component in components)
 
 
+_SHARES = ("sky", *(name for name in CHANNELS if name.endswith("_deviation")))
+"""Maps of one number that only we know, called the same in every profile."""
+
+
+def _shares(pattern: str) -> dict[str, tuple[str, ...]]:
+    return {name: (pattern.format(name),) for name in _SHARES}
+
+
 PROFILES: dict[Profile, dict[str, tuple[str, ...]]] = {
     "unrender": {
         "base_color": _layer("base_color", _RGB),
@@ -46,6 +54,7 @@ PROFILES: dict[Profile, dict[str, tuple[str, ...]]] = {
         "shading": _layer("shading", _RGB),
         "residual": _layer("residual", _RGB),
         "mask": ("mask.A",),
+        **_shares("{}.Y"),
         "instance": ("instance.Y",),
         "rgb": _RGB,
     },
@@ -61,6 +70,7 @@ PROFILES: dict[Profile, dict[str, tuple[str, ...]]] = {
         "shading": _layer("ViewLayer.shading", _RGB),
         "residual": _layer("ViewLayer.residual", _RGB),
         "mask": ("ViewLayer.mask.X",),
+        **_shares("ViewLayer.{}.X"),
         "instance": ("ViewLayer.instance.X",),
         "rgb": _layer("ViewLayer.Combined", _RGB),
     },
@@ -76,6 +86,7 @@ PROFILES: dict[Profile, dict[str, tuple[str, ...]]] = {
         "shading": _layer("shading", _RGB),
         "residual": _layer("residual", _RGB),
         "mask": ("mask",),
+        **_shares("{}"),
         "instance": ("instance",),
         "rgb": _RGB,
     },
@@ -91,6 +102,7 @@ PROFILES: dict[Profile, dict[str, tuple[str, ...]]] = {
         "shading": _layer("shading", _LONG),
         "residual": _layer("residual", _LONG),
         "mask": ("mask.a",),
+        **_shares("{}.red"),
         "instance": ("instance.red",),
         "rgb": _RGB,
     },
@@ -115,6 +127,7 @@ _ALIASES = {
     "shading": "shading",
     "residual": "residual",
     "mask": "mask",
+    **{name.replace("_", ""): name for name in _SHARES},
     "instance": "instance",
     "rgb": "rgb",
     "rgba": "rgb",
@@ -240,6 +253,8 @@ def _group(layer: str) -> str:
 
 def _components_of(name: str, components: dict[int, str]) -> dict[str, list[str]] | None:
     """The channels of a map, and of the picture's alpha; None where some are missing."""
+    if name == "sky" and len(components) > 1:  # a picture of a sky, which others render as a layer
+        return None
     if CHANNELS[name] == 1:
         return {name: [next(iter(components.values()))]}
     if all(index in components for index in range(3)):
