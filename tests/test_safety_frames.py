@@ -30,8 +30,8 @@ def giving(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     """Makes every clip end after `count` frames, or begin again, as damaged ones do."""
     opened = sequences.open_frames
 
-    def open_frames(path: Path) -> FrameReader:
-        reader = opened(path)
+    def open_frames(path: Path, *colour: str | None) -> FrameReader:
+        reader = opened(path, *colour)
 
         def frames() -> Iterator[Frames]:
             all_frames = [*reader, *reader]
@@ -71,8 +71,8 @@ def test_no_frame_at_all_writes_nothing(verb, clip, tmp_path, monkeypatch, capsy
 def test_a_clip_cut_after_it_was_opened_is_never_status_0(kept, clip, tmp_path, monkeypatch, capsys):
     opened = sequences.open_frames
 
-    def open_and_cut(path: Path) -> FrameReader:
-        reader = opened(path)
+    def open_and_cut(path: Path, *colour: str | None) -> FrameReader:
+        reader = opened(path, *colour)
         whole = path.read_bytes()
         path.write_bytes(whole[: int(kept * len(whole))])
         return reader

@@ -121,8 +121,8 @@ def test_words_seed_and_size_count(folder):
     both = model([PROMPT, "a blue table"], steps=2, size=(32, 48))
     assert both.rgb.shape == (2, 3, 32, 48)
     assert not torch.equal(model("blue sky", steps=2).rgb, one.rgb)
-    with pytest.raises(UserError, match=r"guidance of 0\.5; expected 1 \(none\) or more"):
-        model(PROMPT, guidance=0.5)
+    with pytest.raises(UserError, match=r"guidance of -1; expected 0 \(no words\), 1"):
+        model(PROMPT, guidance=-1)
 
 
 def test_from_the_shell(tmp_path, capsys):
