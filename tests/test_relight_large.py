@@ -48,7 +48,7 @@ def guess(frames: Frames, maps: Sequence[str] | None = None) -> GBuffer:
 @pytest.mark.parametrize(
     ("quality", "options", "alpha"),
     [
-        ("screen_space", RelightOptions(yaw=40), False),
+        pytest.param("screen_space", RelightOptions(yaw=40), False, marks=pytest.mark.slow),
         ("split_sum", RelightOptions(detail=False, background="light", exposure=-1.0), False),
         ("split_sum", RelightOptions(background="none"), True),
     ],

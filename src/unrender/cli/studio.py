@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -26,7 +27,10 @@ def studio(options: ServeOptions, page: PageOptions) -> None:
     check_installed("studio")
     import webbrowser
 
+    from unrender.files.notes import LOGGER as NOTES
     from unrender.serve.running import run
     from unrender.studio import create_studio
+
+    NOTES.setLevel(logging.ERROR)  # what is guessed of a photo is said by its job, and not with every picture of it
 
     run(options.settings, "unrender studio", "", create_studio, webbrowser.open if page.browser else None)

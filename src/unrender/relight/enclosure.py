@@ -12,8 +12,8 @@ from unrender.scene.environment import EnvironmentMap, texel_solid_angles
 from unrender.scene.gbuffer import GBuffer
 
 FACING = 0.6
-"""Least component of a normal along the picture's width that makes a surface a side wall: 37 degrees. An inverse model
-guesses blurred backgrounds a little inwards: with 20 degrees it closes pictures of dice on a table and of a portrait."""
+"""Least component of a normal along the picture's width that makes a surface a side wall: 37 degrees. An inverse
+model guesses blurred backgrounds a little inwards: with 20 degrees it closes pictures of dice and of a portrait."""
 
 OPEN, CLOSED = 0.3, 0.7
 """Share of the outer quarters of the picture, left and right together, that walls fill which face one another: open at

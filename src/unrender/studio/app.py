@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import mimetypes
 import secrets
 from functools import lru_cache
@@ -18,7 +17,6 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from unrender.errors import UserError
-from unrender.files.notes import LOGGER as NOTES
 from unrender.serve.answers import FileAnswer, JobAnswer
 from unrender.serve.app import create_app
 from unrender.serve.guard import TOKEN_COOKIE, Guard
@@ -64,7 +62,6 @@ class StageAnswer(BaseModel):
 def create_studio(settings: ServeSettings) -> Guard:
     """The service with the page on it, as an ASGI application."""
     visits = Visits(settings.limits.keep_seconds)
-    NOTES.setLevel(logging.ERROR)  # what is guessed of a photo is said by its job, and not with every picture of it
 
     def owner_of(request: Request) -> str:
         return visits.owner(request.cookies.get(COOKIE, "")) or "local"
