@@ -91,7 +91,7 @@ def _display_gain(radiance: Tensor) -> Tensor:
 
 
 def contact_sheet(gbuffer: GBuffer, *, tile: int = 320, title: str = "") -> NDArray[np.uint8]:
-    """All maps of a still (the first frame of a clip) as labelled tiles.
+    """The maps of a still (the first frame of a clip) as labelled tiles, see `sheet_maps`.
 
     Args:
         gbuffer: what to show.
@@ -101,7 +101,7 @@ def contact_sheet(gbuffer: GBuffer, *, tile: int = 320, title: str = "") -> NDAr
     Returns:
         (H, W, 3) uint8, sRGB.
     """
-    shown = {name: sparse(value[0], tile).detach().cpu() for name, value in _ordered(gbuffer).items()}
+    shown = {name: sparse(value[0], tile).detach().cpu() for name, value in sheet_maps(gbuffer).items()}
     pictures = {name: map_to_rgb(name, value) for name, value in shown.items()}
     return tiles(pictures, tile=tile, title=title)
 
@@ -164,9 +164,9 @@ def _shrunk(picture: Tensor, size: tuple[int, int]) -> Image.Image:
     return image.resize((size[1], size[0]), Image.Resampling.LANCZOS)
 
 
-def _ordered(gbuffer: GBuffer) -> dict[str, Tensor]:
-    """The picture first, then its maps."""
-    maps = gbuffer.maps
+def sheet_maps(gbuffer: GBuffer) -> dict[str, Tensor]:
+    """What a contact sheet shows: the picture first, then its maps. Deviations are small numbers, and look black."""
+    maps = {name: value for name, value in gbuffer.maps.items() if not name.endswith("_deviation")}
     return ({"rgb": maps.pop("rgb")} if "rgb" in maps else {}) | maps
 
 

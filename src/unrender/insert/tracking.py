@@ -4,7 +4,7 @@ PnP in RANSAC). Nothing else of the scene needs to be known, and what does not l
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -110,7 +110,7 @@ def _opencv() -> ModuleType:
     return cv2
 
 
-def _pictures(clip: Iterable[Frames]):
+def _pictures(clip: Iterable[Frames]) -> Iterator[Array]:
     """Brightness of the frames as a display shows it, (H, W) uint8."""
     size = None
     for number, frame in enumerate(single_frames(clip), 1):

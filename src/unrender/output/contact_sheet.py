@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from unrender.files.atomic import atomic_write
-from unrender.files.preview import map_to_rgb, sparse, thumbnail, tiles, to_8_bits
+from unrender.files.preview import map_to_rgb, sheet_maps, sparse, thumbnail, tiles, to_8_bits
 from unrender.forward import RenderPasses
 from unrender.scene.color import linear_to_srgb
 from unrender.scene.gbuffer import GBuffer
@@ -28,11 +28,10 @@ def display_thumbnail(display: Tensor) -> Tensor:
 def write_thumbnails(path: str | Path, gbuffer: GBuffer, relit: Tensor | None) -> None:
     """`write_contact_sheet` of a rendering that need no longer be there, by its `display_thumbnail`."""
     pictures = {
-        name: thumbnail(map_to_rgb(name, sparse(value[0]).detach().cpu())) for name, value in gbuffer.maps.items()
+        "photo" if name == "rgb" else name: thumbnail(map_to_rgb(name, sparse(value[0]).detach().cpu()))
+        for name, value in sheet_maps(gbuffer).items()
     }
     if relit is not None:
         pictures["relit"] = relit
-    if "rgb" in pictures:
-        pictures = {"photo": pictures.pop("rgb")} | pictures
     with atomic_write(path) as partial:
         Image.fromarray(tiles(pictures)).save(partial)
