@@ -8,13 +8,15 @@ import torch
 from tiny_models import THREE_PICTURES, tiny_card, tiny_checkpoint, tiny_folder
 from unrender.device import Compute
 from unrender.diffusion.card import Grouping, SizeRule
+from unrender.diffusion.card.file import read_card
+from unrender.diffusion.checkpoints.hub.ids import embedded
 from unrender.diffusion.checkpoints.loader import Checkpoint
 from unrender.diffusion.engine import Engine
 from unrender.diffusion.framing import plan_framing
 from unrender.diffusion.options import InferenceOptions
 from unrender.diffusion.upsampling import upsample
 from unrender.errors import UserError
-from unrender.inverse.renderer import InverseRenderer
+from unrender.inverse.renderer import InverseRenderer, check_maps
 from unrender.scene.color import linear_to_srgb, srgb_to_linear
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
@@ -106,6 +108,13 @@ def test_frames_are_independent_of_the_clip_around_them():
 def test_only_the_maps_asked_for_and_the_photo():
     found = engine()(photo(), maps=["normal", "metallic"])
     assert list(found.maps) == ["normal", "metallic", "rgb"]
+
+
+def test_how_far_off_maps_are_is_given_where_it_is_asked_for():
+    card = read_card(embedded()["mini"])
+    assert {"normal_deviation", "sky"} <= set(card.map_names)
+    assert check_maps(None, card) == tuple(name for name in card.map_names if not name.endswith("_deviation"))
+    assert check_maps(["normal_deviation"], card) == ("normal_deviation",)
 
 
 def test_alpha_becomes_the_mask_and_nothing_is_outside_it():

@@ -50,9 +50,9 @@ class InverseJob:
     model: Annotated[
         str, typer.Option(help="A model's id, or the folder of a checkpoint; several with commas, for all their maps.")
     ] = "mini"
-    maps: Annotated[str | None, typer.Option(metavar="A,B,...", help="The maps wanted; all that the model gives.")] = (
-        None
-    )
+    maps: Annotated[
+        str | None, typer.Option(metavar="A,B,...", help="The maps wanted; all that the model gives, but deviations.")
+    ] = None
     profile: Profile = "unrender"
     fps: Fps = None
     cameras: Annotated[

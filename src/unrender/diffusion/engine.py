@@ -80,11 +80,11 @@ class Prediction:
 
     @torch.inference_mode()
     def gbuffer(self, maps: Sequence[str] | None = None) -> GBuffer:
-        """The maps named (all when None), at the size of the inputs, in unrender's conventions.
+        """The maps named (the usual ones when None), at the size of the inputs, in unrender's conventions.
 
         Maps are resized in those conventions, or as the official pipeline hands them over, as the size rule says.
         """
-        names = self.engine.card.map_names if maps is None else maps
+        names = self.engine.card.usual_maps if maps is None else maps
         return concatenate([self._frames(part, names) for part in _parts(self.engine.card, len(self.latents))])
 
     @torch.inference_mode()

@@ -165,8 +165,8 @@ def _shrunk(picture: Tensor, size: tuple[int, int]) -> Image.Image:
 
 
 def sheet_maps(gbuffer: GBuffer) -> dict[str, Tensor]:
-    """What a contact sheet shows: the picture first, then its maps. Deviations are small numbers, and look black."""
-    maps = {name: value for name, value in gbuffer.maps.items() if not name.endswith("_deviation")}
+    """What a contact sheet shows: the picture first, then its maps."""
+    maps = gbuffer.maps
     return ({"rgb": maps.pop("rgb")} if "rgb" in maps else {}) | maps
 
 

@@ -101,7 +101,7 @@ class ClipInverse:
 
         Args:
             clip: frames in order, or what `files.as_clip` makes frames of.
-            maps: names of the maps wanted; all when None.
+            maps: names of the maps wanted; the usual ones of the card when None.
 
         Raises:
             UserError: as `InverseRenderer.__call__`.

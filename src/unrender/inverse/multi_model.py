@@ -51,7 +51,7 @@ class MultiModelRenderer:
         for load in self.loaders:
             renderer = load()
             own = [name for name in renderer.card.map_names if name not in known]
-            wanted = [name for name in own if maps is None or name in maps]
+            wanted = [name for name in own if name in (renderer.card.usual_maps if maps is None else maps)]
             known |= dict.fromkeys(own)
             if wanted:
                 parts.append(
@@ -100,7 +100,7 @@ class MultiModelClip:
         before = state.models or tuple(ClipState() for _ in self.models)
         for model, own in zip(self.models, before, strict=True):
             names = [name for name in model.renderer.card.map_names if name not in known]
-            wanted = [name for name in names if maps is None or name in maps]
+            wanted = [name for name in names if name in (model.renderer.card.usual_maps if maps is None else maps)]
             known |= dict.fromkeys(names)
             if wanted:
                 part, own = replace(model, clip=self.clip).next_window(window, own, wanted)

@@ -156,7 +156,7 @@ class InverseRenderer:
 
 
 def check_maps(maps: Sequence[str] | None, card: ModelCard) -> tuple[str, ...]:
-    """The maps requested, all of the card's when None.
+    """The maps requested, the card's usual ones when None.
 
     Raises:
         UserError: the model gives no such map; the nearest name is suggested.
@@ -164,7 +164,7 @@ def check_maps(maps: Sequence[str] | None, card: ModelCard) -> tuple[str, ...]:
     for name in maps or ():
         if name not in card.map_names:
             raise unknown_map(name, card.map_names, f"model {card.id} gives")
-    return tuple(maps) if maps else card.map_names
+    return tuple(maps) if maps else card.usual_maps
 
 
 def unknown_map(name: str, known: Collection[str], by: str) -> UserError:

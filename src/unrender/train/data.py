@@ -253,7 +253,7 @@ def load_lit_still_dataset(
 def require_known(stills: Stills, card: ModelCard) -> None:
     """Raises UserError where a model has a target map that no still has."""
     # How far off a map is, and what is sky, is learnt where it can be.
-    wanted = [name for name in card.map_names if not name.endswith("_deviation") and name != "sky"]
+    wanted = [name for name in card.usual_maps if name != "sky"]
     missing = [name for name in wanted if name not in stills.known or not bool(stills.known[name].any())]
     if missing:
         raise UserError(f"no training picture has {', '.join(missing)}, a target of {card.id}; expected data with it")

@@ -160,6 +160,11 @@ class ModelCard:
         return self.maps.names
 
     @property
+    def usual_maps(self) -> tuple[str, ...]:
+        """The maps that the model gives where none are named: all but how far off it takes them to be."""
+        return tuple(name for name in self.map_names if not name.endswith("_deviation"))
+
+    @property
     def text(self) -> TextPrompt | None:
         """How it is conditioned on text; None where it is not."""
         return self._conditioner(TextPrompt)
