@@ -57,6 +57,15 @@ def test_the_plane_of_a_tilted_camera_is_found():
     assert float(-(point @ found)) == pytest.approx(2.0, rel=0.1)
 
 
+def test_a_spot_is_not_at_the_side_though_there_be_more_room():
+    gbuffer, normal = tilted_ground(noise=0.0)
+    behind = gbuffer.maps["normal"].clone()
+    behind[0, :, :, 12:68] = torch.tensor([0.0, 0.0, 1.0])[:, None, None]
+    behind[0, :, 40:, 36:43] = normal[:, None, None]
+    x, _ = choose_spot(gbuffer.with_maps(normal=behind))
+    assert 0.15 * 80 <= x <= 0.85 * 80
+
+
 @pytest.mark.parametrize(
     ("kind", "given", "expected"), [("relative", None, 1.6), ("relative", 0.4, 0.4), ("metric", None, 2.0)]
 )

@@ -23,6 +23,7 @@ _SAME = math.cos(math.radians(15))  # between the normals of one plane
 _NEIGHBOURHOOD = 0.06  # of the picture's longer side: what is looked at about the point asked for
 _LEAST_SHARE = 0.3  # of the neighbourhood, and _LEAST_AREA of the picture, that has to face up
 _LEAST_AREA = 0.005
+_SIDE = 0.15  # of the picture's width, at either side: half of what stands there would be cut off
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,12 @@ def choose_spot(gbuffer: GBuffer) -> tuple[float, float]:
     share = float(mask.float().mean())
     if share < _LEAST_AREA:
         raise UserError(f"no support plane found: {share:.1%} of the picture faces up; give --plane")
-    # The border of the picture is an edge, too: what stands there is cut off.
+    # The border of the picture is an edge, too, and at the sides even a roomy spot is one where things are cut off.
     room = ndimage.distance_transform_edt(np.pad(mask.numpy(), 1))[1:-1, 1:-1]
+    inner = room.copy()
+    side = round(_SIDE * room.shape[1])
+    inner[:, :side] = inner[:, room.shape[1] - side :] = 0
+    room = inner if inner.any() else room
     y, x = np.unravel_index(int(room.argmax()), room.shape)
     return float(x) + 0.5, float(y) + 0.5
 
