@@ -29,7 +29,7 @@ from unrender.train.text_to_image import (
     train_text_to_image,
 )
 from unrender.train.tokenizer import build_tokenizer
-from unrender.train.vae import VaeRecipe, train_vae
+from unrender.train.vae import VaeRecipe, centre_latents, load_autoencoder, train_vae
 
 CPU = InferenceOptions("cpu", "float32")
 CONFIG = TrainConfig(
@@ -59,6 +59,27 @@ def run(autoencoder, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("t2i") / "run"
     train_text_to_image(recipe(autoencoder), stills(), out)
     return out
+
+
+def test_centred_latents_decode_to_the_same_pictures(autoencoder):
+    before, _ = load_autoencoder(Path(autoencoder))
+    mean = torch.linspace(-2, 3, 8)
+    after = centre_latents(before, mean)
+    picture = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    with torch.no_grad():
+        latents = [each.encode(picture).latent_dist.mode() for each in (before, after)]
+        pictures = [each.decode(latent).sample for each, latent in zip((before, after), latents, strict=True)]
+    torch.testing.assert_close(latents[0] - latents[1], mean[:, None, None].expand_as(latents[0][0])[None])
+    torch.testing.assert_close(*pictures, atol=1e-4, rtol=1e-4)
+
+
+def test_the_latents_of_an_autoencoder_lie_about_zero(autoencoder):
+    trained, scale = load_autoencoder(Path(autoencoder))
+    with torch.no_grad():
+        latents = trained.encode(stills().shown(torch.arange(6))).latent_dist.mode() * scale
+    # Of the same pictures that the mean was taken of, but for the roundings of half precision.
+    assert latents.mean((0, 2, 3)).abs().max() < 0.05
+    assert float(latents.std()) == pytest.approx(1, rel=0.02)
 
 
 def test_a_run_leaves_a_model_that_makes_pictures_of_words(run):

@@ -3,6 +3,7 @@ adversarial loss)."""
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -109,10 +110,13 @@ class VaeTask:
 
     @torch.no_grad()
     def export(self, folder: Path) -> None:
-        """Writes the autoencoder in diffusers' layout, and beside it the scale of its latents."""
+        """Writes the autoencoder in diffusers' layout, its latents centred, and beside it their scale."""
         latents = self.autoencoder.encode(self.held_out.to(self._device)).latent_dist.mode()
+        mean = latents.mean((0, 2, 3))
+        latents = latents - mean[:, None, None]
+        centred = centre_latents(self.autoencoder, mean)
         self.autoencoder.save_config(folder)
-        state = {name: value.detach().half().contiguous() for name, value in self.autoencoder.state_dict().items()}
+        state = {name: value.detach().half().contiguous() for name, value in centred.state_dict().items()}
         safetensors.torch.save_file(state, folder / WEIGHTS_FILE)
         about = {"latent_scale": 1 / float(latents.std())}
         (folder / SCALE_FILE).write_text(json.dumps(about, indent=2) + "\n")
@@ -144,6 +148,21 @@ def train_vae(recipe: VaeRecipe, stills: Stills | CaptionedStills, out: Path, re
     folder.claim(recipe)
     task = VaeTask(build_autoencoder(recipe.config.seed, widths=recipe.widths), recipe, draw, shown)
     return run(task, recipe.config, folder, report)
+
+
+@torch.no_grad()
+def centre_latents(autoencoder: AutoencoderKL, mean: Tensor) -> AutoencoderKL:
+    """A copy whose latents are lower by `mean` (C,), and that decodes these to the same pictures: diffusion starts from
+    noise of mean zero, and what it makes of noise is the harder the farther off its latents lie."""
+    centred = copy.deepcopy(autoencoder)
+    inward, outward = centred.quant_conv, centred.post_quant_conv
+    assert inward is not None
+    assert outward is not None
+    assert inward.bias is not None
+    assert outward.bias is not None
+    inward.bias[: len(mean)] -= mean
+    outward.bias += outward.weight[:, :, 0, 0] @ mean
+    return centred
 
 
 def load_autoencoder(folder: Path) -> tuple[AutoencoderKL, float]:
