@@ -67,3 +67,5 @@ def test_tones_bend_what_is_seen_and_keep_open_ground_open():
     expected = 0.5 * tone.apply(tones.foreground, torch.full((1, 3, 1, 1), 0.4))
     torch.testing.assert_close(toned.foreground, expected)
     torch.testing.assert_close(toned.shadow, layers.shadow, atol=1e-5, rtol=0)
+    brighter = Layers(layers.foreground, layers.alpha, 1.25 * layers.shadow).toned(tones)
+    torch.testing.assert_close(brighter.shadow, 1.25 * layers.shadow, atol=1e-5, rtol=0)

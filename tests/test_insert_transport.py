@@ -12,6 +12,7 @@ from insertion_scenes import LIGHT_SIZE, LIGHTS, camera, light, psnr, scenes, su
 from unrender.raytrace import transport
 from unrender.raytrace.atlas import pack_atlas
 from unrender.raytrace.path_tracer import render_lights
+from unrender.raytrace.path_tracer_scene import build_path_tracer_scene
 from unrender.raytrace.prb import MaterialEdit, prb_scene, prb_shadow_ratio, render_prb
 from unrender.raytrace.products import row_product
 from unrender.raytrace.shadows import shadow_ratio, trace_shadows
@@ -50,6 +51,22 @@ def test_the_matrices_give_the_path_traced_pictures(traced, name):
     ratio = shadow_ratio(objects, ground, [lit], samples=256, seed=6)
     assert ratio[open_ground].min() < 0.8
     assert psnr(shadow.render(lit.radiance[0])[open_ground], ratio[open_ground]) > 40
+
+
+def test_the_ground_gets_the_light_that_objects_send_on():
+    (objects, ground), (thing, floor) = scenes(SIZE), surfaces()
+    together = build_path_tracer_scene(pack_atlas([thing, floor])[0], camera(SIZE), max_depth=5)
+    lit = light("sunset")
+    with_it, without = (
+        render_lights(scene, [lit], samples=1024, seed=7, indirect_roughness=0.5).rgb for scene in (together, ground)
+    )
+    open_ground = (render_lights(objects, [lit], samples=64, seed=8).coverage == 0).expand_as(with_it)
+    expected = (with_it / without)[open_ground]
+    straight, bounced = (
+        shadow_ratio(objects, ground, [lit], samples=256, seed=9, bounced=more)[open_ground] for more in (False, True)
+    )
+    assert (bounced >= straight).all()
+    assert float((bounced - expected).square().mean()) < 0.1 * float((straight - expected).square().mean())
 
 
 def test_a_white_light_is_reflected_as_the_path_tracer_has_it_and_casts_no_colour(traced):

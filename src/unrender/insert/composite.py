@@ -38,7 +38,8 @@ class Layers:
     Attributes:
         foreground: the object, multiplied by `alpha`.
         alpha: (T, 1, H, W) in [0, 1], the share of each pixel that the object covers.
-        shadow: the shadow ratio in [0, 1], 1 where there is no shadow.
+        shadow: the shadow ratio, 1 where there is no shadow, 0 in the dark; above 1, up to 2, where the ground gets
+            more from the object than that takes from it.
     """
 
     foreground: Tensor
@@ -56,14 +57,14 @@ class Layers:
 
     def toned(self, tones: Tones) -> Layers:
         """The layers under their tone curves. A curve is that of what is seen, so the object's coverage is taken out
-        of it first, and the shadow's stays within [0, 1]."""
+        of it first, and the shadow's stays within [0, 1]; light above 1 is multiplied by as it is."""
         if tones.neutral:
             return self
         seen = self.foreground / self.alpha.clamp(min=1e-4)
         return Layers(
             tone.apply(tones.foreground, seen) * self.alpha,
             self.alpha,
-            tone.apply(tones.shadow, self.shadow).clamp(0, 1),
+            tone.apply(tones.shadow, self.shadow.clamp(max=1)).clamp(0, 1) * self.shadow.clamp(min=1),
         )
 
 

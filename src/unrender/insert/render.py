@@ -12,11 +12,12 @@ from torch.nn import functional
 from unrender.insert.composite import Layers
 from unrender.insert.plane import SupportPlane
 from unrender.insert.scene import InsertionScene
+from unrender.insert.windows import cropped, object_window, window_about
 from unrender.raytrace.gbuffer import trace_gbuffer
 from unrender.raytrace.path_tracer import render_lights
 from unrender.raytrace.path_tracer_scene import PathTracerScene, set_camera
 from unrender.raytrace.shadows import shadow_ratio
-from unrender.scene.camera import Camera, project
+from unrender.scene.camera import project
 from unrender.scene.color import luminance
 from unrender.scene.environment import EnvironmentMap, texel_directions, texel_solid_angles
 from unrender.scene.frames import Frames
@@ -33,8 +34,8 @@ _LARGEST_LIGHT = (512, 1024)
 _KEY_CONE = math.cos(math.radians(30))
 _COARSE = 4  # times smaller is the picture that says where shadows are
 _SHADED = 0.998  # more than this is no shadow
+_LIT = 1.004  # less than this is no light that an object sends on
 _RINGS = (0.8, 1.2, 1.6)  # radii, in an object's, of where its ground is looked at
-_MARGIN = 4  # pixels about what is rendered
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class TracedScene:
 
     Attributes:
         objects: alone.
-        stand_in: what shadows fall on, alone.
+        stand_in: what shadows fall on, alone, as bright as the ground is.
         together: both, the stand-in last, as bright as the ground is.
     """
 
@@ -54,7 +55,7 @@ class TracedScene:
     @staticmethod
     def of(scene: InsertionScene, albedo: Tensor) -> TracedScene:
         """`scene` on a ground of `albedo` (3,)."""
-        return TracedScene(*scene.traced(), scene.traced_together(albedo))
+        return TracedScene(*scene.traced(albedo), scene.traced_together(albedo))
 
 
 @dataclass(frozen=True)
@@ -101,13 +102,13 @@ def render_frame(
     )
     if light.size[0] > _LARGEST_LIGHT[0]:
         light = light.resized(_LARGEST_LIGHT)
-    window = _object_window(scene, camera)
+    window = object_window(scene, camera)
     parts = light_groups(light, scene.plane)
     found = dict(zip(GROUPS, torch.zeros(len(GROUPS), 1, 3, *camera.size), strict=True))
     alpha, depth = torch.zeros(1, 1, *camera.size), torch.full((1, 1, *camera.size), torch.inf)
     normal = torch.zeros(1, 3, *camera.size)
     if window is not None:
-        near = _cropped(camera, window)
+        near = cropped(camera, window)
         lit = render_lights(
             set_camera(together, near),
             parts,
@@ -171,14 +172,20 @@ def light_groups(light: EnvironmentMap, plane: SupportPlane) -> list[Environment
 def _shadow(
     objects: PathTracerScene, stand_in: PathTracerScene, light: EnvironmentMap, samples: int, seed: int
 ) -> Tensor:
-    """The shadow ratio (1, 3, H, W); traced finely only where a coarse look finds any."""
+    """The shadow ratio (1, 3, H, W), with what objects send on; traced finely only where a coarse look finds any."""
     camera = objects.camera
     height, width = camera.size
     small = camera.resized((max(1, height // _COARSE), max(1, width // _COARSE)))
     coarse = shadow_ratio(
-        set_camera(objects, small), set_camera(stand_in, small), [light], samples=max(16, samples // 4), seed=seed
+        set_camera(objects, small),
+        set_camera(stand_in, small),
+        [light],
+        samples=max(16, samples // 4),
+        seed=seed,
+        bounced=True,
     )
-    rows, columns = torch.nonzero(coarse[0].amin(0) < _SHADED, as_tuple=True)
+    changed = (coarse[0].amin(0) < _SHADED) | (coarse[0].amax(0) > _LIT)
+    rows, columns = torch.nonzero(changed, as_tuple=True)
     ratio = torch.ones(1, 3, height, width)
     if len(rows) == 0:
         return ratio
@@ -186,33 +193,11 @@ def _shadow(
     box = torch.stack(
         (rows.min() * scale[0], columns.min() * scale[1], (rows.max() + 1) * scale[0], (columns.max() + 1) * scale[1])
     )
-    window = _window(box, camera)
+    window = window_about(box, camera)
     if window is not None:
-        near = _cropped(camera, window)
-        part = shadow_ratio(set_camera(objects, near), set_camera(stand_in, near), [light], samples=samples, seed=seed)
+        near = cropped(camera, window)
+        part = shadow_ratio(
+            set_camera(objects, near), set_camera(stand_in, near), [light], samples=samples, seed=seed, bounced=True
+        )
         ratio[..., *window] = part
     return ratio
-
-
-def _object_window(scene: InsertionScene, camera: Camera) -> tuple[slice, slice] | None:
-    """Rows and columns of the picture that the objects are in; None where they are not in it."""
-    points = torch.cat([torch.from_numpy(thing.points).float() for thing in scene.objects])
-    pixels, depth = project(points, camera)
-    if bool((depth <= 1e-6).any()):  # some of it is beside or behind the camera: no box of pixels holds it
-        return slice(0, camera.size[0]), slice(0, camera.size[1])
-    low, high = pixels[0].amin(0), pixels[0].amax(0)
-    return _window(torch.stack((low[1], low[0], high[1], high[0])), camera)
-
-
-def _window(box: Tensor, camera: Camera) -> tuple[slice, slice] | None:
-    """Top, left, bottom, right with a margin, within the picture; None where it is outside."""
-    height, width = camera.size
-    top, left, bottom, right = box.clamp(-1e6, 1e6).tolist()
-    rows = slice(max(0, math.floor(top) - _MARGIN), min(height, math.ceil(bottom) + _MARGIN))
-    columns = slice(max(0, math.floor(left) - _MARGIN), min(width, math.ceil(right) + _MARGIN))
-    return (rows, columns) if rows.stop > rows.start and columns.stop > columns.start else None
-
-
-def _cropped(camera: Camera, window: tuple[slice, slice]) -> Camera:
-    rows, columns = window
-    return camera.cropped(rows.start, columns.start, (rows.stop - rows.start, columns.stop - columns.start))

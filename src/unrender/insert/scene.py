@@ -50,19 +50,26 @@ class InsertionScene:
         """The meshes of all objects, in the world."""
         return [part for thing in self.objects for part in thing.placed]
 
-    def traced(self) -> tuple[PathTracerScene, PathTracerScene]:
-        """Objects, and stand-in, for the path tracer, each seen by the first camera.
+    def traced(self, albedo: Tensor | None = None) -> tuple[PathTracerScene, PathTracerScene]:
+        """Objects, and stand-in of `albedo` (3,), a middle grey by default, for the path tracer, each seen by the first
+        camera.
 
         Raises:
             UserError: no compiled variant of Mitsuba runs here.
         """
-        return self._built(self.parts), self._built([self.stand_in])
+        return self._built(self.parts), self._built([self._ground(albedo)])
 
     def traced_together(self, albedo: Tensor) -> PathTracerScene:
         """Objects on a stand-in of `albedo` (3,), which comes last: what lights an object from below."""
+        return self._built([*self.parts, self._ground(albedo)])
+
+    def _ground(self, albedo: Tensor | None) -> PlacedMesh:
+        if albedo is None:
+            return self.stand_in
         base = albedo.clamp(0, 1).float().numpy()
-        material = replace(self.stand_in.material, base_color=np.broadcast_to(base, (2, 2, 3)))
-        return self._built([*self.parts, replace(self.stand_in, material=material)])
+        return replace(
+            self.stand_in, material=replace(self.stand_in.material, base_color=np.broadcast_to(base, (2, 2, 3)))
+        )
 
     def _built(self, parts: list[PlacedMesh]) -> PathTracerScene:
         return build_path_tracer_scene(pack_atlas(parts)[0], self.camera.frame(0), max_depth=MAX_DEPTH)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unrender.raytrace import light_table, sequences
+from unrender.raytrace import bounce, light_table, sequences
 from unrender.raytrace.intersection import Hit, ray_intersect, spawn_ray
 from unrender.raytrace.packed import opaque
 from unrender.raytrace.path_tracer_scene import PathTracerScene
@@ -24,6 +24,7 @@ from unrender.raytrace.rays import camera_rays, tiled
 from unrender.raytrace.transport import check_size, chunks, first_direction, lane_seeds
 from unrender.scene.environment import EnvironmentMap
 
+_MOST = 2.0  # times as bright as without them: what objects send on is less than what they get
 _DARK = 1e-12  # a stand-in that gets less irradiance than this has no shadows
 _SALTS = (0x3C6EF372, 0x5BE0CD19)
 
@@ -104,8 +105,10 @@ def shadow_ratio(
     *,
     samples: int,
     seed: int,
+    bounced: bool = False,
 ) -> Tensor:
-    """The shadow ratio under each of K `lights` of any one size: (K, 3, H, W) in [0, 1], 1 where there is no shadow.
+    """The shadow ratio under each of K `lights` of any one size: (K, 3, H, W) in [0, 1], 1 where there is no shadow;
+    where `bounced` counts the light that the objects send on to their surroundings, too (`bounce`), up to 2.
 
     Directions come from the mean of the lights (see `light_table`) and from the cosine, by multiple importance
     sampling. Where the objects themselves are seen through all of a pixel it is 1.
@@ -117,6 +120,7 @@ def shadow_ratio(
     pixel, rays = opaque(mi.UInt32, order), camera_rays(objects.camera)
     table, most = light_table.light_table(lights), opaque(mi.UInt32, samples)
     lane_seed, lanes, count = lane_seeds(pixel, seed), len(order), len(lights)
+    lit = bounce.Lit(objects, stand_in, table, bounce.Ball.about(objects))
 
     def step(sample: Any, sums: list[Any]) -> tuple[Any, list[Any]]:
         ray = mi.Ray3f(rays.origin, first_direction(rays, pixel, sample, lane_seed))
@@ -133,15 +137,24 @@ def shadow_ratio(
             share = dr.select(cosine > 0, cosine / (factor * over + cosine / math.pi), 0)
             open_, hidden = _visibility(objects, stand_in, hit, direction, seen & (cosine > 0))
             weights = [dr.select(open_, share, 0)] * count + [dr.select(hidden, share, 0)] * count
-            sums = [dr.fma(light, w, old) for light, w, old in zip(radiance * 2, weights, sums, strict=True)]
+            direct = [dr.fma(light, w, old) for light, w, old in zip(radiance * 2, weights, sums, strict=False)]
+            sums = [*direct, *sums[2 * count :]]
+        if bounced:
+            found = bounce.sent_on(lit, hit, sample, lane_seed, seen)
+            sums = [*sums[: 2 * count], *(old + new for old, new in zip(sums[2 * count :], found, strict=True))]
         return sample + 1, sums
 
-    state = (dr.zeros(mi.UInt32, lanes), [dr.zeros(mi.Color3f, lanes) for _ in range(2 * count)])
+    groups = 3 if bounced else 2
+    state = (dr.zeros(mi.UInt32, lanes), [dr.zeros(mi.Color3f, lanes) for _ in range(groups * count)])
     _, sums = dr.while_loop(state, lambda sample, _: sample < most, step, label="shadow ratio")
     dr.eval(sums)
     place = np.argsort(order)
-    whole, blocked = (np.stack([np.array(value)[:, place] for value in half]) for half in (sums[:count], sums[count:]))
+    whole, blocked, *more = (
+        np.stack([np.array(value)[:, place] for value in sums[k * count : (k + 1) * count]]) for k in range(groups)
+    )
     ratio = np.where(whole > _DARK, 1 - blocked / np.maximum(whole, _DARK), 1).clip(0, 1)
+    for sent in more:
+        ratio = (ratio + np.where(whole > _DARK, sent / np.maximum(whole, _DARK), 0)).clip(0, _MOST)
     return torch.from_numpy(ratio.reshape(count, 3, *objects.camera.size).astype(np.float32))
 
 
