@@ -14,8 +14,9 @@ pytest.importorskip("trimesh", reason="trimesh is not installed; the extra [rayt
 import trimesh
 
 from unrender.insert.builtin import BUILTIN
+from unrender.insert.look import QUICK_SIDE
 from unrender.insert.objects import Standing, load_object
-from unrender.insert.placement import Placement, build_scene
+from unrender.insert.placement import ANYWHERE, Placement, build_scene, place_objects
 from unrender.insert.plane import SupportPlane, choose_spot, find_plane
 from unrender.insert.scene import photo_camera
 from unrender.scene.camera import Camera, pixel_rays, project
@@ -55,6 +56,38 @@ def test_the_plane_of_a_tilted_camera_is_found():
     assert 20 < x < 60
     assert y > 30
     assert float(-(point @ found)) == pytest.approx(2.0, rel=0.1)
+
+
+def test_a_smaller_look_finds_the_same_plane_at_the_same_place():
+    gbuffer, _ = tilted_ground(noise=0.0)
+    x, y = choose_spot(gbuffer)
+    assert choose_spot(gbuffer, (240, 320)) == (4 * x, 4 * y)
+    for found, expected in zip(
+        find_plane(gbuffer, (4 * x, 4 * y), (240, 320)), find_plane(gbuffer, (x, y)), strict=True
+    ):
+        torch.testing.assert_close(found, expected)
+    with pytest.raises(UserError, match="--at 330,10 is outside the picture, which is 320 x 240"):
+        find_plane(gbuffer, (330.0, 10.0), (240, 320))
+    with pytest.raises(UserError, match="no support plane found at 160,20"):
+        find_plane(gbuffer, (160.0, 20.0), (240, 320))
+
+
+def test_a_quick_look_is_at_a_small_copy_and_the_scene_is_of_the_photo():
+    seen = []
+
+    def inverse(photo, maps):
+        seen.append(photo.size)
+        found, _ = tilted_ground(noise=0.0)
+        return found
+
+    photo = Frames(torch.full((1, 3, 480, 640), 0.4))
+    quick, whole = (place_objects(photo, "ball", ANYWHERE, inverse, quick=quick) for quick in (True, False))
+    assert seen == [(QUICK_SIDE * 3 // 4, QUICK_SIDE), (480, 640)]
+    assert quick.camera.size == whole.camera.size == (480, 640)
+    np.testing.assert_allclose(quick.objects[0].pose, whole.objects[0].pose)
+    pixels, _ = project(torch.from_numpy(quick.objects[0].points).float(), quick.camera)
+    x, _ = choose_spot(tilted_ground(noise=0.0)[0], (480, 640))
+    assert float(pixels[0, :, 0].mean()) == pytest.approx(x, abs=10)
 
 
 def test_a_spot_is_not_at_the_side_though_there_be_more_room():

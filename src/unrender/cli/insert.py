@@ -165,7 +165,7 @@ def insert(
             light = None if job.light is None else resolve_light(job.light)
             photo = next(iter(clip))
             places = _placement(job, placement, photo)
-            options = _options(job, compute, guided=recipe is not None)
+            exposure = _exposure(job)
             inverse = _inverse(job, scene, network, compute, record)
         if job.preview:
             _preview(paths, photo, job.asset, places, inverse, record)
@@ -173,6 +173,7 @@ def insert(
             from unrender.insert import follow_camera, insert_stream, place_objects
             from unrender.output.insertion import write_insertion
 
+            options = _options(job, compute, exposure, guided=recipe is not None)
             guidance = None
             if recipe is not None:
                 # What cannot be placed is said now, and not after the model was taught the picture.
@@ -214,12 +215,18 @@ def _paths(job: InsertJob, destination: Destination, work_dir: Path, clip: Frame
     return InsertionPaths.in_folder(work_dir, clip.name, frames)
 
 
-def _options(job: InsertJob, compute: ComputeOptions, *, guided: bool) -> InsertOptions:
-    from unrender.insert import InsertOptions
-
+def _exposure(job: InsertJob) -> float | Literal["auto"]:
     exposure = "auto" if job.exposure == "auto" else _number(job.exposure, f"--exposure {job.exposure}", "auto, or EV")
     if job.light is None and job.exposure != "auto":
         raise UserError(f"--exposure {job.exposure}: it is that of --light, which is not given")
+    return exposure
+
+
+def _options(
+    job: InsertJob, compute: ComputeOptions, exposure: float | Literal["auto"], *, guided: bool
+) -> InsertOptions:
+    from unrender.insert import InsertOptions
+
     options = InsertOptions(exposure, job.samples, compute.seed)
     if job.fit_steps is None:
         return options
@@ -357,7 +364,7 @@ def _preview(
     from unrender.insert.preview import draw_placement
 
     with record.timed("preview"):
-        placed = place_objects(photo, assets, placement, inverse)
+        placed = place_objects(photo, assets, placement, inverse, quick=True)
         picture = draw_placement(placed, photo.rgb, builtin_environment("studio"))
         assert paths.picture is not None
         write_image(paths.picture, picture[0])

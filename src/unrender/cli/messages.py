@@ -25,7 +25,7 @@ _CALLERS = {
 }
 
 _EXTRAS = {
-    "raytrace": ("mitsuba", "drjit", "trimesh", "scipy", "manifold3d"),
+    "raytrace": ("mitsuba", "drjit", "trimesh", "scipy", "manifold3d", "cv2"),
     "train": ("peft", "tensorboard"),
     "metrics": ("torchmetrics",),
     "datasets": ("h5py",),

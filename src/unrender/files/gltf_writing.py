@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import trimesh
 from PIL import Image
 from torch import Tensor
-from trimesh.visual import TextureVisuals
-from trimesh.visual.material import PBRMaterial
 
 from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
 from unrender.files.materials import MeshPrimitive
 from unrender.scene.color import linear_to_srgb
+
+if TYPE_CHECKING:
+    import trimesh
 
 
 def write_glb(path: str | Path, meshes: Sequence[MeshPrimitive]) -> None:
@@ -28,6 +29,8 @@ def write_glb(path: str | Path, meshes: Sequence[MeshPrimitive]) -> None:
     path = Path(path)
     if path.suffix.lower() != ".glb" or not meshes:
         raise UserError(f"cannot write {path} of {len(meshes)} meshes; expected a name ending in .glb, and some mesh")
+    import trimesh  # takes longer to import than all that is read and placed before
+
     scene = trimesh.Scene()
     for index, mesh in enumerate(meshes):
         scene.add_geometry(_geometry(mesh), geom_name=f"mesh{index}")
@@ -36,6 +39,10 @@ def write_glb(path: str | Path, meshes: Sequence[MeshPrimitive]) -> None:
 
 
 def _geometry(mesh: MeshPrimitive) -> trimesh.Trimesh:
+    import trimesh
+    from trimesh.visual import TextureVisuals
+    from trimesh.visual.material import PBRMaterial
+
     material = mesh.material
     rough = _texture(material.roughness_texture, 1)
     metal = _texture(material.metallic_texture, 1)

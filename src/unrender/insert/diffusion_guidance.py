@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from unrender.diffusion.score_distillation import ScoreDistillation
+from unrender.diffusion.score_distillation import DistillationOptions as DistillationOptions
+from unrender.diffusion.score_distillation import ScoreDistillation as ScoreDistillation
 from unrender.errors import UserError
 from unrender.scene.color import linear_to_srgb
 

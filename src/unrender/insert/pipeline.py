@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -16,13 +15,12 @@ from torch import Tensor
 from unrender.diffusion.score_distillation import ScoreDistillation
 from unrender.errors import UserError
 from unrender.files.natural import LightLike, as_clip, as_light
-from unrender.forward.geometry import calibrate_depth
 from unrender.insert.composite import Tones, composite
 from unrender.insert.fit import Fit, FitOptions, fit_light
 from unrender.insert.guidance import LightGuidance, photo_shading
 from unrender.insert.guided import GUIDED, fit_guided, trace_scene
-from unrender.insert.objects import VirtualObject, load_object
-from unrender.insert.placement import ANYWHERE, Placement, build_scene
+from unrender.insert.look import look_at
+from unrender.insert.placement import ANYWHERE, Asset, Placement, build_scene, loaded
 from unrender.insert.plane import support_mask
 from unrender.insert.render import SAMPLES, Rendered, TracedScene, ground_albedo, render_frame
 from unrender.insert.scene import InsertionScene
@@ -35,7 +33,6 @@ from unrender.scene.frames import Frames, single_frames
 from unrender.scene.gbuffer import GBuffer
 from unrender.scene.records import same, summary
 
-Asset = VirtualObject | str | PathLike[str]
 Guidance = LightGuidance | ScoreDistillation
 """What a light is fitted by in place of the photo's shading alone: any loss, or a diffusion model."""
 
@@ -139,7 +136,7 @@ def insert(
     clip = as_clip(background)
     first = next(iter(single_frames(clip)))
     given = None if light is None else as_light(light)
-    look = functools.cache(lambda: _look(first, inverse))
+    look = functools.cache(lambda: look_at(first, inverse))
     plan = plan_insertion(
         first, assets, given, placement=placement, options=options, guidance=guidance, inverse=lambda *_: look()
     )
@@ -177,8 +174,8 @@ def plan_insertion(
     """
     if guidance is not None and light is not None:
         raise UserError("a guidance beside a light that is given; expected one of them")
-    look = functools.cache(lambda: _look(photo, inverse))
-    scene = build_scene(photo, _loaded(assets), placement, look)
+    look = functools.cache(lambda: look_at(photo, inverse))
+    scene = build_scene(photo, loaded(assets), placement, look)
     if light is not None:
         known = _exposed(light.frame(0), photo, scene, options, look)
         return _planned(scene, Fit(known, known, known, Tones(), ()), photo)
@@ -193,13 +190,6 @@ def plan_insertion(
     transport, picture = trace_scene(scene, photo)
     fit = fit_light(guidance, start, options.fit, transport=transport, background=picture, report=report)
     return _planned(scene, fit, photo)
-
-
-def place_objects(
-    photo: Frames, assets: Asset | Sequence[Asset], placement: Placement = ANYWHERE, inverse: Inverse | None = None
-) -> InsertionScene:
-    """The scene of `plan_insertion`, without its light."""
-    return build_scene(photo, _loaded(assets), placement, functools.cache(lambda: _look(photo, inverse)))
 
 
 def follow_camera(plan: InsertionPlan, clip: Iterable[Frames], look: Callable[[], GBuffer]) -> InsertionPlan:
@@ -242,25 +232,8 @@ def insert_stream(
         yield InsertedFrame(frame, rendered, composite(frame.rgb, rendered.layers.toned(plan.fit.tones)))
 
 
-def _loaded(assets: Asset | Sequence[Asset]) -> list[VirtualObject]:
-    several = assets if isinstance(assets, Sequence) and not isinstance(assets, str) else [assets]
-    return [asset if isinstance(asset, VirtualObject) else load_object(Path(asset)) for asset in several]
-
-
 def _planned(scene: InsertionScene, fit: Fit, photo: Frames) -> InsertionPlan:
     return InsertionPlan(scene, fit, ground_albedo(scene, fit.light, photo))
-
-
-def _look(photo: Frames, inverse: Inverse | None) -> GBuffer:
-    """The photo's G-buffer, with depth that may be taken as a distance up to one scale."""
-    if inverse is None:
-        from unrender.inverse.renderer import InverseRenderer
-
-        inverse = InverseRenderer.from_pretrained("mini")
-    gbuffer = inverse(photo, None)
-    if gbuffer.depth is not None and gbuffer.normal is not None and gbuffer.depth_kind == "relative":
-        return calibrate_depth(gbuffer)
-    return gbuffer
 
 
 def _exposed(

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
@@ -58,8 +57,9 @@ def support_mask(gbuffer: GBuffer) -> Tensor:
     return facing if gbuffer.mask is None else facing & (gbuffer.mask[0, 0] > 0.5)
 
 
-def choose_spot(gbuffer: GBuffer) -> tuple[float, float]:
-    """Where there is most room to stand: the pixel (x, y) that is farthest from the edge of what faces up.
+def choose_spot(gbuffer: GBuffer, size: tuple[int, int] | None = None) -> tuple[float, float]:
+    """Where there is most room to stand: the pixel (x, y) that is farthest from the edge of what faces up, in a picture
+    of `size` (height, width); the G-buffer's own by default.
 
     Raises:
         UserError: next to nothing faces up.
@@ -68,18 +68,23 @@ def choose_spot(gbuffer: GBuffer) -> tuple[float, float]:
     share = float(mask.float().mean())
     if share < _LEAST_AREA:
         raise UserError(f"no support plane found: {share:.1%} of the picture faces up; give --plane")
+    import cv2  # a tenth of the time that scipy.ndimage takes to import
+
     # The border of the picture is an edge, too, and at the sides even a roomy spot is one where things are cut off.
-    room = ndimage.distance_transform_edt(np.pad(mask.numpy(), 1))[1:-1, 1:-1]
+    padded = np.pad(mask.numpy().astype(np.uint8), 1)
+    room = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
     inner = room.copy()
     side = round(_SIDE * room.shape[1])
     inner[:, :side] = inner[:, room.shape[1] - side :] = 0
     room = inner if inner.any() else room
     y, x = np.unravel_index(int(room.argmax()), room.shape)
-    return float(x) + 0.5, float(y) + 0.5
+    down, across = _scale(size, gbuffer.size)
+    return (float(x) + 0.5) / across, (float(y) + 0.5) / down
 
 
-def find_plane(gbuffer: GBuffer, at: tuple[float, float]) -> tuple[Tensor, Tensor]:
+def find_plane(gbuffer: GBuffer, at: tuple[float, float], size: tuple[int, int] | None = None) -> tuple[Tensor, Tensor]:
     """Normal (3,) and a point (3,) of the plane seen at pixel `at` (x, y), both in camera space, of the first frame.
+    The pixel is one of a picture of `size` (height, width), the G-buffer's own by default.
 
     The normal is the robust mean of those of what faces up round the pixel, and then of all that is connected to it and
     agrees; the point lies on the pixel's ray, at the median depth round it (1 where there is no depth).
@@ -87,29 +92,36 @@ def find_plane(gbuffer: GBuffer, at: tuple[float, float]) -> tuple[Tensor, Tenso
     Raises:
         UserError: `at` is outside the picture, little faces up there, or the plane is seen from below.
     """
-    height, width = gbuffer.size
-    x, y = at
-    if not (0 <= x < width and 0 <= y < height):
-        raise UserError(f"--at {x:g},{y:g} is outside the picture, which is {width} x {height}; expected a pixel of it")
+    import cv2
+
+    height, width = size or gbuffer.size
+    if not (0 <= at[0] < width and 0 <= at[1] < height):
+        raise UserError(
+            f"--at {at[0]:g},{at[1]:g} is outside the picture, which is {width} x {height}; expected a pixel of it"
+        )
+    down, across = _scale(size, gbuffer.size)
+    (x, y), (height, width) = (at[0] * across, at[1] * down), gbuffer.size
     mask = support_mask(gbuffer)
     rows, columns = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
     near = (rows - y).square() + (columns - x).square() <= (_NEIGHBOURHOOD * max(height, width)) ** 2
     share = float(mask[near].float().mean())
     if share < _LEAST_SHARE:
         raise UserError(
-            f"no support plane found at {x:g},{y:g}: {share:.0%} of what is there faces up; expected another --at, or "
-            "--plane"
+            f"no support plane found at {at[0]:g},{at[1]:g}: {share:.0%} of what is there faces up; expected another "
+            "--at, or --plane"
         )
     assert gbuffer.normal is not None
     normals = gbuffer.normal[0]
     seed = _robust_mean(normals[:, near & mask])
     agreeing = mask & (torch.einsum("chw,c->hw", normals, seed) > _SAME)
-    labels, _ = ndimage.label(agreeing.numpy())
+    _, labels = cv2.connectedComponents(agreeing.numpy().astype(np.uint8), connectivity=4)
     names = np.unique(labels[(near & agreeing).numpy()])
     normal = _robust_mean(normals[:, torch.from_numpy(np.isin(labels, names[names > 0]))])
     ray = pixel_rays(gbuffer.camera_or_default().frame(0))[0, :, min(int(y), height - 1), min(int(x), width - 1)]
     if float(ray @ normal) > -1e-3:
-        raise UserError(f"the plane at {x:g},{y:g} is seen from below or edge on; expected another --at, or --plane")
+        raise UserError(
+            f"the plane at {at[0]:g},{at[1]:g} is seen from below or edge on; expected another --at, or --plane"
+        )
     depth = torch.ones(1) if gbuffer.depth is None else gbuffer.depth[0, 0][near & mask]
     depth = depth[depth.isfinite()]
     return normal, ray * (depth.median() if len(depth) else 1.0)
@@ -153,6 +165,12 @@ def intersect_plane(plane: SupportPlane, camera: Camera, at: tuple[float, float]
     if not 0 < distance < 1e6:
         raise UserError(f"the support plane is not seen at {at[0]:g},{at[1]:g}; expected --at below its horizon")
     return origin + distance * ray
+
+
+def _scale(size: tuple[int, int] | None, seen: tuple[int, int]) -> tuple[float, float]:
+    """How many pixels of `seen` (height, width) one of `size` has, down and across."""
+    height, width = size or seen
+    return seen[0] / height, seen[1] / width
 
 
 def _robust_mean(normals: Tensor) -> Tensor:

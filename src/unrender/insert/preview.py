@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from unrender.forward import DeferredRenderer
 from unrender.insert.raster import rasterise
 from unrender.insert.scene import InsertionScene
+from unrender.insert.windows import cropped, object_window
 from unrender.raytrace.atlas import pack_atlas
-from unrender.scene.camera import world_rays
-from unrender.scene.environment import EnvironmentMap, resize
+from unrender.scene.camera import Camera, world_rays
+from unrender.scene.environment import EnvironmentMap, sample, texel_directions, texel_solid_angles
+from unrender.scene.gbuffer import GBuffer
 
 _GRID = (0.05, 0.8, 1.0)
-COARSE = (32, 64)
-"""Of the light that objects are seen by."""
+COARSE = ((32, 64), (8, 16))
+"""Of the light that objects mirror, and that falls on them."""
+
+_DIELECTRIC = 0.04
 
 FINER = 2  # times as many pixels either way as are shown
 
@@ -47,14 +50,39 @@ def draw_placement(scene: InsertionScene, background: Tensor, light: Environment
 def _objects(scene: InsertionScene, light: EnvironmentMap) -> tuple[Tensor, Tensor]:
     """The objects under a light that meets nothing on its way, (1, 3, H, W), times how much of each pixel they cover,
     (1, 1, H, W)."""
-    height, width = scene.camera.size
-    camera = scene.camera.frame(0).resized((FINER * height, FINER * width))
-    gbuffer = rasterise(pack_atlas(scene.parts)[0], camera)
-    coarse = replace(light, radiance=resize(light.radiance, COARSE))  # is prefiltered at once
-    lit = DeferredRenderer(background=False)(gbuffer, coarse).surface
-    covered = gbuffer.mask
-    assert covered is not None
-    return functional.avg_pool2d(lit, FINER), functional.avg_pool2d(covered, FINER)
+    camera = scene.camera.frame(0)
+    lit, covered = torch.zeros(1, 3, *camera.size), torch.zeros(1, 1, *camera.size)
+    window = object_window(scene, camera)
+    if window is None:
+        return lit, covered
+    near = cropped(camera, window)
+    near = near.resized((FINER * near.size[0], FINER * near.size[1]))
+    gbuffer = rasterise(pack_atlas(scene.parts)[0], near)
+    assert gbuffer.mask is not None
+    covered[..., *window] = functional.avg_pool2d(gbuffer.mask, FINER)
+    lit[..., *window] = functional.avg_pool2d(gbuffer.mask * _shaded(gbuffer, near, light), FINER)
+    return lit, covered
+
+
+def _shaded(gbuffer: GBuffer, camera: Camera, light: EnvironmentMap) -> Tensor:
+    """Surfaces as Lambertian ones with a mirror of their own sharpness before them, (1, 3, H, W): enough to see what
+    stands where, and made in no time."""
+    base, normal, rough, metal = gbuffer.base_color, gbuffer.normal, gbuffer.roughness, gbuffer.metallic
+    assert base is not None
+    assert normal is not None
+    assert rough is not None
+    assert metal is not None
+    turn = camera.pose[0, :3, :3].float()
+    around = torch.einsum("ij,jhw->hwi", turn, normal[0])
+    towards = -functional.normalize(world_rays(camera)[0], dim=0).permute(1, 2, 0)
+    mirrored = 2 * (around * towards).sum(-1, keepdim=True) * around - towards
+    coarse, diffuse = (light.resized(size).radiance for size in COARSE)
+    share = (around.reshape(-1, 3) @ texel_directions(COARSE[1]).reshape(-1, 3).T).clamp(min=0)
+    falling = (diffuse[0] * texel_solid_angles(COARSE[1])).flatten(1)
+    even = (share @ falling.T / math.pi).reshape(*around.shape).permute(2, 0, 1)[None]
+    seen = torch.lerp(sample(coarse, mirrored.reshape(-1, 3)).reshape(1, 3, *gbuffer.size), even, rough)
+    mirror = _DIELECTRIC + metal * (base - _DIELECTRIC)
+    return (1 - metal) * base * even + mirror * seen
 
 
 def _plane_grid(scene: InsertionScene) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,9 +24,11 @@ from unrender.files.numbering import is_pattern, literal, numbered, plain
 from unrender.files.ocio import output_space
 from unrender.files.radiance import clean
 from unrender.files.video import DEFAULT_FPS, VideoWriter
-from unrender.insert import InsertedFrame, InsertionPlan
 from unrender.scene.tone import tone_map
 from unrender.version import VERSION
+
+if TYPE_CHECKING:
+    from unrender.insert import InsertedFrame, InsertionPlan
 
 
 @dataclass(frozen=True)

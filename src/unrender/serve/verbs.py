@@ -136,7 +136,7 @@ def insert(work: JobWork, request: requests.InsertRequest) -> None:
     if request.preview:
         work.report(0.3, "placing the object")
         picture = draw_placement(
-            place_objects(photo, assets, placement, look), photo.rgb, builtin_environment("studio")
+            place_objects(photo, assets, placement, look, quick=True), photo.rgb, builtin_environment("studio")
         )
         write_image(work.folder / f"{clip.name}.preview.png", picture[0])
         return

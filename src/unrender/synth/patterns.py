@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import scipy.fft
-from scipy.ndimage import zoom
-from scipy.spatial import KDTree
 
 Array = np.ndarray
 Random = np.random.Generator
@@ -16,6 +13,8 @@ Random = np.random.Generator
 def fbm(rng: Random, size: int, slope: float = 1.8, low: float = 1.0, stretch: float = 1.0) -> Array:
     """Periodic fractal noise, (size, size) float32 in [0, 1], flat histogram tails: spectrum 1 / f^slope above `low`
     cycles, `stretch` times as fast across as down."""
+    import scipy.fft
+
     fy = scipy.fft.fftfreq(size, np.float32(1 / size)).astype(np.float32)[:, None]
     fx = scipy.fft.rfftfreq(size, np.float32(1 / size)).astype(np.float32)[None] * np.float32(stretch)
     f2 = np.maximum(fx * fx + fy * fy, np.float32(low * low))
@@ -68,6 +67,9 @@ def stripes(rng: Random, size: int) -> Array:
 
 def spots(rng: Random, size: int) -> Array:
     """Voronoi cells of random points (Worley noise), wrapped."""
+    from scipy.ndimage import zoom
+    from scipy.spatial import KDTree
+
     # Evaluated at no more than 256 x 256 points: the nearest-neighbour search dominates the time.
     grain = max(1, size // 256)
     y, x = _grid(size // grain)

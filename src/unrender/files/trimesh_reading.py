@@ -1,0 +1,150 @@
+"""OBJ and PLY, read by trimesh; apart from `meshes`, for trimesh takes longer to import than most files to be read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import trimesh
+from PIL import Image
+from torch import Tensor
+from trimesh.resolvers import Resolver
+from trimesh.visual import ColorVisuals
+
+from unrender.errors import UserError
+from unrender.files.materials import GltfMaterial, MeshPrimitive
+from unrender.files.mtl import read_mtl
+from unrender.files.notes import note
+from unrender.files.paths import existing_file
+from unrender.files.quiet import silenced
+from unrender.files.textures import FORMATS, beside
+from unrender.scene.color import srgb_to_linear
+
+_PLY_HEADER_BYTES = 1 << 20
+
+
+def read_ply(path: Path) -> list[MeshPrimitive]:
+    """The meshes of a PLY."""
+    _check_ply(path)
+    return _through_trimesh(path, "ply", _TexturesBeside(path.parent), {})
+
+
+def read_obj(path: Path) -> list[MeshPrimitive]:
+    """The meshes of an OBJ, with the materials of its libraries."""
+    materials = _obj_materials(path)
+    return _through_trimesh(path, "obj", _NamesOnly(materials), materials)
+
+
+class _TexturesBeside(Resolver):
+    """Gives trimesh the textures in a folder, once they are known to be of a format that may be opened."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.served = folder, False
+
+    def get(self, key: str) -> bytes:
+        stored = existing_file(beside(self.folder, key)).read_bytes()
+        with Image.open(BytesIO(stored), formats=FORMATS):
+            self.served = True
+            return stored
+
+    def write(self, name: str, data: Any) -> None:
+        raise NotImplementedError
+
+    def namespaced(self, namespace: str) -> Resolver:
+        raise NotImplementedError
+
+    def keys(self) -> list[str]:
+        return []
+
+
+class _NamesOnly(_TexturesBeside):
+    """Gives trimesh, as any MTL, the names of materials alone: it opens no texture, and we know the rest."""
+
+    def __init__(self, materials: Mapping[str, GltfMaterial]) -> None:
+        self.materials, self.served = materials, False
+
+    def get(self, key: str) -> bytes:
+        return "".join(f"newmtl {name}\nillum 2\n" for name in self.materials).encode()
+
+
+def _obj_materials(path: Path) -> dict[str, GltfMaterial]:
+    """The materials of all libraries that an OBJ names; a library that is not there is said, and left out."""
+    materials: dict[str, GltfMaterial] = {}
+    named = re.findall(r"^[ \t]*mtllib[ \t]+(.+?)[ \t\r]*$", path.read_text("utf-8", "replace"), re.MULTILINE)
+    for name in dict.fromkeys(named):
+        # Several libraries may stand in one statement, and a name may have blanks in it.
+        for each in (name,) if (path.parent / name).is_file() else name.split():
+            try:
+                library = existing_file(beside(path.parent, each))
+            except UserError as error:
+                note(path, f"its materials are left out: {error}")
+                continue
+            materials |= {key: value for key, value in read_mtl(library).items() if key not in materials}
+    return materials
+
+
+def _through_trimesh(
+    path: Path, kind: str, resolver: _TexturesBeside, materials: Mapping[str, GltfMaterial]
+) -> list[MeshPrimitive]:
+    with silenced():
+        # Unprocessed: merging vertices would lose seams of uv and hard edges.
+        scene = trimesh.load_scene(BytesIO(path.read_bytes()), file_type=kind, resolver=resolver, process=False)
+        return [
+            _mesh(geometry, materials, resolver.served)
+            for geometry in scene.geometry.values()
+            if isinstance(geometry, trimesh.Trimesh) and len(geometry.faces)
+        ]
+
+
+def _mesh(geometry: trimesh.Trimesh, materials: Mapping[str, GltfMaterial], textured: bool) -> MeshPrimitive:
+    faces = np.asarray(geometry.faces, np.int64)
+    vertices = np.asarray(geometry.vertices, np.float64)
+    normals = None
+    # Only the cache tells the file's normals from those that trimesh computes on access.
+    if "vertex_normals" in geometry._cache:
+        stored = torch.from_numpy(np.array(geometry.vertex_normals, np.float32))
+        normals = torch.nn.functional.normalize(stored, dim=1)
+    visual = geometry.visual
+    uv = getattr(visual, "uv", None)
+    source = getattr(visual, "material", None)
+    material = materials.get(str(getattr(source, "name", None)), GltfMaterial())
+    image = getattr(source, "image", None)
+    if textured and image is not None:  # where the file has none, trimesh gives a grey one
+        pixels = np.asarray(image.convert("RGB"), np.float32).transpose(2, 0, 1) / 255
+        material = GltfMaterial((1.0, 1.0, 1.0), base_color_texture=srgb_to_linear(torch.from_numpy(pixels.copy())))
+    return MeshPrimitive(
+        vertices=torch.from_numpy(vertices).float(),
+        faces=torch.from_numpy(faces),
+        normals=normals,
+        uv=None if uv is None else torch.from_numpy(np.array(uv, np.float32)),
+        color=_vertex_color(geometry),
+        material=material,
+    )
+
+
+def _vertex_color(geometry: trimesh.Trimesh) -> Tensor | None:
+    visual = geometry.visual
+    if isinstance(visual, ColorVisuals):
+        coded = np.asarray(visual.vertex_colors) if visual.kind == "vertex" else None
+    else:
+        coded = getattr(visual, "vertex_attributes", {}).get("color")
+    if coded is None or len(coded) != len(geometry.vertices):
+        return None
+    scale = 255 if np.issubdtype(np.asarray(coded).dtype, np.integer) else 1
+    return srgb_to_linear(torch.from_numpy(np.asarray(coded)[:, :3].astype(np.float32) / scale))
+
+
+def _check_ply(path: Path) -> None:
+    """Raises UserError where the header promises more elements than the file has bytes."""
+    with path.open("rb") as file:
+        header = file.read(_PLY_HEADER_BYTES).partition(b"end_header")[0]
+    size = path.stat().st_size
+    for name, count in re.findall(rb"^[ \t]*element[ \t]+(\S+)[ \t]+(\d+)", header, re.MULTILINE):
+        if len(count) > 12 or int(count) > size:
+            shown = name.decode("ascii", "replace")[:20]
+            raise UserError(f"{path} promises more elements called {shown} than it has bytes; it is truncated")
