@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from unrender.errors import UserError
-from unrender.scene.environment import EnvironmentMap, mean_direction, texel_directions
+from unrender.scene.environment import EnvironmentMap, mean_direction, texel_directions, texel_solid_angles
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
 
@@ -18,7 +18,7 @@ from unrender.insert import light as lights
 from unrender.insert.composite import Tones, composite
 from unrender.insert.fit import FitOptions, SceneTransport, fit_light
 from unrender.insert.guidance import PixelGuidance, photo_shading
-from unrender.insert.light import GaussianLight, TexelLight, fuse
+from unrender.insert.light import GaussianLight, TexelLight, colourfulness, evenness, fuse, sharpened
 from unrender.insert.tone import ToneCurves
 from unrender.raytrace.shadows import trace_shadows
 from unrender.raytrace.transport import trace_foreground
@@ -116,6 +116,19 @@ def photo_of_a_ball(sun):
         base_color=torch.full((1, 3, 48, 48), 0.8), normal=normal[None], mask=hit[None, None].float(), camera=camera
     )
     return Frames(rgb), gbuffer, sun
+
+
+def test_a_sharper_light_is_as_bright_on_level_ground_and_less_even():
+    soft = light("sunset").radiance[0] + 0.2
+    sharp = sharpened(soft, 1.5)
+    falling = texel_directions(LIGHT_SIZE)[..., 1].clamp(min=0) * texel_solid_angles(LIGHT_SIZE)
+    torch.testing.assert_close((sharp * falling).sum((1, 2)), (soft * falling).sum((1, 2)))
+    assert sharp.max() > 1.5 * soft.max()
+    assert evenness(sharp) < evenness(soft) < 0
+    even = torch.tensor([0.5, 0.4, 0.3])[:, None, None].expand(3, *LIGHT_SIZE)
+    assert float(evenness(even)) == pytest.approx(0, abs=1e-5)
+    assert float(colourfulness(even)) == pytest.approx(0, abs=1e-6)
+    assert colourfulness(soft * torch.linspace(0.5, 2, 32)[None, None] ** torch.tensor([1, 0, -1])[:, None, None]) > 0.1
 
 
 @pytest.mark.parametrize("sun", [(0.9, 0.5, 0.3), (-0.8, 0.4, 0.5)])

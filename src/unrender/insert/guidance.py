@@ -15,7 +15,7 @@ from torch.nn import functional
 from unrender.errors import UserError
 from unrender.forward.transport import transport_matrix
 from unrender.insert.composite import Layers, composite
-from unrender.insert.light import LIGHT_SIZE
+from unrender.insert.light import LIGHT_SIZE, colourfulness, evenness
 from unrender.relight.light_estimate import CLIPPED, HUBER, TRUSTED, working_copy
 from unrender.scene.camera import world_rays
 from unrender.scene.color import luminance
@@ -28,7 +28,9 @@ _SURFACE_AS_LIGHT = 0.15  # how much a surface in view counts as light from ther
 _LEVEL_WEIGHT = 1.0  # of how bright level white ground would be
 _GROUND_WEIGHT = 0.3  # of the light from below, beside all that is seen
 _AMBIENT_WEIGHT = 0.02  # of the guess at what nothing is known of
-_TINT = 0.5  # how far the tint of the light is believed that albedos tell, of a saturated ground least reliable
+_TINT = 0.5  # how far the tint of the light is believed that albedos tell
+_COLOUR_WEIGHT = 0.5  # of how differently coloured the light is from different directions
+_EVEN_WEIGHT = 0.02  # of how even the light is: shading looks alike under a soft and a sharp one, and lights are sharp
 _DOWN = -0.15  # the y of directions from there on see the ground
 
 
@@ -110,6 +112,8 @@ class PhotoShading:
         ground: (3,) mean linear radiance of what faces up, which is the light from below; None where nothing does.
         ambient: (3,) linear radiance of a white surface in the photo: how bright level ground would be, and a guess at
             all that the photo says nothing of.
+        neutral: (P,) in [0, 1], how grey each surface is: so far is the colour of its shading believed, for of a
+            saturated one a small error of the albedo would make a coloured light.
     """
 
     transport: Tensor
@@ -120,6 +124,7 @@ class PhotoShading:
     clipped: Tensor
     ground: Tensor | None
     ambient: Tensor
+    neutral: Tensor
 
     def __call__(self, candidate: Candidate) -> Tensor:
         """Robust mean relative error of shading, of light in view and from below, and of the guess at the rest."""
@@ -128,7 +133,9 @@ class PhotoShading:
         trusted = self.trust > TRUSTED
         shaded = torch.einsum("cpn,cn->cp", self.transport, light.flatten(1))
         # In logarithms: errors count by their share, as the eye has it and as a ratio of albedos would be.
-        loss = _robust_mean((shaded + floor).log() - (self.picture + floor).log(), self.trust * trusted)
+        off = (shaded + floor).log() - (self.picture + floor).log()
+        off = torch.lerp(off.mean(0, keepdim=True), off, self.neutral)
+        loss = _robust_mean(off, self.trust * trusted)
         seen = sample(light[None], self.directions)[0]
         short = (seen + floor).log() - (self.picture + floor).log()
         short = torch.where(self.clipped, short.clamp(max=0), short)
@@ -141,7 +148,7 @@ class PhotoShading:
         loss = loss + _AMBIENT_WEIGHT * _far_from(light, self.ambient, ~down, floor)
         if self.ground is not None:
             loss = loss + _GROUND_WEIGHT * _far_from(light, self.ground, down, floor)
-        return loss
+        return loss + _COLOUR_WEIGHT * colourfulness(light) + _EVEN_WEIGHT * evenness(light)
 
 
 def _far_from(light: Tensor, radiance: Tensor, where: Tensor, floor: Tensor) -> Tensor:
@@ -175,6 +182,7 @@ def photo_shading(frames: Frames, gbuffer: GBuffer) -> PhotoShading:
         clipped=(peak.amax(0) > 0.9 * CLIPPED) & (not frames.hdr),
         ground=picture[:, up].mean(1) if int(up.sum()) > 3 else None,
         ambient=_white(small, picture, trust),
+        neutral=_neutral(small),
     )
 
 
@@ -186,9 +194,23 @@ def _white(small: GBuffer, picture: Tensor, trust: Tensor) -> Tensor:
         return picture.mean(1)
     albedo = small.base_color[0].flatten(1)[:, trusted]
     grey = luminance(picture[:, trusted], 0) / luminance(albedo, 0).clamp(min=0.02)
-    white = (picture[:, trusted] / albedo.clamp(min=0.02)).median(1).values
+    white = _weighted_median(picture[:, trusted] / albedo.clamp(min=0.02), _neutral(small)[trusted])
     tint = white / luminance(white, 0).clamp(min=1e-6)
     return grey.median() * tint.clamp(0.1, 10) ** _TINT
+
+
+def _neutral(small: GBuffer) -> Tensor:
+    """How grey each surface is, (P,) in [0, 1]."""
+    assert small.base_color is not None
+    albedo = small.base_color[0].flatten(1)
+    return (albedo.amin(0) / albedo.amax(0).clamp(min=0.02)).clamp(0.05, 1).square()
+
+
+def _weighted_median(values: Tensor, weight: Tensor) -> Tensor:
+    """Of each row of (C, P) values, (C,)."""
+    ordered, order = values.sort(1)
+    share = weight[order].cumsum(1) / weight.sum()
+    return ordered.gather(1, (share < 0.5).sum(1, keepdim=True).clamp(max=values.shape[1] - 1))[:, 0]
 
 
 def _shares(gbuffer: GBuffer, size: tuple[int, int]) -> Tensor:

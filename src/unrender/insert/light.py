@@ -13,7 +13,7 @@ from torch.nn import functional
 from unrender.errors import UserError
 from unrender.scene import gaussians
 from unrender.scene.color import luminance
-from unrender.scene.environment import EnvironmentMap, mean_radiance, sample, texel_solid_angles
+from unrender.scene.environment import EnvironmentMap, mean_radiance, sample, texel_directions, texel_solid_angles
 from unrender.scene.gaussians import SphericalGaussians
 
 LIGHT_SIZE = (16, 32)
@@ -152,6 +152,33 @@ def concentration(shadow: Tensor) -> Tensor:
     """Sum of log(1 + 2 L^2) over texels and channels, weighted by solid angle: DiPIR's L_reg, a Cauchy loss that wants
     few high peaks and little ambient light."""
     return (torch.log1p(2 * shadow.square()) * _solid_angles(shadow)).sum()
+
+
+def colourfulness(light: Tensor) -> Tensor:
+    """How far the colours of a light (3, H, W) are from its mean one: the variance over directions of the logarithms of
+    its channels over its luminance, summed, weighted by luminance. 0 of a light of one colour."""
+    bright = luminance(light, 0).clamp(min=_DARK)
+    weight = normalised_luminance(light) * _solid_angles(light)
+    colour = (light.clamp(min=_DARK) / bright).log()
+    mean = (colour * weight).sum((1, 2), keepdim=True)
+    return ((colour - mean).square() * weight).sum()
+
+
+def evenness(light: Tensor) -> Tensor:
+    """The entropy of the normalised luminance of a light (3, H, W): 0 where it is the same from everywhere; the
+    logarithm of a part of the sphere where it is the same from there, and nothing comes from elsewhere."""
+    share = normalised_luminance(light)
+    return -(share * (4 * math.pi * share).clamp(min=_DARK).log() * _solid_angles(light)).sum()
+
+
+def sharpened(light: Tensor, power: float) -> Tensor:
+    """A light (3, H, W) with its luminance to a `power`, colours kept, as bright on level ground as before."""
+    bright = luminance(light, 0)
+    raised = light * (bright / bright.mean().clamp(min=_DARK)).clamp(min=1e-4) ** (power - 1)
+    size = (light.shape[-2], light.shape[-1])
+    falling = texel_directions(size)[..., 1].clamp(min=0).to(light) * _solid_angles(light)
+    before, after = ((value * falling).sum((1, 2), keepdim=True) for value in (light, raised))
+    return raised * (before / after.clamp(min=_DARK))
 
 
 def _solid_angles(radiance: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from unrender.insert.composite import Tones, composite
 from unrender.insert.fit import Fit, FitOptions, fit_light
 from unrender.insert.guidance import LightGuidance, photo_shading
 from unrender.insert.guided import GUIDED, fit_guided, trace_scene
+from unrender.insert.light import sharpened
 from unrender.insert.look import look_at
 from unrender.insert.placement import ANYWHERE, Asset, Placement, build_scene, loaded
 from unrender.insert.plane import support_mask
@@ -65,6 +66,12 @@ class InsertOptions:
 
 
 DEFAULTS = InsertOptions()
+
+SHARPER = 1.5
+"""The power that the luminance of a light is raised to that was fitted to a photo's shading. Errors of normals smear
+such a light, and shading, a wide blur of the light, tells little of how sharp it is: on `synth --insertion` the flux of
+fitted lights had about half the direction of that of true ones. With 1.5 composites were as near to the truth as with
+1, and shadows are seen; with 2 they were farther."""
 
 
 @dataclass(frozen=True)
@@ -184,8 +191,8 @@ def plan_insertion(
     if guidance is None or isinstance(guidance, ScoreDistillation):
         shading = photo_shading(photo, gbuffer)
         if guidance is None:
-            return _planned(scene, fit_light(shading, start, options.fit, report=report), photo)
-        shaded = fit_light(shading, start, options.fit).light
+            return _planned(scene, _sharpened(fit_light(shading, start, options.fit, report=report)), photo)
+        shaded = _sharpened(fit_light(shading, start, options.fit)).light
         return _planned(scene, fit_guided(guidance, scene, photo, shaded, options.guided, report), photo)
     transport, picture = trace_scene(scene, photo)
     fit = fit_light(guidance, start, options.fit, transport=transport, background=picture, report=report)
@@ -234,6 +241,15 @@ def insert_stream(
 
 def _planned(scene: InsertionScene, fit: Fit, photo: Frames) -> InsertionPlan:
     return InsertionPlan(scene, fit, ground_albedo(scene, fit.light, photo))
+
+
+def _sharpened(fit: Fit) -> Fit:
+    """What was fitted to a photo's shading, as sharp as lights are: see `SHARPER`."""
+    light, foreground, shadow = (
+        replace(value, radiance=sharpened(value.radiance[0], SHARPER)[None])
+        for value in (fit.light, fit.foreground_light, fit.shadow_light)
+    )
+    return replace(fit, light=light, foreground_light=foreground, shadow_light=shadow)
 
 
 def _exposed(
