@@ -67,11 +67,11 @@ class InsertOptions:
 
 DEFAULTS = InsertOptions()
 
-SHARPER = 1.5
+SHARPER = 1.3
 """The power that the luminance of a light is raised to that was fitted to a photo's shading. Errors of normals smear
 such a light, and shading, a wide blur of the light, tells little of how sharp it is: on `synth --insertion` the flux of
-fitted lights had about half the direction of that of true ones. With 1.5 composites were as near to the truth as with
-1, and shadows are seen; with 2 they were farther."""
+fitted lights has about half the direction of that of true ones. Sharper lights make shadows that are seen; on those
+pairs, whose lights are found 50 degrees off on average, 1.3 costs a quarter of a decibel, and 2 more than one."""
 
 
 @dataclass(frozen=True)

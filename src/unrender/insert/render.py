@@ -12,12 +12,12 @@ from torch.nn import functional
 from unrender.insert.composite import Layers
 from unrender.insert.plane import SupportPlane
 from unrender.insert.scene import InsertionScene
-from unrender.insert.windows import cropped, object_window, window_about
+from unrender.insert.windows import Window, cropped, object_window, window_about
 from unrender.raytrace.gbuffer import trace_gbuffer
 from unrender.raytrace.path_tracer import render_lights
 from unrender.raytrace.path_tracer_scene import PathTracerScene, set_camera
-from unrender.raytrace.shadows import shadow_ratio
-from unrender.scene.camera import project
+from unrender.raytrace.shadows import sent_ratio, shadow_ratio
+from unrender.scene.camera import Camera, project
 from unrender.scene.color import luminance
 from unrender.scene.environment import EnvironmentMap, texel_directions, texel_solid_angles
 from unrender.scene.frames import Frames
@@ -34,7 +34,8 @@ _LARGEST_LIGHT = (512, 1024)
 _KEY_CONE = math.cos(math.radians(30))
 _COARSE = 4  # times smaller is the picture that says where shadows are
 _SHADED = 0.998  # more than this is no shadow
-_LIT = 1.004  # less than this is no light that an object sends on
+_LIT = 0.004  # less than this is no light that an object sends on
+_SMOOTH = 2  # times smaller is the picture in which that light is traced: it is soft
 _RINGS = (0.8, 1.2, 1.6)  # radii, in an object's, of where its ground is looked at
 
 
@@ -124,7 +125,7 @@ def render_frame(
         assert surface.depth is not None
         assert surface.normal is not None
         depth[..., *window], normal[..., *window] = surface.depth, surface.normal
-    shadow = _shadow(objects, stand_in, light, samples, seed)
+    shadow = _shadow((objects, stand_in), light, samples, seed)
     return Rendered(Layers(torch.stack(tuple(found.values())).sum(0), alpha, shadow), found, depth, normal)
 
 
@@ -169,35 +170,39 @@ def light_groups(light: EnvironmentMap, plane: SupportPlane) -> list[Environment
     return [replace(light, radiance=light.radiance * mask) for mask in (cone, ~cone)]
 
 
-def _shadow(
-    objects: PathTracerScene, stand_in: PathTracerScene, light: EnvironmentMap, samples: int, seed: int
-) -> Tensor:
+def _shadow(scenes: tuple[PathTracerScene, PathTracerScene], light: EnvironmentMap, samples: int, seed: int) -> Tensor:
     """The shadow ratio (1, 3, H, W), with what objects send on; traced finely only where a coarse look finds any."""
-    camera = objects.camera
+    camera = scenes[0].camera
     height, width = camera.size
     small = camera.resized((max(1, height // _COARSE), max(1, width // _COARSE)))
-    coarse = shadow_ratio(
-        set_camera(objects, small),
-        set_camera(stand_in, small),
-        [light],
-        samples=max(16, samples // 4),
-        seed=seed,
-        bounced=True,
-    )
-    changed = (coarse[0].amin(0) < _SHADED) | (coarse[0].amax(0) > _LIT)
-    rows, columns = torch.nonzero(changed, as_tuple=True)
-    ratio = torch.ones(1, 3, height, width)
-    if len(rows) == 0:
-        return ratio
-    scale = (height / small.size[0], width / small.size[1])
-    box = torch.stack(
-        (rows.min() * scale[0], columns.min() * scale[1], (rows.max() + 1) * scale[0], (columns.max() + 1) * scale[1])
-    )
-    window = window_about(box, camera)
-    if window is not None:
-        near = cropped(camera, window)
-        part = shadow_ratio(
-            set_camera(objects, near), set_camera(stand_in, near), [light], samples=samples, seed=seed, bounced=True
+    seen, few = [set_camera(part, small) for part in scenes], max(16, samples // 4)
+    ratio, sent = torch.ones(1, 3, height, width), torch.zeros(1, 3, height, width)
+    shaded = _window_of(shadow_ratio(*seen, [light], samples=few, seed=seed)[0].amin(0) < _SHADED, camera)
+    if shaded is not None:
+        near = [set_camera(part, cropped(camera, shaded)) for part in scenes]
+        ratio[..., *shaded] = shadow_ratio(*near, [light], samples=samples, seed=seed)
+    lit = _window_of(sent_ratio(*seen, [light], samples=few, seed=seed)[0][0].amax(0) > _LIT, camera)
+    if lit is not None:
+        near = cropped(camera, lit)
+        half = near.resized((max(1, near.size[0] // _SMOOTH), max(1, near.size[1] // _SMOOTH)))
+        found, known = sent_ratio(
+            *(set_camera(part, half) for part in scenes), [light], samples=max(16, samples // 2), seed=seed
         )
-        ratio[..., *window] = part
-    return ratio
+        # Behind the objects nothing is known: the ground there is as the ground beside it.
+        found, known = (
+            functional.interpolate(values, near.size, mode="bilinear") for values in (found * known, known.float())
+        )
+        sent[..., *lit] = found / known.clamp(min=1e-3)
+    return ratio + sent
+
+
+def _window_of(there: Tensor, camera: Camera) -> Window | None:
+    """The window of the camera's picture where a smaller mask (h, w) holds; None where it nowhere does."""
+    rows, columns = torch.nonzero(there, as_tuple=True)
+    if len(rows) == 0:
+        return None
+    down, across = camera.size[0] / there.shape[0], camera.size[1] / there.shape[1]
+    box = torch.stack(
+        (rows.min() * down, columns.min() * across, (rows.max() + 1) * down, (columns.max() + 1) * across)
+    )
+    return window_about(box, camera)

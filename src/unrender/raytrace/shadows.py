@@ -24,7 +24,6 @@ from unrender.raytrace.rays import camera_rays, tiled
 from unrender.raytrace.transport import check_size, chunks, first_direction, lane_seeds
 from unrender.scene.environment import EnvironmentMap
 
-_MOST = 2.0  # times as bright as without them: what objects send on is less than what they get
 _DARK = 1e-12  # a stand-in that gets less irradiance than this has no shadows
 _SALTS = (0x3C6EF372, 0x5BE0CD19)
 
@@ -105,14 +104,46 @@ def shadow_ratio(
     *,
     samples: int,
     seed: int,
-    bounced: bool = False,
 ) -> Tensor:
-    """The shadow ratio under each of K `lights` of any one size: (K, 3, H, W) in [0, 1], 1 where there is no shadow;
-    where `bounced` counts the light that the objects send on to their surroundings, too (`bounce`), up to 2.
+    """The shadow ratio under each of K `lights` of any one size: (K, 3, H, W) in [0, 1], 1 where there is no shadow.
 
     Directions come from the mean of the lights (see `light_table`) and from the cosine, by multiple importance
     sampling. Where the objects themselves are seen through all of a pixel it is 1.
     """
+    whole, blocked = _irradiances(objects, stand_in, lights, samples=samples, seed=seed, bounced=False)
+    return _share(whole - blocked, whole, 1.0).clamp(0, 1)
+
+
+def sent_ratio(
+    objects: PathTracerScene,
+    stand_in: PathTracerScene,
+    lights: Sequence[EnvironmentMap],
+    *,
+    samples: int,
+    seed: int,
+) -> tuple[Tensor, Tensor]:
+    """What the objects send on to their surroundings (`bounce`) under each of K `lights`, as a part of what those get
+    without the objects: (K, 3, H, W) from 0 to 1, to be added to the shadow ratio; and (1, 1, H, W) bool, where the
+    surroundings are seen at all."""
+    whole, _, sent = _irradiances(objects, stand_in, lights, samples=samples, seed=seed, bounced=True)
+    return _share(sent, whole, 0.0).clamp(0, 1), (whole > _DARK).any(0, keepdim=True).any(1, keepdim=True)
+
+
+def _share(part: Tensor, whole: Tensor, nothing: float) -> Tensor:
+    return torch.where(whole > _DARK, part / whole.clamp(min=_DARK), nothing)
+
+
+def _irradiances(
+    objects: PathTracerScene,
+    stand_in: PathTracerScene,
+    lights: Sequence[EnvironmentMap],
+    *,
+    samples: int,
+    seed: int,
+    bounced: bool,
+) -> list[Tensor]:
+    """Of the stand-in without the objects, what they keep away of it, and where `bounced` what they send on; each
+    (K, 3, H, W) on one scale."""
     import drjit as dr
     import mitsuba as mi
 
@@ -149,13 +180,10 @@ def shadow_ratio(
     _, sums = dr.while_loop(state, lambda sample, _: sample < most, step, label="shadow ratio")
     dr.eval(sums)
     place = np.argsort(order)
-    whole, blocked, *more = (
+    pictures = [
         np.stack([np.array(value)[:, place] for value in sums[k * count : (k + 1) * count]]) for k in range(groups)
-    )
-    ratio = np.where(whole > _DARK, 1 - blocked / np.maximum(whole, _DARK), 1).clip(0, 1)
-    for sent in more:
-        ratio = (ratio + np.where(whole > _DARK, sent / np.maximum(whole, _DARK), 0)).clip(0, _MOST)
-    return torch.from_numpy(ratio.reshape(count, 3, *objects.camera.size).astype(np.float32))
+    ]
+    return [torch.from_numpy(part.reshape(count, 3, *objects.camera.size).astype(np.float32)) for part in pictures]
 
 
 def _seen(objects: PathTracerScene, stand_in: PathTracerScene, ray: Any) -> tuple[Hit, Any]:
