@@ -203,7 +203,8 @@ def _neutral(small: GBuffer) -> Tensor:
     """How grey each surface is, (P,) in [0, 1]."""
     assert small.base_color is not None
     albedo = small.base_color[0].flatten(1)
-    return (albedo.amin(0) / albedo.amax(0).clamp(min=0.02)).clamp(0.05, 1).square()
+    # A steep power: the few grey surfaces of a picture shall count for more than all its wood.
+    return (albedo.amin(0) / albedo.amax(0).clamp(min=0.02)).clamp(0.05, 1) ** 4
 
 
 def _weighted_median(values: Tensor, weight: Tensor) -> Tensor:
