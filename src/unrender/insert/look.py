@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from torch.nn import functional
 
-from unrender.forward.geometry import calibrate_depth
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
 
@@ -29,6 +28,8 @@ def look_at(photo: Frames, inverse: Inverse | None = None) -> GBuffer:
         from unrender.inverse.renderer import InverseRenderer
 
         inverse = InverseRenderer.from_pretrained("mini")
+    from unrender.forward.geometry import calibrate_depth
+
     gbuffer = inverse(photo, None)
     if gbuffer.depth is not None and gbuffer.normal is not None and gbuffer.depth_kind == "relative":
         return calibrate_depth(gbuffer)
