@@ -68,8 +68,8 @@ def towards(ball: Ball, hit: Hit, point: tuple[Any, Any]) -> tuple[Any, Any]:
 
 
 @dataclass(frozen=True)
-class Lit:
-    """What is lit, and by what.
+class BounceScene:
+    """What light bounces between, and the lights.
 
     Attributes:
         objects: whose light is looked for.
@@ -84,7 +84,7 @@ class Lit:
     ball: Ball
 
 
-def sent_on(lit: Lit, hit: Hit, sample: Any, seed: Any, active: Any) -> list[Any]:
+def sent_on(lit: BounceScene, hit: Hit, sample: Any, seed: Any, active: Any) -> list[Any]:
     """What each of the lights gives the stand-in at `hit` by way of the objects, straight or from the stand-in up to
     them: irradiance, rgb, by one sample."""
     import drjit as dr
@@ -130,7 +130,7 @@ def sent_on(lit: Lit, hit: Hit, sample: Any, seed: Any, active: Any) -> list[Any
 
 
 def _arriving(
-    lit: Lit, hit: Hit, aim: tuple[Any, Any], luck: Any, active: Any, value: Callable[[Any], tuple[Any, Any]]
+    lit: BounceScene, hit: Hit, aim: tuple[Any, Any], luck: Any, active: Any, value: Callable[[Any], tuple[Any, Any]]
 ) -> list[Any]:
     """The sum over directions of each light times `value`, at a point that objects and stand-in may shade, by one
     sample of the lights. `value` gives rgb with its cosine, and the cosine."""

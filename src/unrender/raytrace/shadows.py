@@ -151,7 +151,7 @@ def _irradiances(
     pixel, rays = opaque(mi.UInt32, order), camera_rays(objects.camera)
     table, most = light_table.light_table(lights), opaque(mi.UInt32, samples)
     lane_seed, lanes, count = lane_seeds(pixel, seed), len(order), len(lights)
-    lit = bounce.Lit(objects, stand_in, table, bounce.Ball.about(objects))
+    lit = bounce.BounceScene(objects, stand_in, table, bounce.Ball.about(objects))
 
     def step(sample: Any, sums: list[Any]) -> tuple[Any, list[Any]]:
         ray = mi.Ray3f(rays.origin, first_direction(rays, pixel, sample, lane_seed))
