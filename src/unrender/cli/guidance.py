@@ -36,8 +36,7 @@ class GuidanceOptions:
         str | None,
         typer.Option(
             metavar="MODEL",
-            help="Its model: an id, or a folder in Stable Diffusion's layout; the default comes with no weights yet.  "
-            f"[default: {DEFAULT_BASE}]",
+            help=f"Its model: an id, or a folder in Stable Diffusion's layout.  [default: {DEFAULT_BASE}]",
         ),
     ] = None
     personalise: Annotated[
