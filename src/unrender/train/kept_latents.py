@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from unrender.files.atomic import atomic_write
 from unrender.train.video_data import VideoBatch
 
+UNWRITTEN = 500
+"""Latents that a run that is killed may lose, besides a fifth of all."""
+
 
 class KeptLatents:
     """What was made of frames before, by frame, in half precision.
@@ -57,6 +60,8 @@ class KeptLatents:
         if new:
             for i, row in zip(new, make(everything[new]), strict=True):
                 self._rows[keys[i]] = row.detach().half().cpu()
+            if len(self._rows) >= 1.25 * self._before + UNWRITTEN:
+                self.write()
         return torch.stack([self._rows[key].float() for key in keys]).to(batch.maps["rgb"].device)
 
     def write(self) -> None:

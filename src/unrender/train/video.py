@@ -62,7 +62,7 @@ class VideoRecipe:
 
 
 SMALL = VideoRecipe(
-    TrainConfig(steps=3000, stages=(Stage(1.0, 128, 1),), lr=1e-3, warmup=50, ema_decay=0.99),
+    TrainConfig(steps=3000, stages=(Stage(1.0, 64, 4),), lr=1e-3, warmup=50, ema_decay=0.99),
     frames=8,
     recompute=False,
     whole=True,
