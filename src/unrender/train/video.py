@@ -18,6 +18,7 @@ from unrender.diffusion.checkpoints.adapter import ADAPTER_FILE
 from unrender.diffusion.checkpoints.loader import Checkpoint
 from unrender.diffusion.lora import Lora, adapt
 from unrender.errors import UserError
+from unrender.train.denoising import DEVIATION, MEAN
 from unrender.train.kept_latents import KeptLatents
 from unrender.train.loop import BatchSpec, Report, run
 from unrender.train.recipe import Stage, TrainConfig
@@ -45,6 +46,7 @@ class VideoRecipe:
     adapted: whether footage is learnt with it; else by the weights that learn synthetic clips (an ablation).
     recompute: activations are computed again in the backward pass rather than kept.
     whole: pictures are not cut at random, so that each is encoded once.
+    levels: mean and deviation of ln sigma, the noise that truth is hidden in.
     """
 
     config: TrainConfig = field(
@@ -59,13 +61,15 @@ class VideoRecipe:
     recompute: bool = True
     adapted: bool = True
     whole: bool = False
+    levels: tuple[float, float] = (MEAN, DEVIATION)
 
 
 SMALL = VideoRecipe(
-    TrainConfig(steps=3000, stages=(Stage(1.0, 64, 4),), lr=1e-3, warmup=50, ema_decay=0.99),
+    TrainConfig(steps=3000, stages=(Stage(1.0, 64, 4),), lr=1e-3, warmup=50, ema_decay=0.99, precision="no"),
     frames=8,
     recompute=False,
     whole=True,
+    levels=(2.0, 1.6),  # what little noise hides is learnt last, and matters least
 )
 SMOKE = VideoRecipe(
     TrainConfig(steps=4, stages=(Stage(1.0, 64, 1),), warmup=1, ema_decay=0.5, save_every=2, validate_every=0),
@@ -114,7 +118,8 @@ def inverse_loss(
     device = learner.engine.compute.device
     batch = sample_windows(clips, recipe.frames, spec, recipe.stills, whole=recipe.whole).to(device)
     target = known_target(learner.checkpoint.card.maps.targets, batch, spec.seed)
-    return {target.name: learner.error(batch, target, learner.condition(batch, target), spec)}
+    conditioning = learner.condition(batch, target)
+    return {target.name: learner.error(batch, target, conditioning, spec, recipe.levels)}
 
 
 def train_video_forward(
@@ -189,7 +194,7 @@ def forward_loss(
         latents=conditioning.latents * shown[:, None, None, None],
         tokens=tuple(level * shown[:, None, None] for level in conditioning.tokens),
     )
-    losses = {"real" if labelled else "synthetic": learner.error(batch, target, conditioning, spec)}
+    losses = {"real" if labelled else "synthetic": learner.error(batch, target, conditioning, spec, recipe.levels)}
     if adapted:  # parameters of an adapter that is off have a gradient too, of nothing: several processes wait for it
         idle = sum(value.sum() for name, value in unet.named_parameters() if "lora_" in name)
         losses["idle"] = 0.0 * torch.as_tensor(idle)

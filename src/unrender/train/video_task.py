@@ -25,7 +25,7 @@ from unrender.diffusion.sampler import sample
 from unrender.diffusion.schedule import make_schedule
 from unrender.errors import UserError
 from unrender.forward.neural_environment import light_latents, tokens_of_latents
-from unrender.train.denoising import denoising_error
+from unrender.train.denoising import DEVIATION, MEAN, denoising_error
 from unrender.train.kept_latents import KeptLatents
 from unrender.train.loop import BatchSpec, Networks
 from unrender.train.sheets import sheet
@@ -105,10 +105,17 @@ class VideoLearner:
 
         return self.kept.rows(batch, f"target {target}", encoded)
 
-    def error(self, batch: VideoBatch, target: TargetPicture, conditioning: Conditioning, spec: BatchSpec) -> Tensor:
-        """The mean error on noised truth, of the frames whose target is known."""
+    def error(
+        self,
+        batch: VideoBatch,
+        target: TargetPicture,
+        conditioning: Conditioning,
+        spec: BatchSpec,
+        levels: tuple[float, float] = (MEAN, DEVIATION),
+    ) -> Tensor:
+        """The mean error on noised truth, of the frames whose target is known; `levels` as in `denoising_error`."""
         network = make_network(self.engine, conditioning, guided=False)
-        errors = denoising_error(network, self.clean(batch, target), batch.frames, spec)
+        errors = denoising_error(network, self.clean(batch, target), batch.frames, spec, levels)
         known = torch.stack([batch.known[codec.map] for codec in target.maps]).all(0).to(errors)
         return (errors * known).sum() / known.sum().clamp(min=1)
 
