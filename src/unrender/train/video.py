@@ -65,7 +65,9 @@ class VideoRecipe:
 
 
 SMALL = VideoRecipe(
-    TrainConfig(steps=3000, stages=(Stage(1.0, 64, 4),), lr=1e-3, warmup=50, ema_decay=0.99, precision="no"),
+    TrainConfig(
+        steps=3000, stages=(Stage(1.0, 64, 4),), lr=1.5e-3, warmup=50, final_lr=0.15, ema_decay=0.99, precision="no"
+    ),
     frames=8,
     recompute=False,
     whole=True,
