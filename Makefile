@@ -1,6 +1,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+CHROMIUM := command -v chromium > /dev/null \
+    || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium > /dev/null; }
 
 .PHONY: install demo test lint slow browser fuzz clean
 
@@ -14,15 +16,17 @@ $(VENV)/installed: pyproject.toml constraints.txt
 demo: install          ## take the shipped photo apart, relight it, say where the pictures are
 	$(BIN)/python examples/demo.py demo
 
-test: lint             ## the whole offline test suite
+test: lint             ## the whole offline test suite, and the browser's where Chromium is, or can be installed
 	$(BIN)/python -m pytest
+	@if $(CHROMIUM); then $(MAKE) browser; else \
+	    echo "make browser was left out: no Chromium here, and none could be installed"; fi
 
 slow: install          ## the heavier proofs
 	$(BIN)/python -m pytest -m slow
 
 browser: install       ## unrender studio in Chromium, which is installed where it lacks; SCREENSHOTS=DIR keeps its pictures
+	$(CHROMIUM)
 	$(BIN)/pip install --quiet --constraint constraints.txt playwright
-	command -v chromium > /dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
 	UNRENDER_SCREENSHOTS=$(SCREENSHOTS) $(BIN)/python -m pytest -m browser tests/test_studio_browser.py
 
 fuzz: install          ## damaged and hostile files for every reader, for FUZZ_SECONDS (600); status 1 on a fault

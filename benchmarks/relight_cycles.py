@@ -136,11 +136,13 @@ def methods(forwards: list[str], samples: int) -> dict[str, Method]:
     def maps_of(case: Case) -> GBuffer:
         if id(case.photo) not in estimated:
             estimated.clear()
-            estimated[id(case.photo)] = inverse(case.photo, None)
+            estimated[id(case.photo)] = inverse(case.photo, inverse.card.map_names)
         return replace(estimated[id(case.photo)], camera=case.truth.camera)
 
-    def relit(case: Case, maps: GBuffer, forward: ForwardRenderer, detail: bool) -> tuple[Tensor, Tensor]:
-        options = RelightOptions(detail=detail)
+    def relit(
+        case: Case, maps: GBuffer, forward: ForwardRenderer, detail: bool, refine: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        options = RelightOptions(detail=detail, refine=refine)
         decomposition = decompose(case.photo, lambda *_: maps, forward, options)
         made = relight_decomposition(decomposition, case.light, forward, options)
         return made.beauty, made.display
@@ -155,6 +157,7 @@ def methods(forwards: list[str], samples: int) -> dict[str, Method]:
             label = f"{name}, {'with' if detail else 'no'} detail"
             made[f"{label}, true maps"] = lambda case, r=renderer, d=detail: relit(case, case.truth, r, d)
             made[label] = lambda case, r=renderer, d=detail: relit(case, maps_of(case), r, d)
+        made[f"{name}, with detail, not refined"] = lambda case, r=renderer: relit(case, maps_of(case), r, True, False)
     return made
 
 

@@ -24,6 +24,14 @@ OUT = Path(__file__).parent / "images"
 PHOTOS = {"coffee": data.coffee, "astronaut": data.astronaut}
 LIGHTS = ("sunset", "studio", "forest", "interior")
 TURNS = (0, 90, 180, 270)
+WORDS = (
+    "a red chair",
+    "a blue vase",
+    "a green plant",
+    "a yellow sofa in a room",
+    "a brown table on a grey ground",
+    "a white house, under a clear sky",
+)
 TEAPOT = ((520.0, 300.0), "18%", -120.0)
 
 
@@ -52,6 +60,7 @@ def main() -> None:
     OUT.mkdir(exist_ok=True)
     save_balls()
     save_insertion()
+    save_words()
     inverse = ur.InverseRenderer.from_pretrained("mini")
     forward = ur.ForwardRenderer.from_pretrained("deferred")
     for name, photo in PHOTOS.items():
@@ -88,6 +97,13 @@ def save_insertion() -> None:
     preview = draw_placement(made.plan.scene, frames.rgb, ur.builtin_environment("studio"))
     pair = torch.cat((shown(preview), shown(made.composite)), 2)
     save((pair.permute(1, 2, 0).numpy() * 255 + 0.5).astype("uint8"), "coffee-insert")
+
+
+def save_words() -> None:
+    """What `mini-t2i` makes of words."""
+    model = ur.TextToImage.from_pretrained("mini-t2i")
+    pictures = {words: shown(model(f"a photo of {words}", seed=3).rgb) for words in WORDS}
+    save(tiles(pictures, tile=200), "words")
 
 
 def save_balls() -> None:

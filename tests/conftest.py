@@ -1,9 +1,14 @@
 """Torch on one thread (the tests' tensors are small, and the machine's cores are shared); a Mitsuba that renders."""
 
+import signal
+
 import pytest
 import torch
 
 torch.set_num_threads(1)
+# A shell starts what runs in its background with Ctrl-C ignored, which the processes that tests start would inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

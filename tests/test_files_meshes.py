@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +112,41 @@ def test_ply_vertex_colours_are_decoded(tmp_path: Path) -> None:
     (mesh,) = read_meshes(tmp_path / "a.ply")
     assert mesh.color is not None
     assert torch.allclose(mesh.color, srgb_to_linear(torch.tensor([188.0, 0, 255]) / 255).expand(8, 3))
+
+
+TEXTURED = (
+    "ply\nformat ascii 1.0\ncomment TextureFile t.png\nelement vertex 3\n"
+    + "".join(f"property float {name}\n" for name in ("x", "y", "z", "u", "v"))
+    + "element face 1\nproperty list uchar int vertex_indices\nend_header\n"
+    + "0 0 0 0 0\n1 0 0 1 0\n0 1 0 0 1\n3 0 1 2\n"
+)
+
+
+def test_a_texture_of_16_bits_beside_a_ply_is_not_clipped(tmp_path: Path) -> None:
+    (tmp_path / "a.ply").write_text(TEXTURED)
+    Image.fromarray(np.full((2, 2), 32768, np.uint16)).save(tmp_path / "t.png")
+    (mesh,) = read_meshes(tmp_path / "a.ply")
+    assert mesh.material.base_color_texture is not None
+    torch.testing.assert_close(mesh.material.base_color_texture, srgb_to_linear(torch.full((3, 2, 2), 32768 / 65535)))
+
+
+@pytest.mark.parametrize("kind", ["bomb", "missing", "damaged"])
+def test_a_texture_beside_a_ply_that_cannot_be_read_is_said(tmp_path: Path, kind: str, caplog) -> None:
+    (tmp_path / "a.ply").write_text(TEXTURED)
+    if kind == "bomb":
+        # Two headers: the second says 8 x 8388653.
+        eight = BytesIO()
+        Image.new("RGB", (8, 8)).save(eight, "PNG")
+        head, rest = eight.getvalue()[:33], eight.getvalue()[33:]
+        chunk = b"IHDR" + struct.pack(">IIBBBBB", 8, 8388653, 8, 2, 0, 0, 0)
+        second = struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        (tmp_path / "t.png").write_bytes(head + second + rest)
+    elif kind == "damaged":
+        (tmp_path / "t.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    (mesh,) = read_meshes(tmp_path / "a.ply")
+    assert mesh.material.base_color_texture is None
+    assert "its texture is left out" in caplog.text
+    assert "t.png" in caplog.text
 
 
 @pytest.mark.parametrize("suffix", ["glb", "obj", "ply"])

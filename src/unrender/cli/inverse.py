@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from unrender.files.readers import FrameReader
     from unrender.inverse.clips import ClipInverse, InverseState
     from unrender.inverse.multi_model import MultiModelClip
+    from unrender.scene.frames import Frames
     from unrender.scene.gbuffer import GBuffer
 
 
@@ -54,6 +55,10 @@ class InverseJob:
         str | None, typer.Option(metavar="A,B,...", help="The maps wanted; all that the model gives, but deviations.")
     ] = None
     profile: Profile = "unrender"
+    refine: Annotated[
+        bool,
+        typer.Option("--refine", help="Of stills: correct the base colour by what the photo says under its light."),
+    ] = False
     fps: Fps = None
     cameras: Annotated[
         Path | None,
@@ -132,10 +137,14 @@ def invert_one(
             check_results(destination, (exr, sheet), read)
             engines = Engines(network, compute, record, run.kept)
             renderer = inverse_renderer(job.model, engines, scene, len(frames), clip, attend=job.attend)
+            if job.refine and (len(frames) > 1 or posed is not None):
+                raise UserError(f"--refine: {source} is no still; expected one (`unrender relight` refines clips)")
 
         def steps(state: InverseState | None) -> Iterator[tuple[GBuffer, InverseState]]:
             if posed is not None:
                 return _agreeing(renderer, posed, frames, maps, state)
+            if job.refine:
+                return record.timed_items("inverse", _refined(renderer, next(iter(frames)), maps))
             return record.timed_items("inverse", inverse_steps(frames, renderer, maps, state))
 
         def write(gbuffers: Iterable[GBuffer], done: Progress) -> None:
@@ -156,6 +165,22 @@ def invert_one(
         run.note(record, tally)
         record.write(resumed.folder / destination.record_name)
     return tally
+
+
+def _refined(
+    renderer: ClipInverse | MultiModelClip, photo: Frames, maps: Sequence[str] | None
+) -> Iterator[tuple[GBuffer, InverseState]]:
+    """The G-buffer of a still, its base colour corrected by it."""
+    from unrender.inverse.clips import InverseState
+    from unrender.relight.refinement import maps_wanted, refined, refinement
+
+    needed = maps_wanted(renderer)
+    if needed is None:
+        raise UserError("--refine needs a model that says how far off its base colour is, as mini does")
+    found = renderer(photo, tuple(dict.fromkeys((*needed, *(maps or ())))))
+    gbuffer = refined(found, refinement(photo, found))
+    kept = (*(maps or needed[:-1]), "rgb", "mask")
+    yield replace(gbuffer, **{name: None for name in gbuffer.maps if name not in kept}), InverseState(1)
 
 
 def _posed(source: Path, cameras: Path, colorspace: str | None) -> PosedPictures:

@@ -84,6 +84,7 @@ class RelightJob:
         ),
     ] = None
     detail: Annotated[bool, typer.Option(help="Keep the photo's own detail by ratio transfer.")] = True
+    refine: Annotated[bool, typer.Option(help="Correct the base colour by what the photo says under its light.")] = True
     walls: Annotated[
         bool, typer.Option(help="Where side walls close the picture, let the light in as ambient light, and dimmed.")
     ] = True
@@ -115,6 +116,7 @@ class RelightJob:
             self.background,
             exposure=exposure,
             walls=self.walls,
+            refine=self.refine,
         )
 
 

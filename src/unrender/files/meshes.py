@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 import trimesh
-from PIL import Image
 from torch import Tensor
 from trimesh.resolvers import Resolver
 from trimesh.visual import ColorVisuals
@@ -28,7 +27,7 @@ from unrender.files.notes import note
 from unrender.files.paths import existing_file
 from unrender.files.quiet import silenced
 from unrender.files.reading import reading
-from unrender.files.textures import FORMATS, beside
+from unrender.files.textures import beside, read_texture
 from unrender.scene.color import srgb_to_linear
 
 MESH_SUFFIXES = frozenset({".glb", ".gltf", ".obj", ".ply"})
@@ -67,16 +66,26 @@ def read_meshes(path: str | Path) -> list[MeshPrimitive]:
 
 
 class _TexturesBeside(Resolver):
-    """Gives trimesh the textures in a folder, once they are known to be of a format that may be opened."""
+    """Reads the textures in a folder that trimesh asks for, as those of every mesh are read.
+
+    Attributes:
+        texture: (3, h, w) code values of the last one; None where there was none.
+        refused: why one could not be read: trimesh goes on without.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.served = folder, False
+        self.folder = folder
+        self.texture: Tensor | None = None
+        self.refused: UserError | None = None
 
     def get(self, key: str) -> bytes:
-        stored = existing_file(beside(self.folder, key)).read_bytes()
-        with Image.open(BytesIO(stored), formats=FORMATS):
-            self.served = True
-            return stored
+        try:
+            path = existing_file(beside(self.folder, key))
+            self.texture = read_texture(path)
+        except UserError as error:
+            self.refused = error
+            raise
+        return path.read_bytes()
 
     def write(self, name: str, data: Any) -> None:
         raise NotImplementedError
@@ -92,7 +101,8 @@ class _NamesOnly(_TexturesBeside):
     """Gives trimesh, as any MTL, the names of materials alone: it opens no texture, and we know the rest."""
 
     def __init__(self, materials: Mapping[str, GltfMaterial]) -> None:
-        self.materials, self.served = materials, False
+        super().__init__(Path())
+        self.materials = materials
 
     def get(self, key: str) -> bytes:
         return "".join(f"newmtl {name}\nillum 2\n" for name in self.materials).encode()
@@ -120,14 +130,16 @@ def _through_trimesh(
     with silenced():
         # Unprocessed: merging vertices would lose seams of uv and hard edges.
         scene = trimesh.load_scene(BytesIO(path.read_bytes()), file_type=kind, resolver=resolver, process=False)
-        return [
-            _mesh(geometry, materials, resolver.served)
-            for geometry in scene.geometry.values()
-            if isinstance(geometry, trimesh.Trimesh) and len(geometry.faces)
-        ]
+    if resolver.refused is not None:
+        note(path, f"its texture is left out: {resolver.refused}")
+    return [
+        _mesh(geometry, materials, resolver.texture)
+        for geometry in scene.geometry.values()
+        if isinstance(geometry, trimesh.Trimesh) and len(geometry.faces)
+    ]
 
 
-def _mesh(geometry: trimesh.Trimesh, materials: Mapping[str, GltfMaterial], textured: bool) -> MeshPrimitive:
+def _mesh(geometry: trimesh.Trimesh, materials: Mapping[str, GltfMaterial], texture: Tensor | None) -> MeshPrimitive:
     faces = np.asarray(geometry.faces, np.int64)
     vertices = np.asarray(geometry.vertices, np.float64)
     normals = None
@@ -139,10 +151,8 @@ def _mesh(geometry: trimesh.Trimesh, materials: Mapping[str, GltfMaterial], text
     uv = getattr(visual, "uv", None)
     source = getattr(visual, "material", None)
     material = materials.get(str(getattr(source, "name", None)), GltfMaterial())
-    image = getattr(source, "image", None)
-    if textured and image is not None:  # where the file has none, trimesh gives a grey one
-        pixels = np.asarray(image.convert("RGB"), np.float32).transpose(2, 0, 1) / 255
-        material = GltfMaterial((1.0, 1.0, 1.0), base_color_texture=srgb_to_linear(torch.from_numpy(pixels.copy())))
+    if texture is not None:
+        material = GltfMaterial((1.0, 1.0, 1.0), base_color_texture=srgb_to_linear(texture))
     return MeshPrimitive(
         vertices=torch.from_numpy(vertices).float(),
         faces=torch.from_numpy(faces),

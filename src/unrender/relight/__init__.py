@@ -25,6 +25,7 @@ from unrender.relight.exposure import display_gain
 from unrender.relight.light_estimate import estimate_light
 from unrender.relight.materials import MaterialChange, change_materials, material_of
 from unrender.relight.options import Forward, Inverse, RelightOptions
+from unrender.relight.refinement import refine_base_color
 from unrender.relight.relit import Relit, count_pictures, recompose, relight, relight_decomposition, relight_stream
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "estimate_light",
     "material_of",
     "recompose",
+    "refine_base_color",
     "region",
     "relight",
     "relight_decomposition",

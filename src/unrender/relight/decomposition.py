@@ -18,6 +18,7 @@ from unrender.inverse.renderer import InverseRenderer
 from unrender.relight.detail import belief, detail_gain
 from unrender.relight.light_estimate import drifted, estimate_light
 from unrender.relight.options import DEFAULTS, Forward, Inverse, RelightOptions
+from unrender.relight.refinement import maps_wanted, refine_base_color
 from unrender.relight.surface import soft_surface
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.frames import Frames, Window, single_frames, windows
@@ -117,7 +118,7 @@ def decompose_stream(
         clip: `Frames`, a `FrameReader` (see `open_frames`), or frames in order from anywhere.
         inverse: an `InverseRenderer`, a `ClipInverse`, or anything that is called alike.
         forward: a `ForwardRenderer` or `DeferredRenderer`, or anything that is called alike.
-        options: `frames`, `detail`, `temporal`, `window` and `overlap` count here.
+        options: `frames`, `detail`, `refine`, `temporal`, `window` and `overlap` count here.
         rerender: what renders the photo's own light, for the detail; None for `forward`, or the split sum where that
             draws all of its light (`noise_free`): a quotient by drawn directions would carry their noise.
 
@@ -168,13 +169,15 @@ def decompose_steps(
     """`decompose_stream` from `state` on, with the state after each window. See there; without `rerender` neither light
     nor detail are found."""
     size, overlap = inverse.clip.spans
+    wanted = maps_wanted(inverse) if options.refine and rerender else None
     frames = islice(single_frames(clip), options.frames)
     cut = windows(frames, size, overlap, look_ahead=overlap > 0)
     for window in islice(cut, state.windows, None):
-        gbuffer, after = inverse.next_window(window, state.clip)
+        gbuffer, after = inverse.next_window(window, state.clip, wanted)
         done = _finished(window, len(gbuffer), overlap)
         gbuffer, guess = soft_surface(done, gbuffer, state.guess)
-        part = decompose_frames(done, gbuffer.with_maps(rgb=done.rgb), rerender, state.light)
+        gbuffer = gbuffer.with_maps(rgb=done.rgb)
+        part = decompose_frames(done, gbuffer, rerender, state.light, refine=options.refine)
         light = part.light and part.light.frame(len(part.light) - 1)
         state = DecomposeState(state.windows + 1, after, light, guess)
         yield DecomposeStep(part, window.last, state)
@@ -206,12 +209,19 @@ def _finished(window: Window, count: int, overlap: int) -> Frames:
 
 
 def decompose_frames(
-    frames: Frames, gbuffer: GBuffer, rerender: Forward | None, previous: EnvironmentMap | None
+    frames: Frames,
+    gbuffer: GBuffer,
+    rerender: Forward | None,
+    previous: EnvironmentMap | None,
+    *,
+    refine: bool = False,
 ) -> Decomposition:
-    """Frames with the light they were taken in and the detail that their re-rendering lacks, where one is made."""
+    """Frames with the light they were taken in and the detail that their re-rendering lacks, where one is made; their
+    base colour is corrected by that light (`refine_base_color`) where wanted."""
     if rerender is None:
         return Decomposition(frames, gbuffer)
     light = drifted(estimate_light(frames, gbuffer, previous), previous, len(frames))
+    gbuffer = refine_base_color(frames, gbuffer, light) if refine else gbuffer
     # The whole frame is rendered as surface: under a soft edge, too, the photo's colour is the surface's.
     rerendered = rerender(gbuffer.with_maps(mask=None), light, 0.0).surface
     trusted = belief(frames.rgb, rerendered, coverage(gbuffer))

@@ -18,12 +18,14 @@ from unrender.relight.exposure import SAMPLES
 from unrender.relight.light_estimate import estimate_light
 from unrender.relight.options import DEFAULTS, Exposure, RelightOptions
 from unrender.relight.passes import before, gain_of, whole_surface, with_detail
+from unrender.relight.refinement import SIDE, maps_wanted, refined, refinement
 from unrender.relight.relit import RelightState, Relit, closed_by_walls, light_of_pictures
 from unrender.relight.surface import soft_surface
 from unrender.scene.color import luminance
 from unrender.scene.environment import EnvironmentMap
 from unrender.scene.frames import Frames, Window
 from unrender.scene.gbuffer import GBuffer
+from unrender.scene.resize import resize_frames
 from unrender.scene.strips import strips
 
 PIXELS = 1 << 24
@@ -104,6 +106,8 @@ def relight_large(
     """
     # Nothing is kept beside the G-buffer: masks and states are as large as a map of it.
     gbuffer = soft_surface(frames, inverse.next_window(Window(frames, last=True), ClipState())[0])[0]
+    if options.refine and options.detail:
+        gbuffer = refined(gbuffer, _refinement(frames, inverse))
     part = _decomposed(frames, gbuffer.with_maps(rgb=frames.rgb), forward, options)
     del gbuffer
     closed = closed_by_walls(replace(part, gbuffer=_sparse(part.gbuffer))) if options.walls else 0.0
@@ -162,6 +166,17 @@ def _decomposed(frames: Frames, gbuffer: GBuffer, forward: DeferredRenderer, opt
     trusted = belief_of(photo, rendered, coverage(_sparse(gbuffer)))
     del shading, levels, photo, rendered
     return Decomposition(frames, gbuffer, light, faded(gain, gbuffer.mask), trusted)
+
+
+def _refinement(frames: Frames, inverse: WindowInverse) -> Tensor | None:
+    """What `refine_base_color` would multiply the base colour by, of a small copy: the deviation of a large one is
+    another map of its size."""
+    wanted = maps_wanted(inverse)
+    if wanted is None:
+        return None
+    factor = SIDE / max(frames.size)
+    small = resize_frames(frames, (max(1, round(frames.size[0] * factor)), max(1, round(frames.size[1] * factor))))
+    return refinement(small, inverse.next_window(Window(small, last=True), ClipState(), wanted)[0])
 
 
 def _sparse(gbuffer: GBuffer) -> GBuffer:

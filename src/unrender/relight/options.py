@@ -47,6 +47,8 @@ class RelightOptions:
         exposure: "auto" shows what is relit as bright as the photo, by one gain for a whole clip or turn, found from
             its first window; rendered passes stay in the units of the light. A number makes the light so many stops
             (EV) brighter, and the picture is shown in its units, gain 1.
+        refine: let the photo, under its estimated light, correct the base colour where an inverse renderer says how far
+            off that is (see `refine_base_color`); part of keeping the detail.
         walls: let a light into a picture that side walls close as ambient light, and dimmed (see `enclosure`); what is
             done is said (`files.notes`). False takes every picture for an open place.
         window: frames of a clip that the renderers are given together; None for what suits the inverse renderer: one,
@@ -70,6 +72,7 @@ class RelightOptions:
     exposure: Exposure = "auto"
     temporal: Temporal = "attention"
     walls: bool = True
+    refine: bool = True
 
     def __post_init__(self) -> None:
         if self.frames is not None and self.frames < 1:

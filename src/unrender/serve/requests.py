@@ -75,6 +75,7 @@ class RelightRequest(Request):
     frames: int | None = Field(None, ge=1, le=100_000)
     exposure: Literal["auto"] | Stops = "auto"
     detail: bool = True
+    refine: bool = True
     walls: bool = True
     background: Background = "photo"
     samples: int | None = Field(None, ge=2, le=4096)

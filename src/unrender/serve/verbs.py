@@ -53,6 +53,7 @@ def relight(work: JobWork, request: requests.RelightRequest) -> None:
         request.background,
         exposure=request.exposure,
         walls=request.walls,
+        refine=request.refine,
     )
     renderer = work.forward(request.forward, request.seed, request.samples)
     relit = relight_stream(clip, light, work.inverse(request.model, request.seed), renderer, options)

@@ -63,7 +63,8 @@ MINI_T2I = ModelCard(
         "unrender",
         "Apache-2.0",
         True,
-        description="small, trained from nothing on unrender's own synthetic scenes; makes pictures of words",
+        description="small, trained from nothing for an hour on unrender's own synthetic scenes; sketches words: "
+        "colours and layout",
     ),
     task="text_to_image",
     maps=MapsCard(

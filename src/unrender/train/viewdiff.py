@@ -98,9 +98,9 @@ class ViewDiffRecipe:
 
 
 MINI = ViewDiffRecipe(
-    TrainConfig(steps=6000, stages=(Stage(0.6, 64, 2), Stage(0.4, 128, 1)), lr=3e-4, final_lr=0.1, ema_decay=0.998),
+    TrainConfig(steps=6000, stages=(Stage(1.0, 128, 1),), lr=3e-4, final_lr=0.1, ema_decay=0.998),
     layers=ViewLayers(
-        others=None, rank=16, projection="paper", grid=32, samples=24, joining="zero", distance=3.5, background=0.4
+        others=None, rank=16, projection="paper", grid=16, samples=16, joining="zero", distance=3.5, background=0.4
     ),
     frozen=True,
     prior_pictures=16,
