@@ -69,7 +69,6 @@ SMALL = VideoRecipe(
         steps=3000, stages=(Stage(1.0, 64, 4),), lr=1.5e-3, warmup=50, final_lr=0.15, ema_decay=0.99, precision="no"
     ),
     frames=8,
-    stills=0.5,
     recompute=False,
     whole=True,
     levels=(4.0, 1.5),  # a short training learns the answer from what is given, not to denoise
