@@ -363,6 +363,15 @@ def test_small_models_from_an_autoencoder_are_validated_and_run(tmp_path):
     assert found.depth.shape == (2, 1, 40, 56)
 
 
+def test_small_models_keep_the_means_of_their_channels(small_vae, tmp_path):
+    start = VideoStart("inverse", autoencoder=small_vae)
+    model = train_video_inverse(recipe(start, config=replace(QUICK, steps=1)), load_video_clips([truth(2)]), tmp_path)
+    unet = InverseRenderer.from_pretrained(model, CPU).engine.checkpoint.unet
+    norms = [module for module in unet.modules() if isinstance(module, nn.GroupNorm)]
+    assert norms
+    assert all(norm.num_channels >= 8 * norm.num_groups for norm in norms)
+
+
 def test_a_renderer_begins_as_its_base():
     from unrender.diffusion.networks.video_unet import VideoRendererUNet
 
