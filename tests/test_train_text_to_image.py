@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import safetensors
+import safetensors.torch
 import torch
 
 from test_synth_captions import clip
@@ -106,6 +106,19 @@ def test_the_folder_is_stable_diffusion_s_and_read_the_same_without_its_card(run
     assert said.maps.size.multiple <= own.maps.size.multiple
     one, other = (TextToImage.from_pretrained(folder, CPU) for folder in (plain, run / "model"))
     torch.testing.assert_close(one.embed(["a chair"]), other.embed(["a chair"]))
+
+
+def test_a_run_goes_on_from_a_model(run, tmp_path):
+    on = TextToImageRecipe(replace(CONFIG, lr=0.0, steps=1, validate_every=0), start=str(run / "model"))
+    train_text_to_image(on, stills(), tmp_path / "on")
+    before, after = (folder / "model" for folder in (run, tmp_path / "on"))
+    for part in ("unet", "vae", "text_encoder"):
+        (weights,) = (path.name for path in (before / part).glob("*.safetensors"))
+        first, second = (safetensors.torch.load_file(folder / part / weights) for folder in (before, after))
+        assert all(torch.equal(first[name], second[name]) for name in first)
+    assert (before / "tokenizer" / "vocab.json").read_bytes() == (after / "tokenizer" / "vocab.json").read_bytes()
+    with pytest.raises(UserError, match="expected one"):
+        train_text_to_image(replace(on, autoencoder="somewhere"), stills(), tmp_path / "both")
 
 
 def test_a_stopped_run_ends_with_the_same_weights(run, autoencoder, tmp_path):

@@ -126,11 +126,14 @@ class OuroborosJob:
 
 @dataclass(frozen=True)
 class TextToImageJob:
-    """Which recipe, and the autoencoder that it learns with."""
+    """Which recipe, and the autoencoder that it learns with, or the model that it goes on from."""
 
     autoencoder: Annotated[
         str, typer.Option(metavar="DIR", help="The model that `unrender train vae --recipe photos` wrote.")
-    ]
+    ] = ""
+    start: Annotated[
+        str, typer.Option(metavar="MODEL", help="In its place, a model to go on from: an id or a folder.")
+    ] = ""
     recipe: Annotated[Literal["mini", "smoke"], typer.Option(help="`smoke` only shows that it runs.")] = "mini"
 
 
@@ -238,10 +241,10 @@ def ouroboros(job: OuroborosJob, options: RunOptions) -> None:
 
 
 def text_to_image(job: TextToImageJob, options: RunOptions) -> None:
-    """Train a small text-to-image model from nothing, of synthetic stills and the words for them."""
+    """Train a small text-to-image model, from nothing or on, of synthetic stills and the words for them."""
     from unrender.train.text_to_image import RECIPES, train_text_to_image
 
-    recipe = replace(RECIPES[job.recipe], autoencoder=job.autoencoder)
+    recipe = replace(RECIPES[job.recipe], autoencoder=job.autoencoder, start=job.start)
     run_recipe("text-to-image", (job, options), recipe, train_text_to_image, kind="captioned")
 
 

@@ -32,7 +32,9 @@ from unrender.diffusion.card import (
     TargetPicture,
     TextPrompt,
 )
-from unrender.diffusion.checkpoints.loader import Checkpoint
+from unrender.diffusion.checkpoints.clip.text_encoder import load_text_encoder
+from unrender.diffusion.checkpoints.hub.registry import find
+from unrender.diffusion.checkpoints.loader import Checkpoint, load_checkpoint
 from unrender.diffusion.checkpoints.stable_diffusion import save_stable_diffusion
 from unrender.diffusion.inputs import Inputs
 from unrender.diffusion.items import make_conditioning, make_network
@@ -41,6 +43,7 @@ from unrender.diffusion.model import Engine
 from unrender.diffusion.noise import draw_noise
 from unrender.diffusion.sampler import sample
 from unrender.diffusion.schedule import add_noise, discrete_schedule, make_schedule, training_target
+from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
 from unrender.synth.captions import SceneWords, caption, vocabulary
 from unrender.train.captioned import CaptionedStills, hold_out_captioned
@@ -95,6 +98,7 @@ class TextToImageRecipe:
     heads: of attention, at every level.
     text_width, text_layers, text_length: of the text encoder, and the tokens that it takes.
     dropout: probability that the text is empty, for guidance (Ho & Salimans 2022).
+    start: id or folder of a model to go on from, in place of an autoencoder; its own sizes count then.
     """
 
     config: TrainConfig = field(
@@ -115,6 +119,7 @@ class TextToImageRecipe:
     text_layers: int = 3
     text_length: int = 40
     dropout: float = 0.1
+    start: str = ""
 
 
 SMOKE = TextToImageRecipe(
@@ -216,21 +221,33 @@ def train_text_to_image(
     """Trains a UNet and a text encoder on the latents of captioned stills; see `loop.run`.
 
     Raises:
-        UserError: `out` holds a run of another recipe, or there is no autoencoder.
+        UserError: `out` holds a run of another recipe, or there is neither an autoencoder nor a model to go on from.
     """
-    autoencoder, scale = load_autoencoder(Path(recipe.autoencoder))
-    autoencoder.requires_grad_(False).eval()
-    card = replace(MINI_T2I, latents=replace(MINI_T2I.latents, scale=scale))
+    checkpoint, encoder, tokenizer = _before_training(recipe)
+    checkpoint.autoencoder.requires_grad_(False).eval()
     folder = RunFolder(out)
     folder.claim(recipe)
-    tokenizer = build_tokenizer(vocabulary(), recipe.text_length)
-    checkpoint = Checkpoint(card, build_unet(card, recipe), autoencoder, {})
     held_out, rest = hold_out_captioned(stills)
     sides = tuple(dict.fromkeys(stage.side for stage in recipe.config.stages))
     latents = _kept_latents(checkpoint, rest, sides, out / LATENTS_FILE)
-    encoder = build_text_encoder(tokenizer, recipe)
     task = TextToImageTask(checkpoint, encoder, tokenizer, latents, rest.words, held_out, recipe.dropout)
     return run(task, recipe.config, folder, report)
+
+
+def _before_training(recipe: TextToImageRecipe) -> tuple[Checkpoint, CLIPTextModel, CLIPTokenizer]:
+    """The networks and the tokenizer that a run begins with: new ones over an autoencoder, or those of a model."""
+    if bool(recipe.start) == bool(recipe.autoencoder):
+        raise UserError(
+            "text-to-image starts from an autoencoder of `train vae`, or goes on from a model; expected one"
+        )
+    if recipe.start:
+        home = find(recipe.start, "text_to_image")
+        checkpoint = load_checkpoint(home, Compute(torch.device("cpu"), torch.float32))
+        return checkpoint, *load_text_encoder(home)
+    autoencoder, scale = load_autoencoder(Path(recipe.autoencoder))
+    card = replace(MINI_T2I, latents=replace(MINI_T2I.latents, scale=scale))
+    tokenizer = build_tokenizer(vocabulary(), recipe.text_length)
+    return Checkpoint(card, build_unet(card, recipe), autoencoder, {}), build_text_encoder(tokenizer, recipe), tokenizer
 
 
 def build_unet(card: ModelCard, recipe: TextToImageRecipe) -> UNet2DConditionModel:

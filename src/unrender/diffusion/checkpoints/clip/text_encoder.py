@@ -30,6 +30,16 @@ def embed_prompts(location: ModelLocation, texts: Sequence[str], padded: bool) -
     Raises:
         UserError: there is no text encoder or tokenizer, or one is damaged.
     """
+    encoder, tokenizer = load_text_encoder(location)
+    return [_embed(encoder, tokenizer, text, padded) for text in texts]
+
+
+def load_text_encoder(location: ModelLocation) -> tuple[CLIPTextModel, CLIPTokenizer]:
+    """The text encoder of a model, single precision, and its tokenizer.
+
+    Raises:
+        UserError: there is no text encoder or tokenizer, or one is damaged.
+    """
     from transformers import CLIPTextModel
 
     from unrender.diffusion.checkpoints.clip.network import load_clip
@@ -40,8 +50,9 @@ def embed_prompts(location: ModelLocation, texts: Sequence[str], padded: bool) -
             "without a caption none is needed"
         )
     tokenizer = _load_tokenizer(location.component("tokenizer"))
-    encoder = load_clip(CLIPTextModel, location.component("text_encoder"), Compute(torch.device("cpu"), torch.float32))
-    return [_embed(encoder, tokenizer, text, padded) for text in texts]
+    return load_clip(
+        CLIPTextModel, location.component("text_encoder"), Compute(torch.device("cpu"), torch.float32)
+    ), tokenizer
 
 
 def missing_components(location: ModelLocation) -> str:
