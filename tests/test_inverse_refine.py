@@ -43,3 +43,14 @@ def test_a_clip_is_refused(photo, tmp_path, capsys):
         (tmp_path / f"shot.{number:04d}.png").write_bytes(photo.read_bytes())
     assert main(["inverse", str(tmp_path / "shot.####.png"), "-o", str(tmp_path / "out"), "--refine"]) == 2
     assert "is no still" in capsys.readouterr().err
+
+
+def test_relighting_refines_unless_told_not_to(photo, tmp_path):
+    for name, options in (("on", []), ("off", ["--no-refine"])):
+        command = ["relight", str(photo), "--light", "studio", "-o", str(tmp_path / name), *options]
+        assert main(command) == 0
+    assert main(["inverse", str(photo), "-o", str(tmp_path / "plain.exr")]) == 0
+    on, off = (read_gbuffer(tmp_path / name / "table.gbuffer.exr").base_color for name in ("on", "off"))
+    plain = read_gbuffer(tmp_path / "plain.exr").base_color
+    assert float((off - plain).abs().max()) < 2e-3
+    assert float((on - plain).abs().max()) > 0.005

@@ -155,6 +155,11 @@ class TimedWindows:
         """How clips are cut."""
         return self.inverse.clip
 
+    @property
+    def card(self) -> ModelCard | None:
+        """Of the model."""
+        return self.inverse.card
+
     def next_window(
         self, window: Window, state: ClipState, maps: Sequence[str] | None = None
     ) -> tuple[GBuffer, ClipState]:

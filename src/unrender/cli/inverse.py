@@ -174,7 +174,7 @@ def _refined(
     from unrender.inverse.clips import InverseState
     from unrender.relight.refinement import maps_wanted, refined, refinement
 
-    needed = maps_wanted(renderer)
+    needed = maps_wanted(renderer.card)
     if needed is None:
         raise UserError("--refine needs a model that says how far off its base colour is, as mini does")
     found = renderer(photo, tuple(dict.fromkeys((*needed, *(maps or ())))))

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from unrender.diffusion.card import ModelCard
 from unrender.diffusion.engine import run
 from unrender.diffusion.inputs import Inputs
 from unrender.diffusion.temporal import seeing_time
@@ -56,6 +57,11 @@ class WindowInverse(Protocol):
         """How the clip is to be cut."""
         ...
 
+    @property
+    def card(self) -> ModelCard | None:
+        """Of the model; None for several, and for what is none of ours."""
+        ...
+
     def next_window(
         self, window: Window, state: ClipState, maps: Sequence[str] | None = None
     ) -> tuple[GBuffer, ClipState]:
@@ -91,6 +97,11 @@ class ClipInverse:
     steps: int | None = None
     seed: int = 0
     ensemble_size: int = 1
+
+    @property
+    def card(self) -> ModelCard:
+        """Of the model."""
+        return self.renderer.card
 
     def __call__(self, photo: Frames, maps: Sequence[str] | None = None) -> GBuffer:
         """The G-buffer of a picture."""
@@ -152,6 +163,7 @@ class PlainInverse:
 
     inverse: Callable[[Frames, Sequence[str] | None], GBuffer]
     clip: ClipOptions
+    card: ModelCard | None = None
 
     def next_window(
         self, window: Window, state: ClipState, maps: Sequence[str] | None = None

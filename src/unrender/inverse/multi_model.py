@@ -86,6 +86,11 @@ class MultiModelClip:
         """How clips are cut."""
         return self.models[0].clip if self.models else ClipOptions()
 
+    @property
+    def card(self) -> None:
+        """There are several."""
+        return
+
     def __call__(self, photo: Frames, maps: Sequence[str] | None = None) -> GBuffer:
         """The G-buffer of a picture."""
         return self.pictures(photo, maps, **self.settings)

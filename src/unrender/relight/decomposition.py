@@ -169,7 +169,7 @@ def decompose_steps(
     """`decompose_stream` from `state` on, with the state after each window. See there; without `rerender` neither light
     nor detail are found."""
     size, overlap = inverse.clip.spans
-    wanted = maps_wanted(inverse) if options.refine and rerender else None
+    wanted = maps_wanted(inverse.card) if options.refine and rerender else None
     frames = islice(single_frames(clip), options.frames)
     cut = windows(frames, size, overlap, look_ahead=overlap > 0)
     for window in islice(cut, state.windows, None):

@@ -35,6 +35,9 @@ PIXELS = 1 << 24
 STRIP = 1 << 17
 """Pixels that are rendered together: a shaded one takes some hundred numbers."""
 
+NOT_NEEDED = ("irradiance", "sky")
+"""Maps that relighting looks at nowhere, and that of a large still are memory."""
+
 SPARSE = 4
 """Every how many pixels are asked how well a light explains the photo."""
 
@@ -105,10 +108,13 @@ def relight_large(
         UserError: as `relight_stream`.
     """
     # Nothing is kept beside the G-buffer: masks and states are as large as a map of it.
-    gbuffer = soft_surface(frames, inverse.next_window(Window(frames, last=True), ClipState())[0])[0]
+    names = () if inverse.card is None else inverse.card.usual_maps
+    wanted = tuple(name for name in names if name not in NOT_NEEDED) or None
+    gbuffer = soft_surface(frames, inverse.next_window(Window(frames, last=True), ClipState(), wanted)[0])[0]
+    own = estimate_light(frames, gbuffer) if options.detail else None
     if options.refine and options.detail:
-        gbuffer = refined(gbuffer, _refinement(frames, inverse))
-    part = _decomposed(frames, gbuffer.with_maps(rgb=frames.rgb), forward, options)
+        gbuffer = refined(gbuffer, _refinement(frames, inverse), in_place=True)
+    part = _decomposed(frames, gbuffer.with_maps(rgb=frames.rgb), forward, own)
     del gbuffer
     closed = closed_by_walls(replace(part, gbuffer=_sparse(part.gbuffer))) if options.walls else 0.0
     camera = part.gbuffer.camera_or_default()
@@ -148,11 +154,12 @@ def rows_of(part: Decomposition, rows: slice) -> Decomposition:
     return replace(part, frames=cut, gbuffer=replace(gbuffer, camera=None, **maps), gain=gain)
 
 
-def _decomposed(frames: Frames, gbuffer: GBuffer, forward: DeferredRenderer, options: RelightOptions) -> Decomposition:
-    """`decompose_frames` of a still, row by row."""
-    if not options.detail:
+def _decomposed(
+    frames: Frames, gbuffer: GBuffer, forward: DeferredRenderer, light: EnvironmentMap | None
+) -> Decomposition:
+    """`decompose_frames` of a still, row by row, once the light that it was taken in is known."""
+    if light is None:
         return Decomposition(frames, gbuffer)
-    light = estimate_light(frames, gbuffer)
     bare = gbuffer.with_maps(mask=None)
     shading = replace(forward, background=False).shading(bare, light, bare.camera_or_default(), 0.0)
     # A quotient of what 8 bits hold needs no more than a half.
@@ -171,10 +178,10 @@ def _decomposed(frames: Frames, gbuffer: GBuffer, forward: DeferredRenderer, opt
 def _refinement(frames: Frames, inverse: WindowInverse) -> Tensor | None:
     """What `refine_base_color` would multiply the base colour by, of a small copy: the deviation of a large one is
     another map of its size."""
-    wanted = maps_wanted(inverse)
+    wanted = maps_wanted(inverse.card)
     if wanted is None:
         return None
-    factor = SIDE / max(frames.size)
+    factor = min(1.0, SIDE / max(frames.size))
     small = resize_frames(frames, (max(1, round(frames.size[0] * factor)), max(1, round(frames.size[1] * factor))))
     return refinement(small, inverse.next_window(Window(small, last=True), ClipState(), wanted)[0])
 

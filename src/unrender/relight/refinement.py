@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from unrender.diffusion.card import ModelCard
 from unrender.forward.irradiance import lit_irradiance
 from unrender.forward.surface import coverage
-from unrender.inverse.clips import ClipInverse
 from unrender.relight.light_estimate import CLIPPED, estimate_light
 from unrender.relight.surface import soft_surface
 from unrender.scene.environment import EnvironmentMap
@@ -34,10 +34,9 @@ UNEXPLAINED = 2.0
 LEAST, LEAST_PIXELS = 1e-3, 16
 
 
-def maps_wanted(inverse: object) -> tuple[str, ...] | None:
-    """What `refine_base_color` needs of an inverse renderer: the maps that it usually gives, and how far off its base
-    colour is; None, which is all that it gives, where it does not say so."""
-    card = inverse.renderer.card if isinstance(inverse, ClipInverse) else None
+def maps_wanted(card: ModelCard | None) -> tuple[str, ...] | None:
+    """What `refine_base_color` needs of a model: the maps that it usually gives, and how far off its base colour is;
+    None, which is all that it gives, where it does not say so."""
     return (*card.usual_maps, DEVIATION) if card is not None and DEVIATION in card.map_names else None
 
 
@@ -64,14 +63,16 @@ def refine_base_color(frames: Frames, gbuffer: GBuffer, light: EnvironmentMap | 
     return refined(gbuffer.with_maps(**{DEVIATION: None}), gain)
 
 
-def refined(gbuffer: GBuffer, gain: Tensor | None) -> GBuffer:
-    """`gbuffer` with its base colour times a gain (T, 3, h, w) of any size, within [0, 1]; None for none."""
+@torch.inference_mode()
+def refined(gbuffer: GBuffer, gain: Tensor | None, *, in_place: bool = False) -> GBuffer:
+    """`gbuffer` with its base colour times a gain (T, 3, h, w) of any size, within [0, 1]; None for none. In place, its
+    own base colour is changed, and no copy is made."""
     if gain is None or gbuffer.base_color is None:
         return gbuffer
-    color = torch.empty_like(gbuffer.base_color)
-    for channel in range(3):  # of a large picture all three would be another copy
-        one = resize_picture(gain[:, channel : channel + 1], gbuffer.size)
-        color[:, channel : channel + 1] = (gbuffer.base_color[:, channel : channel + 1] * one).clamp(0, 1)
+    color = gbuffer.base_color if in_place else gbuffer.base_color.clone()
+    for channel in range(3):
+        one = color[:, channel : channel + 1]
+        one.mul_(resize_picture(gain[:, channel : channel + 1], gbuffer.size)).clamp_(0, 1)
     return gbuffer.with_maps(base_color=color)
 
 
