@@ -49,11 +49,12 @@ unrender train viewdiff $sets -o "$runs/views"
 unrender train viewdiff $sets -o "$runs/views-no-projection" --projection none
 unrender train viewdiff $sets -o "$runs/views-no-cross-frame" --no-cross-frame
 
-# Video models (DiffusionRenderer), both ways; footage is labelled by the embedded `mini`. And without one thing each.
+# Video models (DiffusionRenderer), both ways; footage is labelled by the embedded `mini`. And without one thing each. A
+# step takes 0.3 s of a core, that of an encoder of lights 0.15 s. A few dozen clips are learnt by heart: docs/results.md.
 unrender synth "$runs/data/clips" --clips 400 --frames 8 --resolution 128 --samples 36 --lights 1 --seed 400
 unrender synth "$runs/data/clips-test" --clips 16 --frames 8 --resolution 128 --samples 144 --lights 1 --split test
 vae="--autoencoder $runs/autoencoder-photos/model"
-video="--data $runs/data/clips $vae --steps 3000"
+video="--data $runs/data/clips $vae --cache $runs/cache --steps 3000"
 [ -z "${FOOTAGE:-}" ] || unrender label "$FOOTAGE" -o "$runs/data/labelled" --frames 8 --resolution 128
 real=${FOOTAGE:+--real $runs/data/labelled}
 unrender train video-inverse $video -o "$runs/video-inverse"

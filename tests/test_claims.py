@@ -170,7 +170,7 @@ def test_the_table_has_a_row_a_claim_and_says_how_it_was_measured(findings):
     assert len(rows) == len(STILL_CLAIMS) + 2
     assert all(row.count(" | ") == 5 for row in rows)
     assert text.count("Machine: ") == 1
-    assert "Settings: path views 100, guided steps 60, personalise steps as the recipe has them" in text
+    assert "Settings: path views 100, guided steps 60, personalise steps as recipe or card has them" in text
     assert "1 pictures of set; depth AbsRel: planar Z, mask surface, alignment scale + shift" in text
     assert "the 1 with cast shadows" in text
     assert "1 real photos" in text

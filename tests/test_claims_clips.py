@@ -21,7 +21,7 @@ from unrender.evaluate.claims.clips import contestants as who
 from unrender.evaluate.claims.clips.claims import ANGLE, BASE_COLOR, CLIP_CLAIMS, FLICKER
 from unrender.evaluate.claims.clips.contest import CLIPS, clip_cases
 from unrender.evaluate.claims.items import Items
-from unrender.evaluate.claims.models import Models
+from unrender.evaluate.claims.models import ContestSettings, Models
 from unrender.evaluate.claims.run import evaluate_claims
 from unrender.evaluate.claims.training import CLIP_TRAINING
 from unrender.evaluate.forward import PSNR_SRGB, SHADOWED_PSNR_SRGB
@@ -124,6 +124,15 @@ def test_everything_is_measured(cases, models: Path):
     assert scores[who.FLAT][FLICKER[0]] < 1e-3
     assert scores[who.FLAT][BASE_COLOR] > scores[who.TRUTH][BASE_COLOR]
     assert scores[who.SPLIT_SUM][SHADOWED_PSNR_SRGB] > scores[who.MEAN_COLOUR][SHADOWED_PSNR_SRGB] - 10
+
+
+def test_the_steps_of_video_models_are_a_condition_of_the_contest(cases, models: Path):
+    (case,) = cases
+    one, other = (
+        CLIPS.answer(who.VIDEO, case, Models(models, RUNNING, conditions=ContestSettings(video_steps=steps)))
+        for steps in (1, 2)
+    )
+    assert not torch.equal(one, other)
 
 
 # What ablations leave out.

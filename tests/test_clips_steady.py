@@ -9,8 +9,10 @@ from torch import Tensor
 
 from forward_scenes import sphere
 from unrender.diffusion.windows import ClipOptions
-from unrender.evaluate.clips import border_pairs, evaluate_clips, score
+from unrender.evaluate.borders import border_pairs, middle_pairs
+from unrender.evaluate.clips import evaluate_clips, score
 from unrender.evaluate.motion import known_motion
+from unrender.evaluate.report import table
 from unrender.inverse.clips import ClipInverse, InverseState, inverse_steps
 from unrender.inverse.renderer import InverseRenderer
 from unrender.inverse.steady import MEMORY, steady
@@ -192,7 +194,7 @@ def test_the_truth_is_steady_and_right_and_jitter_is_neither():
     noise = 0.1 * torch.randn(truth.base_color.shape, generator=torch.Generator().manual_seed(0))
     jittery = truth.with_maps(base_color=(truth.base_color + noise).clamp(0, 1))
     motion = known_motion(truth)
-    right, wrong = (score(one, truth, motion, (1,)) for one in (truth, jittery))
+    right, wrong = (score(one, truth, motion) for one in (truth, jittery))
     by_name = {(figure.map, figure.name): figure for figure in right}
     colour = by_name["base_color", "warp error x 1000"]
     assert right[colour] < 0.05 * wrong[colour]
@@ -206,6 +208,45 @@ def test_the_pairs_at_the_borders_of_windows():
     assert border_pairs(4, ClipOptions(window=4, overlap=0)) == ()
 
 
+@pytest.mark.parametrize("window", range(2, 9))
+@pytest.mark.parametrize("frames", [8, 9, 13, 20])
+def test_every_pair_but_the_first_few_is_in_the_middle_of_one_window(frames: int, window: int):
+    parts = middle_pairs(frames, window)
+    pairs = [t for _, inside in parts for t in inside]
+    assert pairs == list(range((window - 1) // 2, frames - 1))
+    for start, inside in parts:
+        assert 0 <= start <= frames - window
+        assert all(start + (window - 1) // 2 <= t < start + window - 1 for t in inside)
+
+
+def test_a_clip_shorter_than_a_window_has_no_middle():
+    assert middle_pairs(5, 6) == []
+    assert middle_pairs(5, 1) == []
+
+
+@pytest.mark.parametrize("jump", [0.0, 0.1])
+def test_jumps_at_borders_are_told_from_noise_and_from_motion(jump: float):
+    """Over the same pairs, whatever moves there: a scale of depth that windows choose anew is no jump where it is
+    aligned, base colours that windows make brighter are one."""
+    truth, options = moving_truth(9), ClipOptions(window=4, overlap=0)
+    truth = truth.with_maps(depth=truth.maps["depth"] + 0.002 * torch.arange(48.0))
+    noise = 0.02 * torch.randn(truth.base_color.shape, generator=torch.Generator().manual_seed(0))
+
+    def answer(photo: Frames) -> GBuffer:
+        start = next(t for t in range(9) if torch.equal(photo.rgb[0], truth.maps["rgb"][t].clamp(0, 1)))
+        part, brighter = truth.part(start, start + len(photo)), torch.zeros(len(photo), 1, 1, 1)
+        for index, (first, stop) in enumerate(options.parts(len(photo))):
+            brighter[first:stop] = jump * (index % 2)
+        base = (part.base_color + noise[start : start + len(photo)] + brighter).clamp(0, 1)
+        depth = (part.maps["depth"] + noise[start : start + len(photo), :1]) * (1 + start)
+        return GBuffer(base_color=base, depth=depth, mask=part.mask, camera=part.camera)
+
+    scores = evaluate_clips({"clip": answer}, [truth], options).answers["clip"]
+    ratios = {figure.map: value for figure, value in scores.items() if figure.name == "across / inside windows"}
+    assert ratios["base_color"] == pytest.approx(1, abs=1e-6) if not jump else ratios["base_color"] > 2
+    assert ratios["depth"] == pytest.approx(1, abs=1e-2)
+
+
 @pytest.mark.slow
 def test_a_report_of_clips(mini: InverseRenderer):
     truth = moving_truth(4)
@@ -217,4 +258,5 @@ def test_a_report_of_clips(mini: InverseRenderer):
     report = evaluate_clips(answers, [truth], whole.clip)
     assert report.pictures == 4
     assert list(report.answers) == ["clip", "frame by frame", "truth"]
-    assert all(len(scores) == len(report.figures) or name == "truth" for name, scores in report.answers.items())
+    assert report.answers["frame by frame"].keys() < report.answers["clip"].keys() == set(report.figures)
+    assert "across / inside windows" in table(report)

@@ -93,7 +93,7 @@ def test_the_command_writes_the_same_files(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", ["inverse", "relight"])
-def test_a_picture_of_48_megapixels_takes_less_than_4_gib(tmp_path: Path, verb: str):
+def test_a_picture_of_48_megapixels_takes_less_than_4_gb(tmp_path: Path, verb: str):
     Image.fromarray(data.astronaut()).resize((8000, 6000)).save(tmp_path / "p.jpg")
     program = (
         "import resource, sys; from unrender.cli import main; status = main(sys.argv[1:]);"
@@ -102,4 +102,4 @@ def test_a_picture_of_48_megapixels_takes_less_than_4_gib(tmp_path: Path, verb: 
     command = [verb, str(tmp_path / "p.jpg"), "-o", str(tmp_path / "out")]
     command += ["--light", "sunset"] if verb == "relight" else []
     done = subprocess.run([sys.executable, "-c", program, *command], capture_output=True, text=True, check=True)
-    assert int(done.stdout.splitlines()[-1]) < 2**32
+    assert int(done.stdout.splitlines()[-1]) < 4e9

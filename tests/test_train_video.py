@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
 from diffusion_renderer_folders import write_forward, write_inverse
@@ -26,6 +27,7 @@ from unrender.scene.gbuffer import GBuffer
 from unrender.train.data import load_still_dataset
 from unrender.train.env_encoder import SMOKE as ENV_SMOKE
 from unrender.train.env_encoder import lights_of, train_env_encoder
+from unrender.train.kept_latents import KeptLatents
 from unrender.train.loop import BatchSpec
 from unrender.train.recipe import Stage, TrainConfig
 from unrender.train.vae import SMOKE as VAE_SMOKE
@@ -142,6 +144,44 @@ def test_a_mirrored_window_has_its_light_mirrored():
     one, other = (batch.pictures_of_lights(encoding, (32, 32)) for batch in (plain, flipped))
     torch.testing.assert_close(other[:, :6], one[:, :6].flip(3), atol=1e-5, rtol=0)
     torch.testing.assert_close(other[:, 6:], one[:, 6:])
+
+
+def test_whole_frames_have_names_and_random_crops_have_none():
+    clips = load_video_clips([truth(5, 1), truth(5, 2)])
+    specs = [BatchSpec(64, 2, seed) for seed in range(8)]
+    assert all(sample_windows(clips, 3, spec).names == () for spec in specs)
+    named: dict[str, torch.Tensor] = {}
+    for batch in (sample_windows(clips, 3, spec, whole=True) for spec in specs):
+        assert len(batch.names) == len(batch)
+        for name, picture in zip(batch.names, batch.maps["rgb"], strict=True):
+            assert torch.equal(named.setdefault(name, picture), picture)
+    assert len(named) > 20
+    assert len({picture.numpy().tobytes() for picture in named.values()}) == len(named)
+
+
+def test_a_frame_is_encoded_once_and_kept_in_a_file(tmp_path):
+    clips, layer = load_video_clips([truth(4)]), nn.Linear(2, 2)
+    batch = sample_windows(clips, 3, BatchSpec(64, 1, 0), whole=True)
+    made: list[int] = []
+
+    def make(index: torch.Tensor) -> torch.Tensor:
+        made.extend(index.tolist())
+        return batch.maps["rgb"][index].mean((2, 3))
+
+    kept = KeptLatents.of(tmp_path / "cache", layer)
+    first = kept.rows(batch, "mean", make)
+    torch.testing.assert_close(first, batch.maps["rgb"].mean((2, 3)), rtol=1e-3, atol=1e-3)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(kept.rows(batch, "mean", make), first)
+    assert made == [0, 1, 2]
+    kept.rows(batch, "another", make)
+    assert made == [0, 1, 2] * 2
+    kept.write()
+    assert torch.equal(KeptLatents.of(tmp_path / "cache", layer).rows(batch, "mean", make), first)
+    assert made == [0, 1, 2] * 2
+    KeptLatents.of(tmp_path / "cache", nn.Linear(2, 2)).rows(batch, "mean", make)
+    KeptLatents().rows(replace(batch, names=()), "mean", make)
+    assert made == [0, 1, 2] * 4
 
 
 # Runs.
@@ -289,6 +329,17 @@ def test_footage_without_an_adapter_is_learnt_by_the_weights(forward_start, tmp_
     assert read_card(model).adapter is None
 
 
+def test_a_run_on_latents_that_were_kept_is_the_run_that_kept_them(inverse_start, tmp_path):
+    clips = load_video_clips([truth(3), truth(3, 1)])
+    whole = recipe(inverse_start, whole=True)
+    train_video_inverse(whole, clips, tmp_path / "first", cache=tmp_path / "cache")
+    (file,) = (tmp_path / "cache").iterdir()
+    written = file.stat().st_mtime_ns
+    train_video_inverse(whole, clips, tmp_path / "second", cache=tmp_path / "cache")
+    assert file.stat().st_mtime_ns == written
+    assert same_weights(tmp_path / "first", tmp_path / "second")
+
+
 @pytest.mark.slow
 def test_small_models_from_an_autoencoder_are_validated_and_run(tmp_path):
     stills = load_still_dataset([truth(4).gbuffer])
@@ -310,6 +361,15 @@ def test_small_models_from_an_autoencoder_are_validated_and_run(tmp_path):
     model = train_video_inverse(recipe(inverse, config=replace(QUICK, steps=1)), clips, tmp_path / "inverse")
     found = InverseRenderer.from_pretrained(model, CPU)(Frames(torch.rand(2, 3, 40, 56)), ["depth"], steps=1)
     assert found.depth.shape == (2, 1, 40, 56)
+
+
+def test_small_models_keep_the_means_of_their_channels(small_vae, tmp_path):
+    start = VideoStart("inverse", autoencoder=small_vae)
+    model = train_video_inverse(recipe(start, config=replace(QUICK, steps=1)), load_video_clips([truth(2)]), tmp_path)
+    unet = InverseRenderer.from_pretrained(model, CPU).engine.checkpoint.unet
+    norms = [module for module in unet.modules() if isinstance(module, nn.GroupNorm)]
+    assert norms
+    assert all(norm.num_channels >= 8 * norm.num_groups for norm in norms)
 
 
 def test_a_renderer_begins_as_its_base():

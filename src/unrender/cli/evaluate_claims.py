@@ -61,6 +61,9 @@ class ContestOptions:
         int, typer.Option(min=1, metavar="N", help="Pictures of the object's class in that; DiPIR has 36.")
     ] = 12
     samples: Annotated[int, typer.Option(min=1, metavar="N", help="Light paths a pixel of composites.")] = 64
+    video_steps: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Denoising steps of video models; their cards' own, 20.")
+    ] = None
 
 
 @dataclass(frozen=True)

@@ -119,6 +119,8 @@ def env_encoder(job: EnvEncoderJob, options: RunOptions) -> None:
 
 def video_inverse(job: VideoJob, options: RunOptions) -> None:
     """Train a video model to give a clip's buffers, one at a time (DiffusionRenderer). Stills join as single frames."""
+    from functools import partial
+
     from unrender.train.datasets import dataset_named, load_dataset
     from unrender.train.video import train_video_inverse
     from unrender.train.video_data import clips_of_stills, load_video_clips
@@ -128,7 +130,8 @@ def video_inverse(job: VideoJob, options: RunOptions) -> None:
         stills = [clip for name, folder in named for clip in clips_of_stills(load_dataset(name, folder))]
         return [*(load_video_clips(_rendered(options.data)) if options.data or not stills else ()), *stills]
 
-    run_recipe("video-inverse", (job, options), _video_recipe(job, "inverse", None), train_video_inverse, load=load)
+    train = partial(train_video_inverse, cache=options.cache)
+    run_recipe("video-inverse", (job, options), _video_recipe(job, "inverse", None), train, load=load)
 
 
 def video_forward(job: VideoJob, lit: LitVideoJob, options: RunOptions) -> None:
@@ -142,7 +145,7 @@ def video_forward(job: VideoJob, lit: LitVideoJob, options: RunOptions) -> None:
     recipe = _video_recipe(job, "forward", lit.environment)
     start = replace(recipe.start, one_level=not lit.levels)
     recipe = replace(recipe, start=start, adapted=lit.adapter)
-    train = partial(train_video_forward, real=real)
+    train = partial(train_video_forward, real=real, cache=options.cache)
     run_recipe(
         "video-forward", (job, lit, options), recipe, train, load=lambda: load_video_clips(_rendered(options.data))
     )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from statistics import fmean
 
 import torch
 from torch import Tensor
 
-from unrender.diffusion.windows import ClipOptions
+from unrender.diffusion.windows import ClipOptions, align_depth
 from unrender.errors import UserError
+from unrender.evaluate.borders import border_pairs, middle_pairs
 from unrender.evaluate.metrics.temporal import OpticalFlow, warp_error
 from unrender.evaluate.motion import known_motion, world_normals
 from unrender.evaluate.report import Figure, Report, Scores, mean_scores
@@ -27,7 +28,8 @@ PROTOCOL = (
     "mean over clips; photo clipped to [0, 1]. Warp error (Lai et al. 2018, eq. 10) x 1000 along the true motion, over "
     "points that stand still in the world and are seen in both frames; normals in world axes; depth as its ratio to "
     "the truth after one scale and shift for the whole clip. `across windows`: pairs of frames at the borders of "
-    "windows, overlaps included; `inside windows`: all others. Errors of each frame, over pixels whose surface "
+    "windows, overlaps included; `inside windows`: the same pairs, each in the middle of one window, as if the clip "
+    "were that window alone. Errors of each frame, over pixels whose surface "
     "coverage is above 0.9; a clip's depth after a scale and shift for each frame, and after one for the whole clip"
 )
 
@@ -46,64 +48,97 @@ def evaluate_clips(
     Args:
         answers: by name, what gives the maps of a clip.
         truths: clips of several frames with rgb, mask, base_color, normal, metric depth and a camera.
-        options: how the first answer's clips are cut, for the figures of window borders; None for none of these.
+        options: how the first answer's clips are cut, for the figures of window borders, which take as long again;
+            None for none of these.
         report: called with the number of clips done.
 
     Raises:
         UserError: there is no clip of several frames, or a map is missing.
     """
     rows: dict[str, list[Scores]] = {name: [] for name in (*answers, "truth")}
+    subject, first = next(iter(answers.items()))
     done = frames = 0
     for truth in truths:
         if len(truth) < 2:
             continue
         motion = known_motion(truth)
         photo = Frames(truth.maps["rgb"].clamp(0, 1), fps=truth.fps)
-        borders = () if options is None else border_pairs(len(truth), options)
         for name, answer in answers.items():
-            rows[name].append(score(answer(photo), truth, motion, borders))
-        rows["truth"].append(score(truth, truth, motion, borders))
+            guess = answer(photo)
+            scores = score(guess, truth, motion)
+            if options is not None and name == subject:
+                scores |= _border_scores(guess, first, photo, truth, motion, options)
+            rows[name].append(scores)
+        rows["truth"].append(score(truth, truth, motion))
         done, frames = done + 1, frames + len(truth)
         if report is not None:
             report(done)
     if not done:
         raise UserError("no clips to evaluate on; give a folder that `unrender synth --frames 10` has written")
-    return Report(PROTOCOL, frames, {name: mean_scores(scores) for name, scores in rows.items()})
+    means = {name: mean_scores(scores) for name, scores in rows.items()}
+    means[subject] |= _border_ratios(means[subject])
+    return Report(PROTOCOL, frames, means)
 
 
-def score(guess: GBuffer, truth: GBuffer, motion: OpticalFlow, borders: Sequence[int] = ()) -> Scores:
+def score(guess: GBuffer, truth: GBuffer, motion: OpticalFlow) -> Scores:
     """The figures of one clip; only of maps that the guess has.
 
     Args:
         motion: of the truth; see `known_motion`.
-        borders: pairs of frames (t for t and t + 1) across windows; () for no figures of these.
     """
     scores: Scores = {}
     for name in _MAPS:
         if name in guess.maps:
             values, counted = _comparable(name, guess, truth, motion)
-            scores |= _steadiness(name, values, counted, borders)
+            scores[_warp_figure(name)] = 1000 * warp_error(values, counted)
     return scores | _accuracy(guess, truth)
 
 
-def border_pairs(frames: int, options: ClipOptions) -> tuple[int, ...]:
-    """The pairs of frames (t for t and t + 1) at the borders of the windows of a clip: from the last frame that one
-    window has alone to the first that the next one has."""
-    starts = [start for start, _ in options.parts(frames)[1:]]
-    overlap = options.spans[1]
-    return tuple(sorted({t for start in starts for t in range(start - 1, min(start + overlap, frames - 1))}))
+def _warp_figure(name: str, where: str = "") -> Figure:
+    return Figure(name, f"warp error x 1000{where}", "", _SPACES.get(name, "value"), "seen twice")
 
 
-def _steadiness(name: str, values: Tensor, motion: OpticalFlow, borders: Sequence[int]) -> Scores:
-    space = _SPACES.get(name, "value")
-    found = {Figure(name, "warp error x 1000", "", space, "seen twice"): 1000 * warp_error(values, motion)}
-    if not borders:
-        return found
-    pairs = [1000 * warp_error(values[t : t + 2], _pair(motion, t)) for t in range(len(values) - 1)]
-    for where, wanted in (("across windows", True), ("inside windows", False)):
-        chosen = [error for t, error in enumerate(pairs) if (t in borders) is wanted and not math.isnan(error)]
-        figure = Figure(name, f"warp error x 1000, {where}", "", space, "seen twice")
-        found[figure] = fmean(chosen) if chosen else math.nan
+_ACROSS, _INSIDE = ", across windows", ", inside windows"
+
+
+def _border_scores(
+    guess: GBuffer, answer: ClipAnswer, photo: Frames, truth: GBuffer, motion: OpticalFlow, options: ClipOptions
+) -> Scores:
+    """The warp errors of pairs at the borders of windows, and those of the same pairs in the middle of one."""
+    borders = set(border_pairs(len(photo), options))
+    found: dict[Figure, list[float]] = {}
+    for start, pairs in middle_pairs(len(photo), options.window):
+        wanted = [t for t in pairs if t in borders]
+        if not wanted:
+            continue
+        alone = _with_part(guess, answer(photo.part(start, start + options.window)), start)
+        for name in (name for name in _MAPS if name in guess.maps):
+            for where, maps in ((_ACROSS, guess), (_INSIDE, alone)):
+                values, counted = _comparable(name, maps, truth, motion)
+                errors = [1000 * warp_error(values[t : t + 2], _pair(counted, t)) for t in wanted]
+                found.setdefault(_warp_figure(name, where), []).extend(e for e in errors if not math.isnan(e))
+    return {figure: fmean(errors) if errors else math.nan for figure, errors in found.items()}
+
+
+def _with_part(guess: GBuffer, part: GBuffer, start: int) -> GBuffer:
+    """The maps of a clip with those of a part of it, taken apart by itself, in their place; its relative depth on the
+    clip's scale."""
+    stop = start + len(part)
+    if part.depth is not None and part.depth_kind == "relative":
+        part = part.with_maps(depth=align_depth(part.depth, guess.maps["depth"][start:stop]))
+    maps = {name: torch.cat((of[:start], part.maps[name], of[stop:])) for name, of in guess.maps.items()}
+    return guess.with_maps(**maps)
+
+
+def _border_ratios(scores: Scores) -> Scores:
+    """How much more pairs at borders change than in the middle of a window, of each map."""
+    found: Scores = {}
+    for name in _MAPS:
+        across, inside = (scores.get(_warp_figure(name, where), math.nan) for where in (_ACROSS, _INSIDE))
+        if inside > 0 and not math.isnan(across):
+            found[Figure(name, "across / inside windows", "", _SPACES.get(name, "value"), "seen twice")] = (
+                across / inside
+            )
     return found
 
 

@@ -88,7 +88,8 @@ def markdown(report: Report) -> str:
 def as_dict(report: Report) -> dict[str, Any]:
     """The report as plain values for JSON, which cannot express two of them: NaN is None, infinity is "inf"."""
     figures = [
-        asdict(figure) | {"values": {name: _plain(scores[figure]) for name, scores in report.answers.items()}}
+        asdict(figure)
+        | {"values": {name: _plain(scores.get(figure, math.nan)) for name, scores in report.answers.items()}}
         for figure in report.figures
     ]
     return {"protocol": report.protocol, "pictures": report.pictures, "figures": figures}
@@ -102,14 +103,16 @@ def _cells(report: Report) -> list[list[str]]:
     beside = [f"{names[0]} / {names[1]}"] if len(names) > 1 else []
     rows = [[*_WORDS, *names, *beside]]
     for figure in report.figures:
-        values = [scores[figure] for scores in report.answers.values()]
-        numbers = [f"{value:.3f} {figure.unit}".strip() for value in values]
+        values = [scores.get(figure) for scores in report.answers.values()]
+        numbers = ["-" if value is None else f"{value:.3f} {figure.unit}".strip() for value in values]
         compared = [_compare(figure, *values[:2])] if beside else []
         rows.append([figure.map, figure.name, figure.space, figure.mask, figure.alignment, *numbers, *compared])
     return rows
 
 
-def _compare(figure: Figure, value: float, other: float) -> str:
+def _compare(figure: Figure, value: float | None, other: float | None) -> str:
+    if value is None or other is None:
+        return "-"
     if figure.higher_is_better:
         return f"{value - other:+.2f} {figure.unit}".strip()
     # The baseline can be exact: every metallic of a small set may be the same.

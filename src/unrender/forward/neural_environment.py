@@ -106,11 +106,20 @@ def environment_tokens(
 
 def light_tokens(engine: Engine, picture: Tensor) -> tuple[Tensor, ...]:
     """Tokens (B, N, D), one tensor a level, of the pictures of lights (B, 3 x pictures, H, W) in [0, 1]."""
+    return tokens_of_latents(engine, light_latents(engine, picture))
+
+
+def light_latents(engine: Engine, picture: Tensor) -> Tensor:
+    """Latents (B, C x pictures, h, w) of the pictures of lights (B, 3 x pictures, H, W) in [0, 1]."""
+    return torch.cat([encode_pictures(engine, part * 2 - 1) for part in picture.split(3, dim=1)], dim=1)
+
+
+def tokens_of_latents(engine: Engine, latents: Tensor) -> tuple[Tensor, ...]:
+    """Tokens of what `light_latents` gives."""
     encoder, light = engine.checkpoint.environment, engine.card.light
     assert encoder is not None
     assert light is not None
-    latents = [encode_pictures(engine, part * 2 - 1) for part in picture.split(3, dim=1)]
-    tokens = cast("EnvEncoder", encoder).tokens(torch.cat(latents, dim=1).to(engine.compute.dtype))
+    tokens = cast("EnvEncoder", encoder).tokens(latents.to(engine.compute.dtype))
     return tokens[-1:] * len(tokens) if light.one_level else tokens
 
 

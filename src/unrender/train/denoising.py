@@ -17,15 +17,18 @@ def draw_sigmas(count: int, generator: torch.Generator, mean: float = MEAN, devi
     return (torch.randn(count, generator=generator) * deviation + mean).exp()
 
 
-def denoising_error(network: Network, clean: Tensor, frames: int, spec: BatchSpec) -> Tensor:
+def denoising_error(
+    network: Network, clean: Tensor, frames: int, spec: BatchSpec, levels: tuple[float, float] = (MEAN, DEVIATION)
+) -> Tensor:
     """(B x F,) the squared error of the clean latent (DiffusionRenderer, Liang et al. 2025, section 4.2), weighted by
     (1 + sigma^2) / sigma^2 as in EDM (Karras et al. 2022, section 5): which is the error of v, the same at every level.
 
     Args:
         network: that predicts v, on what conditions it.
         clean: (B x F, C, h, w) latents of windows of `frames`; the frames of a window have one noise level.
+        levels: mean and deviation of ln sigma.
     """
-    sigma = draw_sigmas(len(clean) // frames, spec.generator(3)).repeat_interleave(frames).to(clean)
+    sigma = draw_sigmas(len(clean) // frames, spec.generator(3), *levels).repeat_interleave(frames).to(clean)
     noise = torch.randn(clean.shape, generator=spec.generator(4)).to(clean)
     norm = (1 + sigma**2).sqrt()
     signal, share = (1 / norm)[:, None, None, None], (sigma / norm)[:, None, None, None]

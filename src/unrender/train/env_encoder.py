@@ -4,7 +4,7 @@ dropped (DiffusionRenderer, Liang et al. 2025, section 4.3)."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from unrender.train.run_folder import RunFolder
 from unrender.train.sheets import sheet
 from unrender.train.vae import WEIGHTS_FILE, load_autoencoder
 from unrender.train.video_data import LIGHT_SIZE
-from unrender.train.video_start import SMALL_LEVELS
+from unrender.train.video_start import SMALL_GROUPS, SMALL_LEVELS
 
 STOPS = 3.0
 """Lights are made brighter or darker by up to so many stops."""
@@ -44,6 +44,7 @@ class EnvRecipe:
     levels: widths of the encoder, as wide as the levels of the renderer that will attend to it.
     heads: of the decoder's attention at each level.
     residual_blocks: a level.
+    groups: of group normalisation.
     pictures: of a light, that it sees; the others are left out of it, and of all models that attend to it.
     autoencoder: the folder of `unrender train vae`, or else
     model: a model folder whose VAE it is.
@@ -53,19 +54,22 @@ class EnvRecipe:
     levels: tuple[int, ...] = (320, 640, 1280, 1280)
     heads: tuple[int, ...] = (5, 10, 20, 20)
     residual_blocks: int = 2
+    groups: int = 32
     pictures: tuple[Picture, ...] = ("ldr", "log", "direction")
     autoencoder: str | None = None
     model: str | None = None
 
 
 SMALL = EnvRecipe(
-    TrainConfig(steps=3000, stages=(Stage(1.0, 64, 8),), lr=3e-4), SMALL_LEVELS, heads=(2, 4, 4), residual_blocks=1
-)
-SMOKE = EnvRecipe(
-    TrainConfig(steps=4, stages=(Stage(1.0, 32, 2),), warmup=1, ema_decay=0.5, save_every=2, validate_every=0),
+    TrainConfig(steps=3000, stages=(Stage(1.0, 64, 8),), lr=1e-3, warmup=50, ema_decay=0.99),
     SMALL_LEVELS,
     heads=(2, 4, 4),
     residual_blocks=1,
+    groups=SMALL_GROUPS,
+)
+SMOKE = replace(
+    SMALL,
+    config=TrainConfig(steps=4, stages=(Stage(1.0, 32, 2),), warmup=1, ema_decay=0.5, save_every=2, validate_every=0),
 )
 RECIPES = {"paper": EnvRecipe(), "small": SMALL, "smoke": SMOKE}
 """None is measured. `paper` takes the 48,000 steps that the published checkpoint's name says, at 512 x 512."""
@@ -190,8 +194,9 @@ def train_env_encoder(recipe: EnvRecipe, lights: Sequence[Tensor], out: Path, re
     channels = autoencoder.config["latent_channels"]
     labels = tuple(label for label, name in PICTURES.items() if name in recipe.pictures)
     seen, told = len(labels), len(set(recipe.pictures) - {"direction"})
-    encoder = EnvEncoder(seen * channels, recipe.levels, recipe.residual_blocks, in_labels=labels)
-    decoder = EnvDecoder(told * channels, recipe.levels, recipe.residual_blocks, channels, recipe.heads)
+    blocks, groups = recipe.residual_blocks, recipe.groups
+    encoder = EnvEncoder(seen * channels, recipe.levels, blocks, in_labels=labels, norm_num_groups=groups)
+    decoder = EnvDecoder(told * channels, recipe.levels, blocks, channels, recipe.heads, groups)
     task = EnvTask(
         encoder,
         decoder,

@@ -18,6 +18,8 @@ from unrender.diffusion.checkpoints.adapter import ADAPTER_FILE
 from unrender.diffusion.checkpoints.loader import Checkpoint
 from unrender.diffusion.lora import Lora, adapt
 from unrender.errors import UserError
+from unrender.train.denoising import DEVIATION, MEAN
+from unrender.train.kept_latents import KeptLatents
 from unrender.train.loop import BatchSpec, Report, run
 from unrender.train.recipe import Stage, TrainConfig
 from unrender.train.run_folder import RunFolder
@@ -43,6 +45,8 @@ class VideoRecipe:
     lora: the adapter of labelled footage.
     adapted: whether footage is learnt with it; else by the weights that learn synthetic clips (an ablation).
     recompute: activations are computed again in the backward pass rather than kept.
+    whole: pictures are not cut at random, so that each is encoded once.
+    levels: mean and deviation of ln sigma, the noise that truth is hidden in.
     """
 
     config: TrainConfig = field(
@@ -56,10 +60,18 @@ class VideoRecipe:
     lora: Lora = field(default_factory=lambda: Lora(64, 64))
     recompute: bool = True
     adapted: bool = True
+    whole: bool = False
+    levels: tuple[float, float] = (MEAN, DEVIATION)
 
 
 SMALL = VideoRecipe(
-    TrainConfig(steps=6000, stages=(Stage(0.7, 64, 4), Stage(0.3, 128, 1)), lr=3e-4), frames=8, recompute=False
+    TrainConfig(
+        steps=3000, stages=(Stage(1.0, 64, 4),), lr=1.5e-3, warmup=50, final_lr=0.15, ema_decay=0.99, precision="no"
+    ),
+    frames=8,
+    recompute=False,
+    whole=True,
+    levels=(4.0, 1.5),  # a short training learns the answer from what is given, not to denoise
 )
 SMOKE = VideoRecipe(
     TrainConfig(steps=4, stages=(Stage(1.0, 64, 1),), warmup=1, ema_decay=0.5, save_every=2, validate_every=0),
@@ -73,12 +85,18 @@ it does, and the learning rate of UniRelight, its nearest relative with a publis
 
 
 def train_video_inverse(
-    recipe: VideoRecipe, clips: Sequence[VideoClip], out: Path, report: Report | None = None
+    recipe: VideoRecipe,
+    clips: Sequence[VideoClip],
+    out: Path,
+    report: Report | None = None,
+    *,
+    cache: Path | None = None,
 ) -> Path:
     """Trains an inverse video model; see `loop.run`.
 
     Args:
         clips: rendered ones, and single frames (`video_data.clips_of_stills`).
+        cache: a folder for the latents of pictures that are not cut at random; None for none.
 
     Raises:
         UserError: `out` holds a run of another recipe, or there is nothing to start from, or to learn from.
@@ -88,8 +106,11 @@ def train_video_inverse(
     folder = RunFolder(out)
     folder.claim(recipe)
     held_out, rest = _hold_out(clips)
-    task = VideoTask(checkpoint, held_out, partial(inverse_loss, clips=rest, recipe=recipe), recipe.frames)
-    return run(task, recipe.config, folder, report)
+    kept = KeptLatents.of(cache, checkpoint.autoencoder)
+    task = VideoTask(checkpoint, held_out, partial(inverse_loss, clips=rest, recipe=recipe), recipe.frames, kept=kept)
+    model = run(task, recipe.config, folder, report)
+    kept.write()
+    return model
 
 
 def inverse_loss(
@@ -97,9 +118,10 @@ def inverse_loss(
 ) -> dict[str, Tensor]:
     """The error of one buffer, asked for by its row of the table."""
     device = learner.engine.compute.device
-    batch = sample_windows(clips, recipe.frames, spec, recipe.stills).to(device)
+    batch = sample_windows(clips, recipe.frames, spec, recipe.stills, whole=recipe.whole).to(device)
     target = known_target(learner.checkpoint.card.maps.targets, batch, spec.seed)
-    return {target.name: learner.error(batch, target, learner.condition(batch, target), spec)}
+    conditioning = learner.condition(batch, target)
+    return {target.name: learner.error(batch, target, conditioning, spec, recipe.levels)}
 
 
 def train_video_forward(
@@ -109,6 +131,7 @@ def train_video_forward(
     report: Report | None = None,
     *,
     real: Sequence[VideoClip] = (),
+    cache: Path | None = None,
 ) -> Path:
     """Trains a forward video model; see `loop.run`.
 
@@ -116,6 +139,7 @@ def train_video_forward(
         clips: rendered ones, with lights.
         real: footage with labelled buffers and lights; it is learnt by the weights and an adapter together, so that
             what is not of the world in its labels is the adapter's.
+        cache: as in `train_video_inverse`.
 
     Raises:
         UserError: as `train_video_inverse`; or a clip has no light.
@@ -135,7 +159,10 @@ def train_video_forward(
     held_out, rest = _hold_out(clips)
     loss = partial(forward_loss, clips=rest, recipe=recipe, real=real)
     finish = _with_adapter if adapted else _as_it_is
-    return run(VideoTask(checkpoint, held_out, loss, recipe.frames, finish), recipe.config, folder, report)
+    kept = KeptLatents.of(cache, checkpoint.autoencoder)
+    model = run(VideoTask(checkpoint, held_out, loss, recipe.frames, finish, kept), recipe.config, folder, report)
+    kept.write()
+    return model
 
 
 def forward_loss(
@@ -157,17 +184,19 @@ def forward_loss(
         unet.enable_adapters() if labelled else unet.disable_adapters()
         unet.requires_grad_(True)  # which peft takes away from an adapter that is off
     device = learner.engine.compute.device
-    batch = sample_windows(real if labelled else clips, recipe.frames, spec).to(device)
+    chosen = real if labelled else clips
+    batch = sample_windows(chosen, recipe.frames, spec, recipe.stills, whole=recipe.whole).to(device)
     (target,) = learner.checkpoint.card.maps.targets
     conditioning = learner.condition(batch, target)
-    shown = (torch.rand(spec.count, generator=generator) >= recipe.dropout).repeat_interleave(batch.frames).to(device)
+    windows = len(batch) // batch.frames
+    shown = (torch.rand(windows, generator=generator) >= recipe.dropout).repeat_interleave(batch.frames).to(device)
     assert conditioning.latents is not None
     conditioning = replace(
         conditioning,
         latents=conditioning.latents * shown[:, None, None, None],
         tokens=tuple(level * shown[:, None, None] for level in conditioning.tokens),
     )
-    losses = {"real" if labelled else "synthetic": learner.error(batch, target, conditioning, spec)}
+    losses = {"real" if labelled else "synthetic": learner.error(batch, target, conditioning, spec, recipe.levels)}
     if adapted:  # parameters of an adapter that is off have a gradient too, of nothing: several processes wait for it
         idle = sum(value.sum() for name, value in unet.named_parameters() if "lora_" in name)
         losses["idle"] = 0.0 * torch.as_tensor(idle)

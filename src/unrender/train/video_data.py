@@ -4,6 +4,7 @@ one frame: what is known of single frames alone trains a video model too (Diffus
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -48,10 +49,14 @@ class VideoClip:
         maps: by name, (T, 1 or 3, H, W): `rgb`, linear, with one exposure for the clip; those maps that are known;
             depth relative, with one scale and shift for the clip.
         light: None where nobody knows it.
+        name: the same for no other clip; "" for none.
+        first: which frame of the clip of that name the first one is.
     """
 
     maps: dict[str, Tensor]
     light: VideoLight | None = None
+    name: str = ""
+    first: int = 0
 
     def __len__(self) -> int:
         return len(self.maps["rgb"])
@@ -67,6 +72,7 @@ class VideoBatch:
         frames: F.
         lights: of the B clips, those frames of them.
         flipped: (B,) which are mirrored left to right; their lights are mirrored as they are encoded.
+        names: of the frames, the same for no other picture; () where they were cut at random.
     """
 
     maps: dict[str, Tensor]
@@ -74,6 +80,7 @@ class VideoBatch:
     frames: int
     lights: tuple[VideoLight | None, ...]
     flipped: Tensor
+    names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.maps["rgb"])
@@ -116,27 +123,32 @@ def clips_of_stills(stills: StillDataset) -> list[VideoClip]:
     """Every still as a clip of one frame, with the maps that are known of it."""
     names = [name for name in stills.maps if name in MAPS]
     return [
-        VideoClip({name: stills.maps[name][i : i + 1] for name in names if bool(stills.known[name][i])})
+        _named(VideoClip({name: stills.maps[name][i : i + 1] for name in names if bool(stills.known[name][i])}))
         for i in range(len(stills))
     ]
 
 
-def sample_windows(clips: Sequence[VideoClip], frames: int, spec: BatchSpec, stills: float = 0.5) -> VideoBatch:
+def sample_windows(
+    clips: Sequence[VideoClip], frames: int, spec: BatchSpec, stills: float = 0.5, *, whole: bool = False
+) -> VideoBatch:
     """The random windows of `spec`: of clips, all of the same number of frames, mirrored at random, with one crop.
 
     Args:
         frames: of a window; fewer where the clips are shorter.
-        stills: where there are clips of one frame and longer ones, how often a batch is of those of one frame.
+        stills: where there are clips of one frame and longer ones, how often a batch is of those of one frame; it has
+            as many frames as any other then.
+        whole: their centre squares instead of random crops.
     """
     generator = spec.generator(0)
     long, single = [one for one in clips if len(one) > 1], [one for one in clips if len(one) == 1]
     among = single if single and (not long or float(torch.rand((), generator=generator)) < stills) else long
-    chosen = [among[i] for i in torch.randint(len(among), (spec.count,), generator=generator).tolist()]
+    count = spec.count * frames if among is single and long else spec.count
+    chosen = [among[i] for i in torch.randint(len(among), (count,), generator=generator).tolist()]
     length = min(frames, *(len(clip) for clip in among))
     starts = [int(torch.randint(len(clip) - length + 1, (), generator=generator)) for clip in chosen]
     windows = [_part(clip, start, start + length) for clip, start in zip(chosen, starts, strict=True)]
-    flipped = torch.rand(spec.count, generator=generator) < 0.5
-    return _batch(windows, flipped, spec.side, generator)
+    flipped = torch.rand(count, generator=generator) < 0.5
+    return _batch(windows, flipped, spec.side, None if whole else generator)
 
 
 def first_windows(clips: Sequence[VideoClip], frames: int, side: int) -> VideoBatch:
@@ -156,7 +168,23 @@ def _batch(windows: Sequence[VideoClip], flipped: Tensor, side: int, generator: 
         name: torch.tensor([name in window.maps for window in windows]).repeat_interleave(frames) for name in names
     }
     maps = crop(mirror(maps, flipped.repeat_interleave(frames)), side, generator)
-    return VideoBatch(maps, known, frames, tuple(window.light for window in windows), flipped)
+    named = generator is None and all(window.name for window in windows)
+    names = [_frame_names(window, bool(flip), side) for window, flip in zip(windows, flipped, strict=True) if named]
+    lights = tuple(window.light for window in windows)
+    return VideoBatch(maps, known, frames, lights, flipped, tuple(name for window in names for name in window))
+
+
+def _frame_names(window: VideoClip, flipped: bool, side: int) -> list[str]:
+    mirrored = " mirrored" if flipped else ""
+    return [f"{window.name} {window.first + index}{mirrored} {side}" for index in range(len(window))]
+
+
+def _named(clip: VideoClip) -> VideoClip:
+    """The clip by the name of what is in it."""
+    told = hashlib.blake2b(digest_size=12)
+    for name, values in clip.maps.items():
+        told.update(name.encode() + values.contiguous().numpy().tobytes())
+    return replace(clip, name=told.hexdigest())
 
 
 def _known_or_zeros(window: VideoClip, name: str) -> Tensor:
@@ -169,7 +197,8 @@ def _part(clip: VideoClip, start: int, stop: int) -> VideoClip:
     light = clip.light
     if light is not None:
         light = VideoLight(light.radiance, light.yaw[start:stop], light.rotations[start:stop])
-    return VideoClip({name: values[start:stop] for name, values in clip.maps.items()}, light)
+    maps = {name: values[start:stop] for name, values in clip.maps.items()}
+    return replace(clip, maps=maps, light=light, first=clip.first + start)
 
 
 def _with_lights(clip: Clip) -> Iterable[VideoClip]:
@@ -187,7 +216,7 @@ def _with_lights(clip: Clip) -> Iterable[VideoClip]:
         gain = percentile_gain(_as_one(rgb), *PERCENTILE)
         height, width = (min(have, most) for have, most in zip(light.size, LIGHT_SIZE, strict=True))
         shown = VideoLight(_halved(light.resized((height, width)).radiance * gain), yaw, rotations)
-        yield VideoClip(kept | {"rgb": _halved(rgb * gain)}, shown)
+        yield _named(VideoClip(kept | {"rgb": _halved(rgb * gain)}, shown))
 
 
 def _clip_depth(depth: Tensor, there: Tensor) -> Tensor:

@@ -27,6 +27,9 @@ from unrender.train.vae import load_autoencoder
 SMALL_LEVELS = (32, 64, 64)
 """Widths of the networks that start from nothing."""
 
+SMALL_GROUPS = 4
+"""Their groups of group normalisation."""
+
 
 @dataclass(frozen=True)
 class VideoStart:
@@ -114,9 +117,13 @@ def _small(start: VideoStart, encoder: EnvEncoder | None) -> Checkpoint:
         "in_channels": card.input_channels,
         "out_channels": card.target_channels,
         "num_frames": card.sampling.grouping.window,
+        "norm_num_groups": SMALL_GROUPS,
     }
     _check_levels(start, encoder, SMALL_LEVELS)
     unet = VideoRendererUNet(**settings | _additions(card, encoder, 64, one_level=start.one_level))
+    if unet.context_embedding is not None:
+        # Rows near zero, as a large network's begin, take some thousand steps to tell buffers apart.
+        nn.init.normal_(unet.context_embedding.weight)
     return Checkpoint(card, cast(Any, unet), autoencoder, {}, environment=encoder)
 
 

@@ -4,8 +4,8 @@ inference; see `learner` for the same of picture models."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -24,8 +24,9 @@ from unrender.diffusion.noise import draw_noise
 from unrender.diffusion.sampler import sample
 from unrender.diffusion.schedule import make_schedule
 from unrender.errors import UserError
-from unrender.forward.neural_environment import light_tokens
-from unrender.train.denoising import denoising_error
+from unrender.forward.neural_environment import light_latents, tokens_of_latents
+from unrender.train.denoising import DEVIATION, MEAN, denoising_error
+from unrender.train.kept_latents import KeptLatents
 from unrender.train.loop import BatchSpec, Networks
 from unrender.train.sheets import sheet
 from unrender.train.video_data import VideoBatch, VideoClip, first_windows
@@ -43,10 +44,12 @@ class VideoLearner:
     Attributes:
         checkpoint: its card and networks.
         unet: the one that learns, as it is to be called; several processes wrap it.
+        kept: latents of frames that were encoded before.
     """
 
     checkpoint: Checkpoint
     unet: nn.Module
+    kept: KeptLatents = field(default_factory=KeptLatents)
 
     @property
     def engine(self) -> Engine:
@@ -57,35 +60,62 @@ class VideoLearner:
 
     def condition(self, batch: VideoBatch, target: TargetPicture) -> Conditioning:
         """What conditions the network on windows, when `target` is asked for; maps that are not known are zeros in the
-        latents."""
-        card, engine = self.checkpoint.card, self.engine
-        pictures: list[Tensor | None] = []
-        for given in card.maps.inputs:
-            values = batch.maps.get(given.codec.map)
-            pictures.append(None if values is None else encode_map(values, given.codec).expand(-1, 3, -1, -1))
+        latents. The autoencoder and the encoder of lights stay as they are."""
+        engine, inputs = self.engine, self.checkpoint.card.maps.inputs
+        latents = self.kept.rows(batch, f"inputs {inputs}", partial(self._input_latents, batch))
         size = (batch.maps["rgb"].shape[2], batch.maps["rgb"].shape[3])
-        none = torch.zeros(len(batch), dtype=torch.bool)
-        known = torch.stack(
-            [batch.known.get(one.codec.map, none.to(batch.maps["rgb"].device)) for one in card.maps.inputs], 1
-        )
-        with torch.no_grad():  # the autoencoder and the encoder of lights stay as they are
-            latents = encode_conditioning(engine, pictures, engine.latent_size(size), known=known)
-            tokens = None
-            if card.light is not None:
-                shown = batch.pictures_of_lights(card.light.encoding, card.light.size)
-                tokens = light_tokens(engine, shown.to(engine.compute.device))
-        inputs = Inputs(size, len(batch), tokens=tokens)
-        return replace(make_conditioning(engine, [target], latents, inputs), group_size=batch.frames)
+        tokens = None if self.checkpoint.card.light is None else self._tokens(batch)
+        conditioning = make_conditioning(engine, [target], latents, Inputs(size, len(batch), tokens=tokens))
+        return replace(conditioning, group_size=batch.frames)
 
+    @torch.no_grad()
+    def _input_latents(self, batch: VideoBatch, index: Tensor) -> Tensor:
+        """Of some frames, side by side."""
+        inputs = self.checkpoint.card.maps.inputs
+        pictures: list[Tensor | None] = []
+        for given in inputs:
+            values = batch.maps.get(given.codec.map)
+            pictures.append(None if values is None else encode_map(values[index], given.codec).expand(-1, 3, -1, -1))
+        none = torch.zeros(len(batch), dtype=torch.bool, device=batch.maps["rgb"].device)
+        known = torch.stack([batch.known.get(one.codec.map, none)[index] for one in inputs], 1)
+        size = (batch.maps["rgb"].shape[2], batch.maps["rgb"].shape[3])
+        latents = encode_conditioning(self.engine, pictures, self.engine.latent_size(size), known=known)
+        assert latents is not None
+        return latents
+
+    @torch.no_grad()
+    def _tokens(self, batch: VideoBatch) -> tuple[Tensor, ...]:
+        """Of the light of every frame, a tensor a level."""
+        engine, light = self.engine, self.checkpoint.card.light
+        assert light is not None
+
+        def encoded(index: Tensor) -> Tensor:
+            shown = batch.pictures_of_lights(light.encoding, light.size)[index]
+            return light_latents(engine, shown.to(engine.compute.device))
+
+        return tokens_of_latents(engine, self.kept.rows(batch, f"light {light.encoding} {light.size}", encoded))
+
+    @torch.no_grad()
     def clean(self, batch: VideoBatch, target: TargetPicture) -> Tensor:
         """The latents (B x F, C, h, w) of a target, as the truth has them."""
-        with torch.no_grad():
-            return encode_pictures(self.engine, encode_picture(batch.maps, target))
 
-    def error(self, batch: VideoBatch, target: TargetPicture, conditioning: Conditioning, spec: BatchSpec) -> Tensor:
-        """The mean error on noised truth, of the frames whose target is known."""
+        def encoded(index: Tensor) -> Tensor:
+            maps = {codec.map: batch.maps[codec.map][index] for codec in target.maps}
+            return encode_pictures(self.engine, encode_picture(maps, target))
+
+        return self.kept.rows(batch, f"target {target}", encoded)
+
+    def error(
+        self,
+        batch: VideoBatch,
+        target: TargetPicture,
+        conditioning: Conditioning,
+        spec: BatchSpec,
+        levels: tuple[float, float] = (MEAN, DEVIATION),
+    ) -> Tensor:
+        """The mean error on noised truth, of the frames whose target is known; `levels` as in `denoising_error`."""
         network = make_network(self.engine, conditioning, guided=False)
-        errors = denoising_error(network, self.clean(batch, target), batch.frames, spec)
+        errors = denoising_error(network, self.clean(batch, target), batch.frames, spec, levels)
         known = torch.stack([batch.known[codec.map] for codec in target.maps]).all(0).to(errors)
         return (errors * known).sum() / known.sum().clamp(min=1)
 
@@ -109,6 +139,7 @@ class VideoTask:
         loss: the weighted losses of a batch, by name.
         frames: of a window.
         finish: what of the UNet is saved, and what beside it: called with the folder.
+        kept: latents of frames that were encoded before.
     """
 
     checkpoint: Checkpoint
@@ -116,6 +147,7 @@ class VideoTask:
     loss: Loss
     frames: int
     finish: Callable[[Checkpoint, Path], Checkpoint] = lambda checkpoint, folder: checkpoint
+    kept: KeptLatents = field(default_factory=KeptLatents)
 
     @cached_property
     def networks(self) -> dict[str, nn.Module]:
@@ -128,7 +160,7 @@ class VideoTask:
         for frozen in (self.checkpoint.autoencoder, self.checkpoint.environment):
             if frozen is not None:
                 frozen.to(device)
-        return self.loss(VideoLearner(self.checkpoint, networks["unet"]), spec)
+        return self.loss(VideoLearner(self.checkpoint, networks["unet"], self.kept), spec)
 
     @torch.no_grad()
     def validate(self) -> dict[str, Tensor]:

@@ -26,6 +26,7 @@ class EnvEncoder(ModelMixin, ConfigMixin):
         num_res_blocks: residual blocks a level.
         latent_encoder: whether it sees latents; encoders of pictures were never published.
         in_labels: the pictures, in the order of the channels.
+        norm_num_groups: of its group normalisation; see `VideoRendererUNet`.
     """
 
     @register_to_config
@@ -36,13 +37,16 @@ class EnvEncoder(ModelMixin, ConfigMixin):
         num_res_blocks: int = 2,
         latent_encoder: bool = True,
         in_labels: tuple[str, ...] = ("env_ldr", "env_log", "env_nrm"),
+        norm_num_groups: int = 32,
     ) -> None:
         super().__init__()
         if not latent_encoder:
             raise UserError("an environment encoder of pictures (latent_encoder false); expected one of latents")
         self.conv_in = nn.Conv2d(in_channels, channels[0], kernel_size=3, padding=1)
         self.down_blocks = nn.ModuleList(
-            DownEncoderBlock2D(before, after, num_layers=num_res_blocks, add_downsample=level > 0)
+            DownEncoderBlock2D(
+                before, after, num_layers=num_res_blocks, resnet_groups=norm_num_groups, add_downsample=level > 0
+            )
             for level, (before, after) in enumerate(zip((channels[0], *channels), channels, strict=False))
         )
 
@@ -73,6 +77,7 @@ class EnvDecoder(ModelMixin, ConfigMixin):
         num_res_blocks: residual blocks a level.
         query_channels: latents of the direction picture.
         heads: of the attention at every level.
+        norm_num_groups: of its group normalisation.
     """
 
     @register_to_config
@@ -83,9 +88,12 @@ class EnvDecoder(ModelMixin, ConfigMixin):
         num_res_blocks: int = 2,
         query_channels: int = 4,
         heads: tuple[int, ...] = (5, 10, 20, 20),
+        norm_num_groups: int = 32,
     ) -> None:
         super().__init__()
-        self.questions = EnvEncoder(query_channels, channels, num_res_blocks=1, in_labels=("env_nrm",))
+        self.questions = EnvEncoder(
+            query_channels, channels, num_res_blocks=1, in_labels=("env_nrm",), norm_num_groups=norm_num_groups
+        )
         self.norms = nn.ModuleList(nn.LayerNorm(width) for width in channels)
         self.attentions = nn.ModuleList(
             Attention(width, cross_attention_dim=width, heads=count, dim_head=width // count)
@@ -93,12 +101,18 @@ class EnvDecoder(ModelMixin, ConfigMixin):
         )
         deepest_first = tuple(reversed(channels))
         self.up_blocks = nn.ModuleList(
-            UpDecoderBlock2D(width, after, num_layers=num_res_blocks, add_upsample=level < len(channels) - 1)
+            UpDecoderBlock2D(
+                width,
+                after,
+                num_layers=num_res_blocks,
+                resnet_groups=norm_num_groups,
+                add_upsample=level < len(channels) - 1,
+            )
             for level, (width, after) in enumerate(
                 zip(deepest_first, (*deepest_first[1:], deepest_first[-1]), strict=True)
             )
         )
-        self.conv_norm_out = nn.GroupNorm(32, channels[0], eps=1e-6)
+        self.conv_norm_out = nn.GroupNorm(norm_num_groups, channels[0], eps=1e-6)
         self.conv_out = nn.Conv2d(channels[0], out_channels, kernel_size=3, padding=1)
 
     def forward(self, features: tuple[Tensor, ...], directions: Tensor) -> Tensor:

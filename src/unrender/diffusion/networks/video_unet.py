@@ -106,6 +106,8 @@ class VideoRendererUNet(UNetSpatioTemporalConditionModel, PeftAdapterMixin):
         context_embedding_type: where the row of a buffer goes: "clip", to the token; "time", to the time embedding;
             None for no table.
         context_vocab_size: rows of the table.
+        norm_num_groups: of all group normalisation. Where as many groups as channels are left, a network of 32, every
+            channel loses its mean at the last layer: how bright and how rough everything is, and which buffer it is.
     """
 
     @register_to_config
@@ -128,6 +130,7 @@ class VideoRendererUNet(UNetSpatioTemporalConditionModel, PeftAdapterMixin):
         multi_res_encoder_hidden_states: bool = False,
         context_embedding_type: str | None = None,
         context_vocab_size: int = 16,
+        norm_num_groups: int = 32,
     ) -> None:
         super().__init__(
             sample_size,
@@ -152,6 +155,9 @@ class VideoRendererUNet(UNetSpatioTemporalConditionModel, PeftAdapterMixin):
                 f"temporal_cross_attention_dim {temporal_cross_attention_dim} and cross_attention_dim "
                 f"{cross_attention_dim}; expected the same, or null for no temporal cross-attention"
             )
+        for norm in self.modules():
+            if isinstance(norm, nn.GroupNorm):
+                norm.num_groups = norm_num_groups
         if multi_res_encoder_hidden_states:
             self._hook_levels()
         self.context_embedding = self._table(context_embedding_type, context_vocab_size, cross_attention_dim)

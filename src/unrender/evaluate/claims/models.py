@@ -32,6 +32,7 @@ class ContestSettings:
         personalise_steps: of teaching that model a photo; its recipe's own when None.
         concepts: pictures of an object's class in that.
         samples: light paths a pixel of composites.
+        video_steps: denoising steps of video models; their cards' own when None.
     """
 
     path_views: int = 100
@@ -39,6 +40,7 @@ class ContestSettings:
     personalise_steps: int | None = None
     concepts: int = 12
     samples: int = 64
+    video_steps: int | None = None
 
 
 class Teacher(Protocol):

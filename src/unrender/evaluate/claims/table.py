@@ -71,7 +71,7 @@ def markdown(findings: Findings, setting: Setting) -> str:
     lines = "\n".join(f"| {' | '.join(row)} |" for row in (_HEAD, ["---"] * len(_HEAD), *rows))
     named = "".join(f"\n\n{kind.capitalize()}: {words}." for kind, words in _protocols(findings).items())
     settings = ", ".join(
-        f"{name.replace('_', ' ')} {'as the recipe has them' if value is None else value}"
+        f"{name.replace('_', ' ')} {'as recipe or card has them' if value is None else value}"
         for name, value in asdict(setting.conditions).items()
     )
     return (

@@ -129,12 +129,15 @@ def _decomposed(who: Contestant, case: ClipCase, models: Models) -> GBuffer:
     """By a network alone: nothing is held steady after it."""
     renderer = models.inverse(who)
     options = ClipOptions.of(renderer.card, "none" if who.way == "alone" else "attention")
-    inverse = ClipInverse(renderer, replace(options, steady=False), steps=who.steps, seed=models.seed)
+    steps = models.conditions.video_steps if renderer.card.is_video else who.steps
+    inverse = ClipInverse(renderer, replace(options, steady=False), steps=steps, seed=models.seed)
     return GBuffer.concatenate(list(inverse.stream(case.photo)))
 
 
 def _rendered(who: Contestant, surfaces: GBuffer, case: ClipCase, models: Models) -> Tensor:
     forward = models.forward(who)
+    if isinstance(forward, NeuralRenderer) and forward.card.is_video:
+        forward = replace(forward, options=replace(forward.options, steps=models.conditions.video_steps))
     together = isinstance(forward, NeuralRenderer) and who.way != "alone"
     options = ClipOptions.of(forward.card) if together else ClipOptions(temporal="none")
     steps = render_steps(
