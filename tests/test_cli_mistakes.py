@@ -201,7 +201,7 @@ def test_a_word_that_an_option_does_not_know(tmp_path: Path, told: Callable[...,
     assert "'--profile': 'maya' is not one of 'unrender', 'blender'" in line
 
 
-@pytest.mark.parametrize("arguments", [["insert", "photo.png", "--asset", "ball", "--preview"], ["synth"]])
+@pytest.mark.parametrize("arguments", [["insert", "photo.png", "--asset", "ball"], ["synth"]])
 def test_a_library_of_an_extra_that_is_not_installed(arguments: list[str], tmp_path: Path):
     photo(tmp_path)
     out = ["-o", "out.png"] if arguments[0] == "insert" else ["out", "--clips", "1"]

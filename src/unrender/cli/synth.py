@@ -59,6 +59,8 @@ def synth(job: SynthJob, scale: ScaleOptions) -> None:
 
     Mitsuba renders them into shards. Stopped, the same command goes on where it was.
     """
+    import trimesh  # noqa: F401  # of an extra: that it is missing is said here, and not by a worker
+
     from unrender.files.atomic import atomic_write
     from unrender.scale import WHOLE
     from unrender.synth import SynthRecipe, generate, preview

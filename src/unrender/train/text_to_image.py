@@ -66,7 +66,7 @@ MINI_T2I = ModelCard(
         "unrender",
         "Apache-2.0",
         True,
-        description="small, trained from nothing for an hour on unrender's own synthetic scenes; sketches words: "
+        description="small, trained from nothing for two hours on unrender's own synthetic scenes; sketches words: "
         "colours and layout",
     ),
     task="text_to_image",
