@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from unrender.cli.notes import taken
+from unrender.errors import UserError
 from unrender.files.tables import read_table
 
 Item = TypeVar("Item")
@@ -105,7 +106,13 @@ def _threads() -> int | None:
 
 def put_away(old: Path, new: Path) -> None:
     """Makes room for a new run record: the `old` one of the same verb and input goes, that of another is kept under
-    their names, `INPUT.VERB.run.json`, where its name is `run.json`."""
+    their names, `INPUT.VERB.run.json`, where its name is `run.json`.
+
+    Raises:
+        UserError: `old` is a folder.
+    """
+    if old.is_dir() and not old.is_symlink():
+        raise UserError(f"{old} is a folder; expected the record of a run, or nothing")
     kept = _told_by(old)
     if kept and old.name == RECORD and kept != _told_by(new):
         os.replace(old, old.with_name(f"{kept[1]}.{kept[0]}.{RECORD}"))

@@ -69,7 +69,8 @@ class ColourStatement:
         curves = self.curves if len(self.curves) == values.shape[2] else self.curves[:1] * values.shape[2]
         planes = np.empty((values.shape[2], *values.shape[:2]), np.float32)
         for index, (plane, curve) in enumerate(zip(planes, curves, strict=True)):
-            curve(codes).astype(np.float32).take(values[..., index], out=plane, mode="clip")
+            table = np.maximum(curve(codes).astype(np.float32), 0)  # a profile's curve may say anything
+            table.take(values[..., index], out=plane, mode="clip")
         return self.rotated(planes)
 
     def rotated(self, planes: Array) -> Array:

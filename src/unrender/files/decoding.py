@@ -27,6 +27,9 @@ from unrender.files.quiet import silenced
 from unrender.files.reading import brief, reading
 from unrender.scene.plate import Plate
 
+SLOWEST_RATE = 0.01
+"""Frames a second; a film's header that says less says nothing."""
+
 _PILLOW: dict[Kind, tuple[str, ...]] = {
     "png": ("PNG",),
     "jpeg": ("JPEG", "MPO"),
@@ -130,7 +133,7 @@ def _film_plate(size: tuple[int, ...], said: dict[str, Any]) -> Plate | None:
     rate = float(said.get("dpx:TemporalFrameRate", said.get("dpx:FrameRate", 0.0)))
     code = time_code(str(said.get("dpx:TimeCode", "")))
     plate = Plate.of_size(size, aspect if 0.01 < aspect < 100 else 1.0)
-    if 0 < rate <= 1000:
+    if SLOWEST_RATE <= rate <= 1000:
         plate = plate.at_rate(rate)
     if code is not None:
         plate = replace(plate, attributes={"timeCode": code})

@@ -48,6 +48,8 @@ def locked(folder: Path, part: str = "") -> Generator[None]:
 
 def _take(path: Path, folder: Path) -> int:
     while True:
+        if path.is_symlink():
+            raise UserError(f"{path} is a link and no lock file; remove it")
         try:
             handle = os.open(path, os.O_RDWR | os.O_CREAT | _NO_LINKS, 0o666)
         except OSError as error:

@@ -54,7 +54,7 @@ class MapCodec:
 
     def __post_init__(self) -> None:
         if self.map not in CHANNELS:
-            raise UserError(f"card: no map is called {self.map}; expected one of {', '.join(CHANNELS)}")
+            raise UserError(f"card: no map is called {self.map[:40]}; expected one of {', '.join(CHANNELS)}")
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,8 @@ def mistake(found: Mapping[str, Any]) -> str:
         case "literal_error" | "enum":
             return f"is {_shown(found['input'])}; expected {about.get('expected', 'one of a few words')}"
         case "value_error" | "assertion_error":
-            return f"does not fit: {about.get('error', 'expected another value')}"
+            said = str(about.get("error", "expected another value"))
+            return f"does not fit: {said if len(said) <= 4 * _LONGEST else said[: 4 * _LONGEST] + '...'}"
         case "too_short" | "too_long":
             return f"has {about.get('actual_length')} values; expected {_count(about)}"
     wanted = _WANTED.get(kind.split("_")[0], "a value of another kind")

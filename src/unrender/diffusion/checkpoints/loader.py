@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -315,12 +315,21 @@ def _config(folder: Path) -> dict[str, Any]:
     with reading(existing_file(path), "a network's settings"):
         config = read_table(path)
         blocks = config.get("block_out_channels") or ()
-        layers = config.get("layers_per_block") or 1
-        if len(blocks) > _MOST_BLOCKS or max(layers if isinstance(layers, list) else [layers]) > _MOST_LAYERS:
+        layers = [number for key, value in config.items() if "layers" in key for number in _numbers(value)]
+        if len(blocks) > _MOST_BLOCKS or max(layers, default=1) > _MOST_LAYERS:
             raise UserError(
                 f"{path} has more than {_MOST_BLOCKS} blocks of {_MOST_LAYERS} layers; expected a UNet or VAE"
             )
         return config
+
+
+def _numbers(value: object) -> Iterator[float]:
+    """The numbers of a setting: one, or those of lists in one another."""
+    if isinstance(value, list):
+        for one in value:
+            yield from _numbers(one)
+    elif isinstance(value, int | float):
+        yield value
 
 
 def _modern_name(name: str) -> str:

@@ -145,9 +145,14 @@ class Models:
         return self.loaded["mini"]
 
     def place(self, name: str) -> Path:
-        """The folder of a model that is there."""
+        """The folder of a model.
+
+        Raises:
+            UserError: it is not there, or not any more.
+        """
         place = self.find(name)
-        assert place is not None, name
+        if place is None:
+            raise UserError(f"no model {name} among those that are compared; expected its folder with a card")
         return place
 
 

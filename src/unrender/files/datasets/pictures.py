@@ -16,7 +16,7 @@ from torch import Tensor
 from unrender.errors import UserError
 from unrender.files.exr import ExrImage
 from unrender.files.paths import existing_file
-from unrender.files.reading import reading
+from unrender.files.reading import printable, reading
 from unrender.files.views import require_sound
 from unrender.scene.camera import Camera
 from unrender.scene.gbuffer import GBuffer
@@ -137,7 +137,9 @@ def open_present(
     kept = tuple(key for key in keys if there[folders[key]])
     if not kept:
         expected = folders[keys[0]] if keys else "no picture at all"
-        raise UserError(f"no picture of this split of {name} is there; expected the first in {expected}")
+        raise UserError(
+            f"no picture of this split of {name} is there; expected the first in {printable(str(expected))}"
+        )
     return Pictures(name, kept, read, left_out=len(keys) - len(kept))
 
 
