@@ -48,9 +48,8 @@ def test_all_of_it_learns(model: Path):
 
 
 def test_it_is_a_renderer_of_every_map(model: Path):
-    gbuffer = InverseRenderer.from_pretrained(model, InferenceOptions("cpu", "float32"))(
-        Frames(torch.rand(1, 3, 40, 56))
-    )
+    renderer = InverseRenderer.from_pretrained(model, InferenceOptions("cpu", "float32"))
+    gbuffer = renderer(Frames(torch.rand(1, 3, 40, 56)), SCRATCH_CARD.map_names)
     assert set(SCRATCH_CARD.map_names) <= set(gbuffer.maps)
     assert gbuffer.irradiance_kind == "relative"
 
