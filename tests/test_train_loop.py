@@ -108,6 +108,19 @@ def test_a_run_killed_by_the_system_ends_with_the_same_weights(tmp_path: Path, u
     assert logged(out) == logged(undisturbed)
 
 
+@pytest.mark.parametrize("moment", [None, torch.zeros(2), "none"])
+def test_a_state_whose_optimiser_lacks_a_moment_is_damaged(tmp_path: Path, moment):
+    with pytest.raises(Killed):
+        train(tmp_path / "run", report=kill_after(3))
+    path = tmp_path / "run" / "state.pt"
+    state = torch.load(path, weights_only=True)
+    held = state["optimiser"]["state"][0]
+    held.pop("exp_avg") if moment is None else held.update(exp_avg=moment)
+    torch.save(state, path)
+    with pytest.raises(UserError, match="its optimiser is another one's"):
+        train(tmp_path / "run")
+
+
 def test_half_a_line_of_the_log_is_cut_off(tmp_path: Path, undisturbed: Path):
     out = tmp_path / "killed"
     with pytest.raises(Killed):

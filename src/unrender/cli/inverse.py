@@ -178,9 +178,9 @@ def _refined(
     if needed is None:
         raise UserError("--refine needs a model that says how far off its base colour is, as mini does")
     found = renderer(photo, tuple(dict.fromkeys((*needed, *(maps or ())))))
-    gbuffer = refined(found, refinement(photo, found))
-    kept = (*(maps or needed[:-1]), "rgb", "mask")
-    yield replace(gbuffer, **{name: None for name in gbuffer.maps if name not in kept}), InverseState(1)
+    gbuffer = refined(found, refinement(photo, found), in_place=True)
+    kept = ("rgb", "mask", *(maps or needed[:-1]))
+    yield gbuffer.with_maps(**{name: None for name in gbuffer.maps if name not in kept}), InverseState(1)
 
 
 def _posed(source: Path, cameras: Path, colorspace: str | None) -> PosedPictures:

@@ -84,7 +84,9 @@ class RelightJob:
         ),
     ] = None
     detail: Annotated[bool, typer.Option(help="Keep the photo's own detail by ratio transfer.")] = True
-    refine: Annotated[bool, typer.Option(help="Correct the base colour by what the photo says under its light.")] = True
+    refine: Annotated[
+        bool, typer.Option(help="With --detail: correct the base colour by what the photo says under its light.")
+    ] = True
     walls: Annotated[
         bool, typer.Option(help="Where side walls close the picture, let the light in as ambient light, and dimmed.")
     ] = True

@@ -174,6 +174,8 @@ class _Trainer:
                 self.optimiser.load_state_dict(state["optimiser"])
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise folder.damaged("its optimiser is another one's") from error
+            if not all(_is_adam_state(parameter, held) for parameter, held in self.optimiser.state.items()):
+                raise folder.damaged("its optimiser is another one's")
             self.step = state["step"]
             self.seconds = float(state.get("seconds", 0.0))
             if self.accelerator.scaler is not None and state["scaler"]:
@@ -294,6 +296,14 @@ def _load(networks: Networks, weights: dict[str, Tensor]) -> None:
 def _copy(source: Mapping[str, Tensor], into: Mapping[str, Tensor]) -> None:
     for name, value in into.items():
         value.copy_(source[name])
+
+
+def _is_adam_state(parameter: Tensor, held: dict[str, Any]) -> bool:
+    """Whether what an optimiser holds of a parameter is what AdamW goes on from."""
+    moments = [held.get(name) for name in ("exp_avg", "exp_avg_sq")]
+    return isinstance(held.get("step"), Tensor) and all(
+        isinstance(moment, Tensor) and moment.shape == parameter.shape for moment in moments
+    )
 
 
 def _write_pictures(pictures: dict[str, Tensor], folder: Path, step: int, accelerator: Accelerator) -> None:
