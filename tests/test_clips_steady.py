@@ -12,12 +12,15 @@ from unrender.diffusion.windows import ClipOptions
 from unrender.evaluate.borders import border_pairs, middle_pairs
 from unrender.evaluate.clips import evaluate_clips, score
 from unrender.evaluate.motion import known_motion
+from unrender.evaluate.rendered_clips import evaluate_rendered_clips
 from unrender.evaluate.report import table
+from unrender.files.shards import Clip
 from unrender.inverse.clips import ClipInverse, InverseState, inverse_steps
 from unrender.inverse.renderer import InverseRenderer
 from unrender.inverse.steady import MEMORY, steady
 from unrender.scene.camera import Camera
 from unrender.scene.color import srgb_to_linear
+from unrender.scene.environment import EnvironmentMap
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
 from unrender.scene.motion import optical_flow, visibility, warp
@@ -200,6 +203,22 @@ def test_the_truth_is_steady_and_right_and_jitter_is_neither():
     assert right[colour] < 0.05 * wrong[colour]
     assert right[by_name["depth", "warp error x 1000"]] == pytest.approx(0, abs=1e-6)
     assert right[by_name["base_color", "RMSE"]] == 0
+
+
+def test_pictures_that_flicker_are_told_from_steady_ones():
+    truth = moving_truth()
+    clip = Clip(truth, EnvironmentMap(torch.ones(1, 3, 8, 16)), "a wall", 0)
+
+    def flickering(one: Clip) -> torch.Tensor:
+        gain = torch.tensor([0.9, 0.7]).repeat(3)[: len(one.gbuffer), None, None, None]
+        return one.gbuffer.maps["rgb"] * gain
+
+    report = evaluate_rendered_clips({"steady": lambda one: one.gbuffer.maps["rgb"], "flickering": flickering}, [clip])
+    warp = next(figure for figure in report.answers["steady"] if figure.name.startswith("warp"))
+    psnr = next(figure for figure in report.answers["steady"] if figure.name == "PSNR")
+    assert report.pictures == 5
+    assert report.answers["steady"][warp] == report.answers["truth"][warp] < 0.05 * report.answers["flickering"][warp]
+    assert report.answers["flickering"][psnr] < 30 < report.answers["steady"][psnr]
 
 
 def test_the_pairs_at_the_borders_of_windows():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -63,7 +63,11 @@ class ClipsJob:
         Path, typer.Option(metavar="DIR", help="A folder that `unrender synth --split test --frames 10` has written.")
     ]
     clips: Annotated[int | None, typer.Option(min=1, metavar="N", help="The first N clips only; all.")] = None
-    steady: Annotated[bool, typer.Option(help="Hold maps steady along the photo's motion.")] = True
+    task: Annotated[
+        Literal["inverse", "forward"],
+        typer.Option(help="Maps of the pictures, or pictures of the true maps and light."),
+    ] = "inverse"
+    steady: Annotated[bool, typer.Option(help="Hold maps steady along the photo's motion; not of `forward`.")] = True
 
 
 @dataclass(frozen=True)
@@ -221,6 +225,9 @@ def clips(job: ClipsJob, clip: ClipSettings, files: ReportOptions, compute: Comp
     from unrender.scene.gbuffer import GBuffer
 
     check_files((files.json, files.markdown), InputFiles(job.data, models=(job.model,)))
+    if job.task == "forward":
+        _rendered_clips(job, clip, files, compute)
+        return
     renderer = InverseRenderer.from_pretrained(job.model, InferenceOptions(compute.device, compute.dtype))
     options = ClipOptions.of(renderer.card, clip.temporal, clip.window, clip.overlap)
     whole = ClipInverse(renderer, replace(options, steady=job.steady), seed=compute.seed)
@@ -235,6 +242,32 @@ def clips(job: ClipsJob, clip: ClipSettings, files: ReportOptions, compute: Comp
         report = evaluate_clips(answers, truths, options, lambda done: show(done, job.clips))
     print(f"{job.model} on clips of {report.pictures} frames in all, of {job.data}: {report.protocol}\n")
     _tell(report, files, {"model": job.model, "data": str(job.data)})
+
+
+def _rendered_clips(job: ClipsJob, clip: ClipSettings, files: ReportOptions, compute: ComputeOptions) -> None:
+    """The same of a forward network, from true maps and lights."""
+    from functools import partial
+    from itertools import islice
+
+    from unrender.diffusion.options import InferenceOptions
+    from unrender.diffusion.windows import ClipOptions
+    from unrender.evaluate.rendered_clips import evaluate_rendered_clips, render_clip
+    from unrender.files.shards import read_clips
+    from unrender.forward.neural import NeuralRenderer
+    from unrender.forward.options import ForwardOptions
+
+    inference = InferenceOptions(compute.device, compute.dtype)
+    renderer = NeuralRenderer.from_pretrained(job.model, inference, ForwardOptions(seed=compute.seed))
+    options = ClipOptions.of(renderer.card, clip.temporal, clip.window, clip.overlap)
+    answers = {
+        "clip": partial(render_clip, renderer, options),
+        "frame by frame": partial(render_clip, renderer, ClipOptions(temporal="none")),
+    }
+    with progress_bar("measuring") as show:
+        clips = islice(read_clips(job.data, others=False), job.clips)
+        report = evaluate_rendered_clips(answers, clips, lambda done: show(done, job.clips))
+    print(f"{job.model} on clips of {report.pictures} frames in all, of {job.data}: {report.protocol}\n")
+    _tell(report, files, {"model": job.model, "data": str(job.data), "task": job.task})
 
 
 def text_to_image(job: TextToImageEvaluation, files: ReportOptions, compute: ComputeOptions) -> None:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from unrender.evaluate.motion import known_motion as known_motion
     from unrender.evaluate.multiview import evaluate_multiview as evaluate_multiview
     from unrender.evaluate.pictures import evaluate_pictures as evaluate_pictures
+    from unrender.evaluate.rendered_clips import evaluate_rendered_clips as evaluate_rendered_clips
     from unrender.evaluate.report import Figure as Figure
     from unrender.evaluate.report import Report as Report
     from unrender.evaluate.report import as_dict as as_dict
@@ -77,6 +78,7 @@ _HOMES = {
     "motion": ("known_motion",),
     "multiview": ("ViewMeasures", "evaluate_multiview"),
     "pictures": ("evaluate_pictures",),
+    "rendered_clips": ("evaluate_rendered_clips",),
     "report": ("Figure", "Report", "as_dict", "markdown", "table"),
     "scenes": ("Scene", "scenes_of"),
     "text_to_image": ("evaluate_text_to_image",),
