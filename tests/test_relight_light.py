@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 from unrender.conventions import uv_to_direction
-from unrender.relight.light_estimate import LIGHT_SIZE, solve_light
+from unrender.relight.light_estimate import LIGHT_SIZE, LightPrior, solve_light
 from unrender.scene.environment import texel_directions, texel_solid_angles
 
 
@@ -70,7 +70,7 @@ def test_a_clip_keeps_its_light():
     first = solve_light(transport, picture, torch.ones(400), LIGHT_SIZE)
     flickering = picture * 1.2
     free = solve_light(transport, flickering, torch.ones(400), LIGHT_SIZE)
-    held = solve_light(transport, flickering, torch.ones(400), LIGHT_SIZE, previous=first)
+    held = solve_light(transport, flickering, torch.ones(400), LIGHT_SIZE, LightPrior(first))
     assert (held - first).norm() < (free - first).norm()
 
 

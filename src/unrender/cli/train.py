@@ -110,6 +110,14 @@ class DetailJob:
 
 
 @dataclass(frozen=True)
+class LightJob:
+    """Which recipe, and whose maps it learns from."""
+
+    recipe: Annotated[Literal["mini", "smoke"], typer.Option(help="`smoke` only shows that it runs.")] = "mini"
+    inverse: Annotated[str, typer.Option(metavar="MODEL", help="The inverse model whose maps are looked at.")] = "mini"
+
+
+@dataclass(frozen=True)
 class OuroborosJob:
     """What to train together, and how."""
 
@@ -215,6 +223,23 @@ def detail(job: DetailJob, options: RunOptions) -> None:
     recipe = replace(RECIPES[job.recipe], start=Start(job.task, job.start), hint=job.hint)
     kind: StillKind = "lit" if job.task == "forward" else "maps"
     run_recipe("detail", (job, options), recipe, train_detail, load=lambda: _stills(options, kind, hint=job.hint))
+
+
+def light(job: LightJob, options: RunOptions) -> None:
+    """Train the network that guesses the light of a photo, of `unrender synth` under known lights."""
+    from unrender.train.light import RECIPES, train_light
+
+    run_recipe("light", (job, options), RECIPES[job.recipe], train_light, load=lambda: _light_examples(job, options))
+
+
+def _light_examples(job: LightJob, options: RunOptions) -> Any:
+    from unrender.errors import UserError
+    from unrender.inverse.renderer import InverseRenderer
+    from unrender.train.light_data import load_light_examples
+
+    if options.dataset or not options.data:
+        raise UserError("lights are known of `unrender synth` alone; expected --data DIR, without --dataset")
+    return load_light_examples(options.data, InverseRenderer.from_pretrained(job.inverse), options.cache)
 
 
 def ouroboros(job: OuroborosJob, options: RunOptions) -> None:
@@ -391,5 +416,5 @@ def _synthetic(folders: list[Path], cache: Path | None, *, lit: bool, hint: Any)
     )
 
 
-for verb in (vae, pretrain, e2e, detail, ouroboros, text_to_image, personalise, viewdiff):
+for verb in (vae, pretrain, e2e, detail, light, ouroboros, text_to_image, personalise, viewdiff):
     add_verb(app, verb.__name__.replace("_", "-"), verb)

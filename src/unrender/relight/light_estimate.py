@@ -1,8 +1,9 @@
-"""The light a picture was taken in, from its G-buffer: robust non-negative least squares on light transport."""
+"""The light a picture was taken in: robust non-negative least squares on the light transport of its G-buffer, held to
+what a network guesses, the more so the less they explain."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from unrender.files.natural import FramesLike, as_frames
 from unrender.forward.surface import coverage
 from unrender.forward.transport import transport_matrix
 from unrender.inverse.renderer import InverseRenderer
+from unrender.relight.light_guess import guess_light
 from unrender.relight.options import Inverse
 from unrender.relight.surface import soft_surface
 from unrender.scene.environment import EnvironmentMap
@@ -26,7 +28,9 @@ WORKING_SIDE = 48  # pixels of the longer side: 128 unknowns need no more than t
 CLIPPED = 0.99  # a display picture says nothing of how bright such a pixel was
 TRUSTED = 0.1  # pixels of the working size with less of a surface in them than this are left out
 SMOOTHNESS = 0.02  # s below, in units of the mean diagonal of the normal equations
-PERSISTENCE = 0.2  # p below, in the same units
+PERSISTENCE = 0.2  # p below, in the same units, for the light of the frames before
+BELIEF = 16.0  # the same for a network's guess, where pixels are explained to no better than a factor of e
+UNEXPLAINED = 0.3  # the relative error of pixels before the first solution
 DRIFT_FRAMES = 48.0  # in so many frames the light of a clip goes all but a third of the way to a new estimate
 ROBUST_ROUNDS = 5
 HUBER = 1.345  # residuals beyond so many deviations weigh less: 95 % efficient on Gaussian noise
@@ -39,18 +43,21 @@ def estimate_light(
     previous: EnvironmentMap | None = None,
     *,
     inverse: Inverse | str | Path = "mini",
+    guess: bool = True,
 ) -> EnvironmentMap:
     """The environment map that best explains a picture, given what it is made of.
 
     Light is linear: picture = transport @ light, with one column per texel of an 8 x 16 map. The least squares are
     robust (pixels that the G-buffer gets wrong, such as cast shadows, weigh little), smooth (directions that no pixel
-    sees take their neighbours' light) and non-negative; clipped pixels of display pictures are left out.
+    sees take their neighbours' light) and non-negative; clipped pixels of display pictures are left out. They are held
+    to a network's guess (`light_guess`) by the square of the relative error that they leave: exact maps decide alone.
 
     Args:
         frames: the picture, (T, 3, H, W) scene-linear, or what `files.as_frames` takes; all its frames share the light.
         gbuffer: its G-buffer, at the same size; needs base_color and normal. None for what `inverse` finds.
         previous: the light of the frames before, which a clip's light stays close to.
         inverse: an `InverseRenderer`, anything that is called alike, or the id of one; where no G-buffer is given.
+        guess: False for least squares alone.
 
     Returns:
         Radiance (1, 3, 8, 16) in the units of the picture, in the world of the G-buffer's camera (level where it has
@@ -66,10 +73,13 @@ def estimate_light(
     gbuffer.require("base_color", "normal", by="the light estimate")
     small, picture, weights = working_copy(frames, gbuffer)
     transport = torch.cat([transport_matrix(small.frame(i), LIGHT_SIZE) for i in range(len(small))], dim=1)
-    start = previous.radiance.reshape(3, -1) if previous is not None else None
     trusted = weights > TRUSTED
     if trusted.any():
-        light = solve_light(transport[:, trusted], picture[:, trusted], weights[trusted], LIGHT_SIZE, start)
+        held = LightPrior(
+            previous.radiance.reshape(3, -1) if previous is not None else None,
+            guess_light(frames, gbuffer).reshape(3, -1) if guess else None,
+        )
+        light = solve_light(transport[:, trusted], picture[:, trusted], weights[trusted], LIGHT_SIZE, held)
     else:
         light = transport.new_zeros(3, transport.shape[2])
     return EnvironmentMap(light.reshape(1, 3, *LIGHT_SIZE), name=f"light of {frames.name}", hdr=frames.hdr)
@@ -86,10 +96,31 @@ def drifted(estimate: EnvironmentMap, previous: EnvironmentMap | None, frames: i
     return replace(estimate, radiance=torch.lerp(previous.radiance, estimate.radiance, share))
 
 
+@dataclass(frozen=True)
+class LightPrior:
+    """What a light is held to.
+
+    Attributes:
+        previous: (3, N) the light of the frames before; None for none.
+        guess: (3, N) what is believed the more, the less the picture is explained; None for nothing.
+    """
+
+    previous: Tensor | None = None
+    guess: Tensor | None = None
+
+
+NO_PRIOR = LightPrior()
+
+
 def solve_light(
-    transport: Tensor, picture: Tensor, weights: Tensor, light_size: tuple[int, int], previous: Tensor | None = None
+    transport: Tensor,
+    picture: Tensor,
+    weights: Tensor,
+    light_size: tuple[int, int],
+    prior: LightPrior = NO_PRIOR,
 ) -> Tensor:
-    """min over x >= 0 of |W^(1/2) (A x - b)|^2 + s |D x|^2 + p |x - x_previous|^2, for each colour by itself.
+    """min over x >= 0 of |W^(1/2) (A x - b)|^2 + s |D x|^2 + p |x - x_previous|^2 + g r^2 |x - x_guess|^2, for each
+    colour by itself; r is the deviation of the relative residuals.
 
     Iteratively reweighted, deterministic: W holds the squared inverse of the value expected at each pixel, and Huber's
     weights of the relative residuals.
@@ -99,7 +130,7 @@ def solve_light(
         picture: b, (3, P).
         weights: (P,) in [0, 1], trust in each pixel beforehand.
         light_size: (height, width) with height * width = N.
-        previous: (3, N), or None.
+        prior: what it is held to.
 
     Returns:
         x, (3, N) >= 0.
@@ -108,15 +139,18 @@ def solve_light(
     floor = 0.5 * picture.mean() + 1e-6
     x = torch.zeros(3, transport.shape[2], dtype=transport.dtype, device=transport.device)
     robust = weights.expand_as(picture)
+    spread = picture.new_full((3, 1), UNEXPLAINED)
     for _ in range(ROBUST_ROUNDS):
         weighted = transport * robust[..., None]
         gram = weighted.transpose(1, 2) @ transport
         right = (weighted.transpose(1, 2) @ picture[..., None])[..., 0]
         scale = gram.diagonal(dim1=1, dim2=2).mean(dim=1)[:, None, None]
         gram = gram + SMOOTHNESS * scale * smooth
-        if previous is not None:
-            gram = gram + PERSISTENCE * scale * torch.eye(gram.shape[1]).to(gram)
-            right = right + PERSISTENCE * scale[..., 0] * previous
+        for held, pull in ((prior.previous, PERSISTENCE), (prior.guess, BELIEF * spread.clamp(max=1).square())):
+            if held is not None:
+                pull = pull * scale[..., 0]
+                gram = gram + pull[..., None] * torch.eye(gram.shape[1]).to(gram)
+                right = right + pull * held
         x = _non_negative_minimum(gram, right, x)
         explained = (transport @ x[..., None])[..., 0]
         # Errors count by their share of what is expected there, as in a ratio. Taken from the noisy picture itself,

@@ -64,7 +64,7 @@ def load_captioned(folders: Sequence[Path], cache: Path | None = None, side: int
         return _gathered((clip for folder in folders for clip in read_clips(folder)), side)
     cache.mkdir(parents=True, exist_ok=True)
     clean_leftovers(cache)
-    path = cache / f"captioned-{_shards_key(folders, f'captioned {side}')}.safetensors"
+    path = cache / f"captioned-{shards_key(folders, f'captioned {side}')}.safetensors"
     if not path.exists():
         stills = _gathered((clip for folder in folders for clip in read_clips(folder)), side)
         with atomic_write(path) as temporary:
@@ -120,7 +120,7 @@ def _words(facts: dict[str, Any]) -> SceneWords:
     return SceneWords(things("things"), things("scenery"), facts["light"])
 
 
-def _shards_key(data: Sequence[Path], kind: str) -> str:
+def shards_key(data: Sequence[Path], kind: str) -> str:
     """What stands for something that was made of the shards in `data`: names, sizes and times of their files."""
     files = [file for folder in data for file in sorted(folder.resolve().glob("*.tar"))]
     conditions = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
