@@ -17,7 +17,7 @@ demo: install          ## take the shipped photo apart, relight it, say where th
 	$(BIN)/python examples/demo.py demo
 
 test: lint             ## the whole offline test suite, and the browser's where Chromium is, or can be installed
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 	@if $(CHROMIUM); then $(MAKE) browser; else \
 	    echo "make browser was left out: no Chromium here, and none could be installed"; fi
 

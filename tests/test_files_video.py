@@ -165,6 +165,25 @@ def test_alpha_of_prores_is_the_mask(tmp_path: Path) -> None:
     assert mask[..., 36:].min() > 0.99
 
 
+@pytest.mark.parametrize(("suffix", "codec", "layout"), [(".mpg", "mpeg2video", "vob"), (".mp4", "libx264", "mp4")])
+def test_pixels_that_are_not_square_are_said_once(
+    tmp_path: Path, suffix: str, codec: str, layout: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    with av.open(str(path), "w", format=layout) as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8))))
+        container.mux(stream.encode(None))
+    clip = open_video(path)
+    assert (len(list(clip)), clip.size, clip.fps) == (3, (48, 64), 25)
+    assert [record.getMessage().split(": ", 1)[1] for record in caplog.records] == [
+        "has pixels 1.333 times as wide as high; they are kept as they are stored"
+    ]
+
+
 def test_long_clips_stream(tmp_path: Path) -> None:
     count, picture = 200, smooth(128, 128)
     tracemalloc.start()

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from forked_commands import ForkedCommands
 from local_hub import Files, LocalHub, serving
 from unrender.diffusion.card import ModelCard
 from unrender.diffusion.checkpoints.hub.components import choose_files, weight_files
@@ -138,6 +139,7 @@ class Shell:
 
     hub: LocalHub
     home: Path
+    commands: ForkedCommands
 
     def __call__(
         self,
@@ -149,14 +151,11 @@ class Shell:
         run = [str(program)] if program else ["-m", "unrender", "models"]
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "UNRENDER_"))}
         place = {"HF_ENDPOINT": self.hub.url, "HF_HOME": str(self.home)}
-        return subprocess.run(
-            [sys.executable, *run, *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            check=False,
-            stdin=stdin,
-            env=kept | place | environment,
-        )
+        command, environment = [*run, *map(str, arguments)], kept | place | environment
+        if stdin == subprocess.DEVNULL:
+            return self.commands.run(command, environment)
+        command = [sys.executable, *command]
+        return subprocess.run(command, capture_output=True, text=True, check=False, stdin=stdin, env=environment)
 
     def pull(self, *arguments: str, **environment: str) -> list[str]:
         """Pulls, and returns the lines that were said."""
@@ -189,9 +188,16 @@ def hub() -> Iterator[LocalHub]:
         yield served
 
 
+@pytest.fixture(scope="module")
+def commands() -> Iterator[ForkedCommands]:
+    forked = ForkedCommands()
+    yield forked
+    forked.end()
+
+
 @pytest.fixture
-def shell(hub: LocalHub, tmp_path: Path) -> Shell:
-    return Shell(hub, tmp_path / "home")
+def shell(hub: LocalHub, tmp_path: Path, commands: ForkedCommands) -> Shell:
+    return Shell(hub, tmp_path / "home", commands)
 
 
 def test_pull_fetches_what_is_chosen_and_stays_at_its_commit(hub: LocalHub, shell: Shell):

@@ -1,12 +1,17 @@
 """What later runs of the fuzz found, each as it was: refused in a line, or read as it can be."""
 
 import json
+import struct
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
+from fuzz.worker import forget_peak, peak
+from test_cases_media import corner, film
 from tiny_models import tiny_folder
 from unrender.cli.run_record import put_away
 from unrender.device import choose_compute
@@ -15,6 +20,7 @@ from unrender.diffusion.checkpoints.hub.registry import find
 from unrender.diffusion.checkpoints.loader import load_checkpoint
 from unrender.errors import UserError
 from unrender.evaluate.claims.models import Models
+from unrender.files import open_frames
 from unrender.files.colour_statements import SRGB
 from unrender.files.datasets.pictures import open_present
 from unrender.files.decoding import _film_plate
@@ -69,3 +75,73 @@ def test_a_network_of_endless_layers_of_any_kind_is_refused(tmp_path: Path, laye
     path.write_text(json.dumps(json.loads(path.read_text()) | {"transformer_layers_per_block": layers}))
     with pytest.raises(UserError, match="blocks of 32 layers"):
         load_checkpoint(find(str(folder)), choose_compute("cpu", "float32"))
+
+
+def _avi_with_an_endless_text(path: Path) -> Path:
+    stored = bytearray(film(path, [corner(32, 48)] * 3, codec="mpeg4").read_bytes())
+    at = stored.index(b"INFO")
+    struct.pack_into("<I", stored, at - 4, 0x7FFF_FFFF)
+    struct.pack_into("<I", stored, at + 8, 0x7000_0000)
+    path.write_bytes(stored)
+    return path
+
+
+def _flv_with_a_large_frame(path: Path) -> Path:
+    """Sorenson's H.263: a start code, version 0, time 0, a size of two 16-bit numbers, a whole picture."""
+    bits = f"{1:017b}{0:05b}{0:08b}{1:03b}{16000:016b}{16000:016b}{0:02b}0{8:05b}0".ljust(1024, "0")
+    body = b"\x12" + int(bits, 2).to_bytes(128)
+    tag = b"\x09" + len(body).to_bytes(3) + bytes(7) + body
+    path.write_bytes(b"FLV\x01\x01\0\0\0\x09\0\0\0\0" + tag + len(tag).to_bytes(4))
+    return path
+
+
+def _webm_with_a_large_alpha(path: Path) -> Path:
+    film(path, [corner(32, 48)] * 3, codec="libvpx-vp9", pix_fmt="yuva420p", rate=25)
+    stored = bytearray(path.read_bytes())
+    at = stored.index(b"\x49\x83\x42", stored.index(b"\x49\x83\x42") + 3)
+    # After three bits of colour space and one of range: width - 1 and height - 1, 16 bits each (VP9, 6.2 and 6.2.3).
+    said = int.from_bytes(stored[at + 3 : at + 8])
+    stored[at + 3 : at + 8] = (said & 0xF << 36 | 16383 << 20 | 16383 << 4 | said & 0xF).to_bytes(5)
+    path.write_bytes(stored)
+    return path
+
+
+def _mp4_of_endless_samples(path: Path) -> Path:
+    stored = bytearray(film(path, [corner(32, 48)] * 3).read_bytes())
+    at = stored.index(b"stsz")
+    struct.pack_into(">II", stored, at + 8, 1, 20_000_000)
+    struct.pack_into(">I", stored, stored.index(b"stsc") + 16, 20_000_000)
+    path.write_bytes(stored)
+    return path
+
+
+def _mp4_of_endless_parts(path: Path) -> Path:
+    with av.open(str(path), "w", options={"movflags": "frag_keyframe+empty_moov"}) as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv420p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(corner(32, 48))))
+        container.mux(stream.encode(None))
+    stored = bytearray(path.read_bytes())
+    struct.pack_into(">II", stored, stored.index(b"trun") + 4, 0, 20_000_000)
+    path.write_bytes(stored)
+    return path
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is watched by Linux alone")
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("a.avi", _avi_with_an_endless_text),
+        ("a.flv", _flv_with_a_large_frame),
+        ("a.webm", _webm_with_a_large_alpha),
+        ("a.mp4", _mp4_of_endless_samples),
+        ("a.mp4", _mp4_of_endless_parts),
+    ],
+)
+def test_a_film_takes_no_more_memory_than_its_frames_may_have(name: str, write, tmp_path: Path):
+    path = write(tmp_path / name)
+    forget_peak()
+    before = peak()
+    with suppress(UserError):
+        list(open_frames(path))
+    assert peak() - before < 2**28

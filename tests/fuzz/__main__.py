@@ -16,8 +16,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-CASE_SECONDS = 20.0
-START_SECONDS = 300.0  # a machine may be busy
+CASE_SECONDS, START_SECONDS = (20.0, 120.0), (300.0, 600.0)  # of the processor, and by the clock of a busy machine
 HARD_MEMORY = 3 * 2**30
 Case = tuple[str, int]
 
@@ -59,7 +58,7 @@ class Worker:
         assert process.stdin is not None
         process.stdin.write(json.dumps(case).encode() + b"\n")
         process.stdin.flush()
-        line, why = self._answer(process, CASE_SECONDS)
+        line, why = self._answer(process, *CASE_SECONDS)
         if line:
             return json.loads(line)
         self.stop()
@@ -77,13 +76,13 @@ class Worker:
         command = [sys.executable, "-m", "fuzz.worker", str(self._place), str(self._port)]
         environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
-        line, why = self._answer(self._process, START_SECONDS)
+        line, why = self._answer(self._process, *START_SECONDS)
         if line != b"ready\n":
             self.stop()
             raise RuntimeError(f"a worker did not start: {why}")
 
-    def _answer(self, process: subprocess.Popen[bytes], seconds: float) -> tuple[bytes, str]:
-        until = time.monotonic() + seconds
+    def _answer(self, process: subprocess.Popen[bytes], busy: float, longest: float) -> tuple[bytes, str]:
+        until, busy_until = time.monotonic() + longest, _processor_seconds(process.pid) + busy
         assert process.stdout is not None
         while time.monotonic() < until:
             if select.select([process.stdout], [], [], 0.05)[0]:
@@ -91,7 +90,9 @@ class Worker:
                 return line, "" if line else f"ended by signal {-process.wait()}"
             if _resident(process.pid) > HARD_MEMORY:
                 return b"", f"more than {HARD_MEMORY / 2**30:.0f} GB"
-        return b"", f"no answer in {seconds:.0f} s"
+            if _processor_seconds(process.pid) > busy_until:
+                return b"", f"no answer in {busy:.0f} s of the processor"
+        return b"", f"no answer in {longest:.0f} s"
 
 
 def _resident(pid: int) -> int:
@@ -99,6 +100,14 @@ def _resident(pid: int) -> int:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, IndexError):
         return 0
+
+
+def _processor_seconds(pid: int) -> float:
+    try:
+        user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    except (OSError, ValueError):
+        return 0.0
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def listen(tally: Tally) -> int:

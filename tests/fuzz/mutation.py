@@ -34,8 +34,9 @@ BYTES = (0x00, 0x01, 0x7F, 0x80, 0xFE, 0xFF, 0x2D, 0x30, 0x22)
 names: tuple[str, ...] = ("../x", "/etc/passwd")
 """Names that lead elsewhere; `cases` sets them for a case."""
 
-
-MOST_BYTES = 1 << 26
+MOST_BYTES = 1 << 24
+"""Of a changed file: lists a thousand times as long, of lists a thousand times as long, have an end."""
+_FIRST = 1 << 20  # of a text, where its words are looked for
 
 
 def mutated(stored: bytes, rng: Random) -> bytes:
@@ -48,7 +49,7 @@ def mutated(stored: bytes, rng: Random) -> bytes:
             stored = anywhere(stored, rng)  # an earlier change took its structure away
         except (zipfile.BadZipFile, tarfile.TarError, NotImplementedError, RuntimeError):
             stored = anywhere(stored, rng)
-        stored = stored[:MOST_BYTES]  # lists a thousand times as long, of lists a thousand times as long
+        stored = stored[:MOST_BYTES]
     return stored
 
 
@@ -105,7 +106,7 @@ def anywhere(stored: bytes, rng: Random) -> bytes:
 def in_text(stored: bytes, rng: Random) -> bytes:
     """Numbers, words and names in place of others; lines dropped, doubled or exchanged."""
     text = stored.decode("utf-8", "replace")
-    words = list(re.finditer(r"[^\s,/]+", text))
+    words = list(re.finditer(r"[^\s,/]+", text[:_FIRST]))
     if words and rng.random() < 0.6:
         word = rng.choice(words)
         new = rng.choice((*WORDS, *names, "9" * 5000)) if rng.random() < 0.9 else "a" * 2**20
@@ -116,7 +117,7 @@ def in_text(stored: bytes, rng: Random) -> bytes:
         case 0:
             del lines[at]
         case 1:
-            lines[at:at] = [lines[at]] * rng.choice((1, 3, 5000))
+            lines[at:at] = [lines[at]] * _times(rng.choice((1, 3, 5000)), len(lines[at]))
         case 2:
             lines[at], lines[other] = lines[other], lines[at]
         case 3:
@@ -124,6 +125,11 @@ def in_text(stored: bytes, rng: Random) -> bytes:
         case _:
             lines[at:at] = [rng.choice(("", "\0", "\x1b]0;x\x07", "#", "\ufeff", "é" * 300))]
     return "\n".join(lines).encode("utf-8", "surrogatepass")
+
+
+def _times(most: int, size: int) -> int:
+    """How often a piece of `size` bytes is repeated: `most` times, or as often as fits."""
+    return max(1, min(most, MOST_BYTES // max(size, 1)))
 
 
 def in_json(stored: bytes, rng: Random) -> bytes:
@@ -154,7 +160,8 @@ def changed(said: Any, rng: Random) -> Any:
     elif isinstance(old, int | float) and rng.random() < 0.6:
         inner[key] = rng.choice(NUMBERS)
     elif isinstance(old, list) and old and rng.random() < 0.5:
-        inner[key] = rng.choice((old[:-1], old + old, old * 1000 if len(old) < 20 else old[:1], [old]))
+        longer = old * _times(1000, len(json.dumps(old))) if len(old) < 20 else old[:1]
+        inner[key] = rng.choice((old[:-1], old + old, longer, [old]))
     else:
         inner[key] = rng.choice(ODD)
     return said

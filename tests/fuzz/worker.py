@@ -113,7 +113,7 @@ def main() -> None:
         shutil.rmtree(place / "case", ignore_errors=True)
         file, done = prepare(name, number, ready(name), place / "case", elsewhere)
         size = file.stat().st_size if file.is_file() else 0
-        _forget_peak()
+        forget_peak()
         watch.taken()
         watch.on = True
         outcome = attempt(name, place / "case" / written[name])
@@ -132,9 +132,9 @@ def _copy(folder: Path, target: Path) -> Path:
 
 def _faults(watch: Watch, printed: object, temporary: Path, size: int) -> list[str]:
     found = list(dict.fromkeys(watch.taken()))
-    peak = _peak()
-    if peak > MOST_MEMORY and size < 2**20:
-        found.append(f"{peak / 2**30:.1f} GB for {size} bytes")
+    most = peak()
+    if most > MOST_MEMORY and size < 2**20:
+        found.append(f"{most / 2**30:.1f} GB for {size} bytes")
     if any(temporary.iterdir()):
         found.append(f"left {next(temporary.iterdir()).name[:4]}... among temporary files")
         shutil.rmtree(temporary)
@@ -147,11 +147,13 @@ def _faults(watch: Watch, printed: object, temporary: Path, size: int) -> list[s
     return found
 
 
-def _forget_peak() -> None:
+def forget_peak() -> None:
+    """Lets `peak` begin anew, at what is resident now."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
-def _peak() -> int:
+def peak() -> int:
+    """The most that was resident in this process at one time, in bytes."""
     said = Path("/proc/self/status").read_text()
     return 1024 * int(said.split("VmHWM:")[1].split()[0])
 

@@ -7,9 +7,11 @@ files may be opened.
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,6 +19,8 @@ import av
 from av.stream import Disposition
 
 from unrender.errors import UserError
+from unrender.files.alpha_packets import alpha_packet
+from unrender.files.film_tables import require_possible_tables
 from unrender.files.notes import note
 from unrender.files.paths import existing_file
 from unrender.files.reading import reading
@@ -27,8 +31,15 @@ FILM_SUFFIXES = frozenset(
 )
 """Endings by which a person calls a file a film; what it is, its first bytes say."""
 
-MOST_PIXELS = 1 << 28
-"""Of a frame: 16384 x 16384. A header that says more is not believed."""
+MOST_PIXELS = 1 << 27
+"""Of a frame: 16384 x 8192. A header that says more is not believed."""
+
+_SMALL, _DENSEST = 1 << 25, 32
+"""A frame of fewer pixels, 8192 x 4096, is read whatever its film's size; of a larger one, so many per byte.
+That is what people shoot, and no bound of a format: films pack whole frames into nothing."""
+
+_MOST_BYTES = 1 << 29
+"""That FFmpeg may take at once: a frame of `MOST_PIXELS` fits in at 8 bits, one of 12,288 x 6,480 at 16, in 4:4:4."""
 
 _KINDS = "MP4, MOV, MKV, WebM, AVI, MPEG, MXF, FLV, Ogg, WMV, GIF or Y4M"
 _MAGIC = (
@@ -47,6 +58,8 @@ _BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot
 _STILL_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif", b"jpx ", b"crx "})
 # Demuxers whose headers say how many frames there are, or whose packets are frames one by one.
 _INDEXED = frozenset({"mov", "matroska"})
+# Demuxers that find their streams while they read packets.
+_HEADLESS = frozenset({"flv", "mpeg"})
 _COMMON_RATES = (
     *(Fraction(rate) for rate in (24, 25, 30, 48, 50, 60, 12, 15, 10, 100, 120)),
     *(Fraction(rate * 1000, 1001) for rate in (24, 30, 48, 60, 120)),
@@ -66,6 +79,7 @@ class Film:
         times: seconds at which its frames begin, and last of all that at which it ends, from 0 on; () where frames
             last equally long.
         begins: the time of the first frame in the file, in seconds.
+        pixel_aspect: of a pixel, its width over its height; None where only decoding tells, if anything.
     """
 
     stream: int
@@ -74,6 +88,7 @@ class Film:
     has_alpha: bool
     times: tuple[Fraction, ...] = ()
     begins: Fraction = Fraction(0)
+    pixel_aspect: Fraction | None = None
 
 
 @dataclass
@@ -92,7 +107,7 @@ class _Packets:
     def add(self, packet: av.Packet) -> None:
         self.stored += 1
         self.whole &= not packet.is_corrupt
-        self.has_alpha |= packet.has_sidedata("matroska_block_additional")
+        self.has_alpha |= alpha_packet(packet) is not None
         if packet.pts is not None:
             self.end = max(self.end, packet.pts + (packet.duration or 0))
         if packet.is_discard:
@@ -125,6 +140,9 @@ def demuxer(path: Path) -> str | None:
 def open_container(path: Path) -> av.container.InputContainer:
     """Opens a film with the one demuxer that its first bytes name, local files only.
 
+    FFmpeg decodes while it opens: frames of more than `most_pixels` are refused, and where streams are found too late
+    to say so, pictures are not decoded.
+
     Raises:
         UserError: what is no film, or is damaged.
     """
@@ -132,9 +150,45 @@ def open_container(path: Path) -> av.container.InputContainer:
     kind = demuxer(path)
     if kind is None:
         raise UserError(f"{path} cannot be read as video; expected {_KINDS}")
+    _bound_memory()
+    options = {"protocol_whitelist": "file", "max_pixels": str(most_pixels(path))}
+    if kind in _HEADLESS:
+        options["codec_whitelist"] = _sound_decoders()
     with reading(path, "a video"):
+        if kind == "mov":
+            require_possible_tables(path)
         # `file:` keeps FFmpeg from reading protocols into names with a colon.
-        return av.open(f"file:{path}", "r", format=kind, options={"protocol_whitelist": "file"})
+        return av.open(f"file:{path}", "r", format=kind, options=options)
+
+
+def most_pixels(path: Path) -> int:
+    """How many pixels a frame of a film may have."""
+    return min(MOST_PIXELS, max(_SMALL, _DENSEST * path.stat().st_size))
+
+
+@cache
+def _bound_memory() -> None:
+    """Bounds what FFmpeg takes at once in this process: some demuxers take, and clear, what a file says it needs."""
+    from av.container import core
+
+    try:
+        limit = ctypes.CDLL(core.__file__).av_max_alloc
+    except (OSError, AttributeError):  # where a library does not show those that it is linked to (Windows)
+        return
+    limit.argtypes, limit.restype = [ctypes.c_size_t], None
+    limit(_MOST_BYTES)
+
+
+@cache
+def _sound_decoders() -> str:
+    return ",".join(name for name in av.codecs_available if _is_sound_decoder(name))
+
+
+def _is_sound_decoder(name: str) -> bool:
+    try:
+        return av.Codec(name, "r").type == "audio"
+    except av.codec.codec.UnknownCodecError:  # it encodes alone
+        return False
 
 
 def probe(path: Path) -> Film:
@@ -160,18 +214,16 @@ def probe(path: Path) -> Film:
         stream = _film_stream(path, container.streams.video, packets)
         found = packets[stream.index]
         missing = _missing(path, container, stream, found)
-        if stream.width * stream.height > MOST_PIXELS:
+        if stream.width * stream.height > most_pixels(path):
             raise UserError(
-                f"{path} has frames of {stream.width} x {stream.height}; expected {MOST_PIXELS} pixels or less"
+                f"{path} says that its frames are {stream.width} x {stream.height}, in {path.stat().st_size} bytes; "
+                f"expected {most_pixels(path)} pixels or less"
             )
-        aspect = stream.sample_aspect_ratio
-        if aspect and aspect != 1:
-            note(path, f"has pixels {float(aspect):.4g} times as wide as high; they are kept as they are stored")
         alpha = found.has_alpha and stream.codec_context.name in ("vp8", "vp9")
         length = found.shown + missing if container.format.name.split(",")[0] in _INDEXED else None
         rate, times = (stream.average_rate, ()) if missing else _rate(path, stream, found)
         begins = min(found.times, default=0) * (stream.time_base or Fraction(0))
-        return Film(stream.index, length, rate, alpha, times, begins)
+        return Film(stream.index, length, rate, alpha, times, begins, stream.sample_aspect_ratio or None)
 
 
 def _film_stream(path: Path, streams: Iterable[av.VideoStream], packets: dict[int, _Packets]) -> av.VideoStream:

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unrender.errors import UserError
+from unrender.files.alpha_packets import AlphaPackets
 from unrender.files.atomic import atomic_write
-from unrender.files.containers import MOST_PIXELS, Film, open_container, probe
+from unrender.files.containers import Film, most_pixels, open_container, probe
 from unrender.files.notes import note
 from unrender.files.ocio import Conversion, input_conversion
 from unrender.files.paths import existing_file
@@ -30,6 +31,7 @@ from unrender.files.transfer import HDR_TRANSFERS, chromaticities, decoding_tabl
 from unrender.files.yuv import BT709, decode_rgb, encode_yuv
 from unrender.scene.color import linear_to_srgb
 from unrender.scene.frames import Frames
+from unrender.scene.strips import strips
 
 Codec = Literal["h264", "ffv1", "prores"]
 
@@ -218,20 +220,19 @@ def _frame_count(path: Path, film: Film) -> int:
     return film.length if film.length is not None else sum(1 for _ in _decoded(path, film))
 
 
-def _decoded(path: Path, film: Film) -> Iterator[tuple[str, av.VideoFrame]]:
-    """The frames of a film as they are stored, each with its decoder's name."""
+def _decoded(path: Path, film: Film) -> Iterator[tuple[av.VideoCodecContext, av.VideoFrame, Array | None]]:
+    """The frames of a film as they are stored, each with its decoder, and alpha (H, W, 1) that is stored beside it."""
     with open_container(path) as container, reading(path, "a video"):
         stream = container.streams[film.stream]
         assert isinstance(stream, av.VideoStream), "Film.stream is one of the video streams"
         decoder = stream.codec_context
-        if film.has_alpha:
-            # FFmpeg's own decoders of VP8 and VP9 pass over the alpha; libvpx does not.
-            decoder = av.CodecContext.create("libvpx-vp9" if decoder.name == "vp9" else "libvpx", "r")
-        decoder.options = {"max_pixels": str(MOST_PIXELS)}
+        decoder.options = {"max_pixels": str(most_pixels(path))}
         decoder.thread_type = "AUTO"
-        for frame in _to_the_first_fault(container.demux(stream), decoder):
+        beside = AlphaPackets(decoder.name, most_pixels(path)) if film.has_alpha else None
+        packets = container.demux(stream)
+        for frame in _to_the_first_fault(beside.taken_from(packets) if beside else packets, decoder):
             assert isinstance(frame, av.VideoFrame), "a video decoder gives pictures"
-            yield decoder.name, frame
+            yield decoder, frame, beside.of(frame) if beside else None
 
 
 def _to_the_first_fault(packets: Iterable[av.Packet], decoder: Any) -> Iterator[Any]:
@@ -263,10 +264,12 @@ def _left_in(decoder: Any) -> list[Any]:
 def _decode(path: Path, film: Film, conversion: Conversion | None, length: int | None = None) -> Iterator[Frames]:
     """The frames of a film, of which `length` are promised."""
     count, size, damaged = 0, None, 0
-    for decoder, frame in _decoded(path, film):
+    for decoder, frame, beside in _decoded(path, film):
+        if not count and length is None:
+            _note_aspect(path, film.pixel_aspect or decoder.sample_aspect_ratio)
         with reading(path, "a video"):
-            rgb, alpha, hdr = _to_linear(frame, conversion)
-        metadata = {"decoder": f"{decoder}, PyAV {av.__version__}"}
+            rgb, alpha, hdr = _to_linear(frame, conversion, beside)
+        metadata = {"decoder": f"{decoder.name}, PyAV {av.__version__}"}
         picture = Frames(rgb, alpha, float(film.rate) if film.rate else None, path.stem, hdr, metadata)
         size = size or picture.size
         if picture.size != size:
@@ -279,14 +282,25 @@ def _decode(path: Path, film: Film, conversion: Conversion | None, length: int |
         note(path, f"is damaged in {damaged} of its {count} frames; they are used as the decoder mends them")
 
 
-def _to_linear(frame: av.VideoFrame, conversion: Conversion | None) -> tuple[Tensor, Tensor | None, bool]:
+def _note_aspect(path: Path, aspect: Fraction | None) -> None:
+    if aspect and aspect != 1:
+        note(path, f"has pixels {float(aspect):.4g} times as wide as high; they are kept as they are stored")
+
+
+def _to_linear(
+    frame: av.VideoFrame, conversion: Conversion | None, beside: Array | None
+) -> tuple[Tensor, Tensor | None, bool]:
     codes, alpha = decode_rgb(frame)
+    alpha = alpha if beside is None else beside
     matrix = _display_matrix(frame)
     codes, hdr = _displayed(codes, matrix), frame.color_trc in HDR_TRANSFERS
     if conversion is not None:
         linear, hdr = conversion.planes(codes.transpose(1, 2, 0)), conversion.hdr
     else:
-        linear = to_rec709(decoding_table(frame.color_trc)[codes], chromaticities(frame.color_primaries))
+        table, primaries = decoding_table(frame.color_trc), chromaticities(frame.color_primaries)
+        linear = np.empty(codes.shape, np.float32)
+        for rows in strips(codes.shape[1:]):
+            linear[:, rows] = to_rec709(table[codes[:, rows]], primaries)
     mask = torch.from_numpy(_displayed(alpha, matrix))[None] if alpha is not None else None
     return torch.from_numpy(linear)[None], mask, hdr
 

@@ -14,6 +14,7 @@ from av.video.reformatter import ColorRange, Interpolation
 from numpy.typing import NDArray
 
 from unrender.files.radiance import Array
+from unrender.scene.strips import strips
 
 BT709 = 1
 """The AVColorSpace number of the BT.709 matrix, the one that is written."""
@@ -51,11 +52,13 @@ def decode_rgb(frame: av.VideoFrame) -> tuple[NDArray[np.uint16], Array | None]:
     fallback = BT709 if frame.height >= _HD_HEIGHT else _BT601
     matrix = _ycbcr_to_rgb(_WEIGHTS.get(frame.colorspace, _WEIGHTS[fallback])) / steps * 65535
     codes = _shifted_to_16_bits(frame, has_alpha)
-    # One matrix product; half a step is added because the cast to integers truncates.
-    rgb = codes[..., :3].astype(np.float32) @ matrix.T.astype(np.float32)
-    rgb += (0.5 - matrix @ zero).astype(np.float32)
-    np.clip(rgb, 0, 65535, out=rgb)
-    return rgb.astype(np.uint16), (codes[..., 3:] / np.float32(full_scale)).clip(0, 1) if has_alpha else None
+    rgb = np.empty((*codes.shape[:2], 3), np.uint16)
+    for rows in strips((frame.height, frame.width)):
+        # One matrix product; half a step is added because the cast to integers truncates.
+        strip = codes[rows, :, :3].astype(np.float32) @ matrix.T.astype(np.float32)
+        strip += (0.5 - matrix @ zero).astype(np.float32)
+        rgb[rows] = np.clip(strip, 0, 65535, out=strip)
+    return rgb, (codes[..., 3:] / np.float32(full_scale)).clip(0, 1) if has_alpha else None
 
 
 def encode_yuv(rgb: Array, layout: str) -> av.VideoFrame:
