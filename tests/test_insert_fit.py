@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from unrender.errors import UserError
-from unrender.scene.environment import EnvironmentMap, mean_direction, texel_directions, texel_solid_angles
+from unrender.scene.color import luminance
+from unrender.scene.environment import EnvironmentMap, mean_direction, texel_directions
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
 
@@ -18,7 +19,8 @@ from unrender.insert import light as lights
 from unrender.insert.composite import Tones, composite
 from unrender.insert.fit import FitOptions, SceneTransport, fit_light
 from unrender.insert.guidance import PixelGuidance, photo_shading
-from unrender.insert.light import GaussianLight, TexelLight, colourfulness, evenness, fuse, sharpened
+from unrender.insert.light import GaussianLight, TexelLight, colourfulness, evenness, fuse, level_radiance
+from unrender.insert.shading import USUAL_ALBEDO, believed
 from unrender.insert.tone import ToneCurves
 from unrender.raytrace.shadows import trace_shadows
 from unrender.raytrace.transport import trace_foreground
@@ -118,17 +120,28 @@ def photo_of_a_ball(sun):
     return Frames(rgb), gbuffer, sun
 
 
-def test_a_sharper_light_is_as_bright_on_level_ground_and_less_even():
+def test_an_even_light_of_one_colour_is_neither_uneven_nor_colourful():
     soft = light("sunset").radiance[0] + 0.2
-    sharp = sharpened(soft, 1.5)
-    falling = texel_directions(LIGHT_SIZE)[..., 1].clamp(min=0) * texel_solid_angles(LIGHT_SIZE)
-    torch.testing.assert_close((sharp * falling).sum((1, 2)), (soft * falling).sum((1, 2)))
-    assert sharp.max() > 1.5 * soft.max()
-    assert evenness(sharp) < evenness(soft) < 0
     even = torch.tensor([0.5, 0.4, 0.3])[:, None, None].expand(3, *LIGHT_SIZE)
+    assert evenness(soft) < 0
     assert float(evenness(even)) == pytest.approx(0, abs=1e-5)
     assert float(colourfulness(even)) == pytest.approx(0, abs=1e-6)
+    torch.testing.assert_close(level_radiance(even), even[:, 0, 0], rtol=1e-2, atol=0)  # a sum over texels
     assert colourfulness(soft * torch.linspace(0.5, 2, 32)[None, None] ** torch.tensor([1, 0, -1])[:, None, None]) > 0.1
+
+
+@pytest.mark.parametrize("albedo", [0.1, 0.23, 0.8])
+def test_a_light_is_believed_between_what_was_fitted_and_what_is_usual(albedo):
+    fitted = light("city").radiance[0]
+    white = torch.tensor([0.9, 0.7, 0.5])
+    found = believed(fitted, white, albedo * torch.full((3,), float(luminance(white, 0))))
+    level = level_radiance(found)
+    torch.testing.assert_close(level / luminance(level, 0), white / luminance(white, 0))  # the colour as it was found
+    usual = albedo / USUAL_ALBEDO
+    assert min(1, usual) - 1e-3 < float(luminance(level, 0) / luminance(white, 0)) < max(1, usual) + 1e-3
+    before, after = (mean_direction(EnvironmentMap(value[None]))[0] for value in (fitted, found))
+    assert float(before @ after / (before.norm() * after.norm())) > 0.9  # from the same side
+    assert evenness(fitted) < evenness(found) < 0
 
 
 @pytest.mark.parametrize("sun", [(0.9, 0.5, 0.3), (-0.8, 0.4, 0.5)])

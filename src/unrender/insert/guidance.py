@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +14,7 @@ from torch.nn import functional
 from unrender.errors import UserError
 from unrender.forward.transport import transport_matrix
 from unrender.insert.composite import Layers, composite
-from unrender.insert.light import LIGHT_SIZE, colourfulness, evenness
+from unrender.insert.light import LIGHT_SIZE, colourfulness, evenness, level_radiance
 from unrender.relight.light_estimate import CLIPPED, HUBER, TRUSTED, working_copy
 from unrender.scene.camera import world_rays
 from unrender.scene.color import luminance
@@ -141,8 +140,7 @@ class PhotoShading:
         short = torch.where(self.clipped, short.clamp(max=0), short)
         loss = loss + self.as_light.mean() * _robust_mean(short, self.as_light)
         height = texel_directions(LIGHT_SIZE)[..., 1]
-        falling = height.clamp(min=0) * texel_solid_angles(LIGHT_SIZE) / math.pi
-        level = ((light * falling).sum((1, 2)) + floor).log() - (self.ambient + floor).log()
+        level = (level_radiance(light) + floor).log() - (self.ambient + floor).log()
         loss = loss + _LEVEL_WEIGHT * _robust_mean(level[:, None], torch.ones(1))
         down = height < _DOWN
         loss = loss + _AMBIENT_WEIGHT * _far_from(light, self.ambient, ~down, floor)
