@@ -1,6 +1,7 @@
 """The fit of a light: with a known answer, by pixels; and by a photo's own shading."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -101,6 +102,13 @@ def test_a_fitted_light_begins_as_the_one_it_starts_from(kind):
     assert float(kind.of(EnvironmentMap(torch.zeros(1, 3, 16, 32))).radiance().detach().max()) < 0.5
 
 
+def test_a_photo_of_many_sides_tells_more_of_the_light_than_one_of_a_floor():
+    frames, gbuffer, _ = photo_of_a_ball((0.9, 0.5, 0.3))
+    floor = torch.tensor([0.0, 1.0, 0.0])[None, :, None, None].expand_as(frames.rgb)
+    assert photo_shading(frames, gbuffer).facing > 0.1
+    assert photo_shading(frames, replace(gbuffer, normal=floor)).facing < 1e-3
+
+
 def photo_of_a_ball(sun):
     """A white ball on nothing, lit by a lobe from `sun`, before a dim sky; frames and G-buffer."""
     camera = Camera.perspective((48, 48), 50.0)
@@ -134,7 +142,7 @@ def test_an_even_light_of_one_colour_is_neither_uneven_nor_colourful():
 def test_a_light_is_believed_between_what_was_fitted_and_what_is_usual(albedo):
     fitted = light("city").radiance[0]
     white = torch.tensor([0.9, 0.7, 0.5])
-    found = believed(fitted, white, albedo * torch.full((3,), float(luminance(white, 0))))
+    found = believed(fitted, white, albedo * torch.full((3,), float(luminance(white, 0))), 0.5)
     level = level_radiance(found)
     torch.testing.assert_close(level / luminance(level, 0), white / luminance(white, 0))  # the colour as it was found
     usual = albedo / USUAL_ALBEDO

@@ -113,6 +113,8 @@ class PhotoShading:
             all that the photo says nothing of.
         neutral: (P,) in [0, 1], how grey each surface is: so far is the colour of its shading believed, for of a
             saturated one a small error of the albedo would make a coloured light.
+        facing: how many ways surfaces face, the least eigenvalue of the mean of n n^T: 0 where all face one way,
+            1/3 for a ball's. So much shading tells of where the light is.
     """
 
     transport: Tensor
@@ -124,6 +126,7 @@ class PhotoShading:
     ground: Tensor | None
     ambient: Tensor
     neutral: Tensor
+    facing: float
 
     def __call__(self, candidate: Candidate) -> Tensor:
         """Robust mean relative error of shading, of light in view and from below, and of the guess at the rest."""
@@ -181,7 +184,15 @@ def photo_shading(frames: Frames, gbuffer: GBuffer) -> PhotoShading:
         ground=picture[:, up].mean(1) if int(up.sum()) > 3 else None,
         ambient=_white(small, picture, trust),
         neutral=_neutral(small),
+        facing=_facing(normal, trust),
     )
+
+
+def _facing(normal: Tensor, trust: Tensor) -> float:
+    """See `PhotoShading.facing`, of normals (3, P)."""
+    weight = trust * (trust > TRUSTED)
+    mean = torch.einsum("ip,jp,p->ij", normal, normal, weight) / weight.sum().clamp(min=1e-6)
+    return float(torch.linalg.eigvalsh(mean)[0].clamp(min=0))
 
 
 def _white(small: GBuffer, picture: Tensor, trust: Tensor) -> Tensor:

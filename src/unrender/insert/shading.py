@@ -25,17 +25,18 @@ from unrender.scene.environment import EnvironmentMap
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
 
-DIRECTION_TRUST = 0.5
-"""How much of the light comes from where the shading says; the rest comes evenly from everywhere."""
+FACING = 0.03
+"""Where surfaces face as many ways (`PhotoShading.facing`), half of the light comes from where shading says, and the
+rest evenly from everywhere; where they face more ways, more of it."""
 
-ALBEDO_TRUST = 0.6
+ALBEDO_TRUST = 0.7
 """How far, in logarithms, the brightness of the light is what the albedos that were estimated make it; the rest of the
 way it is what would make the ground of `USUAL_ALBEDO`. Both err by a factor of two."""
 USUAL_ALBEDO = 0.23
 
-SHADOW_POWER = 0.5
-"""The power that the shadow ratio is raised to: a shadow may fall elsewhere than it is drawn. Where all light is kept
-away, under the object, it is as dark as before."""
+FAINTEST = 0.4
+"""The power that the shadow ratio is raised to where nothing is known of where the light comes from, for a shadow may
+fall elsewhere than it is drawn; 1 where all is known. Where no light comes, under the object, any power is dark."""
 
 
 def fit_shading(
@@ -57,22 +58,25 @@ def fit_shading(
     """
     shading = photo_shading(photo, gbuffer)
     fit = fit_light(shading, estimate_light(photo, gbuffer), options, report=report)
-    found = believed(fit.light.radiance[0], shading.ambient, ground_radiance(scene, photo))
-    light = EnvironmentMap(found[None], fit.light.name)
-    return Fit(light, light, light, Tones(shadow=ToneCurves.power(SHADOW_POWER, 3)), fit.losses)
+    trust = shading.facing / (shading.facing + FACING)
+    white, ground = shading.ambient, ground_radiance(scene, photo)
+    light = EnvironmentMap(believed(fit.light.radiance[0], white, ground, trust)[None], fit.light.name)
+    shadow = ToneCurves.power(FAINTEST + (1 - FAINTEST) * trust, 3)
+    return Fit(light, light, light, Tones(shadow=shadow), fit.losses)
 
 
-def believed(light: Tensor, white: Tensor, ground: Tensor) -> Tensor:
+def believed(light: Tensor, white: Tensor, ground: Tensor, trust: float) -> Tensor:
     """A light (3, H, W) that was fitted, as far as it is believed.
 
     Args:
         light: linear radiance.
         white: (3,) linear radiance of a level white surface, by the albedos of the photo.
         ground: (3,) linear radiance of the ground about the objects.
+        trust: how much of it comes from where it was found to, in [0, 1].
     """
     even = level_radiance(light)[:, None, None].expand_as(light)
-    mixed = torch.lerp(even, light, DIRECTION_TRUST)
-    by_albedos, usual = luminance(white, 0), luminance(ground, 0) / USUAL_ALBEDO
-    bright = torch.exp(ALBEDO_TRUST * by_albedos.log() + (1 - ALBEDO_TRUST) * usual.clamp(min=1e-6).log())
+    mixed = torch.lerp(even, light, trust)
+    by_albedos, usual = (luminance(value.clamp(min=1e-6), 0) for value in (white, ground / USUAL_ALBEDO))
+    bright = torch.exp(ALBEDO_TRUST * by_albedos.log() + (1 - ALBEDO_TRUST) * usual.log())
     wanted = white * bright / by_albedos
     return mixed * (wanted / level_radiance(mixed).clamp(min=1e-6))[:, None, None]
