@@ -20,7 +20,7 @@ from unrender.insert import light as lights
 from unrender.insert.composite import Tones, composite
 from unrender.insert.fit import FitOptions, SceneTransport, fit_light
 from unrender.insert.guidance import PixelGuidance, photo_shading
-from unrender.insert.light import GaussianLight, TexelLight, colourfulness, evenness, fuse, level_radiance
+from unrender.insert.light import GaussianLight, TexelLight, colourfulness, evenness, fuse, level_radiance, sharpened
 from unrender.insert.shading import USUAL_ALBEDO, believed
 from unrender.insert.tone import ToneCurves
 from unrender.raytrace.shadows import trace_shadows
@@ -128,6 +128,14 @@ def photo_of_a_ball(sun):
     return Frames(rgb), gbuffer, sun
 
 
+def test_a_sharper_light_is_as_bright_on_level_ground_and_less_even():
+    soft = light("sunset").radiance[0] + 0.2
+    sharp = sharpened(soft, 1.5)
+    torch.testing.assert_close(level_radiance(sharp), level_radiance(soft))
+    assert sharp.max() > 1.5 * soft.max()
+    assert evenness(sharp) < evenness(soft) < 0
+
+
 def test_an_even_light_of_one_colour_is_neither_uneven_nor_colourful():
     soft = light("sunset").radiance[0] + 0.2
     even = torch.tensor([0.5, 0.4, 0.3])[:, None, None].expand(3, *LIGHT_SIZE)
@@ -144,7 +152,8 @@ def test_a_light_is_believed_between_what_was_fitted_and_what_is_usual(albedo):
     white = torch.tensor([0.9, 0.7, 0.5])
     found = believed(fitted, white, albedo * torch.full((3,), float(luminance(white, 0))), 0.5)
     level = level_radiance(found)
-    torch.testing.assert_close(level / luminance(level, 0), white / luminance(white, 0))  # the colour as it was found
+    white_share, share, fitted_share = (value / luminance(value, 0) for value in (white, level, level_radiance(fitted)))
+    assert bool(((share - white_share) * (share - fitted_share) < 1e-6).all())  # the colour is between both
     usual = albedo / USUAL_ALBEDO
     assert min(1, usual) - 1e-3 < float(luminance(level, 0) / luminance(white, 0)) < max(1, usual) + 1e-3
     before, after = (mean_direction(EnvironmentMap(value[None]))[0] for value in (fitted, found))

@@ -171,6 +171,14 @@ def evenness(light: Tensor) -> Tensor:
     return -(share * (4 * math.pi * share).clamp(min=_DARK).log() * _solid_angles(light)).sum()
 
 
+def sharpened(light: Tensor, power: float) -> Tensor:
+    """A light (3, H, W) with its luminance to a `power`, colours kept, as bright on level ground as before."""
+    bright = luminance(light, 0)
+    raised = light * (bright / bright.mean().clamp(min=_DARK)).clamp(min=1e-4) ** (power - 1)
+    before, after = level_radiance(light), level_radiance(raised)
+    return raised * (before / after.clamp(min=_DARK))[:, None, None]
+
+
 def level_radiance(light: Tensor) -> Tensor:
     """The radiance (3,) of level white ground under a light (3, H, W): its irradiance over pi."""
     height = texel_directions((light.shape[-2], light.shape[-1]))[..., 1].to(light)

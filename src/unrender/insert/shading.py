@@ -15,7 +15,7 @@ from torch import Tensor
 from unrender.insert.composite import Tones
 from unrender.insert.fit import Fit, FitOptions, fit_light
 from unrender.insert.guidance import photo_shading
-from unrender.insert.light import level_radiance
+from unrender.insert.light import level_radiance, sharpened
 from unrender.insert.render import ground_radiance
 from unrender.insert.scene import InsertionScene
 from unrender.insert.tone import ToneCurves
@@ -25,7 +25,11 @@ from unrender.scene.environment import EnvironmentMap
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
 
-FACING = 0.03
+SHARPER = 1.3
+"""The power that the luminance of a light is raised to that was fitted to shading: that is a wide blur of it, and
+errors of normals blur it more."""
+
+FACING = 0.01
 """Where surfaces face as many ways (`PhotoShading.facing`), half of the light comes from where shading says, and the
 rest evenly from everywhere; where they face more ways, more of it."""
 
@@ -34,7 +38,7 @@ ALBEDO_TRUST = 0.7
 way it is what would make the ground of `USUAL_ALBEDO`. Both err by a factor of two."""
 USUAL_ALBEDO = 0.23
 
-FAINTEST = 0.4
+FAINTEST = 0.5
 """The power that the shadow ratio is raised to where nothing is known of where the light comes from, for a shadow may
 fall elsewhere than it is drawn; 1 where all is known. Where no light comes, under the object, any power is dark."""
 
@@ -60,7 +64,9 @@ def fit_shading(
     fit = fit_light(shading, estimate_light(photo, gbuffer), options, report=report)
     trust = shading.facing / (shading.facing + FACING)
     white, ground = shading.ambient, ground_radiance(scene, photo)
-    light = EnvironmentMap(believed(fit.light.radiance[0], white, ground, trust)[None], fit.light.name)
+    light = EnvironmentMap(
+        believed(sharpened(fit.light.radiance[0], SHARPER), white, ground, trust)[None], fit.light.name
+    )
     shadow = ToneCurves.power(FAINTEST + (1 - FAINTEST) * trust, 3)
     return Fit(light, light, light, Tones(shadow=shadow), fit.losses)
 
@@ -78,5 +84,7 @@ def believed(light: Tensor, white: Tensor, ground: Tensor, trust: float) -> Tens
     mixed = torch.lerp(even, light, trust)
     by_albedos, usual = (luminance(value.clamp(min=1e-6), 0) for value in (white, ground / USUAL_ALBEDO))
     bright = torch.exp(ALBEDO_TRUST * by_albedos.log() + (1 - ALBEDO_TRUST) * usual.log())
-    wanted = white * bright / by_albedos
+    level = level_radiance(light).clamp(min=1e-6)
+    colour = (level / luminance(level, 0) * white.clamp(min=1e-6) / by_albedos).sqrt()
+    wanted = colour / luminance(colour, 0) * bright
     return mixed * (wanted / level_radiance(mixed).clamp(min=1e-6))[:, None, None]
