@@ -1,12 +1,14 @@
 """The fit of a light: with a known answer, by pixels; and by a photo's own shading."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from unrender.errors import UserError
-from unrender.scene.environment import EnvironmentMap, mean_direction, texel_directions, texel_solid_angles
+from unrender.scene.color import luminance
+from unrender.scene.environment import EnvironmentMap, mean_direction, texel_directions
 from unrender.scene.frames import Frames
 from unrender.scene.gbuffer import GBuffer
 
@@ -18,7 +20,8 @@ from unrender.insert import light as lights
 from unrender.insert.composite import Tones, composite
 from unrender.insert.fit import FitOptions, SceneTransport, fit_light
 from unrender.insert.guidance import PixelGuidance, photo_shading
-from unrender.insert.light import GaussianLight, TexelLight, colourfulness, evenness, fuse, sharpened
+from unrender.insert.light import GaussianLight, TexelLight, colourfulness, evenness, fuse, level_radiance, sharpened
+from unrender.insert.shading import USUAL_ALBEDO, believed
 from unrender.insert.tone import ToneCurves
 from unrender.raytrace.shadows import trace_shadows
 from unrender.raytrace.transport import trace_foreground
@@ -99,6 +102,13 @@ def test_a_fitted_light_begins_as_the_one_it_starts_from(kind):
     assert float(kind.of(EnvironmentMap(torch.zeros(1, 3, 16, 32))).radiance().detach().max()) < 0.5
 
 
+def test_a_photo_of_many_sides_tells_more_of_the_light_than_one_of_a_floor():
+    frames, gbuffer, _ = photo_of_a_ball((0.9, 0.5, 0.3))
+    floor = torch.tensor([0.0, 1.0, 0.0])[None, :, None, None].expand_as(frames.rgb)
+    assert photo_shading(frames, gbuffer).facing > 0.1
+    assert photo_shading(frames, replace(gbuffer, normal=floor)).facing < 1e-3
+
+
 def photo_of_a_ball(sun):
     """A white ball on nothing, lit by a lobe from `sun`, before a dim sky; frames and G-buffer."""
     camera = Camera.perspective((48, 48), 50.0)
@@ -121,14 +131,34 @@ def photo_of_a_ball(sun):
 def test_a_sharper_light_is_as_bright_on_level_ground_and_less_even():
     soft = light("sunset").radiance[0] + 0.2
     sharp = sharpened(soft, 1.5)
-    falling = texel_directions(LIGHT_SIZE)[..., 1].clamp(min=0) * texel_solid_angles(LIGHT_SIZE)
-    torch.testing.assert_close((sharp * falling).sum((1, 2)), (soft * falling).sum((1, 2)))
+    torch.testing.assert_close(level_radiance(sharp), level_radiance(soft))
     assert sharp.max() > 1.5 * soft.max()
     assert evenness(sharp) < evenness(soft) < 0
+
+
+def test_an_even_light_of_one_colour_is_neither_uneven_nor_colourful():
+    soft = light("sunset").radiance[0] + 0.2
     even = torch.tensor([0.5, 0.4, 0.3])[:, None, None].expand(3, *LIGHT_SIZE)
+    assert evenness(soft) < 0
     assert float(evenness(even)) == pytest.approx(0, abs=1e-5)
     assert float(colourfulness(even)) == pytest.approx(0, abs=1e-6)
+    torch.testing.assert_close(level_radiance(even), even[:, 0, 0], rtol=1e-2, atol=0)  # a sum over texels
     assert colourfulness(soft * torch.linspace(0.5, 2, 32)[None, None] ** torch.tensor([1, 0, -1])[:, None, None]) > 0.1
+
+
+@pytest.mark.parametrize("albedo", [0.1, 0.23, 0.8])
+def test_a_light_is_believed_between_what_was_fitted_and_what_is_usual(albedo):
+    fitted = light("city").radiance[0]
+    white = torch.tensor([0.9, 0.7, 0.5])
+    found = believed(fitted, white, albedo * torch.full((3,), float(luminance(white, 0))), 0.5)
+    level = level_radiance(found)
+    white_share, share, fitted_share = (value / luminance(value, 0) for value in (white, level, level_radiance(fitted)))
+    assert bool(((share - white_share) * (share - fitted_share) < 1e-6).all())  # the colour is between both
+    usual = albedo / USUAL_ALBEDO
+    assert min(1, usual) - 1e-3 < float(luminance(level, 0) / luminance(white, 0)) < max(1, usual) + 1e-3
+    before, after = (mean_direction(EnvironmentMap(value[None]))[0] for value in (fitted, found))
+    assert float(before @ after / (before.norm() * after.norm())) > 0.9  # from the same side
+    assert evenness(fitted) < evenness(found) < 0
 
 
 @pytest.mark.parametrize("sun", [(0.9, 0.5, 0.3), (-0.8, 0.4, 0.5)])

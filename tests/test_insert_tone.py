@@ -43,6 +43,23 @@ def test_gradients_are_those_of_finite_differences():
     torch.autograd.gradcheck(lambda x, *p: tone.apply(ToneCurves(*p), x), (x, *curves.parameters))
 
 
+@pytest.mark.parametrize("exponent", [0.4, 0.5, 0.8, 1.0])
+def test_a_power_is_a_curve_that_leaves_darkness_and_light_alone(exponent):
+    x = torch.linspace(0, 1, 501).reshape(1, 1, 1, -1)
+    y = tone.apply(ToneCurves.power(exponent, 1), x)
+    torch.testing.assert_close(y[..., 10:], x[..., 10:] ** exponent, atol=0.02, rtol=0)
+    assert (y.diff() > 0).all()
+    assert (float(y[..., 0]), float(y[..., -1])) == (0.0, 1.0)
+
+
+def test_faint_shadows_leave_open_ground_as_it_is_to_the_last_bit():
+    shadow = torch.tensor([0.0, 0.25, 1.0, 1.2]).expand(1, 3, 1, 4)
+    layers = Layers(torch.zeros_like(shadow), torch.zeros(1, 1, 1, 4), shadow)
+    toned = layers.toned(Tones(shadow=ToneCurves.power(0.5, 3))).shadow[0, 0, 0]
+    assert torch.equal(toned[2:], shadow[0, 0, 0, 2:])
+    torch.testing.assert_close(toned[:2], torch.tensor([0.0, 0.5]), atol=0.02, rtol=0)
+
+
 def test_a_curve_too_many_is_refused():
     with pytest.raises(UserError, match="2 tone curves for pictures of 3 channels"):
         tone.apply(ToneCurves.identity(2), torch.zeros(1, 3, 2, 2))

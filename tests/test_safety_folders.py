@@ -11,7 +11,7 @@ from tiny_task import Line
 from unrender.cli import main
 from unrender.errors import UserError
 from unrender.files.lock import LOCK_FILE, locked
-from unrender.synth.generate import generate
+from unrender.synth.generation import generate
 from unrender.synth.recipe import SynthRecipe
 from unrender.train.loop import run
 from unrender.train.recipe import Stage, TrainConfig

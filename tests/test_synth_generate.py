@@ -21,7 +21,7 @@ from unrender.files.shards import read_clips
 from unrender.raytrace import backend
 from unrender.scale.local import threads_each
 from unrender.synth import SynthRecipe, generate, preview
-from unrender.synth.preview import HEADER
+from unrender.synth.previews import HEADER
 from unrender.synth.recipe import GENERATOR, recipe_facts
 
 RECIPE = SynthRecipe(clips=3, frames=2, resolution=16, seed=11, samples=1, lights=1, cameras=1, shard_size=1)

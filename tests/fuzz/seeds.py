@@ -55,7 +55,7 @@ from unrender.files.shards import read_about, write_shard
 from unrender.raytrace.assets import read_asset
 from unrender.scene.camera import Camera
 from unrender.scene.gbuffer import GBuffer
-from unrender.synth.generate import _claim
+from unrender.synth.generation import _claim
 from unrender.synth.recipe import GENERATOR
 from unrender.train.loop import run
 from unrender.train.packed import open_packed, packed

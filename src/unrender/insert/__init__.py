@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from unrender.insert.guidance import PixelGuidance as PixelGuidance
     from unrender.insert.guidance import photo_shading as photo_shading
     from unrender.insert.guided import GUIDED as GUIDED
+    from unrender.insert.guided import ShownScene as ShownScene
     from unrender.insert.guided import fit_guided as fit_guided
+    from unrender.insert.guided import fit_shown as fit_shown
+    from unrender.insert.guided import show_scene as show_scene
     from unrender.insert.guided import trace_scene as trace_scene
     from unrender.insert.light import GaussianLight as GaussianLight
     from unrender.insert.light import TexelLight as TexelLight
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
     from unrender.insert.render import TracedScene as TracedScene
     from unrender.insert.render import render_frame as render_frame
     from unrender.insert.scene import InsertionScene as InsertionScene
+    from unrender.insert.shading import fit_shading as fit_shading
     from unrender.insert.tone import ToneCurves as ToneCurves
     from unrender.insert.tracking import follow_plane as follow_plane
 
@@ -80,7 +84,10 @@ _HOMES = {
     ),
     "guided": (
         "GUIDED",
+        "ShownScene",
         "fit_guided",
+        "fit_shown",
+        "show_scene",
         "trace_scene",
     ),
     "light": (
@@ -115,6 +122,7 @@ _HOMES = {
         "render_frame",
     ),
     "scene": ("InsertionScene",),
+    "shading": ("fit_shading",),
     "tone": ("ToneCurves",),
     "tracking": ("follow_plane",),
 }

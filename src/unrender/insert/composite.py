@@ -57,14 +57,14 @@ class Layers:
 
     def toned(self, tones: Tones) -> Layers:
         """The layers under their tone curves. A curve is that of what is seen, so the object's coverage is taken out
-        of it first, and the shadow's stays within [0, 1]; light above 1 is multiplied by as it is."""
+        of it first, and the shadow's stays within [0, 1]; light above 1 stays as it is, and 1 is 1 to the last bit."""
         if tones.neutral:
             return self
         seen = self.foreground / self.alpha.clamp(min=1e-4)
         return Layers(
             tone.apply(tones.foreground, seen) * self.alpha,
             self.alpha,
-            tone.apply(tones.shadow, self.shadow.clamp(max=1)).clamp(0, 1) * self.shadow.clamp(min=1),
+            torch.where(self.shadow < 1, tone.apply(tones.shadow, self.shadow.clamp(max=1)).clamp(0, 1), self.shadow),
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +14,7 @@ from torch.nn import functional
 from unrender.errors import UserError
 from unrender.forward.transport import transport_matrix
 from unrender.insert.composite import Layers, composite
-from unrender.insert.light import LIGHT_SIZE, colourfulness, evenness
+from unrender.insert.light import LIGHT_SIZE, colourfulness, evenness, level_radiance
 from unrender.relight.light_estimate import CLIPPED, HUBER, TRUSTED, working_copy
 from unrender.scene.camera import world_rays
 from unrender.scene.color import luminance
@@ -114,6 +113,8 @@ class PhotoShading:
             all that the photo says nothing of.
         neutral: (P,) in [0, 1], how grey each surface is: so far is the colour of its shading believed, for of a
             saturated one a small error of the albedo would make a coloured light.
+        facing: how many ways surfaces face, the least eigenvalue of the mean of n n^T: 0 where all face one way,
+            1/3 for a ball's. So much shading tells of where the light is.
     """
 
     transport: Tensor
@@ -125,6 +126,7 @@ class PhotoShading:
     ground: Tensor | None
     ambient: Tensor
     neutral: Tensor
+    facing: float
 
     def __call__(self, candidate: Candidate) -> Tensor:
         """Robust mean relative error of shading, of light in view and from below, and of the guess at the rest."""
@@ -141,8 +143,7 @@ class PhotoShading:
         short = torch.where(self.clipped, short.clamp(max=0), short)
         loss = loss + self.as_light.mean() * _robust_mean(short, self.as_light)
         height = texel_directions(LIGHT_SIZE)[..., 1]
-        falling = height.clamp(min=0) * texel_solid_angles(LIGHT_SIZE) / math.pi
-        level = ((light * falling).sum((1, 2)) + floor).log() - (self.ambient + floor).log()
+        level = (level_radiance(light) + floor).log() - (self.ambient + floor).log()
         loss = loss + _LEVEL_WEIGHT * _robust_mean(level[:, None], torch.ones(1))
         down = height < _DOWN
         loss = loss + _AMBIENT_WEIGHT * _far_from(light, self.ambient, ~down, floor)
@@ -183,7 +184,15 @@ def photo_shading(frames: Frames, gbuffer: GBuffer) -> PhotoShading:
         ground=picture[:, up].mean(1) if int(up.sum()) > 3 else None,
         ambient=_white(small, picture, trust),
         neutral=_neutral(small),
+        facing=_facing(normal, trust),
     )
+
+
+def _facing(normal: Tensor, trust: Tensor) -> float:
+    """See `PhotoShading.facing`, of normals (3, P)."""
+    weight = trust * (trust > TRUSTED)
+    mean = torch.einsum("ip,jp,p->ij", normal, normal, weight) / weight.sum().clamp(min=1e-6)
+    return float(torch.linalg.eigvalsh(mean)[0].clamp(min=0))
 
 
 def _white(small: GBuffer, picture: Tensor, trust: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -36,6 +36,21 @@ _SAMPLES = 32
 _SHADED = 0.95  # a shadow ratio above this is no shadow to be shown
 
 
+@dataclass(frozen=True, eq=False)
+class ShownScene:
+    """What a model is shown of a placed object: traced once, it serves any number of fits.
+
+    Attributes:
+        transport: of the window about object and shadow, at the size that the model sees.
+        picture: (1, 3, h, w) linear, the photo there.
+        exposure: gain that brings it to a display.
+    """
+
+    transport: SceneTransport
+    picture: Tensor
+    exposure: float
+
+
 def fit_guided(
     distillation: ScoreDistillation,
     scene: InsertionScene,
@@ -58,12 +73,31 @@ def fit_guided(
     Raises:
         UserError: neither object nor shadow is in the picture.
     """
-    window = changed_window(scene, photo, start)
-    whole = DiffusionGuidance(distillation, window)
-    seen, picture = _cut_out(scene, photo, window, whole.seen_size)
+    return fit_shown(distillation, show_scene(distillation, scene, photo, start), start, options, report)
+
+
+def show_scene(
+    distillation: ScoreDistillation, scene: InsertionScene, photo: Frames, light: EnvironmentMap
+) -> ShownScene:
+    """Traces what `distillation` is to see of a scene whose light is about `light`; arguments and errors as
+    `fit_guided`. Models of one size may share it, whatever they are told."""
+    window = changed_window(scene, photo, light)
+    seen, picture = _cut_out(scene, photo, window, DiffusionGuidance(distillation, window).seen_size)
     gain = float(percentile_gain(photo.rgb, *PERCENTILE)) if photo.hdr else 1.0
-    guidance = replace(whole, window=(0, 0, *seen.camera.size), exposure=gain)
-    return fit_light(guidance, start, options, transport=_traced(seen), background=picture, report=report)
+    return ShownScene(_traced(seen), picture, gain)
+
+
+def fit_shown(
+    distillation: ScoreDistillation,
+    shown: ShownScene,
+    start: EnvironmentMap,
+    options: FitOptions = GUIDED,
+    report: Callable[[int, float], None] | None = None,
+) -> Fit:
+    """`fit_guided` of a scene that is traced already."""
+    height, width = shown.picture.shape[-2:]
+    guidance = DiffusionGuidance(distillation, (0, 0, height, width), shown.exposure)
+    return fit_light(guidance, start, options, transport=shown.transport, background=shown.picture, report=report)
 
 
 def changed_window(scene: InsertionScene, photo: Frames, light: EnvironmentMap) -> Window:

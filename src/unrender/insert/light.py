@@ -175,10 +175,14 @@ def sharpened(light: Tensor, power: float) -> Tensor:
     """A light (3, H, W) with its luminance to a `power`, colours kept, as bright on level ground as before."""
     bright = luminance(light, 0)
     raised = light * (bright / bright.mean().clamp(min=_DARK)).clamp(min=1e-4) ** (power - 1)
-    size = (light.shape[-2], light.shape[-1])
-    falling = texel_directions(size)[..., 1].clamp(min=0).to(light) * _solid_angles(light)
-    before, after = ((value * falling).sum((1, 2), keepdim=True) for value in (light, raised))
-    return raised * (before / after.clamp(min=_DARK))
+    before, after = level_radiance(light), level_radiance(raised)
+    return raised * (before / after.clamp(min=_DARK))[:, None, None]
+
+
+def level_radiance(light: Tensor) -> Tensor:
+    """The radiance (3,) of level white ground under a light (3, H, W): its irradiance over pi."""
+    height = texel_directions((light.shape[-2], light.shape[-1]))[..., 1].to(light)
+    return (light * height.clamp(min=0) * _solid_angles(light)).sum((1, 2)) / math.pi
 
 
 def _solid_angles(radiance: Tensor) -> Tensor:

@@ -15,16 +15,16 @@ from torch import Tensor
 from unrender.diffusion.score_distillation import ScoreDistillation
 from unrender.errors import UserError
 from unrender.files.natural import LightLike, as_clip, as_light
-from unrender.insert.composite import Tones, composite
+from unrender.insert.composite import composite
 from unrender.insert.fit import Fit, FitOptions, fit_light
-from unrender.insert.guidance import LightGuidance, photo_shading
+from unrender.insert.guidance import LightGuidance
 from unrender.insert.guided import GUIDED, fit_guided, trace_scene
-from unrender.insert.light import sharpened
 from unrender.insert.look import look_at
 from unrender.insert.placement import ANYWHERE, Asset, Placement, build_scene, loaded
 from unrender.insert.plane import support_mask
 from unrender.insert.render import SAMPLES, Rendered, TracedScene, ground_albedo, render_frame
 from unrender.insert.scene import InsertionScene
+from unrender.insert.shading import fit_shading
 from unrender.insert.tracking import follow_plane, stands_still
 from unrender.relight.light_estimate import estimate_light
 from unrender.relight.options import Inverse
@@ -67,12 +67,6 @@ class InsertOptions:
 
 DEFAULTS = InsertOptions()
 
-SHARPER = 1.3
-"""The power that the luminance of a light is raised to that was fitted to a photo's shading. Errors of normals smear
-such a light, and shading, a wide blur of the light, tells little of how sharp it is: on `synth --insertion` the flux of
-fitted lights has about half the direction of that of true ones. Sharper lights make shadows that are seen; on those
-pairs, whose lights are found 50 degrees off on average, 1.3 costs a quarter of a decibel, and 2 more than one."""
-
 
 @dataclass(frozen=True)
 class InsertionPlan:
@@ -87,6 +81,11 @@ class InsertionPlan:
     scene: InsertionScene
     fit: Fit
     ground: Tensor
+
+    @staticmethod
+    def of(scene: InsertionScene, fit: Fit, photo: Frames) -> InsertionPlan:
+        """The plan of a scene under the light of `fit`, on the ground that `photo` (T = 1) then has."""
+        return InsertionPlan(scene, fit, ground_albedo(scene, fit.light, photo))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -171,7 +170,7 @@ def plan_insertion(
         light: where it is known; else it starts from the relight room's estimate and is fitted.
         placement: where the objects go.
         options: how.
-        guidance: what the light is fitted by; the photo's own shading (`photo_shading`) by default. A diffusion model
+        guidance: what the light is fitted by; the photo's own shading (`fit_shading`) by default. A diffusion model
             goes on from what that finds (`fit_guided`), with two lights that become one and tone curves.
         inverse: takes the photo apart, where something has to be found in it; the embedded model by default.
         report: is called with each step of the last fit, and its loss.
@@ -185,18 +184,18 @@ def plan_insertion(
     scene = build_scene(photo, loaded(assets), placement, look)
     if light is not None:
         known = _exposed(light.frame(0), photo, scene, options, look)
-        return _planned(scene, Fit(known, known, known, Tones(), ()), photo)
+        return InsertionPlan.of(scene, Fit.known(known), photo)
     gbuffer = replace(look(), camera=scene.camera.frame(0))
-    start = estimate_light(photo, gbuffer)
-    if guidance is None or isinstance(guidance, ScoreDistillation):
-        shading = photo_shading(photo, gbuffer)
-        if guidance is None:
-            return _planned(scene, _sharpened(fit_light(shading, start, options.fit, report=report)), photo)
-        shaded = _sharpened(fit_light(shading, start, options.fit)).light
-        return _planned(scene, fit_guided(guidance, scene, photo, shaded, options.guided, report), photo)
-    transport, picture = trace_scene(scene, photo)
-    fit = fit_light(guidance, start, options.fit, transport=transport, background=picture, report=report)
-    return _planned(scene, fit, photo)
+    if guidance is None:
+        fit = fit_shading(scene, photo, gbuffer, options.fit, report)
+    elif isinstance(guidance, ScoreDistillation):
+        shaded = fit_shading(scene, photo, gbuffer, options.fit).light
+        fit = fit_guided(guidance, scene, photo, shaded, options.guided, report)
+    else:
+        transport, picture = trace_scene(scene, photo)
+        start = estimate_light(photo, gbuffer)
+        fit = fit_light(guidance, start, options.fit, transport=transport, background=picture, report=report)
+    return InsertionPlan.of(scene, fit, photo)
 
 
 def follow_camera(plan: InsertionPlan, clip: Iterable[Frames], look: Callable[[], GBuffer]) -> InsertionPlan:
@@ -237,19 +236,6 @@ def insert_stream(
                 traced, plan.scene, plan.fit.light, frame=index, samples=options.samples, seed=options.seed
             )
         yield InsertedFrame(frame, rendered, composite(frame.rgb, rendered.layers.toned(plan.fit.tones)))
-
-
-def _planned(scene: InsertionScene, fit: Fit, photo: Frames) -> InsertionPlan:
-    return InsertionPlan(scene, fit, ground_albedo(scene, fit.light, photo))
-
-
-def _sharpened(fit: Fit) -> Fit:
-    """What was fitted to a photo's shading, as sharp as lights are: see `SHARPER`."""
-    light, foreground, shadow = (
-        replace(value, radiance=sharpened(value.radiance[0], SHARPER)[None])
-        for value in (fit.light, fit.foreground_light, fit.shadow_light)
-    )
-    return replace(fit, light=light, foreground_light=foreground, shadow_light=shadow)
 
 
 def _exposed(

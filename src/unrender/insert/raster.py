@@ -15,8 +15,8 @@ from unrender.scene.gbuffer import GBuffer
 NEAREST = 1e-3
 """Planar depth under which a triangle is left out."""
 
-BATCH = 1 << 21
-"""Places that are asked at once."""
+BATCH = 1 << 17
+"""Places that are asked at once: what of them is worked on stays in a cache."""
 
 
 def rasterise(mesh: TexturedMesh, camera: Camera) -> GBuffer:
@@ -81,19 +81,21 @@ def _covered(corners: Tensor, size: tuple[int, int]) -> Iterator[tuple[Tensor, T
         if step < 0:
             continue
         window = 1 << step
-        grid = torch.stack(torch.meshgrid(torch.arange(window), torch.arange(window), indexing="xy"), -1).reshape(-1, 2)
+        cells = torch.arange(window**2)
+        down, across = cells // window, cells % window
         for chosen in (steps == step).nonzero()[:, 0].split(max(1, BATCH // window**2)):
-            at = low[chosen, None] + grid
-            a, b, c = (corners[chosen, k, None] for k in range(3))
-            weights = torch.stack([_area(b, c, at + 0.5), _area(c, a, at + 0.5), _area(a, b, at + 0.5)], -1)
-            whole = _area(a, b, c)[..., None]
-            weights = weights / torch.where(whole == 0, torch.inf, whole)
-            inside = (weights >= 0).all(-1) & (whole[..., 0] != 0) & (at <= high[chosen, None]).all(-1)
+            x, y = low[chosen, :1] + across, low[chosen, 1:] + down
+            a, b, c = corners[chosen, :, :, None].unbind(1)
+            whole = _area(a, b, *c.unbind(1))
+            weights = [_area(*edge, x + 0.5, y + 0.5) / whole for edge in ((b, c), (c, a), (a, b))]
+            inside = (x <= high[chosen, :1]) & (y <= high[chosen, 1:]) & (whole != 0)
+            for weight in weights:
+                inside &= weight >= 0
             face, cell = inside.nonzero(as_tuple=True)
-            spot = at[face, cell].long()
-            yield chosen[face], spot[:, 1] * width + spot[:, 0], weights[face, cell]
+            spot = (y * width + x)[face, cell].long()
+            yield chosen[face], spot, torch.stack([weight[face, cell] for weight in weights], -1)
 
 
-def _area(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """Twice the signed area of triangles (..., 2)."""
-    return (b[..., 0] - a[..., 0]) * (c[..., 1] - a[..., 1]) - (b[..., 1] - a[..., 1]) * (c[..., 0] - a[..., 0])
+def _area(a: Tensor, b: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Twice the signed area of the triangles of corners a, b (F, 2, 1) and (x, y), both (F, N)."""
+    return (b[:, 0] - a[:, 0]) * (y - a[:, 1]) - (b[:, 1] - a[:, 1]) * (x - a[:, 0])

@@ -135,6 +135,14 @@ def ground_albedo(scene: InsertionScene, light: EnvironmentMap, photo: Frames) -
     DiPIR leaves out light from the scene to the object, for want of the scene's materials; under a light that is known
     the photo tells the one that matters, where the object stands.
     """
+    falling = (texel_directions(light.size) @ scene.plane.normal.float()).clamp(min=0) * texel_solid_angles(light.size)
+    irradiance = (light.radiance[0] * falling).sum((1, 2)).clamp(min=1e-6)
+    return (math.pi * ground_radiance(scene, photo) / irradiance).clamp(0.02, 0.9)
+
+
+def ground_radiance(scene: InsertionScene, photo: Frames) -> Tensor:
+    """How bright the ground round the objects is in the photo, (3,) linear: the median over rings about them; the
+    photo's mean where none of these is in view."""
     points = torch.cat([torch.from_numpy(thing.points).float() for thing in scene.objects])
     middle, normal = (points.amin(0) + points.amax(0)) / 2, scene.plane.normal.float()
     reach = float((points - middle).norm(dim=1).max())
@@ -145,7 +153,7 @@ def ground_albedo(scene: InsertionScene, light: EnvironmentMap, photo: Frames) -
         + radius
         * reach
         * (torch.cos(angle)[:, None] * side + torch.sin(angle)[:, None] * torch.linalg.cross(side, normal))
-        for radius in (0.8, 1.2, 1.6)
+        for radius in _RINGS
     ]
     ring = torch.cat(spots)
     ring = ring - ((ring @ normal) - scene.plane.offset)[:, None] * normal
@@ -153,10 +161,7 @@ def ground_albedo(scene: InsertionScene, light: EnvironmentMap, photo: Frames) -
     height, width = photo.size
     x, y = pixels[0].floor().long().unbind(-1)
     there = (depth[0] > 1e-6) & (x >= 0) & (y >= 0) & (x < width) & (y < height)
-    seen = photo.rgb[0][:, y[there], x[there]].median(1).values if bool(there.any()) else photo.rgb[0].mean((1, 2))
-    falling = (texel_directions(light.size) @ normal).clamp(min=0) * texel_solid_angles(light.size)
-    irradiance = (light.radiance[0] * falling).sum((1, 2)).clamp(min=1e-6)
-    return (math.pi * seen / irradiance).clamp(0.02, 0.9)
+    return photo.rgb[0][:, y[there], x[there]].median(1).values if bool(there.any()) else photo.rgb[0].mean((1, 2))
 
 
 def light_groups(light: EnvironmentMap, plane: SupportPlane) -> list[EnvironmentMap]:

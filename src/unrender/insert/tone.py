@@ -15,6 +15,7 @@ BINS = 5
 """As DiPIR has them (Liang et al. 2024)."""
 
 _LEAST = 1e-3  # of widths, heights and slopes: what keeps a curve strictly monotone
+_UNIT = math.log(math.expm1(1 - _LEAST))  # whose softplus, with the least added, is a slope of 1
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,16 @@ class ToneCurves:
     def identity(count: int) -> ToneCurves:
         """`count` curves that change nothing."""
         return ToneCurves(torch.zeros(count, BINS), torch.zeros(count, BINS), torch.zeros(count, BINS + 1))
+
+    @staticmethod
+    def power(exponent: float, count: int) -> ToneCurves:
+        """`count` curves near x^exponent for exponents from 0.4 to 1: within 0.02 where x is 0.02 or more."""
+        xs = torch.linspace(0, 1, BINS + 1).square()
+        ys = xs**exponent
+        slopes = exponent * torch.cat((xs[1:2] / 16, xs[1:])) ** (exponent - 1)
+        raw = torch.log(torch.expm1((slopes - _LEAST).clamp(min=_LEAST))) - _UNIT
+        widths, heights = (((edges.diff() - _LEAST) / (1 - _LEAST * BINS)).log() for edges in (xs, ys))
+        return ToneCurves(*(value.expand(count, -1).clone() for value in (widths, heights, raw)))
 
     @property
     def parameters(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -93,8 +104,7 @@ def _knots(curves: ToneCurves) -> tuple[Tensor, Tensor, Tensor]:
         inner = sizes.cumsum(1)[:, :-1]
         return torch.cat((torch.zeros_like(inner[:, :1]), inner, torch.ones_like(inner[:, :1])), 1)
 
-    unit = math.log(math.expm1(1 - _LEAST))  # whose softplus, with the least added, is a slope of 1
-    return edges(curves.widths), edges(curves.heights), _LEAST + functional.softplus(curves.slopes + unit)
+    return edges(curves.widths), edges(curves.heights), _LEAST + functional.softplus(curves.slopes + _UNIT)
 
 
 def _by_curve(curves: ToneCurves, values: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:

@@ -13,10 +13,8 @@ Random = np.random.Generator
 def fbm(rng: Random, size: int, slope: float = 1.8, low: float = 1.0, stretch: float = 1.0) -> Array:
     """Periodic fractal noise, (size, size) float32 in [0, 1], flat histogram tails: spectrum 1 / f^slope above `low`
     cycles, `stretch` times as fast across as down."""
-    import scipy.fft
-
-    fy = scipy.fft.fftfreq(size, np.float32(1 / size)).astype(np.float32)[:, None]
-    fx = scipy.fft.rfftfreq(size, np.float32(1 / size)).astype(np.float32)[None] * np.float32(stretch)
+    fy = np.fft.fftfreq(size, 1 / size).astype(np.float32)[:, None]
+    fx = np.fft.rfftfreq(size, 1 / size).astype(np.float32)[None] * np.float32(stretch)
     f2 = np.maximum(fx * fx + fy * fy, np.float32(low * low))
     amplitude = f2 ** np.float32(-slope / 2)
     amplitude[0, 0] = 0
@@ -24,7 +22,7 @@ def fbm(rng: Random, size: int, slope: float = 1.8, low: float = 1.0, stretch: f
     spectrum = np.empty(f2.shape, np.complex64)
     spectrum.real = amplitude * rng.standard_normal(f2.shape, np.float32)
     spectrum.imag = amplitude * rng.standard_normal(f2.shape, np.float32)
-    noise = scipy.fft.irfft2(spectrum, s=(size, size))
+    noise = np.fft.irfft2(spectrum, s=(size, size))
     return np.clip(0.5 + noise / (4 * noise.std()), 0, 1)
 
 
