@@ -90,9 +90,11 @@ def draw_views(sets: Sequence[TrainingViews], spec: BatchSpec, views: int) -> Vi
     """The random batch of `spec`: `spec.count` sets of `views` each, cut to one window a set.
 
     Half of the sets have views from anywhere, half consecutive ones with a stride of 1 to 4 (ViewDiff's `mix`, without
-    its stride of 0, which shows one picture again and again).
+    its stride of 0, which shows one picture again and again). Sets that are smaller than the batch's pictures are left
+    out, unless all are.
     """
     generator = spec.generator(0)
+    sets = [one for one in sets if min(one.camera.size) >= spec.side] or sets
     parts, cameras, captions = [], [], []
     for _ in range(spec.count):
         chosen = sets[int(torch.randint(len(sets), (), generator=generator))]

@@ -79,6 +79,9 @@ class ViewDiffRecipe:
     renderer_rate: how many times as fast the volume renderer learns, without weight decay. The released script's; the
         paper's is 100.
     density_noise: deviation of the noise on the density's logits.
+    density: bias of a new volume's density; at the paper's -5 it is all but empty, and has little to learn from.
+    lateness: timesteps are drawn as u^(1 / lateness) of the last; above 1 the noisiest come more often, where what a
+        view shows can only be known from the others.
     frozen: the base stays as it is, and only what was added is trained and written.
     """
 
@@ -94,19 +97,31 @@ class ViewDiffRecipe:
     prior_pictures: int = 64
     renderer_rate: float = 20.0
     density_noise: float = 1.0
+    density: float = -5.0
+    lateness: float = 1.0
     frozen: bool = False
 
 
 MINI = ViewDiffRecipe(
-    TrainConfig(steps=6000, stages=(Stage(1.0, 128, 1),), lr=3e-4, final_lr=0.1, ema_decay=0.998),
+    TrainConfig(steps=6000, stages=(Stage(0.8, 64, 4), Stage(0.2, 128, 2)), lr=1.5e-3, final_lr=0.1, ema_decay=0.998),
     layers=ViewLayers(
-        others=None, rank=16, projection="paper", grid=16, samples=16, joining="zero", distance=3.5, background=0.4
+        others=None,
+        rank=32,
+        projection="paper",
+        grid=8,
+        levels=1,
+        samples=8,
+        joining="zero",
+        distance=3.5,
+        background=0.4,
     ),
-    frozen=True,
-    prior_pictures=16,
-    renderer_rate=5.0,
+    known=0.5,
+    prior=0.0,
+    renderer_rate=2.0,
+    density=-1.0,
+    lateness=1.5,
 )
-"""Added layers alone, over a small text-to-image model. Score: not measured; there are no weights of it yet."""
+"""Over a small text-to-image model, which learns as well: that of `mini-mv`, docs/multiview.md."""
 SMOKE = ViewDiffRecipe(
     TrainConfig(steps=20, stages=(Stage(1.0, 32, 1),), lr=1e-3, warmup=5, ema_decay=0.5, save_every=10, precision="no"),
     layers=ViewLayers(others=None, rank=4, grid=16, inner=4, samples=8, joining="zero", distance=3.5),
@@ -154,6 +169,8 @@ def starting_views(recipe: ViewDiffRecipe) -> Checkpoint:
     checkpoint = replace(checkpoint, card=replace(checkpoint.card, conditioning=card.conditioning))
     add_views(checkpoint.unet, recipe.layers)
     checkpoint.autoencoder.requires_grad_(False).eval()
+    for layer in projection_layers(checkpoint.unet):
+        nn.init.constant_(layer.volume_renderer.bias_opacity, recipe.density)
     for name, parameter in checkpoint.unet.named_parameters():
         parameter.requires_grad_(not recipe.frozen or is_added(name))
     return checkpoint
@@ -276,9 +293,7 @@ class ViewDiffTask:
         vectors = camera_vectors(batch.camera, batch.intensity, lifted.flatten())
         dropped = torch.rand(len(clean), generator=generator) < recipe.dropout
         tokens = self._tokens([caption for caption in batch.captions for _ in range(views)], dropped)
-        timestep = (
-            torch.randint(self._levels, (spec.count,), generator=generator).repeat_interleave(views).to(clean.device)
-        )
+        timestep = self._timesteps(spec.count, generator).repeat_interleave(views).to(clean.device)
         error = self._error(
             engine,
             clean,
@@ -305,7 +320,7 @@ class ViewDiffTask:
         clean = latents[index].to(self._device)
         dropped = torch.rand(spec.count, generator=generator) < self.recipe.dropout
         tokens = self._tokens([captions[int(i)] for i in index], dropped)
-        timestep = torch.randint(self._levels, (spec.count,), generator=generator).to(clean.device)
+        timestep = self._timesteps(spec.count, generator).to(clean.device)
         conditioning = Conditioning(tokens=(tokens,), cameras=camera_vectors(camera).to(clean.device), group_size=1)
         known = torch.zeros(spec.count, dtype=torch.bool, device=clean.device)
         return self._error(engine, clean, timestep, known, conditioning, spec.seed + 1).mean()
@@ -357,6 +372,10 @@ class ViewDiffTask:
     def _tokens(self, captions: Sequence[str], dropped: Tensor) -> Tensor:
         chosen = ["" if drop else caption for caption, drop in zip(captions, dropped.tolist(), strict=True)]
         return torch.stack([self.tokens[caption] for caption in chosen]).to(self._device)
+
+    def _timesteps(self, count: int, generator: torch.Generator) -> Tensor:
+        drawn = torch.rand(count, generator=generator) ** (1 / self.recipe.lateness)
+        return (drawn * self._levels).long().clamp(max=self._levels - 1)
 
     def _engine(self, unet: nn.Module) -> Engine:
         return Engine(replace(self.checkpoint, unet=unet), self._compute)
