@@ -207,6 +207,9 @@ def test_a_model_is_found_with_the_steps_of_its_recipe(place: str, models: Path,
     (tmp_path / "cycle" / "recipe.json").write_text('{"config": {"steps": 12}}')
     if place != "cycle/inverse/model":
         assert found.trained(who) == (12,)
+        # A time budget ended this run.
+        (tmp_path / "cycle" / "log.jsonl").write_text('{"step": 1}\n{"step": 7, "loss": 0.5}\n{"st')
+        assert found.trained(who) == (7,)
 
 
 # Through the doors.

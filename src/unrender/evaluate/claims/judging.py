@@ -148,7 +148,7 @@ class Faster:
 
 @dataclass(frozen=True)
 class TrainedAlike:
-    """The models of all contestants were trained for equally many steps, as far as their recipes say."""
+    """The models of all contestants were trained for equally many steps, as far as their runs say."""
 
     contestants: tuple[Contestant, ...]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +13,7 @@ from unrender.errors import UserError
 from unrender.evaluate.claims.contestant import Contestant
 from unrender.evaluate.claims.training import TRAINING
 from unrender.evaluate.metrics.lpips import Lpips
+from unrender.files.reading import reading
 from unrender.files.tables import read_table
 from unrender.forward import DeferredRenderer, ForwardOptions, ForwardRenderer
 from unrender.forward.neural import NeuralRenderer
@@ -161,9 +163,14 @@ def _is_model(place: Path) -> bool:
 
 
 def _steps(model: Path) -> int | None:
+    """For how many steps a model was trained: those that its run has logged, for one with a time budget does fewer than
+    its recipe says; the recipe's where there is no log."""
     run = model.resolve().parent
     run = run.parent if run.name == "model" else run  # a pair of models lies one folder deeper
-    recipe = run / "recipe.json"
+    log, recipe = run / "log.jsonl", run / "recipe.json"
+    if log.is_file() and (lines := log.read_text().split("\n")[:-1]):
+        with reading(log, "a log of training"):
+            return int(json.loads(lines[-1])["step"])
     if not recipe.is_file():
         return None
     config = read_table(recipe).get("config")
