@@ -110,7 +110,7 @@ class DetailJob:
 
 
 @dataclass(frozen=True)
-class LightJob:
+class GuessedLightJob:
     """Which recipe, and whose maps it learns from."""
 
     recipe: Annotated[Literal["mini", "smoke"], typer.Option(help="`smoke` only shows that it runs.")] = "mini"
@@ -225,14 +225,14 @@ def detail(job: DetailJob, options: RunOptions) -> None:
     run_recipe("detail", (job, options), recipe, train_detail, load=lambda: _stills(options, kind, hint=job.hint))
 
 
-def light(job: LightJob, options: RunOptions) -> None:
+def light(job: GuessedLightJob, options: RunOptions) -> None:
     """Train the network that guesses the light of a photo, of `unrender synth` under known lights."""
     from unrender.train.light import RECIPES, train_light
 
     run_recipe("light", (job, options), RECIPES[job.recipe], train_light, load=lambda: _light_examples(job, options))
 
 
-def _light_examples(job: LightJob, options: RunOptions) -> Any:
+def _light_examples(job: GuessedLightJob, options: RunOptions) -> Any:
     from unrender.errors import UserError
     from unrender.inverse.renderer import InverseRenderer
     from unrender.train.light_data import load_light_examples
