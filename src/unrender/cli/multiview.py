@@ -42,7 +42,7 @@ class ViewsJob:
         ),
     ] = None
     model: Annotated[
-        str, typer.Option(help="A model's id, or a folder of `train viewdiff`; mini-mv comes with no weights yet.")
+        str, typer.Option(help="A model's id, or a folder of `train viewdiff`; mini-mv knows colours, no shapes.")
     ] = "mini-mv"
     exr: Annotated[bool, typer.Option("--exr", help="Write every view as float EXR, too.")] = False
     fps: Annotated[float, typer.Option(min=1, max=240, help="Of the film.")] = 12.0

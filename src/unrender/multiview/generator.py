@@ -15,7 +15,7 @@ from unrender.diffusion.engine import Engine, Plan, Prediction, load_engine, run
 from unrender.diffusion.framing import Framing, plan_framing, unframe
 from unrender.diffusion.inputs import Inputs
 from unrender.diffusion.latents import encode_pictures
-from unrender.diffusion.networks.views.cameras import camera_vectors
+from unrender.diffusion.networks.views.cameras import USUAL_INTENSITY, camera_vectors, picture_intensity
 from unrender.diffusion.networks.views.install import views_of
 from unrender.diffusion.noise import draw_noise
 from unrender.diffusion.options import InferenceOptions
@@ -108,7 +108,7 @@ class MultiViewGenerator:
         first = same_views(seen)
         known = {first[index]: picture for index, picture in (given or {}).items()}
         unique = sorted(set(first))
-        tokens = self._tokens(prompt)
+        told = _Told(seen.size, self._vectors(seen, self._intensity(known, seen.size)), self._tokens(prompt))
         views = dict(done or {})
         start = {index: self._encode(picture, seen.size) for index, picture in known.items() if index not in views}
         if start:
@@ -127,7 +127,7 @@ class MultiViewGenerator:
             named = ViewBatch(tuple(unique[i] for i in batch.new), tuple(unique[i] for i in batch.known))
             if all(view in views for view in named.new):
                 continue
-            made = self._denoise(named, seen, views, tokens, options, guided=number == 0, image=bool(known))
+            made = self._denoise(named, told, views, options, guided=number == 0, image=bool(known))
             views |= made
             yield made
 
@@ -157,9 +157,8 @@ class MultiViewGenerator:
     def _denoise(
         self,
         batch: ViewBatch,
-        camera: Camera,
+        told: _Told,
         views: Views,
-        tokens: Tensor,
         options: ViewOptions,
         *,
         guided: bool,
@@ -167,15 +166,15 @@ class MultiViewGenerator:
     ) -> Views:
         """The new views of one batch. Known ones go along clean, for the network sees both; all get a surface."""
         engine, order = self._guided(options, guided, image), [*batch.known, *batch.new]
-        size, count = camera.size, len(order)
+        size, count = told.size, len(order)
         shape = engine.noise_shape(size, 1, "the view")
         noise = torch.cat([draw_noise("gaussian", shape, options.seed * 1_000_003 + view) for view in order])
         latents = torch.stack([views[view].latent if view in views else noise[i] for i, view in enumerate(order)])
         inputs = Inputs(
             size,
             count,
-            tokens=tokens,
-            cameras=self._vectors(camera, order),
+            tokens=told.tokens,
+            cameras=told.vectors[order],
             clean=torch.tensor([view in batch.known for view in order]),
             clean_latents=latents,
             name="the view",
@@ -225,12 +224,21 @@ class MultiViewGenerator:
         assert rgb is not None
         return rgb
 
-    def _vectors(self, camera: Camera, order: list[int]) -> Tensor:
+    def _vectors(self, camera: Camera, intensity: Tensor) -> Tensor:
         """Camera vectors of the canvas that the network sees: the picture resized, and padded to the right and
         below."""
         framing = plan_framing(camera.size, self.card.maps.size, "the view")
         canvas = camera.resized(framing.content).cropped(0, 0, framing.canvas)
-        return camera_vectors(canvas)[order]
+        return camera_vectors(canvas, intensity.expand(len(canvas), 2))
+
+    def _intensity(self, known: Mapping[int, Frames], size: tuple[int, int]) -> Tensor:
+        """(2,) mean and variance that every view is told: those of the given pictures, or what the card says."""
+        if self.layers.intensity == "zero":
+            return torch.zeros(2)
+        if not known:
+            return torch.tensor(USUAL_INTENSITY)
+        shown = torch.cat([fit_picture(picture, size).rgb for picture in known.values()])
+        return picture_intensity(shown).mean(0)
 
     def _surfaces(self, count: int) -> tuple[Tensor | None, Tensor | None]:
         """Depth and coverage of the finest projection layer in the last evaluation; under guidance that with the text
@@ -240,6 +248,15 @@ class MultiViewGenerator:
             return None, None
         depth, coverage = max(views.context.surfaces.values(), key=lambda pair: pair[0].shape[-1])
         return depth[:count].float().cpu(), coverage[:count].float().cpu()
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What the network is told of a path: the size of its views, their camera vectors and the prompt's tokens."""
+
+    size: tuple[int, int]
+    vectors: Tensor
+    tokens: Tensor
 
 
 def fit_picture(picture: Frames, size: tuple[int, int]) -> Frames:

@@ -33,6 +33,7 @@ def guess_light(frames: Frames, gbuffer: GBuffer, network: LightNetwork | None =
 
     Args:
         frames: the picture, (T, 3, H, W) linear; of several frames, which share the light, the logarithmic mean counts.
+            What its alpha leaves out does not.
         gbuffer: its G-buffer, at the same size, with base_color and normal.
         network: `mini_light`, where none is given.
 
@@ -40,14 +41,15 @@ def guess_light(frames: Frames, gbuffer: GBuffer, network: LightNetwork | None =
         (3, 8, 16) radiance in the units of the picture, in the world of the G-buffer's camera; black where the picture
         is.
     """
-    if not bool((frames.rgb > 0).any()):
+    shown = frames.rgb if frames.mask is None else frames.rgb * frames.mask
+    if not bool((shown > 0).any()):
         return torch.zeros(3, *LIGHT_SIZE)
     network = network or _embedded()
     chosen = torch.linspace(0, len(frames) - 1, min(FRAMES, len(frames))).round().long().tolist()
     camera = gbuffer.camera_or_default()
     found = []
     for index in chosen:
-        picture, gain = displayed(frames.rgb[index : index + 1], hdr=frames.hdr)
+        picture, gain = displayed(shown[index : index + 1], hdr=frames.hdr)
         with torch.no_grad():
             light = network(picture, *surfaces(gbuffer.frame(index))).exp() / gain
         pose = camera.pose[index if len(camera.pose) > 1 else 0]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from unrender.diffusion.card import ViewLayers
+from unrender.diffusion.networks.views.cameras import picture_intensity
 from unrender.errors import UserError
 from unrender.files.datasets.sequences import PosedSequence
 from unrender.files.shards import Clip
@@ -17,7 +18,6 @@ from unrender.multiview.generator import fit_picture
 from unrender.multiview.rendered import rendered_sets
 from unrender.multiview.subject import Subject
 from unrender.scene.camera import Camera
-from unrender.scene.color import linear_to_srgb
 from unrender.train.loop import BatchSpec
 
 
@@ -110,9 +110,7 @@ def draw_views(sets: Sequence[TrainingViews], spec: BatchSpec, views: int) -> Vi
         cameras.append(camera)
         captions.append(chosen.caption)
     rgb = torch.cat(parts)
-    encoded = linear_to_srgb(rgb.clamp(0, 1)) * 2 - 1
-    intensity = torch.stack((encoded.mean((1, 2, 3)), encoded.var((1, 2, 3))), 1)
-    return ViewBatchData(rgb, Camera.concatenate(cameras), intensity, tuple(captions))
+    return ViewBatchData(rgb, Camera.concatenate(cameras), picture_intensity(rgb), tuple(captions))
 
 
 def whole_views(views: TrainingViews, side: int, count: int) -> TrainingViews:

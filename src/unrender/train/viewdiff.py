@@ -31,7 +31,7 @@ from unrender.diffusion.conditioning import Conditioning
 from unrender.diffusion.engine import Engine
 from unrender.diffusion.items import make_network
 from unrender.diffusion.latents import decode_latents, encode_pictures
-from unrender.diffusion.networks.views.cameras import camera_vectors
+from unrender.diffusion.networks.views.cameras import camera_vectors, picture_intensity
 from unrender.diffusion.networks.views.install import add_views, is_added, projection_layers
 from unrender.diffusion.noise import draw_noise
 from unrender.diffusion.sampler import CleanItems, sample
@@ -114,6 +114,7 @@ MINI = ViewDiffRecipe(
         joining="zero",
         distance=3.5,
         background=0.4,
+        intensity="given",
     ),
     known=0.5,
     prior=0.0,
@@ -346,7 +347,9 @@ class ViewDiffTask:
         known = torch.arange(len(clean), device=clean.device) == 0
         conditioning = Conditioning(
             tokens=(self._tokens([shown.caption] * len(clean), torch.zeros(len(clean), dtype=torch.bool)),),
-            cameras=camera_vectors(shown.camera).to(clean.device),
+            cameras=camera_vectors(shown.camera, picture_intensity(shown.rgb[:1]).expand(len(clean), 2)).to(
+                clean.device
+            ),
             group_size=len(clean),
         )
         noise = draw_noise("gaussian", tuple(clean.shape), 0).to(clean)

@@ -135,6 +135,8 @@ class ViewLayers:
         distance: how far from the subject's middle cameras are, in half sides of the subject's cube.
         up: the axis of the subject's frame that is up.
         released_grid: whether the cells lie as the released code's do (`networks.views.contraction`).
+        intensity: what views that are made are told as the mean and variance that every training picture tells of
+            itself: zeros, as the released code does, or those of the given pictures.
     """
 
     others: int | None = 4
@@ -153,6 +155,7 @@ class ViewLayers:
     distance: float = 4.0
     up: Literal["y", "z"] = "y"
     released_grid: bool = False
+    intensity: Literal["zero", "given"] = "zero"
     kind: Literal["views"] = "views"
 
     def __post_init__(self) -> None:

@@ -52,7 +52,8 @@ class LightNetwork(nn.Module):
         self.first = nn.Linear(32 * cells + 4 * directions + 8, hidden)
         self.second = nn.Linear(hidden, hidden)
         self.out = nn.Linear(hidden, 3 * LIGHT_SIZE[0] * LIGHT_SIZE[1])
-        nn.init.normal_(self.out.weight, std=0.01)
+        with torch.no_grad():
+            self.out.weight.mul_(0.1)
         nn.init.zeros_(self.out.bias)
 
     @classmethod

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from unrender.scene.camera import Camera
+from unrender.scene.color import linear_to_srgb
 
 WIDTH = 19
 CODE = 10
@@ -21,6 +22,9 @@ CODE = 10
 _POSE, _LENS, _INTENSITY, _LIFTED = slice(0, 12), slice(12, 16), slice(16, 18), 18
 
 Up = Literal["y", "z"]
+
+USUAL_INTENSITY = (0.1, 0.15)
+"""Mean and variance of a picture of which nothing is known: of pictures of `synth`, on average."""
 
 
 def camera_vectors(camera: Camera, intensity: Tensor | None = None, lifted: Tensor | None = None) -> Tensor:
@@ -38,6 +42,12 @@ def camera_vectors(camera: Camera, intensity: Tensor | None = None, lifted: Tens
     intensity = lens.new_zeros(count, 2) if intensity is None else intensity.to(lens)
     lifted = lens.new_ones(count) if lifted is None else lifted.to(lens)
     return torch.cat((camera.pose[:, :3].flatten(1), lens, intensity, lifted[:, None]), dim=1)
+
+
+def picture_intensity(rgb: Tensor) -> Tensor:
+    """(T, 2) mean and variance of linear pictures (T, 3, H, W), sRGB-encoded in [-1, 1]: ViewDiff's z3."""
+    encoded = linear_to_srgb(rgb.clamp(0, 1)) * 2 - 1
+    return torch.stack((encoded.mean((1, 2, 3)), encoded.var((1, 2, 3))), dim=1)
 
 
 def poses(vectors: Tensor) -> tuple[Tensor, Tensor]:
