@@ -250,7 +250,7 @@ def test_the_light_of_a_photo(nodes: SimpleNamespace, photo: torch.Tensor) -> No
 
 def test_an_orbit_refuses_what_has_no_weights_in_a_line(nodes: SimpleNamespace) -> None:
     with pytest.raises(ur.UserError) as refused:
-        run(nodes.Orbit, prompt="a teapot")
+        run(nodes.Orbit, prompt="a teapot", model="no-such-model")
     assert "\n" not in str(refused.value)
 
 

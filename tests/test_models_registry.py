@@ -47,7 +47,7 @@ def write(folder: Path, **files: Any) -> Path:
 
 def test_the_embedded_come_first():
     known = cards()
-    own = [*embedded("inverse"), *embedded("forward"), *embedded("text_to_image")]
+    own = [*embedded("inverse"), *embedded("forward"), *embedded("text_to_image"), *embedded("multi_view")]
     assert sorted(card.id for card in known[: len(own)]) == sorted(own)
     assert known[len(own) :] == PUBLISHED
     home = find("mini")

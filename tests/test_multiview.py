@@ -332,3 +332,16 @@ def test_mistakes_are_one_line(teddy, tmp_path, capsys, arguments, line):
 def test_a_model_for_something_else_is_one_line(tmp_path, capsys):
     assert main(["multiview", "bear", "--model", "mini", "-o", str(tmp_path / "out")]) == 2
     assert "inverse renderer" in capsys.readouterr().err
+
+
+def test_embedded_views_take_the_colours_of_the_given_picture():
+    """A red and a green picture, from the embedded weights: what is made up around them tells them apart."""
+    embedded = MultiViewGenerator.from_pretrained("mini-mv")
+    path = along(ring(3, (64, 64)))
+    made = []
+    for color in ((0.6, 0.1, 0.1), (0.1, 0.5, 0.1)):
+        flat = Frames(torch.tensor(color)[None, :, None, None].expand(1, 3, 64, 64).clone())
+        views = embedded("", path, {0: flat}, ViewOptions(steps=2))
+        made.append(views.frames.rgb[1:].mean((0, 2, 3)))
+    assert made[0][0] > 1.5 * made[0][1]
+    assert made[1][1] > 1.5 * made[1][0]
