@@ -41,7 +41,9 @@ def guess_light(frames: Frames, gbuffer: GBuffer, network: LightNetwork | None =
         (3, 8, 16) radiance in the units of the picture, in the world of the G-buffer's camera; black where the picture
         is.
     """
-    shown = frames.rgb if frames.mask is None else frames.rgb * frames.mask
+    shown = _working(frames.rgb)
+    if frames.mask is not None:
+        shown = shown * _working(frames.mask)
     if not bool((shown > 0).any()):
         return torch.zeros(3, *LIGHT_SIZE)
     network = network or _embedded()
@@ -67,10 +69,18 @@ def displayed(rgb: Tensor, *, hdr: bool) -> tuple[Tensor, float]:
 
 def surfaces(gbuffer: GBuffer) -> tuple[Tensor, Tensor, Tensor]:
     """Base colour, normals and mask of one frame, as the network takes them."""
-    mask = coverage(gbuffer)
+    mask = _working(coverage(gbuffer))
     share = _small(mask).clamp(min=1e-6)
-    base, normal = (_small(gbuffer.maps[name].nan_to_num() * mask) / share for name in ("base_color", "normal"))
+    base, normal = (_small(_working(gbuffer.maps[name]) * mask) / share for name in ("base_color", "normal"))
     return base.clamp(0, 1), functional.normalize(normal, dim=1), _small(mask)
+
+
+def _working(values: Tensor) -> Tensor:
+    """A map at 256 pixels a side, where it is larger: of a large picture every product would be another copy."""
+    side = 4 * SIDE
+    if max(values.shape[-2:]) <= side:
+        return values
+    return functional.interpolate(values, size=(side, side), mode="area")
 
 
 def _small(values: Tensor) -> Tensor:
