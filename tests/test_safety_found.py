@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import ImageCms
 
 from fuzz.worker import forget_peak, peak
 from test_cases_media import corner, film
@@ -21,7 +22,7 @@ from unrender.diffusion.checkpoints.loader import load_checkpoint
 from unrender.errors import UserError
 from unrender.evaluate.claims.models import Models
 from unrender.files import open_frames
-from unrender.files.colour_statements import SRGB
+from unrender.files.colour_statements import SRGB, of_matrix_profile
 from unrender.files.datasets.pictures import open_present
 from unrender.files.decoding import _film_plate
 from unrender.files.lock import LOCK_FILE, locked
@@ -145,3 +146,10 @@ def test_a_film_takes_no_more_memory_than_its_frames_may_have(name: str, write, 
     with suppress(UserError):
         list(open_frames(path))
     assert peak() - before < 2**28
+
+
+def test_a_profile_whose_curve_leads_out_of_all_bounds_is_a_broken_one():
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    assert of_matrix_profile(bytes(profile)) is not None
+    struct.pack_into(">2i", profile, profile.index(b"para") + 12, 30_000 << 16, 100 << 16)  # (100 x) ^ 30000
+    assert of_matrix_profile(bytes(profile)) is None

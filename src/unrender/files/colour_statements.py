@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from unrender.conventions import REC709_CHROMATICITIES
-from unrender.files.radiance import Array, rec709_matrix, xyz_to_rec709
+from unrender.files.radiance import HALF_MAX, Array, rec709_matrix, xyz_to_rec709
 from unrender.scene.color import srgb_to_linear
 
 Curve = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -209,8 +209,13 @@ def of_matrix_profile(profile: bytes) -> ColourStatement | None:
 
 
 def _recognised(statement: ColourStatement) -> ColourStatement:
-    """sRGB itself where a profile says no more than that, within a quarter of an 8-bit code."""
+    """sRGB itself where a profile says no more than that, within a quarter of an 8-bit code; ValueError where a curve
+    leads out of all bounds."""
     codes = np.arange(256) / 255
+    with np.errstate(all="ignore"):
+        values = np.stack([curve(codes) for curve in statement.curves])
+    if not np.all(np.abs(values) < HALF_MAX):
+        raise ValueError("a curve without bounds")
     near = all(np.abs(curve(codes) - srgb(codes)).max() < 1e-3 for curve in statement.curves)
     if near and np.allclose(statement.matrix, np.eye(3), atol=2e-3):
         return ColourStatement((srgb,), np.eye(3), statement.name)

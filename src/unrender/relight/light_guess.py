@@ -69,9 +69,11 @@ def displayed(rgb: Tensor, *, hdr: bool) -> tuple[Tensor, float]:
 
 def surfaces(gbuffer: GBuffer) -> tuple[Tensor, Tensor, Tensor]:
     """Base colour, normals and mask of one frame, as the network takes them."""
-    mask = _working(coverage(gbuffer))
+    names = ("base_color", "normal", "mask")
+    maps = {name: _working(value) for name, value in gbuffer.maps.items() if name in names}
+    mask = coverage(GBuffer(normal=maps["normal"]).with_maps(**maps))
     share = _small(mask).clamp(min=1e-6)
-    base, normal = (_small(_working(gbuffer.maps[name]) * mask) / share for name in ("base_color", "normal"))
+    base, normal = (_small(maps[name] * mask) / share for name in ("base_color", "normal"))
     return base.clamp(0, 1), functional.normalize(normal, dim=1), _small(mask)
 
 
