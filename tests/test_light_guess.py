@@ -11,7 +11,7 @@ from forward_scenes import sphere
 from unrender.cli import main
 from unrender.diffusion.networks.light import LightNetwork, even_directions
 from unrender.forward.deferred import DeferredRenderer
-from unrender.relight.light_guess import guess_light
+from unrender.relight.light_guess import displayed, guess_light
 from unrender.scene.environment import EnvironmentMap, mean_direction, texel_directions
 from unrender.scene.frames import Frames
 from unrender.train.light import light_losses, varied
@@ -59,6 +59,14 @@ def test_a_guess_has_the_units_of_the_picture_and_the_axes_of_its_camera():
 def test_a_black_picture_has_no_light():
     frames, gbuffer = photographed(lit_from(0.0, 1.0, 0.0))
     assert not guess_light(replace(frames, rgb=0 * frames.rgb), gbuffer).any()
+
+
+def test_what_alpha_leaves_out_does_not_set_the_exposure():
+    rgb = 0.01 + torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    alpha = torch.zeros(1, 1, 64, 64)
+    alpha[..., :40] = 1
+    (_, part), (_, whole) = (displayed(value, hdr=True) for value in (rgb * alpha, rgb[..., :40]))
+    assert part == pytest.approx(whole, rel=1e-5)
 
 
 def test_directions_are_even():

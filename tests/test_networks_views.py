@@ -10,7 +10,14 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from unrender.diffusion.card import ViewLayers
 from unrender.diffusion.networks.joint_attention import join_items, set_group_size
 from unrender.diffusion.networks.views import contraction
-from unrender.diffusion.networks.views.cameras import camera_code, camera_vectors, feature_rays, project_to_views
+from unrender.diffusion.networks.views.cameras import (
+    USUAL_INTENSITY,
+    camera_code,
+    camera_vectors,
+    feature_rays,
+    project_to_views,
+    told_intensity,
+)
 from unrender.diffusion.networks.views.context import seen_views
 from unrender.diffusion.networks.views.install import add_views, projected_blocks, projection_size, set_views, views_of
 from unrender.diffusion.networks.views.lifting import look_up, look_up_naive
@@ -382,3 +389,16 @@ def test_where_the_layers_of_the_full_size_are(projection, places, sides):
     assert found == places
     assert {m.size.side for m in network.modules() if isinstance(m, ProjectionLayer)} == sides
     assert sum(p.numel() for p in network.parameters()) - before == view_parameters(card)
+
+
+def test_what_views_are_told_of_their_intensity():
+    dark, bright = torch.zeros(1, 3, 8, 8), torch.ones(1, 3, 8, 8)
+    halves = torch.cat((dark, bright), dim=3)
+    for how, given, told in (
+        ("zero", bright, (0, 0)),
+        ("given", dark, (-1, 0)),
+        ("given", torch.cat((dark, bright)), (0, 0)),
+        ("given", halves, (0, 1)),
+        ("given", None, USUAL_INTENSITY),
+    ):
+        assert told_intensity(how, given).tolist() == pytest.approx(told, abs=0.01)

@@ -67,7 +67,7 @@ class ClipsJob:
         Literal["inverse", "forward"],
         typer.Option(help="Maps of the pictures, or pictures of the true maps and light."),
     ] = "inverse"
-    steady: Annotated[bool, typer.Option(help="Hold maps steady along the photo's motion; not of `forward`.")] = True
+    steady: Annotated[bool, typer.Option(help="Hold maps steady along the photo's motion.")] = True
 
 
 @dataclass(frozen=True)
@@ -226,6 +226,8 @@ def clips(job: ClipsJob, clip: ClipSettings, files: ReportOptions, compute: Comp
 
     check_files((files.json, files.markdown), InputFiles(job.data, models=(job.model,)))
     if job.task == "forward":
+        if not job.steady:
+            raise UserError("--no-steady is of maps; expected --task inverse, or no such option")
         _rendered_clips(job, clip, files, compute)
         return
     renderer = InverseRenderer.from_pretrained(job.model, InferenceOptions(compute.device, compute.dtype))

@@ -15,7 +15,7 @@ from unrender.diffusion.engine import Engine, Plan, Prediction, load_engine, run
 from unrender.diffusion.framing import Framing, plan_framing, unframe
 from unrender.diffusion.inputs import Inputs
 from unrender.diffusion.latents import encode_pictures
-from unrender.diffusion.networks.views.cameras import USUAL_INTENSITY, camera_vectors, picture_intensity
+from unrender.diffusion.networks.views.cameras import camera_vectors, told_intensity
 from unrender.diffusion.networks.views.install import views_of
 from unrender.diffusion.noise import draw_noise
 from unrender.diffusion.options import InferenceOptions
@@ -108,7 +108,9 @@ class MultiViewGenerator:
         first = same_views(seen)
         known = {first[index]: picture for index, picture in (given or {}).items()}
         unique = sorted(set(first))
-        told = _Told(seen.size, self._vectors(seen, self._intensity(known, seen.size)), self._tokens(prompt))
+        shown = torch.cat([fit_picture(picture, seen.size).rgb for picture in known.values()]) if known else None
+        intensity = told_intensity(self.layers.intensity, shown)
+        told = _Told(seen.size, self._vectors(seen, intensity), self._tokens(prompt))
         views = dict(done or {})
         start = {index: self._encode(picture, seen.size) for index, picture in known.items() if index not in views}
         if start:
@@ -230,15 +232,6 @@ class MultiViewGenerator:
         framing = plan_framing(camera.size, self.card.maps.size, "the view")
         canvas = camera.resized(framing.content).cropped(0, 0, framing.canvas)
         return camera_vectors(canvas, intensity.expand(len(canvas), 2))
-
-    def _intensity(self, known: Mapping[int, Frames], size: tuple[int, int]) -> Tensor:
-        """(2,) mean and variance that every view is told: those of the given pictures, or what the card says."""
-        if self.layers.intensity == "zero":
-            return torch.zeros(2)
-        if not known:
-            return torch.tensor(USUAL_INTENSITY)
-        shown = torch.cat([fit_picture(picture, size).rgb for picture in known.values()])
-        return picture_intensity(shown).mean(0)
 
     def _surfaces(self, count: int) -> tuple[Tensor | None, Tensor | None]:
         """Depth and coverage of the finest projection layer in the last evaluation; under guidance that with the text

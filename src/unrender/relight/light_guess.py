@@ -60,10 +60,12 @@ def guess_light(frames: Frames, gbuffer: GBuffer, network: LightNetwork | None =
 
 
 def displayed(rgb: Tensor, *, hdr: bool) -> tuple[Tensor, float]:
-    """A linear picture (1, 3, H, W) as the network takes it, (1, 3, 64, 64) in [0, 1], and what multiplied it."""
+    """A linear picture (1, 3, H, W) as the network takes it, (1, 3, 64, 64) in [0, 1], and what multiplied it; black
+    pixels, as alpha leaves them, say nothing of its exposure."""
     gain = 1.0
     if hdr:
-        gain = GREY / float(luminance(rgb).clamp(min=1e-4).log().mean().exp())
+        bright = luminance(rgb)
+        gain = GREY / float(bright[bright > 0].clamp(min=1e-4).log().mean().exp())
     return _small((rgb * gain).clamp(0, 1)), gain
 
 

@@ -10,6 +10,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from unrender.diffusion.checkpoints.fingerprint import weights_hash
 from unrender.diffusion.networks.light import LIGHT_SIZE
 from unrender.errors import UserError
 from unrender.files.atomic import atomic_write
@@ -65,7 +66,8 @@ def load_light_examples(folders: Sequence[Path], inverse: InverseRenderer, cache
     if cache is not None:
         cache.mkdir(parents=True, exist_ok=True)
         clean_leftovers(cache)
-        path = cache / f"light-{shards_key(folders, f'light {inverse.card.id}')}.safetensors"
+        weights = weights_hash(inverse.card, inverse.engine.checkpoint.home)
+        path = cache / f"light-{shards_key(folders, f'light {weights}')}.safetensors"
         if path.exists():
             return LightExamples(**safetensors.torch.load_file(path))
     examples = _gathered((clip for folder in folders for clip in read_clips(folder)), inverse)

@@ -31,7 +31,7 @@ from unrender.diffusion.conditioning import Conditioning
 from unrender.diffusion.engine import Engine
 from unrender.diffusion.items import make_network
 from unrender.diffusion.latents import decode_latents, encode_pictures
-from unrender.diffusion.networks.views.cameras import camera_vectors, picture_intensity
+from unrender.diffusion.networks.views.cameras import camera_vectors, told_intensity
 from unrender.diffusion.networks.views.install import add_views, is_added, projection_layers
 from unrender.diffusion.noise import draw_noise
 from unrender.diffusion.sampler import CleanItems, sample
@@ -345,11 +345,10 @@ class ViewDiffTask:
         shown = whole_views(self.held_out[0], self.recipe.config.stages[-1].side, self.recipe.views)
         clean = self._encode(engine, shown.rgb)
         known = torch.arange(len(clean), device=clean.device) == 0
+        intensity = told_intensity(self.recipe.layers.intensity, shown.rgb[:1]).expand(len(clean), 2)
         conditioning = Conditioning(
             tokens=(self._tokens([shown.caption] * len(clean), torch.zeros(len(clean), dtype=torch.bool)),),
-            cameras=camera_vectors(shown.camera, picture_intensity(shown.rgb[:1]).expand(len(clean), 2)).to(
-                clean.device
-            ),
+            cameras=camera_vectors(shown.camera, intensity).to(clean.device),
             group_size=len(clean),
         )
         noise = draw_noise("gaussian", tuple(clean.shape), 0).to(clean)

@@ -50,6 +50,14 @@ def picture_intensity(rgb: Tensor) -> Tensor:
     return torch.stack((encoded.mean((1, 2, 3)), encoded.var((1, 2, 3))), dim=1)
 
 
+def told_intensity(how: Literal["zero", "given"], given: Tensor | None) -> Tensor:
+    """(2,) mean and variance that every view to be made is told: zeros (`zero`), or those of the given pictures
+    (N, 3, H, W), linear, on average; where there are none what is usual."""
+    if how == "zero":
+        return torch.zeros(2)
+    return torch.tensor(USUAL_INTENSITY) if given is None else picture_intensity(given).mean(0)
+
+
 def poses(vectors: Tensor) -> tuple[Tensor, Tensor]:
     """Rotation (..., 3, 3) and place (..., 3) of camera vectors (..., WIDTH)."""
     pose = vectors[..., _POSE].unflatten(-1, (3, 4))
