@@ -264,3 +264,8 @@ def test_the_shell_sees_it_too(tmp_path: Path):
     assert done.stderr.startswith("unrender: ")
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_forward_model_has_no_maps_to_hold_steady(tmp_path: Path, told: Callable[..., str]):
+    line = told("evaluate", "clips", "--model", "mini", "--task", "forward", "--no-steady", "--data", tmp_path)
+    assert "--no-steady is of maps" in line
